@@ -1,0 +1,237 @@
+"""Rebuilds every model on the real data, from download to export, and writes its test figures beside the ones to reach.
+
+Command: DATASETS_MIRROR=FOLDER python benchmarks/accuracy.py [--work FOLDER] [MODEL ...]
+Reads:   the committed state of this repository, which it clones into the work folder (logs/accuracy)
+Writes:  benchmarks/results/accuracy.json: an entry a model; the entries of models that are not named stay as they are
+
+In the clone it changes params.yaml where the committed one cannot be used: `source: official`; CIFAR-10 comes from the
+JPEG copy in the mirror (dataset cifar10_jpeg, added here); the transfer model starts from no weights unless --pretrained says
+that ImageNet's can be had. Models whose figure is a mean of several seeds are rebuilt for each.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
+
+CIFAR10_JPEG = {
+    "kind": "image_folder",
+    "download": {
+        "sample": None,
+        "official": [
+            {"path": f"cifar10_jpeg/{split}.zip", "sha256": sha256, "urls": [], "unpack": {"max_megabytes": 200, "folder": split}}
+            for split, sha256 in (
+                ("train", "db1d97e295438a1fc80ebc6ea1a1c56bd627cf900e10c0feb7dc09b6c8c9aece"),
+                ("test", "6c887066a4086d1a396d7bdf9015dd0af187d06e9edad255daea6ab4158f39a0"),
+            )
+        ],
+    },
+    "preprocess": {
+        "train": "train",
+        "test": "test",
+        "resize": None,
+        "crop": 32,
+        "train_crop": 32,
+        "normalize": "train",
+        "val_fraction": 0.1,
+        "max_bad_fraction": 0.0,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure to reach: how it is measured on a model's folder, and the bound (`least` or `most`) that MODELS.md sets."""
+
+    name: str
+    measure: Callable[[Path], float]
+    least: float | None = None
+    most: float | None = None
+
+    def reached(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+def metric(name: str, **bound: float) -> Figure:
+    """A number of metrics.json."""
+    return Figure(name, lambda folder: json.loads((folder / "metrics.json").read_text())[name], **bound)
+
+
+def at(name: str, x: float, **bound: float) -> Figure:
+    """What the exported ONNX model says of one number x: its prediction, or the probability of its last class."""
+
+    def measure(folder: Path) -> float:
+        session = onnxruntime.InferenceSession(folder / "exported" / "model.onnx", providers=["CPUExecutionProvider"])
+        return float(session.run(None, {session.get_inputs()[0].name: np.array([[x]], dtype=np.float32)})[0][0, -1])
+
+    return Figure(name, measure, **bound)
+
+
+def within(name: str, x: float, target: float, tolerance: float) -> Figure:
+    return at(name, x, least=target - tolerance, most=target + tolerance)
+
+
+TO_REACH: dict[str, list[Figure]] = {
+    "line_grid": [within("w (prediction at 1)", 1.0, 2.0, 1e-6)],
+    "line_gd": [within("prediction at 4", 4.0, 8.0, 0.01)],
+    "line_sgd": [within("prediction at 4", 4.0, 8.0, 0.01)],
+    "line_minibatch": [within("prediction at 4", 4.0, 8.0, 0.01)],
+    "hours_logistic": [
+        at("P(pass at 4 h)", 4.0, least=0.8),
+        at("P(pass at 1 h)", 1.0, most=0.35),
+        at("P(pass at 2 h)", 2.0, most=0.5),
+        at("P(pass at 3 h)", 3.0, least=0.5),
+    ],
+    "hello_rnn_cell": [metric("exact_match", least=1.0)],
+    "hello_rnn": [metric("exact_match", least=1.0)],
+    "hello_embedding": [metric("exact_match", least=1.0)],
+    "diabetes_mlp": [metric("accuracy", least=0.76), metric("auc", least=0.82)],
+    "mnist_mlp": [metric("accuracy", least=0.989)],
+    "mnist_cnn": [metric("accuracy", least=0.993)],
+    "mnist_cnn_wide": [metric("accuracy", least=0.995)],
+    "mnist_inception": [metric("accuracy", least=0.995)],
+    "mnist_resnet": [metric("accuracy", least=0.996)],
+    "mnist_center_net": [metric("mae", most=0.25)],
+    "cifar10_cnn": [metric("accuracy", least=0.72)],
+    "cifar10_resnet": [metric("accuracy", least=0.94)],
+    "hymenoptera_transfer": [metric("accuracy", least=0.948)],
+    "names_rnn": [metric("accuracy", least=0.83), metric("macro_f1")],
+    "names_lstm": [metric("accuracy", least=0.855), metric("macro_f1")],
+    "names_gru": [metric("accuracy", least=0.855), metric("macro_f1")],
+}
+SEEDS = {"diabetes_mlp": 5}  # and five for the transfer model where it has its ImageNet weights
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="default: all")
+    parser.add_argument("--work", type=Path, default=ROOT / "logs" / "accuracy", help="where the clone is made and kept")
+    parser.add_argument("--pretrained", action="store_true", help="the transfer model starts from ImageNet weights")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.models) - set(TO_REACH):
+        parser.error(f"no such model: {', '.join(sorted(unknown))}; known: {', '.join(TO_REACH)}")
+    if not os.environ.get("DATASETS_MIRROR"):
+        parser.error("set DATASETS_MIRROR to a folder with the official files")
+    os.environ["DATASETS_MIRROR"] = str(Path(os.environ["DATASETS_MIRROR"]).resolve())
+
+    clone = make_clone(arguments.work.resolve())
+    for model in arguments.models or TO_REACH:
+        started = time.monotonic()
+        figures = rebuild(clone, model, arguments)
+        record(model, describe(model, figures, clone, time.monotonic() - started))
+        print(f"{model}: {figures}", flush=True)
+
+
+def make_clone(work: Path) -> Path:
+    """A clone of the committed state; an earlier one is brought to it, so that what has not changed is not rebuilt."""
+    if not (work / ".git").exists():
+        work.parent.mkdir(parents=True, exist_ok=True)
+        run(["git", "clone", "--quiet", str(ROOT), str(work)], work.parent)
+    run(["git", "fetch", "--quiet", str(ROOT), "HEAD"], work)
+    run(["git", "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"], work)
+    return work
+
+
+def run(command: list[str], folder: Path) -> str:
+    """Run a command with this Python's programs first; its standard output."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    finished = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, text=True, check=False)
+    if finished.returncode:
+        sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}")
+    return finished.stdout
+
+
+def rebuild(clone: Path, model: str, arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Every figure of the model, once a seed."""
+    values: dict[str, list[float]] = {figure.name: [] for figure in TO_REACH[model]}
+    for seed in range(5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1)):
+        change_params(clone / "params.yaml", seed, arguments)
+        run(["dvc", "repro", "--quiet", f"evaluate@{model}", f"export@{model}"], clone)
+        for figure in TO_REACH[model]:
+            values[figure.name].append(figure.measure(clone / "models" / model))
+    return values
+
+
+def change_params(path: Path, seed: int, arguments: argparse.Namespace) -> None:
+    yaml = YAML()
+    params = yaml.load(path)
+    params["source"] = "official"
+    params["runtime"]["seed"], params["runtime"]["threads"] = seed, arguments.threads
+    params["datasets"]["cifar10_jpeg"] = CIFAR10_JPEG
+    for model in ("cifar10_cnn", "cifar10_resnet"):
+        params["models"][model]["dataset"] = "cifar10_jpeg"
+    if not arguments.pretrained:
+        params["models"]["hymenoptera_transfer"]["architecture"]["weights"]["official"] = "none"
+    yaml.dump(params, path)
+
+
+def describe(model: str, values: dict[str, list[float]], clone: Path, seconds: float) -> dict[str, Any]:
+    meta = read_meta(clone, model)
+    figures = []
+    for figure in TO_REACH[model]:
+        measured = values[figure.name]
+        mean = statistics.fmean(measured)
+        entry: dict[str, Any] = {
+            "name": figure.name,
+            "value": round(mean, 5),
+            "least": figure.least,
+            "most": figure.most,
+            "reached": figure.reached(mean),
+        }
+        if len(measured) > 1:
+            entry |= {"seeds": len(measured), "std": round(statistics.stdev(measured), 5), "each": [round(value, 5) for value in measured]}
+        figures.append(entry)
+    return {
+        "dataset": meta["dataset"],
+        "figures": figures,
+        "metrics": json.loads((clone / "models" / model / "metrics.json").read_text()),
+        "seconds": round(seconds),
+        "command": f"DATASETS_MIRROR=FOLDER python benchmarks/accuracy.py {model}",
+        "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
+        "date": date.today().isoformat(),
+        "hardware": hardware(),
+    }
+
+
+def read_meta(clone: Path, model: str) -> dict[str, Any]:
+    dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
+    return json.loads((clone / "data" / dataset / "processed" / "meta.json").read_text())
+
+
+def hardware() -> str:
+    """The GPU if torch sees one, else the processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def record(model: str, entry: dict[str, Any]) -> None:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[model] = entry
+    ordered = {name: results[name] for name in TO_REACH if name in results}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(ordered, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

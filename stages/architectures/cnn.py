@@ -1,0 +1,56 @@
+"""Plain convolutional networks: blocks of convolution, activation and pooling, then linear layers."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from stages.common.errors import UserError
+from stages.common.meta import Meta
+from stages.common.params import Section
+
+
+class Convolution(Section):
+    """One block; `pool` is the size of the max pooling behind it (1: none)."""
+
+    channels: int = Field(ge=1)
+    kernel: int = Field(ge=1)
+    padding: int = Field(ge=0)
+    pool: int = Field(ge=1)
+
+
+class Params(Section):
+    name: Literal["cnn"]
+    convolutions: list[Convolution]
+    hidden: list[int]
+    activation: Literal["relu", "none"]
+
+
+def build(params: Params, meta: Meta) -> nn.Module:
+    """float32 [batch, channels, height, width] to [batch, num_outputs]."""
+    height, width, channels = (size or 0 for size in meta.input.shape)
+    activation = nn.ReLU if params.activation == "relu" else nn.Identity
+    layers: list[nn.Module] = []
+    in_channels = channels
+    for block in params.convolutions:
+        # Max pooling before a monotonic activation gives the same numbers as after it, for a quarter of the work.
+        layers += [nn.Conv2d(in_channels, block.channels, block.kernel, padding=block.padding), nn.MaxPool2d(block.pool), activation()]
+        in_channels = block.channels
+    layers.append(nn.Flatten())
+    size = flat_size(nn.Sequential(*layers), (channels, height, width))
+    for hidden in params.hidden:
+        layers += [nn.Linear(size, hidden), activation()]
+        size = hidden
+    return nn.Sequential(*layers, nn.Linear(size, meta.num_outputs))
+
+
+def flat_size(layers: nn.Module, shape: tuple[int, int, int]) -> int:
+    """How many numbers `layers` make of one picture [channels, height, width]."""
+    try:
+        with torch.no_grad():
+            return layers(torch.zeros(1, *shape)).shape[1]
+    except RuntimeError as error:
+        raise UserError(
+            f"architecture.convolutions leave nothing of a picture of {shape[1]}x{shape[2]} pixels: use fewer, smaller or padded ones."
+        ) from error

@@ -1,0 +1,64 @@
+"""A small residual network with batch normalisation for pictures of 32x32, made to learn much in few epochs.
+
+Groups of two convolutions at 16x16, 8x8 and 4x4 pixels behind a small first one, the picture halved early because most
+of the time goes where it is large, as in https://github.com/KellerJordan/cifar10-airbench (its description, April 2024).
+Logits are scaled down as in https://myrtle.ai/learn/how-to-train-your-resnet-7-batch-norm/.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.common.meta import Meta
+from stages.common.params import Section
+
+
+class Params(Section):
+    """`first`: channels of the first convolution; `channels`: of each group; `logit_scale`: what logits are multiplied by."""
+
+    name: Literal["fast_resnet"]
+    first: int = Field(ge=1)
+    channels: list[int] = Field(min_length=1)
+    logit_scale: float = Field(gt=0)
+
+
+class Group(nn.Module):
+    """[batch, in_channels, height, width] to [batch, channels, height // 2, width // 2]: convolution and pooling, then a residual convolution."""
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__()
+        self.enter = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(channels), nn.GELU()
+        )
+        self.residual = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        return x + self.residual(x)
+
+
+class FastResNet(nn.Module):
+    """float32 [batch, channels, height, width] to [batch, num_outputs]; each group halves the picture."""
+
+    def __init__(self, in_channels: int, params: Params, num_outputs: int):
+        super().__init__()
+        widths = [params.first, *params.channels]
+        self.features = nn.Sequential(
+            nn.Conv2d(in_channels, params.first, 3, padding=1),
+            nn.GELU(),
+            *(Group(before, after) for before, after in zip(widths, widths[1:], strict=False)),
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Linear(widths[-1], num_outputs, bias=False)
+        self.logit_scale = params.logit_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x)) * self.logit_scale
+
+
+def build(params: Params, meta: Meta) -> nn.Module:
+    channels = meta.input.shape[2]
+    assert channels is not None
+    return FastResNet(channels, params, meta.num_outputs)

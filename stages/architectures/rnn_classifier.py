@@ -1,0 +1,71 @@
+"""Recurrent classifiers of texts: embedding, bidirectional RNN, LSTM or GRU layers, a linear layer on both final states."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.common.meta import Meta
+from stages.common.params import Section
+
+
+class Params(Section):
+    name: Literal["rnn_classifier"]
+    cell: Literal["rnn", "lstm", "gru"]
+    embedding: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+    num_layers: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class BidirectionalLayer(nn.Module):
+    """float32 [batch, length, width] to [batch, length, 2 * hidden]; what stands in the padding never reaches what does not.
+
+    Two one-way layers instead of one bidirectional: the backward one reads each row reversed up to its own length, so the
+    padding stays behind the characters in both. That equals a packed sequence, and exports to ONNX with both axes dynamic.
+    """
+
+    def __init__(self, cell: str, width: int, hidden: int):
+        super().__init__()
+        layer = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell]
+        self.forward_layer = layer(width, hidden, batch_first=True)
+        self.backward_layer = layer(width, hidden, batch_first=True)
+
+    def forward(self, x: Tensor, reversal: Tensor) -> Tensor:
+        ahead, _ = self.forward_layer(x)
+        back, _ = self.backward_layer(pick(x, reversal))
+        return torch.cat([ahead, pick(back, reversal)], dim=2)
+
+
+def pick(x: Tensor, places: Tensor) -> Tensor:
+    """x [batch, length, width] at places [batch, k] of each row: [batch, k, width]."""
+    return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+class RNNClassifier(nn.Module):
+    """int64 characters [batch, length], 0 = padding at the end, to logits [batch, num_outputs]."""
+
+    def __init__(self, params: Params, num_outputs: int):
+        super().__init__()
+        self.hidden = params.hidden
+        self.embedding = nn.Embedding(128, params.embedding)
+        widths = [params.embedding] + [2 * params.hidden] * (params.num_layers - 1)
+        self.layers = nn.ModuleList(BidirectionalLayer(params.cell, width, params.hidden) for width in widths)
+        self.dropout = nn.Dropout(params.dropout)
+        self.classifier = nn.Linear(2 * params.hidden, num_outputs)
+
+    def forward(self, characters: Tensor) -> Tensor:
+        lengths = (characters != 0).sum(dim=1, keepdim=True)
+        places = torch.arange(characters.shape[1], device=characters.device)
+        # Place t of a row of n characters goes to n - 1 - t; the padding behind it is reversed within itself.
+        reversal = (lengths - 1 - places).remainder(characters.shape[1])
+        x = self.embedding(characters)
+        for layer in self.layers:
+            x = layer(self.dropout(x), reversal)
+        ahead = pick(x[:, :, : self.hidden], (lengths - 1).clamp(min=0)).squeeze(1)
+        return self.classifier(self.dropout(torch.cat([ahead, x[:, 0, self.hidden :]], dim=1)))
+
+
+def build(params: Params, meta: Meta) -> nn.Module:
+    return RNNClassifier(params, meta.num_outputs)

@@ -1,0 +1,120 @@
+"""Any of torchvision's picture classifiers by name, its last layer replaced: the transfer learning lesson.
+
+The weights for `meta.source` (params: `weights.sample`, `weights.official`) are `none` or a name of torchvision's, such as
+IMAGENET1K_V1 or DEFAULT. They are fetched once by torch.hub into its cache; a mirror (DATASETS_MIRROR) is asked first, for
+torchvision/<file name>. torchvision puts a SHA-256 prefix into every file name, and it is checked.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from stages.common.errors import UserError
+from stages.common.meta import Meta
+from stages.common.params import Section
+
+
+class Weights(Section):
+    sample: str
+    official: str
+
+
+class Params(Section):
+    """`frozen`: only the new last layer learns. It needs pretrained weights: with `none` the whole network learns all the same."""
+
+    name: Literal["torchvision_classifier"]
+    model: str
+    weights: Weights
+    frozen: bool
+
+
+class Classifier(nn.Module):
+    """float32 [batch, 3, height, width] to [batch, num_classes]; a frozen backbone keeps its weights and its statistics."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module):
+        super().__init__()
+        self.backbone, self.head, self.frozen = backbone, head, False
+
+    def freeze(self) -> None:
+        self.frozen = True
+        self.backbone.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        self.backbone.train(mode and not self.frozen)
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.backbone(image))
+
+
+def build(params: Params, meta: Meta) -> nn.Module:
+    """The network with fresh weights; the backbone's own last layer is cut off and `head` stands in its place."""
+    import torchvision
+
+    if params.model not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(
+            f"params.yaml: architecture.model is {params.model!r}; expected a classifier of torchvision, such as resnet18, vgg16 or squeezenet1_1."
+        )
+    # These two would add a second classifier, half way up, to their output while training.
+    auxiliary = {"aux_logits": False, "init_weights": True} if params.model in ("googlenet", "inception_v3") else {}
+    backbone = torchvision.models.get_model(params.model, weights=None, **auxiliary)
+    return Classifier(backbone, replace_last_layer(backbone, meta.num_outputs))
+
+
+def replace_last_layer(backbone: nn.Module, num_outputs: int) -> nn.Module:
+    """Puts an identity where the backbone's last layer was; returns a new layer of that kind with `num_outputs` outputs."""
+    name, last = [(name, layer) for name, layer in backbone.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+    parent, _, child = name.rpartition(".")
+    if isinstance(last, nn.Linear):
+        setattr(backbone.get_submodule(parent), child, nn.Identity())
+        return nn.Linear(last.in_features, num_outputs)
+    # SqueezeNet ends in a 1x1 convolution, ReLU and global pooling: all of that becomes the head.
+    setattr(backbone, parent, nn.Identity())
+    side = nn.Unflatten(1, (last.in_channels, -1, 1))
+    return nn.Sequential(side, nn.Conv2d(last.in_channels, num_outputs, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def load_pretrained(network: Classifier, params: Params, meta: Meta) -> None:
+    """Give the backbone the weights that params name for this source; called by train only, never on reading a checkpoint."""
+    from torchvision.models import get_model_weights
+
+    name = params.weights.sample if meta.source == "sample" else params.weights.official
+    if name == "none":
+        return
+    try:
+        weights = get_model_weights(params.model)[name]
+    except KeyError as error:
+        known = ", ".join(get_model_weights(params.model).__members__)
+        raise UserError(f"params.yaml: architecture.weights has {name!r}; expected none or one of {known}.") from error
+    missing, _ = network.backbone.load_state_dict(fetch_weights(weights.url), strict=False)
+    if lost := [key for key in missing if not key.endswith("num_batches_tracked")]:
+        raise UserError(f"The weights {weights} do not fit {params.model}: {lost[0]} and {len(lost) - 1} more are not in them.")
+    if params.frozen:
+        network.freeze()
+
+
+def fetch_weights(url: str) -> dict[str, Tensor]:
+    """The state dict at `url`, from the mirror where it has one; the hash in the file's name is checked, nothing is unpickled but tensors."""
+    problems = []
+    for address in (*mirror_addresses(url), url):
+        try:
+            return torch.hub.load_state_dict_from_url(address, check_hash=True, weights_only=True, map_location="cpu")
+        except (URLError, OSError, RuntimeError) as error:
+            problems.append(f"{address}: {error}")
+    raise UserError(
+        f"The weights {Path(url).name} could not be had ({'; '.join(problems)}): connect to the network, put the file into "
+        "DATASETS_MIRROR/torchvision/, or set architecture.weights to none."
+    )
+
+
+def mirror_addresses(url: str) -> list[str]:
+    mirror, path = os.environ.get("DATASETS_MIRROR", ""), f"torchvision/{Path(url).name}"
+    if mirror.startswith(("http://", "https://")):
+        return [f"{mirror.rstrip('/')}/{path}"]
+    file = Path(mirror) / path
+    return [file.resolve().as_uri()] if mirror and file.is_file() else []

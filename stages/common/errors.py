@@ -1,0 +1,49 @@
+"""What a stage says when it cannot go on: one sentence on stderr and exit code 1, with no traceback."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class UserError(Exception):
+    """Something that the person at the keyboard can mend. The message is one sentence that says what is wrong and what to do."""
+
+
+def disk_full_message(error: OSError) -> str:
+    where = f" while writing {error.filename}" if error.filename else ""
+    return f"The disk (or a limit on file size) is full{where}: free some space and run the stage again; earlier results were kept."
+
+
+def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
+    """Run `stage(name)` for the one argument of the command line and leave with 0, or with 1 and a sentence.
+
+    With REPRISE_DEBUG=1 in the environment the whole traceback is printed as well.
+    """
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(f"usage: {usage}", file=sys.stderr)
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    try:
+        stage(sys.argv[1])
+    except UserError as error:
+        leave(error, str(error))
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        leave(error, disk_full_message(error))
+    except MemoryError as error:
+        leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
+    sys.exit(0)
+
+
+def leave(error: BaseException, sentence: str) -> NoReturn:
+    """Print the sentence (after the traceback, where REPRISE_DEBUG=1 asks for it) and exit with 1."""
+    if os.environ.get("REPRISE_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(1)

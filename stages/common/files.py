@@ -1,0 +1,64 @@
+"""Files and folders that are written beside and renamed: a stage that dies leaves the old result or the new one, never half of one."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; when the block ends well it becomes `path`, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        yield beside
+        sync(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yields a new empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
+
+    Two renames are needed, so a kill between them leaves `path` absent and the old content in `.NAME.old`; the next
+    call puts that back before anything else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        if path.exists():
+            path.rename(old)
+        beside.rename(path)
+    finally:
+        if old.exists() and not path.exists():  # stopped between the two renames
+            old.rename(path)
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Ask the system to put the file's bytes on the disk, so that a rename never outlives its content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing_file(path) as beside:
+        beside.write_bytes(content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Keys keep their order; NaN and infinities are refused, since JSON has none."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())

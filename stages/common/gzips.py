@@ -1,0 +1,22 @@
+"""Reading files that may be missing, truncated or damaged, gzipped ones above all: what goes wrong becomes one sentence."""
+
+import contextlib
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from stages.common.errors import UserError
+
+
+@contextlib.contextmanager
+def read_errors_named(path: Path) -> Iterator[None]:
+    """Turns an error of reading `path` inside the block into a UserError that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: check its name in params.yaml, or run the stage download again.") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is a truncated or damaged gzip file ({error}): fetch it again.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): mend or replace it.") from error

@@ -1,0 +1,56 @@
+"""Reads and writes gzipped idx files, MNIST's format, as a stream.
+
+An idx file is big-endian: two zero bytes, a type (8 is unsigned byte), the number of dimensions, each dimension as a
+32-bit count, then the values. Source: the page that published MNIST (http://yann.lecun.com/exdb/mnist/).
+"""
+
+import gzip
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stages.common.errors import UserError
+from stages.common.gzips import read_errors_named
+
+UNSIGNED_BYTE = 8
+
+
+def read_idx(path: Path, num_dims: int, chunk: int) -> tuple[tuple[int, ...], Iterator[np.ndarray]]:
+    """The header's dimensions, item count first, and the items: uint8 [<= chunk, *dims[1:]] at a time.
+
+    The file must hold exactly what its header promises; never is more than a chunk (and one byte at the end) unpacked.
+    """
+    with read_errors_named(path), gzip.open(path, "rb") as file:
+        dims = _read_header(file, path, num_dims)
+    return dims, _items(path, dims, chunk)
+
+
+def _read_header(file: gzip.GzipFile, path: Path, num_dims: int) -> tuple[int, ...]:
+    size = 4 + 4 * num_dims
+    header = file.read(size)
+    if len(header) < size or header[:4] != bytes([0, 0, UNSIGNED_BYTE, num_dims]):
+        raise UserError(f"{path} is not an idx file of bytes in {num_dims} dimension(s): it begins with {header[:4].hex() or 'nothing'}.")
+    return struct.unpack(f">{num_dims}I", header[4:])
+
+
+def _items(path: Path, dims: tuple[int, ...], chunk: int) -> Iterator[np.ndarray]:
+    item_size = math.prod(dims[1:])
+    with read_errors_named(path), gzip.open(path, "rb") as file:
+        file.read(4 + 4 * len(dims))
+        for start in range(0, dims[0], chunk):
+            count = min(chunk, dims[0] - start)
+            content = file.read(count * item_size)
+            if len(content) < count * item_size:
+                raise UserError(f"{path} ends early: its header promises {dims[0]:,} items; fetch it again.")
+            yield np.frombuffer(content, dtype=np.uint8).reshape(count, *dims[1:])
+        if file.read(1):  # reading past the end also lets gzip compare its checksum
+            raise UserError(f"{path} holds more than the {dims[0]:,} items that its header promises; fetch it again.")
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    """Write uint8 `values` of any shape, gzipped with no time stamp: the same values give the same bytes."""
+    header = bytes([0, 0, UNSIGNED_BYTE, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes(), mtime=0))

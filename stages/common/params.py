@@ -1,0 +1,98 @@
+"""Reads params.yaml, as DVC does (YAML 1.2), and checks a section of it against a pydantic model.
+
+Every section is typed where it is used; what several stages share (`source`, `runtime`) is typed here. Nothing that
+changes a result has a default, and every mistake ends in a sentence that names the key and what was expected.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.common.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+Source = Literal["sample", "official"]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys are refused, values keep their type, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Runtime(Section):
+    """`runtime`: the seed of everything random, threads of one stage, and where networks run."""
+
+    seed: int = Field(ge=0, lt=2**31)
+    threads: int = Field(ge=1)
+    device: Literal["auto", "cpu", "cuda"]
+    mixed_precision: bool
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def read_params() -> dict[str, Any]:
+    """The whole of params.yaml as plain dicts and lists."""
+    try:
+        params = YAML(typ="safe").load(PARAMS_FILE)
+    except FileNotFoundError as error:
+        raise UserError("params.yaml is not in this folder: run the command in the root of the repository.") from error
+    except YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise UserError(f"params.yaml{where}: {problem}; mend the file and run again.") from error
+    if not isinstance(params, dict):
+        raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...), and does not.")
+    return params
+
+
+def look_up(params: dict[str, Any], *keys: str) -> Any:
+    """The value at `keys`, for example look_up(params, "models", "mnist_cnn", "train")."""
+    value: Any = params
+    for depth, key in enumerate(keys):
+        if not isinstance(value, dict) or key not in value:
+            known = ", ".join(map(str, value)) if isinstance(value, dict) and value else "none"
+            raise UserError(f"params.yaml has no {'.'.join(keys[: depth + 1])}; known there: {known}.")
+        value = value[key]
+    return value
+
+
+def read_section(model: type[SectionType], *keys: str) -> SectionType:
+    """The section of params.yaml at `keys`, checked against `model`."""
+    return check_section(model, look_up(read_params(), *keys), ".".join(keys))
+
+
+def read_source() -> Source:
+    return check_source(look_up(read_params(), "source"))
+
+
+def check_source(value: Any) -> Source:
+    if value not in ("sample", "official"):
+        raise UserError(f"params.yaml: source is {value!r}; expected sample or official.")
+    return value
+
+
+def check_section(model: type[SectionType], values: Any, where: str) -> SectionType:
+    """`values` as a `model`; every mistake in them is named in one sentence that begins with its key (below `where`; "" is the root)."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(_problem(where, detail, model) for detail in error.errors())
+        raise UserError(f"params.yaml: {problems}.") from error
+
+
+def _problem(where: str, detail: Any, model: type[BaseModel]) -> str:
+    key = ".".join(filter(None, [where, *(str(part) for part in detail["loc"])]))
+    if detail["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields) if len(detail["loc"]) == 1 else "see the section's model in the code"
+        return f"{key} is not a known key (known: {known})"
+    if detail["type"] == "missing":
+        return f"{key} is missing"
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return f"{key} is {detail['input']!r}; {message}"

@@ -1,0 +1,53 @@
+"""Reads the rows of a CSV file, plain or gzipped, as a stream, and writes small ones."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from stages.common.errors import UserError
+from stages.common.gzips import read_errors_named
+
+# The longest line that is read into memory: a hostile file may have one line of many gigabytes.
+MAX_LINE_LENGTH = 1 << 20
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line number from 1, cells) of every line that is not blank; `path` is UTF-8, gzipped if it ends in .gz.
+
+    A line is a row: a quote that is not closed on its line spoils that line and not the rest of the file; such a line
+    comes as one cell.
+    """
+    try:
+        with read_errors_named(path), _open_text(path) as file:
+            for number, line in enumerate(iter(partial(file.readline, MAX_LINE_LENGTH), ""), start=1):
+                if len(line) == MAX_LINE_LENGTH:
+                    raise UserError(f"{path} line {number} is longer than {MAX_LINE_LENGTH:,} characters: this is not a CSV file of rows.")
+                if line.strip():
+                    yield number, _cells(line)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
+
+
+def _open_text(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line.rstrip("\n")], strict=True))]
+    except csv.Error:
+        return [line.strip()]
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[object]], quote_all: bool = False) -> None:
+    """Write `rows`, gzipped if `path` ends in .gz, with no time stamp: the same rows give the same bytes."""
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL, lineterminator="\n").writerows(rows)
+    content = text.getvalue().encode()
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)

@@ -1,0 +1,21 @@
+"""A shelf is a folder of parts (stages/datasets, stages/architectures); a part's name is its file's name."""
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+
+from stages.common.errors import UserError
+
+STAGES = Path(__file__).parents[1]
+
+
+def part_names(shelf: str) -> list[str]:
+    return sorted(path.stem for path in (STAGES / shelf).glob("*.py") if path.stem != "__init__")
+
+
+def take_part(shelf: str, name: str, key: str) -> ModuleType:
+    """The module stages/<shelf>/<name>.py; `key` is the params.yaml key that named it, for the error's sentence."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]+", name) or name not in part_names(shelf):
+        raise UserError(f"params.yaml: {key} is {name!r}; expected one of {', '.join(part_names(shelf))} (the files in stages/{shelf}/).")
+    return importlib.import_module(f"stages.{shelf}.{name}")

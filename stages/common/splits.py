@@ -1,0 +1,105 @@
+"""processed/{train,val,test}.safetensors: written as a stream, so that memory does not grow with the dataset, and read back.
+
+Each file holds `inputs` and `targets`, the item first: uint8 pictures [n, height, width, channels], float32 features
+[n, num_features] or int16 characters [n, length]; targets int64 [n] (classes), int64 [n, length] (sequences, -1 where
+padded) or float32 [n, num_outputs] (regression).
+"""
+
+import json
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from stages.common.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+# https://github.com/huggingface/safetensors#format: u64 header length, JSON header, then the raw little-endian tensors.
+DTYPES = {"uint8": "U8", "int16": "I16", "int64": "I64", "float32": "F32"}
+
+
+class SplitWriter:
+    """Writes one split: chunks of inputs and targets go to two files beside `path`, joined behind a header at the end.
+
+    Use it as a context manager; `path` appears only if the block ends well. `input_shape` and `target_shape` are
+    those of one item, dtypes numpy names.
+    """
+
+    def __init__(self, path: Path, input_shape: tuple[int, ...], input_dtype: str, target_shape: tuple[int, ...], target_dtype: str):
+        self.path, self.count = path, 0
+        self.tensors = {"inputs": (input_shape, np.dtype(input_dtype)), "targets": (target_shape, np.dtype(target_dtype))}
+
+    def __enter__(self) -> "SplitWriter":
+        self.files = {name: self._beside(name).open("wb") for name in self.tensors}
+        return self
+
+    def add(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        """Append a chunk: inputs [k, *input_shape], targets [k, *target_shape]."""
+        if len(inputs) != len(targets):
+            raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets in one chunk")
+        for (name, (shape, dtype)), values in zip(self.tensors.items(), (inputs, targets), strict=True):
+            if values.shape[1:] != shape:
+                raise ValueError(f"{name} of shape {values.shape[1:]}, not {shape}")
+            self.files[name].write(np.ascontiguousarray(values, dtype=dtype).tobytes())
+        self.count += len(inputs)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            for file in self.files.values():
+                file.close()
+            if error is None:
+                self._join()
+        finally:
+            for name in self.tensors:
+                self._beside(name).unlink(missing_ok=True)
+
+    def _beside(self, name: str) -> Path:
+        return self.path.with_name(f".{self.path.stem}.{name}")
+
+    def _join(self) -> None:
+        header, start = {}, 0
+        for name, (shape, dtype) in self.tensors.items():
+            end = start + self.count * int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            header[name] = {"dtype": DTYPES[dtype.name], "shape": [self.count, *shape], "data_offsets": [start, end]}
+            start = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        with self.path.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in self.tensors:
+                with self._beside(name).open("rb") as part:
+                    shutil.copyfileobj(part, file, 1 << 20)
+
+
+def read_split(processed: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets of a split, the whole of it in memory."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = processed / f"{split}.safetensors"
+    try:
+        tensors = load_file(path)
+        return tensors["inputs"], tensors["targets"]
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run python -m stages.preprocess {processed.parent.name} (or dvc repro) first.") from error
+    except (SafetensorError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}): run python -m stages.preprocess {processed.parent.name} again.") from error
+
+
+def hold_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """A mask [n] of the items to hold out: round(fraction * n) of them, spread over the labels in proportion, chosen by the seed.
+
+    For targets that are not classes pass one label for all.
+    """
+    rng = np.random.default_rng(seed)
+    names, counts = np.unique(labels, return_counts=True)
+    # Whole shares first; what rounding down left over goes to the labels with the largest remainders.
+    shares = np.floor(fraction * counts).astype(int)
+    left_over = round(fraction * len(labels)) - shares.sum()
+    shares[np.argsort(shares - fraction * counts, kind="stable")[:left_over]] += 1
+    held_out = np.zeros(len(labels), dtype=bool)
+    for name, share in zip(names, shares, strict=True):
+        held_out[rng.permutation(np.flatnonzero(labels == name))[:share]] = True
+    return held_out

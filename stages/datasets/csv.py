@@ -1,0 +1,220 @@
+"""Rows of numbers with a label: any CSV file with a header, one column of class numbers and numeric features.
+
+Reads   raw/<file> (plain, or gzipped as .csv.gz), twice: once for the labels, which the stratified splits need, and once
+        for the features, so memory holds one label a row and no more.
+The sample is diabetes.csv's stand-in: its header and its kind of figures, drawn from a logistic model.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from stages.common.contents import Chunk, Contents
+from stages.common.errors import UserError
+from stages.common.fetch import RemoteFile
+from stages.common.left_out import LeftOutItems, printable
+from stages.common.meta import Input, Task
+from stages.common.params import Section
+from stages.common.rows import numbered_rows, write_rows
+from stages.common.splits import SPLITS, hold_out
+
+CHUNK = 1024
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Sample(Section):
+    seed: int = Field(ge=0)
+    num_rows: int = Field(ge=20)
+
+
+class Download(Section):
+    """`sample` makes diabetes.csv; other data has no stand-in and sets it to null."""
+
+    sample: Sample | None
+    official: Annotated[list[RemoteFile], Field(min_length=1)]
+
+
+class Preprocess(Section):
+    """`classes` are in the order of the label's numbers; `test_fraction` is of all rows, `val_fraction` of what remains."""
+
+    file: str
+    label: str
+    classes: Annotated[list[str], Field(min_length=2, max_length=10_000)]
+    zero_is_missing: list[str]
+    standardise: bool
+    test_fraction: float = Field(gt=0, lt=1)
+    val_fraction: float = Field(ge=0, lt=1)
+    max_bad_fraction: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _file_is_a_plain_name(self) -> "Preprocess":
+        if self.file != Path(self.file).name:
+            raise ValueError(f"expected file to be the name of a file in raw/, without a folder; got {self.file!r}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("expected classes with different names")
+        return self
+
+    @property
+    def task(self) -> Task:
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+
+def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
+    table = Table(raw / preprocess.file, preprocess)
+    left_out = LeftOutItems()
+    labels = np.concatenate([np.empty(0, np.int16), *(labels.astype(np.int16) for _, labels in table.chunks(left_out))])
+    left_out.settle(len(labels) + left_out.count, preprocess.max_bad_fraction)
+    places = _places(labels, preprocess, seed)
+    return Contents(
+        description=f"The rows of {preprocess.file}: {len(table.features)} numeric features and the label {preprocess.label}.",
+        stand_in=f"A stand-in for {preprocess.file}: rows drawn from a logistic model with plausible figures, measured on nobody.",
+        task=preprocess.task,
+        input=Input(
+            kind="features",
+            shape=[len(table.features)],
+            dtype="float32",
+            names=table.features,
+            zero_is_missing=preprocess.zero_is_missing,
+        ),
+        classes=preprocess.classes,
+        outputs=None,
+        item_shape=(len(table.features),),
+        target_shape=(),
+        chunks=_split_chunks(table, places),
+        left_out=left_out,
+        measure=preprocess.standardise,
+    )
+
+
+def _places(labels: np.ndarray, preprocess: Preprocess, seed: int) -> np.ndarray:
+    """For every row the place of its split in SPLITS, uint8 [n], stratified by label."""
+    places = np.where(hold_out(labels, preprocess.test_fraction, seed), 2, 0).astype(np.uint8)
+    remaining = np.flatnonzero(places == 0)
+    places[remaining[hold_out(labels[remaining], preprocess.val_fraction, seed)]] = 1
+    return places
+
+
+def _split_chunks(table: "Table", places: np.ndarray) -> Iterator[Chunk]:
+    start = 0
+    for features, labels in table.chunks(LeftOutItems()):  # the first pass has already counted the bad rows
+        here = places[start : start + len(labels)]
+        start += len(labels)
+        for place, split in enumerate(SPLITS):
+            yield split, features[here == place], labels[here == place]
+
+
+class Table:
+    """A CSV file, its header read and checked."""
+
+    def __init__(self, path: Path, preprocess: Preprocess):
+        self.path, self.num_classes = path, len(preprocess.classes)
+        self.header = next(numbered_rows(path), (0, []))[1]
+        self._check_header(preprocess)
+        self.label = self.header.index(preprocess.label)
+        self.features = [name for name in self.header if name != preprocess.label]
+
+    def _check_header(self, preprocess: Preprocess) -> None:
+        names = printable(", ".join(self.header)) or "nothing"
+        for name in [preprocess.label, *preprocess.zero_is_missing]:
+            if name not in self.header:
+                raise UserError(f"{self.path} has no column {name!r} (its first line has {names}): mend label or zero_is_missing.")
+        if preprocess.label in preprocess.zero_is_missing:
+            raise UserError(f"The label {preprocess.label!r} stands in preprocess.zero_is_missing, where only features belong.")
+        if len(set(self.header)) != len(self.header) or len(self.header) < 2:
+            raise UserError(f"{self.path} must begin with the names of its columns, all different, at least two; it has {names}.")
+
+    def chunks(self, left_out: LeftOutItems) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Features float32 [k, num_features] and labels int64 [k] of the good rows, in the file's order."""
+        features, labels = [], []
+        rows = numbered_rows(self.path)
+        next(rows)
+        for number, cells in rows:
+            try:
+                label, values = self._parse(cells)
+            except BadRowError as bad:
+                left_out.add(f"{self.path.name} line {number}{bad.column}", bad.reason)
+                continue
+            features.append(values)
+            labels.append(label)
+            if len(labels) == CHUNK:
+                yield np.array(features, dtype=np.float32), np.array(labels, dtype=np.int64)
+                features, labels = [], []
+        if labels:
+            yield np.array(features, dtype=np.float32), np.array(labels, dtype=np.int64)
+
+    def _parse(self, cells: list[str]) -> tuple[int, list[float]]:
+        if len(cells) != len(self.header):
+            raise BadRowError("", f"has {len(cells)} cells, not {len(self.header)}")
+        values = [_number(cell, name) for cell, name in zip(cells, self.header, strict=True)]
+        label = values.pop(self.label)
+        if label not in range(self.num_classes):
+            reason = f"{cells[self.label]!r} is not a class from 0 to {self.num_classes - 1}"
+            raise BadRowError(f", column {self.header[self.label]}", reason)
+        return int(label), values
+
+
+class BadRowError(Exception):
+    """Why a row is left out; `column` is empty where the row as a whole is at fault."""
+
+    def __init__(self, column: str, reason: str):
+        self.column, self.reason = column, reason
+
+
+def _number(cell: str, name: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        raise BadRowError(f", column {name}", f"{cell!r} is not a number" if cell else "the cell is empty") from None
+    if abs(value) <= LARGEST and "_" not in cell:  # float() takes 1_000, which no CSV file means as a number
+        return value
+    raise BadRowError(f", column {name}", f"{cell!r} is not a finite number of float32")
+
+
+def generate(raw: Path, download: Download) -> None:
+    """Write raw/diabetes.csv: about 35 % ones, and zeros where a measurement is missing, as in the real file."""
+    assert download.sample is not None
+    rng = np.random.default_rng(download.sample.seed)
+    num_rows = download.sample.num_rows
+    spread = rng.standard_normal((num_rows, len(COLUMNS)))
+    shared = rng.standard_normal((num_rows, 1))  # one hidden trait makes the features depend on each other
+    traits = 0.9 * spread + 0.44 * shared
+    scores = traits @ np.array([column.weight for column in COLUMNS]) + rng.logistic(size=num_rows)
+    outcomes = (scores > np.quantile(scores, 1 - SHARE_OF_ONES)).astype(int)
+    cells = [column.cells(traits[:, place], rng) for place, column in enumerate(COLUMNS)]
+    write_rows(raw / "diabetes.csv", [[*(column.name for column in COLUMNS), "Outcome"], *zip(*cells, outcomes.tolist(), strict=True)])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature of the stand-in: exp(location + scale * trait) clipped to a range; `weight` is its part in the outcome."""
+
+    name: str
+    median: float
+    scale: float
+    low: float
+    high: float
+    digits: int
+    missing: float
+    weight: float
+
+    def cells(self, trait: np.ndarray, rng: np.random.Generator) -> list[str]:
+        values = np.clip(self.median * np.exp(self.scale * trait), self.low, self.high)
+        values[rng.random(len(values)) < self.missing] = 0
+        return [f"{value:.{self.digits}f}" if value else "0" for value in values]
+
+
+SHARE_OF_ONES = 0.35
+COLUMNS = [
+    Column("Pregnancies", 3, 0.9, 0, 15, 0, 0.0, 0.2),
+    Column("Glucose", 117, 0.25, 50, 199, 0, 0.007, 0.9),
+    Column("BloodPressure", 72, 0.17, 30, 120, 0, 0.046, 0.1),
+    Column("SkinThickness", 28, 0.35, 8, 70, 0, 0.296, 0.1),
+    Column("Insulin", 125, 0.6, 15, 800, 0, 0.487, 0.1),
+    Column("BMI", 32, 0.2, 18, 60, 1, 0.014, 0.5),
+    Column("DiabetesPedigreeFunction", 0.4, 0.6, 0.08, 2.4, 3, 0.0, 0.3),
+    Column("Age", 30, 0.3, 21, 81, 0, 0.0, 0.3),
+]

@@ -1,0 +1,120 @@
+"""Measures one model on the test split.
+
+Command: python -m stages.evaluate MODEL
+Reads:   models/<MODEL>/checkpoint.safetensors; data/<dataset>/processed/test.safetensors and meta.json; params.yaml: runtime, evaluate
+Writes:  models/<MODEL>/metrics.json (flat), and under models/<MODEL>/plots/: predictions.csv (actual and predicted of
+         every test item), breakdown.csv (a row a class or a regressed number), mistakes.png (the worst mistakes)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from stages.common.devices import prepare_torch
+from stages.common.errors import run_stage
+from stages.common.files import write_bytes, write_json
+from stages.common.meta import Meta
+from stages.common.model import Model, load_checkpoint
+from stages.common.params import Runtime, Section, look_up, read_params, read_section
+from stages.common.splits import read_split
+from stages.common.tables import as_csv
+from stages.evaluation import metrics, mistakes
+
+BATCH_SIZE = 256
+
+
+class Evaluate(Section):
+    """`evaluate`: resamples of each bootstrap interval, and how many of the worst mistakes are drawn."""
+
+    num_resamples: int = Field(ge=100)
+    num_mistakes: int = Field(ge=1)
+
+
+def evaluate(name: str) -> None:
+    runtime, section = read_section(Runtime, "runtime"), read_section(Evaluate, "evaluate")
+    processed = Path("data") / look_up(read_params(), "models", name, "dataset") / "processed"
+    folder = Path("models") / name
+    model, _ = load_checkpoint(folder / "checkpoint.safetensors")
+    inputs, targets = read_split(processed, "test")
+
+    outputs = predict(model, inputs, prepare_torch(runtime))
+    scores = measure(model.meta, targets, outputs, section.num_resamples, runtime.seed)
+    write_json(folder / "metrics.json", {key: round(value, 6) for key, value in scores.items()})
+    write_bytes(folder / "plots" / "predictions.csv", as_csv(prediction_rows(model.meta, targets, outputs)))
+    write_bytes(folder / "plots" / "breakdown.csv", as_csv(breakdown_rows(model.meta, targets, outputs)))
+    write_bytes(folder / "plots" / "mistakes.png", draw_mistakes(model.meta, inputs, targets, outputs, section.num_mistakes))
+    print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
+
+
+@torch.no_grad()
+def predict(model: Model, inputs: np.ndarray, device: torch.device) -> list[np.ndarray]:
+    """The model's outputs for every row of `inputs`, in the order of model.output_names."""
+    model.to(device)
+    rows = torch.from_numpy(inputs.astype(np.int64) if model.meta.input.kind == "characters" else inputs)
+    batches = [[output.cpu().numpy() for output in model(batch.to(device))] for batch in rows.split(BATCH_SIZE)]
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def measure(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray], num_resamples: int, seed: int) -> metrics.Metrics:
+    if meta.task == "regression":
+        return metrics.regression(targets, outputs[0], num_resamples, seed)
+    measure_task = metrics.sequences if meta.task == "sequence" else metrics.classification
+    return measure_task(targets, outputs[0], outputs[1], num_resamples, seed)
+
+
+def prediction_rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[dict[str, Any]]:
+    """A row an item (a character, a regressed number): what it is and what was predicted."""
+    if meta.task == "regression":
+        pairs = zip(targets.ravel(), outputs[0].ravel(), strict=True)
+        return [{"actual": float(actual), "predicted": float(predicted)} for actual, predicted in pairs]
+    classes, real = meta.classes or [], targets >= 0
+    pairs = zip(targets[real], outputs[1][real], strict=True)
+    return [{"actual": classes[actual], "predicted": classes[predicted]} for actual, predicted in pairs]
+
+
+def breakdown_rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[dict[str, Any]]:
+    if meta.task == "regression":
+        return metrics.per_output(targets, outputs[0], meta.outputs or [])
+    real = targets >= 0
+    return metrics.per_class(targets[real], outputs[1][real], meta.classes or [])
+
+
+def draw_mistakes(meta: Meta, inputs: np.ndarray, targets: np.ndarray, outputs: list[np.ndarray], most: int) -> bytes:
+    """The items furthest from the truth, right ones too where there are too few wrong ones (each caption says which)."""
+    worst = np.argsort(-wrongness(meta, targets, outputs), kind="stable")[:most]
+    captions = [caption(meta, targets[place], [output[place] for output in outputs]) for place in worst]
+    if meta.input.kind != "image":
+        return mistakes.as_png(mistakes.text_sheet(mistakes.as_lines(inputs[worst], meta.input), captions))
+    is_point = meta.task == "regression" and meta.num_outputs == 2
+    points = [(targets[place], outputs[0][place]) for place in worst] if is_point else None
+    return mistakes.as_png(mistakes.picture_sheet(inputs[worst], captions, points))
+
+
+def wrongness(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    """[n]: the mean absolute error, or one minus the probability of the true class (of the worst character)."""
+    if meta.task == "regression":
+        return np.abs(outputs[0] - targets).mean(axis=1)
+    true = np.take_along_axis(outputs[0], np.maximum(targets, 0)[..., None], axis=-1)[..., 0]
+    wrong = np.where(targets >= 0, 1 - true, 0)
+    return wrong.max(axis=1) if wrong.ndim == 2 else wrong
+
+
+def caption(meta: Meta, target: np.ndarray, outputs: list[np.ndarray]) -> tuple[str, str]:
+    if meta.task == "regression":
+        return tuple(
+            f"{word} {', '.join(f'{value:.2f}' for value in values)}" for word, values in (("is", target), ("predicted", outputs[0]))
+        )
+    classes = meta.classes or []
+    if meta.task == "sequence":
+        return tuple(
+            f"{word} {''.join(classes[label] for label in labels if label >= 0)}"
+            for word, labels in (("is", target), ("predicted", outputs[1]))
+        )
+    return f"is {classes[target]}", f"predicted {classes[outputs[1]]} {outputs[0].max():.2f}"
+
+
+if __name__ == "__main__":
+    run_stage(evaluate, usage="python -m stages.evaluate MODEL")

@@ -1,0 +1,70 @@
+"""A picture of the worst mistakes: the test items that the model got most wrong, worst first."""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.common.meta import Input
+
+TILE, CAPTION, MARGIN = 112, 34, 8
+INK, RIGHT, WRONG = (20, 20, 20), (0, 130, 60), (200, 30, 30)
+
+
+def picture_sheet(inputs: np.ndarray, captions: list[tuple[str, str]], points: list[tuple[np.ndarray, np.ndarray]] | None) -> Image.Image:
+    """uint8 pictures [n, height, width, channels] in a square of tiles, each over two lines: the truth, and what was predicted.
+
+    `points` marks (true, predicted) as row and column in the picture's pixels.
+    """
+    columns = max(1, math.ceil(math.sqrt(len(inputs))))
+    rows = max(1, math.ceil(len(inputs) / columns))
+    sheet = Image.new("RGB", (columns * (TILE + MARGIN) + MARGIN, rows * (TILE + CAPTION + MARGIN) + MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (pixels, (true, predicted)) in enumerate(zip(inputs, captions, strict=True)):
+        x, y = MARGIN + place % columns * (TILE + MARGIN), MARGIN + place // columns * (TILE + CAPTION + MARGIN)
+        sheet.paste(as_image(pixels).resize((TILE, TILE), Image.Resampling.NEAREST), (x, y))
+        if points is not None:
+            for (row, column), colour in zip(points[place], (RIGHT, WRONG), strict=True):
+                draw_cross(draw, x + (column + 0.5) * TILE / pixels.shape[1], y + (row + 0.5) * TILE / pixels.shape[0], colour)
+        draw.text((x, y + TILE + 2), true, fill=RIGHT, font=ImageFont.load_default(12))
+        draw.text((x, y + TILE + 16), predicted, fill=WRONG, font=ImageFont.load_default(12))
+    return sheet
+
+
+def as_image(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+
+
+def draw_cross(draw: ImageDraw.ImageDraw, x: float, y: float, colour: tuple[int, int, int]) -> None:
+    draw.line([x - 6, y, x + 6, y], fill=colour, width=2)
+    draw.line([x, y - 6, x, y + 6], fill=colour, width=2)
+
+
+def text_sheet(lines: list[str], captions: list[tuple[str, str]]) -> Image.Image:
+    """A line an item: the input, the truth, and what was predicted."""
+    font = ImageFont.load_default(14)
+    widths = [
+        max((font.getlength(text) for text in column), default=0)
+        for column in (lines, [true for true, _ in captions], [guess for _, guess in captions])
+    ]
+    starts = [MARGIN, MARGIN * 3 + widths[0], MARGIN * 5 + widths[0] + widths[1]]
+    sheet = Image.new("RGB", (int(starts[2] + widths[2]) + MARGIN, len(lines) * 20 + 2 * MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (line, (true, predicted)) in enumerate(zip(lines, captions, strict=True)):
+        for start, text, colour in zip(starts, (line, true, predicted), (INK, RIGHT, WRONG), strict=True):
+            draw.text((start, MARGIN + place * 20), text, fill=colour, font=font)
+    return sheet
+
+
+def as_lines(inputs: np.ndarray, description: Input) -> list[str]:
+    """Features as name=value, characters as their text."""
+    if description.kind == "characters":
+        return ["".join(chr(code) for code in row if code) for row in inputs]
+    return [", ".join(f"{name}={value:g}" for name, value in zip(description.names or [], row, strict=True)) for row in inputs]
+
+
+def as_png(sheet: Image.Image) -> bytes:
+    file = io.BytesIO()
+    sheet.save(file, format="PNG", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,67 @@
+"""The ONNX form of a model: one file with every weight inside, dynamic batch (and length) axes, and metadata of its own.
+
+It is made by tracing (torch.onnx.export with dynamo=False). The newer exporter was tried with torch 2.14: it unrolls
+recurrent layers to the example's length, or refuses them, and takes seventy times as long on a small network.
+"""
+
+import io
+import logging
+import warnings
+
+import onnx
+import torch
+from torch import Tensor
+
+from stages.common.model import Model
+from stages.exporting.signature import Signature
+
+
+def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> bytes:
+    """The checked ONNX file; `example` is a batch of raw inputs."""
+    file = io.BytesIO()
+    names = [signature.input.name, *(output.name for output in signature.outputs)]
+    with warnings.catch_warnings(), quiet_tracer():
+        # The tracer warns that it is deprecated, and of every shape that it reads; parity is what decides.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (example,),
+            file,
+            dynamo=False,
+            opset_version=opset,
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={entry.name: entry.dynamic_axes() for entry in (signature.input, *signature.outputs)},
+        )
+    proto = onnx.load_model_from_string(file.getvalue())
+    strip_origins(proto)
+    onnx.helper.set_model_props(proto, signature.as_properties())
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)
+
+
+class quiet_tracer:  # noqa: N801, used like a function
+    """Silences torch.onnx's own logger for the block."""
+
+    def __enter__(self) -> None:
+        self.level = logging.getLogger("torch.onnx").level
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("torch.onnx").setLevel(self.level)
+
+
+def strip_origins(proto: onnx.ModelProto) -> None:
+    """Drop what names the exporting machine's source files: bytes must not depend on where the repository lies."""
+    proto.doc_string = ""
+    strip_graph(proto.graph)
+
+
+def strip_graph(graph: onnx.GraphProto) -> None:
+    graph.doc_string = ""
+    for node in graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                strip_graph(attribute.g)

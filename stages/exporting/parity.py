@@ -1,0 +1,86 @@
+"""Proof that an exported model computes what the PyTorch model computes, on real test items."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from stages.common.errors import UserError
+from stages.common.model import Model
+
+BATCH_SIZES = (1, 2, 7, 64)
+MAX_PADDING = 5
+
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def cases(inputs: np.ndarray) -> Iterator[np.ndarray]:
+    """Batches of every size, from the test split's rows (again from the first where it has fewer); texts at several lengths too.
+
+    int16 inputs are characters: each batch comes as int64 at its full width, cut to its longest row, cut shorter still, and padded further.
+    """
+    for size in BATCH_SIZES:
+        batch = inputs[np.arange(size) % len(inputs)]
+        if batch.dtype != np.int16:
+            yield batch
+            continue
+        longest = max(int((batch != 0).sum(axis=1).max()), 1)
+        wide = np.pad(batch.astype(np.int64), ((0, 0), (0, MAX_PADDING)))
+        for length in sorted({1, max(1, longest // 2), longest, batch.shape[1], wide.shape[1]}):
+            yield wide[:, :length]
+
+
+def check_parity(model: Model, exported: dict[str, Run], inputs: np.ndarray, tolerance: float) -> dict[str, float]:
+    """The largest difference from PyTorch of each exported form over all cases; beyond `tolerance` a UserError says where.
+
+    Besides, a row's outputs must not depend on what shares its batch, or on padding: each row is compared with itself alone.
+    """
+    worst = dict.fromkeys(exported, 0.0)
+    for batch in cases(inputs):
+        expected = run_torch(model, batch)
+        for form, run in exported.items():
+            outputs = run(batch)
+            worst[form] = max(worst[form], compare(form, batch, expected, outputs, tolerance))
+            alone = run(without_padding(batch[-1:]))
+            compare(
+                f"{form}, one row alone against the same row in a batch,",
+                batch,
+                alone,
+                [last_row(output, one) for output, one in zip(outputs, alone, strict=True)],
+                tolerance,
+            )
+    return worst
+
+
+def run_torch(model: Model, batch: np.ndarray) -> list[np.ndarray]:
+    with torch.no_grad():
+        return [output.numpy() for output in model(torch.from_numpy(batch))]
+
+
+def without_padding(row: np.ndarray) -> np.ndarray:
+    """A batch of one text [1, length] without the padding behind it; anything else as it is."""
+    return row[:, : max(int((row != 0).sum()), 1)] if row.dtype == np.int64 and row.ndim == 2 else row
+
+
+def last_row(output: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """The last row of a batch's output, cut to the length that it has alone."""
+    return output[-1:, : alone.shape[1]] if alone.ndim > 1 else output[-1:]
+
+
+def compare(form: str, batch: np.ndarray, expected: list[np.ndarray], outputs: list[np.ndarray], tolerance: float) -> float:
+    """Largest difference of the first output (a label follows from it, and may differ only where two classes are that close)."""
+    difference = float(np.max(np.abs(outputs[0] - expected[0]), initial=0.0))
+    shape = "x".join(map(str, batch.shape))
+    if not difference <= tolerance:
+        raise UserError(
+            f"{form} differs from PyTorch by {difference:.3g} on a batch of {shape}, more than export.tolerance ({tolerance:g}) allows."
+        )
+    if len(outputs) > 1 and np.any((outputs[1] != expected[1]) & ~is_close_call(expected[0], tolerance)):
+        raise UserError(f"{form} gives other labels than PyTorch on a batch of {shape}.")
+    return difference
+
+
+def is_close_call(probabilities: np.ndarray, tolerance: float) -> np.ndarray:
+    """Where the two most probable classes are closer than twice the tolerance."""
+    best = np.sort(probabilities, axis=-1)[..., -2:]
+    return best[..., 1] - best[..., 0] < 2 * tolerance

@@ -1,0 +1,124 @@
+"""signature.json: what a consumer sends to an exported model and what it gets back, in words and in shapes.
+
+The same text stands in the ONNX file's metadata under the key `signature`, so that the file alone is enough.
+"""
+
+import json
+
+from stages.common.meta import Meta, Resize, Task
+from stages.common.params import Section
+
+BATCH, LENGTH = "batch", "length"
+
+
+class Names(Section):
+    """`export.names`: what the inputs and outputs of every exported model are called."""
+
+    image: str
+    features: str
+    characters: str
+    probabilities: str
+    label: str
+    prediction: str
+
+
+class Entry(Section):
+    """One input or output; a text in `shape` is an axis of any size."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+    meaning: str
+
+    def dynamic_axes(self) -> dict[int, str]:
+        return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
+
+
+class Signature(Section):
+    """What signature.json holds.
+
+    kind: image, features or characters. classes are in label order; outputs_meaning names the numbers of a prediction.
+    """
+
+    model: str
+    dataset: str
+    source: str
+    description: str
+    task: Task
+    kind: str
+    opset: int
+    input: Entry
+    outputs: list[Entry]
+    classes: list[str] | None
+    features: list[str] | None
+    alphabet: str | None
+    resize: Resize | None
+
+    def as_properties(self) -> dict[str, str]:
+        return {"signature": json.dumps(self.model_dump(), ensure_ascii=False)}
+
+
+def describe(name: str, meta: Meta, names: Names, opset: int) -> Signature:
+    return Signature(
+        model=name,
+        dataset=meta.dataset,
+        source=meta.source,
+        description=meta.description,
+        task=meta.task,
+        kind=meta.input.kind,
+        opset=opset,
+        input=describe_input(meta, names),
+        outputs=describe_outputs(meta, names),
+        classes=meta.classes,
+        features=meta.input.names,
+        alphabet=meta.input.alphabet,
+        resize=meta.input.resize,
+    )
+
+
+def describe_input(meta: Meta, names: Names) -> Entry:
+    shape = meta.input.shape
+    if meta.input.kind == "image":
+        channels = {1: "grey", 3: "red, green, blue"}.get(shape[2] or 0, f"{shape[2]} channels")
+        return Entry(
+            name=names.image,
+            dtype="uint8",
+            shape=[BATCH, *fixed(shape)],
+            meaning=f"Pictures, 0 to 255, {channels}, as read from a file: not scaled.",
+        )
+    if meta.input.kind == "features":
+        missing = (
+            f" NaN is missing; so is 0 in {', '.join(meta.input.zero_is_missing)}." if meta.input.zero_is_missing else " NaN is missing."
+        )
+        return Entry(
+            name=names.features,
+            dtype="float32",
+            shape=[BATCH, *fixed(shape)],
+            meaning=f"{', '.join(meta.input.names or [])}: raw, not scaled.{missing}",
+        )
+    known = f" Known characters: {meta.input.alphabet}." if meta.input.alphabet else " Fold other characters to ASCII first."
+    return Entry(
+        name=names.characters, dtype="int64", shape=[BATCH, LENGTH], meaning=f"Code points below 128, 0 = padding at the end.{known}"
+    )
+
+
+def fixed(shape: list[int | None]) -> list[int | str]:
+    return [size for size in shape if size is not None]
+
+
+def describe_outputs(meta: Meta, names: Names) -> list[Entry]:
+    if meta.task == "regression":
+        meaning = ", ".join(meta.outputs or [])
+        return [Entry(name=names.prediction, dtype="float32", shape=[BATCH, meta.num_outputs], meaning=meaning)]
+    leading: list[int | str] = [BATCH, LENGTH] if meta.task == "sequence" else [BATCH]
+    padded = " -1 where the input is padding." if meta.task == "sequence" else ""
+    num_classes = len(meta.classes or [])
+    return [
+        Entry(
+            name=names.probabilities,
+            dtype="float32",
+            shape=[*leading, num_classes],
+            meaning="Of each class, in the order of `classes`; they sum to 1.",
+        ),
+        Entry(name=names.label, dtype="int64", shape=leading, meaning=f"Place of the most probable class in `classes`.{padded}"),
+    ]

@@ -1,0 +1,33 @@
+"""The TorchScript form of a model, byte for byte the same wherever the repository lies."""
+
+import io
+import warnings
+import zipfile
+
+import torch
+from torch import Tensor
+
+from stages.common.model import Model
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def to_torchscript(model: Model, example: Tensor) -> bytes:
+    """The traced model; its inputs and outputs are those of the ONNX file, by position."""
+    with warnings.catch_warnings():
+        # The tracer warns that it is deprecated, and of every shape that it reads; parity is what decides.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(model, (example,), check_trace=False)
+        file = io.BytesIO()
+        torch.jit.save(traced, file)
+    return without_source_paths(file.getvalue())
+
+
+def without_source_paths(archive: bytes) -> bytes:
+    """Rewrites the archive without its debug records, which hold the absolute paths of the Python files that were traced."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(result, "w", zipfile.ZIP_STORED) as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                new.writestr(zipfile.ZipInfo(entry.filename, EPOCH), old.read(entry))
+    return result.getvalue()

@@ -1,0 +1,103 @@
+"""Trains one model.
+
+Command: python -m stages.train MODEL
+Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; params.yaml: runtime, models.<MODEL>
+Writes:  models/<MODEL>/checkpoint.safetensors and models/<MODEL>/plots/learning_curve.csv; TensorBoard's files under logs/
+"""
+
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from stages.common.devices import prepare_torch
+from stages.common.errors import UserError, run_stage
+from stages.common.files import write_bytes
+from stages.common.meta import Meta, read_meta
+from stages.common.model import Model, build_network, save_checkpoint
+from stages.common.params import Runtime, look_up, read_params, read_section
+from stages.common.shelves import take_part
+from stages.common.splits import read_split
+from stages.common.tables import as_csv
+from stages.training.batches import Batches
+from stages.training.loop import Fitted, Recipe, Row, fit, metric_name
+from stages.training.tensorboard import TensorBoard
+
+
+def train(name: str) -> None:
+    key = f"models.{name}"
+    runtime, recipe = read_section(Runtime, "runtime"), read_section(Recipe, "models", name, "train")
+    section = look_up(read_params(), "models", name)
+    processed, folder = Path("data") / section["dataset"] / "processed", Path("models") / name
+    meta = read_meta(processed)
+
+    device = prepare_torch(runtime)
+    network = build_network(section["architecture"], meta, f"{key}.architecture")
+    load_pretrained(network, section["architecture"], meta)
+    model = Model(network, meta).to(device)
+    try:
+        train_batches = Batches(*read_split(processed, "train"), recipe.batch_size, device)
+        val_batches = Batches(*read_split(processed, "val"), max(recipe.batch_size, 256), device) if meta.counts["val"].total else None
+        fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"Out of memory on {device.type}: lower {key}.train.batch_size (now {recipe.batch_size}).") from error
+
+    training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
+    network.load_state_dict(fitted.weights)
+    save_checkpoint(folder / "checkpoint.safetensors", network, section["architecture"], meta, training)
+    write_bytes(folder / "plots" / "learning_curve.csv", as_csv(curve(fitted.rows, metric_name(meta.task))))
+
+
+def curve(rows: list[Row], metric: str) -> list[dict[str, float | str | None]]:
+    """The learning curve as DVC draws it: a row an epoch and split, with what the optimizer did in that epoch."""
+    shared = [key for key in rows[0] if key in ("epoch", "lr", "weight")]
+    splits = [split for split in ("train", "val") if rows[0][f"{split}_loss"] is not None]
+    return [
+        {
+            "epoch": row["epoch"],
+            "split": split,
+            "loss": row[f"{split}_loss"],
+            metric: row[f"{split}_{metric}"],
+            **{key: row[key] for key in shared},
+        }
+        for row in rows
+        for split in splits
+    ]
+
+
+def load_pretrained(network: torch.nn.Module, architecture: dict, meta: Meta) -> None:
+    """Where the architecture has pretrained weights to offer, start from them."""
+    part = take_part("architectures", architecture["name"], "architecture.name")
+    if hasattr(part, "load_pretrained"):
+        part.load_pretrained(network, part.Params.model_validate(architecture), meta)
+
+
+def fit_shown(name: str, model: Model, recipe: Recipe, train: Batches, val: Batches | None, runtime: Runtime) -> Fitted:
+    """fit() with a progress bar (on a terminal), TensorBoard and a last line that says how it went."""
+    metric = metric_name(model.task)
+    bf16 = runtime.mixed_precision and train.inputs.is_cuda
+    with TensorBoard(name) as tensorboard, tqdm(total=recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
+        tensorboard.start(model, train.inputs)
+
+        def watch(epoch: int, row: Row) -> None:
+            bar.set_postfix(
+                {key: f"{value:.4f}" for key, value in row.items() if value is not None and key.endswith(("loss", metric))}, refresh=False
+            )
+            bar.update()
+            tensorboard.epoch(epoch, row)
+
+        fitted = fit(model, recipe, train, val, runtime.seed, bf16, f"models.{name}.train", watch)
+    best = fitted.rows[fitted.best_epoch - 1]
+    shown = ", ".join(f"{key} {value:.4f}" for key, value in best.items() if value is not None and key.endswith(("loss", metric)))
+    print(f"{name}: best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}")
+    return fitted
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+if __name__ == "__main__":
+    run_stage(train, usage="python -m stages.train MODEL")

@@ -1,0 +1,98 @@
+"""Losses by name, and which kinds of task each fits.
+
+Every loss takes logits as the network gives them and targets as the split holds them: [batch, num_outputs] and float32
+[batch, num_outputs] (regression); [batch, 1] and int64 [batch] (binary); [batch, num_classes] and int64 [batch]
+(multiclass); [batch, length, num_classes] and int64 [batch, length], -1 where padded (sequence).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stages.common.errors import UserError
+from stages.common.meta import Task
+
+PADDED = -1
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
+    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=PADDED, **arguments)
+
+
+def nll(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
+    return functional.nll_loss(logits.log_softmax(-1).flatten(0, -2), targets.flatten(), ignore_index=PADDED, **arguments)
+
+
+def bce(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
+    return functional.binary_cross_entropy(logits.sigmoid(), indicators(logits, targets), **arguments)
+
+
+def bce_with_logits(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, indicators(logits, targets), **arguments)
+
+
+def focal(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
+    """Lin et al., 2017, https://arxiv.org/abs/1708.02002; with several classes, one against the rest for each."""
+    from torchvision.ops import sigmoid_focal_loss
+
+    return sigmoid_focal_loss(logits, indicators(logits, targets), **{"reduction": "mean", **arguments})
+
+
+def multi_label_soft_margin(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
+    return functional.multilabel_soft_margin_loss(logits, indicators(logits, targets), **arguments)
+
+
+def indicators(logits: Tensor, targets: Tensor) -> Tensor:
+    """Class labels [batch] as 0.0 and 1.0 in the shape of the logits: the label itself for one logit, else one-hot."""
+    if logits.shape[1] == 1:
+        return targets.to(logits.dtype).unsqueeze(1)
+    return functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+
+
+LOSSES: dict[str, tuple[Callable[..., Tensor], tuple[Task, ...]]] = {
+    "L1": (functional.l1_loss, ("regression",)),
+    "MSE": (functional.mse_loss, ("regression",)),
+    "SmoothL1": (functional.smooth_l1_loss, ("regression",)),
+    "CrossEntropy": (cross_entropy, ("multiclass", "sequence")),
+    "NLL": (nll, ("multiclass", "sequence")),
+    "BCE": (bce, ("binary",)),
+    "BCEWithLogits": (bce_with_logits, ("binary",)),
+    "Focal": (focal, ("binary", "multiclass")),
+    "MultiLabelSoftMargin": (multi_label_soft_margin, ("binary", "multiclass")),
+    # Ranks one input against a second one, and no kind of dataset here has two inputs.
+    "MarginRanking": (functional.margin_ranking_loss, ()),
+}
+
+
+def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: int, key: str) -> Loss:
+    """The loss `name` of params.yaml (at `key`) with its arguments; refused where it does not fit the task's targets."""
+    if name not in LOSSES:
+        raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(LOSSES)}.")
+    function, tasks = LOSSES[name]
+    if task not in tasks:
+        fitting = ", ".join(other for other, (_, fits) in LOSSES.items() if task in fits)
+        raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting}.")
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return function(logits.float(), targets, **arguments)
+
+    _try_once(loss, task, num_outputs, key)
+    return loss
+
+
+def _try_once(loss: Loss, task: Task, num_outputs: int, key: str) -> None:
+    """Wrong arguments show on the first call: make it before any work starts."""
+    logits = torch.zeros(2, 1, num_outputs) if task == "sequence" else torch.zeros(2, num_outputs)
+    targets = {"regression": torch.zeros(2, num_outputs), "sequence": torch.zeros(2, 1, dtype=torch.int64)}.get(
+        task, torch.zeros(2, dtype=torch.int64)
+    )
+    try:
+        if loss(logits, targets).ndim:
+            raise UserError(f"params.yaml: {key}.reduction must leave one number: mean or sum.")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"params.yaml: the arguments of {key} do not fit: {error}.") from error

@@ -1,0 +1,49 @@
+"""TensorBoard's view of a run: curves, a grid of inputs and the network's graph, under logs/tensorboard/<model>/<time>/.
+
+It is for people to look at while training; no stage reads it, and DVC and git ignore the folder.
+"""
+
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from stages.common.model import Model
+
+LOGS = Path("logs") / "tensorboard"
+NUM_SHOWN = 64
+
+
+class TensorBoard:
+    def __init__(self, name: str):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(LOGS / name / time.strftime("%Y%m%d-%H%M%S")))
+
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.writer.close()
+
+    def start(self, model: Model, inputs: Tensor) -> None:
+        """Shows the first inputs of train and the graph."""
+        if model.meta.input.kind == "image":
+            self.writer.add_images("inputs", inputs[:NUM_SHOWN], dataformats="NHWC")
+        elif model.meta.input.kind == "characters":
+            lines = ["".join(chr(code) for code in row if code) for row in inputs[:NUM_SHOWN].tolist()]
+            self.writer.add_text("inputs", "  \n".join(lines))
+        else:
+            self.writer.add_text("inputs", "  \n".join(str(row) for row in inputs[:NUM_SHOWN].tolist()))
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer warns of every shape that it reads
+            self.writer.add_graph(model.network, model.input(inputs[:2].long() if inputs.dtype == torch.int16 else inputs[:2]))
+
+    def epoch(self, number: int, row: dict[str, float | None]) -> None:
+        for name, value in row.items():
+            if value is not None and name != "epoch":
+                split, _, measure = name.rpartition("_")
+                self.writer.add_scalar(f"{measure}/{split}" if split else name, value, number)

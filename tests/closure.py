@@ -1,0 +1,32 @@
+"""Which of this repository's files a Python file imports, directly or not: found by reading the code, not by running it."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def imported_files(path: Path) -> set[Path]:
+    """The repository's own modules that `path` names in any import statement, at the top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        files = (ROOT / Path(*name.split(".")).with_suffix(".py") for name in names)
+        found |= {file for file in files if file.is_file()}
+    return found
+
+
+def closure(*paths: Path) -> set[str]:
+    """`paths` and all that they import, as posix paths relative to the repository's root."""
+    seen: set[Path] = set()
+    waiting = set(paths)
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        waiting |= imported_files(path) - seen
+    return {path.relative_to(ROOT).as_posix() for path in seen}

@@ -1,0 +1,152 @@
+"""What is written beside and renamed is there whole or not at all, whatever happened before."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.common.files import replacing_file, replacing_folder, write_bytes, write_json
+
+ROOT = Path(__file__).parents[3]
+
+
+class Interrupted(BaseException):
+    """Stands for anything that can end a block, a Ctrl-C too."""
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_only_when_the_block_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    with replacing_file(path) as beside:
+        beside.write_text("new")
+        assert not path.exists()
+        assert beside.parent == path.parent, "a rename is only atomic on one disk"
+    assert path.read_text() == "new"
+    assert names_in(path.parent) == ["a.json"]
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(Interrupted), replacing_file(path) as beside:
+        beside.write_text("half of the n")
+        raise Interrupted
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == ["a.json"]
+
+
+def test_a_block_that_wrote_no_file_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), replacing_file(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_bytes_are_written_whole_over_longer_ones(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"longer")
+    write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names_in(tmp_path) == ["a"]
+
+
+def test_json_keeps_the_order_of_keys_and_letters_beyond_ascii(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"z": "é", "a": [1, 2.5, None]})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.index('"z"') < text.index('"a"') and "é" in text and text.endswith("}\n")
+    assert json.loads(text) == {"z": "é", "a": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_has_not_is_refused_and_the_old_file_stays(tmp_path: Path, number: float) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": number})
+    assert (tmp_path / "a.json").read_text() == "1\n"
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "raw"
+    for name in ("old", "new"):
+        with replacing_folder(path) as beside:
+            assert names_in(beside) == []
+            (beside / name).write_text(name)
+    assert names_in(path) == ["new"]
+    assert names_in(path.parent) == ["raw"]
+
+
+def test_a_block_that_fails_leaves_the_old_folder(tmp_path: Path) -> None:
+    path = tmp_path / "raw"
+    with replacing_folder(path) as beside:
+        (beside / "old").write_text("old")
+    with pytest.raises(Interrupted), replacing_folder(path) as beside:
+        (beside / "deep").mkdir()
+        (beside / "deep" / "half").write_text("half")
+        raise Interrupted
+    assert names_in(path) == ["old"]
+    assert names_in(tmp_path) == ["raw"]
+
+
+def test_a_block_that_fails_where_nothing_was_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted), replacing_folder(tmp_path / "raw"):
+        raise Interrupted
+    assert names_in(tmp_path) == []
+
+
+def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(tmp_path: Path) -> None:
+    old = tmp_path / ".raw.old"
+    old.mkdir()
+    (old / "old").write_text("old")
+    with pytest.raises(Interrupted), replacing_folder(tmp_path / "raw"):
+        assert names_in(tmp_path / "raw") == ["old"]
+        raise Interrupted
+    assert names_in(tmp_path / "raw") == ["old"]
+    assert names_in(tmp_path) == ["raw"]
+
+
+def test_a_second_rename_that_fails_brings_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "raw"
+    with replacing_folder(path) as beside:
+        (beside / "old").write_text("old")
+    rename = Path.rename
+
+    def fail_for_the_new(self: Path, target: Path) -> Path:
+        if self.name == ".raw.part":
+            raise Interrupted
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(Interrupted), replacing_folder(path) as beside:
+        (beside / "new").write_text("new")
+    assert names_in(path) == ["old"]
+    assert names_in(tmp_path) == ["raw"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stages.common.files import replacing_folder
+with replacing_folder(Path(sys.argv[1])) as beside:
+    (beside / "half").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path: Path) -> None:
+    path = tmp_path / "raw"
+    with replacing_folder(path) as beside:
+        (beside / "old").write_text("old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == -9
+    assert names_in(path) == ["old"]
+    with replacing_folder(path) as beside:
+        assert names_in(beside) == []
+        (beside / "new").write_text("new")
+    assert names_in(path) == ["new"]
+    assert names_in(tmp_path) == ["raw"]
