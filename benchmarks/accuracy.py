@@ -152,7 +152,7 @@ def make_clone(work: Path) -> Path:
 def run(command: list[str], folder: Path) -> str:
     """Run a command with this Python's programs first; its standard output."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    finished = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, text=True, check=False)
+    finished = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if finished.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}")
     return finished.stdout
@@ -171,6 +171,7 @@ def rebuild(clone: Path, model: str, arguments: argparse.Namespace) -> dict[str,
 
 def change_params(path: Path, seed: int, arguments: argparse.Namespace) -> None:
     yaml = YAML()
+    yaml.width = 4096
     params = yaml.load(path)
     params["source"] = "official"
     params["runtime"]["seed"], params["runtime"]["threads"] = seed, arguments.threads
