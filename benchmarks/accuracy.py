@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,10 @@ def make_clone(work: Path) -> Path:
 def run(command: list[str], folder: Path) -> str:
     """Run a command with this Python's programs first; its standard output."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    finished = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    environment = {**os.environ, "PATH": path}
+    finished = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if finished.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}")
     return finished.stdout
@@ -206,7 +209,7 @@ def describe(model: str, values: dict[str, list[float]], clone: Path, seconds: f
         "seconds": round(seconds),
         "command": f"DATASETS_MIRROR=FOLDER python benchmarks/accuracy.py {model}",
         "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
-        "date": date.today().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
     }
 

@@ -5,6 +5,9 @@ Reads:   params.yaml and the shelves
 Writes:  data/checked.json, always the same bytes: what depends on it is rebuilt only for its own reasons
 """
 
+import contextlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,16 +15,19 @@ import torch
 
 from stages.common.errors import UserError, run_stage
 from stages.common.files import write_json
-from stages.common.params import Runtime, Section, check_section, check_source, read_params
+from stages.common.params import PARAMS_FILE, Runtime, Section, check_section, check_source, read_params
 from stages.common.shelves import part_names, take_part
 from stages.evaluate import Evaluate
 from stages.export import Export
 from stages.training.augmentations import build_augmentations
-from stages.training.loop import Recipe, schedule_for
+from stages.training.loop import Recipe, schedule_for, step_epoch
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
 
 CHECKED = Path("data") / "checked.json"
+
+STEPS_PER_EPOCH = 10  # of the rehearsal; the real number is known only when the data is there
+MAX_STEPS = 1000
 
 
 class Root(Section):
@@ -53,7 +59,10 @@ class ModelEntry(Section):
 
 
 def check(path: str) -> None:
+    if path != str(PARAMS_FILE):
+        raise UserError(f"{path} is not the file that the stages read: give {PARAMS_FILE}, and run the command in the repository's root.")
     root = check_section(Root, read_params(), "")
+    check_names(root)
     check_source(root.source)
     check_section(Runtime, root.runtime, "runtime")
     check_section(Evaluate, root.evaluate, "evaluate")
@@ -62,6 +71,16 @@ def check(path: str) -> None:
     for name, values in root.models.items():
         check_model(name, values, tasks)
     write_json(CHECKED, {"checked": path})
+
+
+def check_names(root: Root) -> None:
+    """A name becomes a folder, a part of a command and of a key with dots between: nothing in it may mean more than itself."""
+    for section, names in (("datasets", root.datasets), ("models", root.models)):
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise UserError(
+                    f"params.yaml: {section} has the name {name!r}; expected letters, digits, _ and -, a letter or digit first."
+                )
 
 
 def check_dataset(name: str, values: dict[str, Any]) -> Any:
@@ -88,14 +107,42 @@ def check_model(name: str, values: dict[str, Any], tasks: dict[str, Any]) -> Non
 
 
 def check_recipe(recipe: Recipe, task: Any, key: str) -> None:
-    """Builds every named part once, on a single weight, so that wrong arguments show now."""
+    """Builds every named part once and rehearses steps on a single weight, so that wrong arguments show now."""
     build_loss(recipe.loss.name, recipe.loss.arguments, task, 1 if task in ("binary", "regression") else 3, f"{key}.loss")
     weight = torch.nn.Parameter(torch.zeros(1, 1))
-    optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [weight], f"{key}.optimizer")
+    weight.grad = torch.zeros(1, 1)
+    with naming(f"{key}.optimizer"):
+        optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [weight], f"{key}.optimizer")
+        optimizer.step()
     if isinstance(optimizer, GridSearch) and recipe.schedule is not None:
         raise UserError(f"params.yaml: {key}.schedule must be null for GridSearch, whose lr is the step of its grid.")
-    schedule_for(recipe, optimizer, 10, f"{key}.schedule")
-    build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
+    with naming(f"{key}.schedule"):
+        rehearse_schedule(recipe, optimizer, f"{key}.schedule")
+    with naming(f"{key}.augment"):
+        build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
+
+
+def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str) -> None:
+    schedule = schedule_for(recipe, optimizer, STEPS_PER_EPOCH, key)
+    if schedule is None or recipe.schedule is None:
+        return
+    by_step = recipe.schedule.interval == "step"
+    for _ in range(min(recipe.epochs * (STEPS_PER_EPOCH if by_step else 1), MAX_STEPS)):
+        if by_step:
+            schedule.step()
+        else:
+            step_epoch(schedule, {"val_loss": 1.0})
+
+
+@contextlib.contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Turns what torch raises of wrong arguments, which may be anything, into a sentence that names the key."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"params.yaml: the arguments of {key} do not fit ({type(error).__name__}: {error}).") from error
 
 
 if __name__ == "__main__":

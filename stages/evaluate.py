@@ -103,17 +103,21 @@ def wrongness(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> np.
 
 
 def caption(meta: Meta, target: np.ndarray, outputs: list[np.ndarray]) -> tuple[str, str]:
+    """What an item is, and what was predicted."""
     if meta.task == "regression":
-        return tuple(
-            f"{word} {', '.join(f'{value:.2f}' for value in values)}" for word, values in (("is", target), ("predicted", outputs[0]))
-        )
+        return f"is {numbers(target)}", f"predicted {numbers(outputs[0])}"
     classes = meta.classes or []
     if meta.task == "sequence":
-        return tuple(
-            f"{word} {''.join(classes[label] for label in labels if label >= 0)}"
-            for word, labels in (("is", target), ("predicted", outputs[1]))
-        )
+        return f"is {letters(classes, target)}", f"predicted {letters(classes, outputs[1])}"
     return f"is {classes[target]}", f"predicted {classes[outputs[1]]} {outputs[0].max():.2f}"
+
+
+def numbers(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def letters(classes: list[str], labels: np.ndarray) -> str:
+    return "".join(classes[label] for label in labels if label >= 0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Writes:  models/<MODEL>/checkpoint.safetensors and models/<MODEL>/plots/learning
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -67,7 +68,7 @@ def curve(rows: list[Row], metric: str) -> list[dict[str, float | str | None]]:
     ]
 
 
-def load_pretrained(network: torch.nn.Module, architecture: dict, meta: Meta) -> None:
+def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta: Meta) -> None:
     """Where the architecture has pretrained weights to offer, start from them."""
     part = take_part("architectures", architecture["name"], "architecture.name")
     if hasattr(part, "load_pretrained"):

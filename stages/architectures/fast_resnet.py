@@ -5,6 +5,7 @@ of the time goes where it is large, as in https://github.com/KellerJordan/cifar1
 Logits are scaled down as in https://myrtle.ai/learn/how-to-train-your-resnet-7-batch-norm/.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
@@ -24,7 +25,7 @@ class Params(Section):
 
 
 class Group(nn.Module):
-    """[batch, in_channels, height, width] to [batch, channels, height // 2, width // 2]: convolution and pooling, then a residual convolution."""
+    """[batch, in_channels, height, width] to [batch, channels, height // 2, width // 2]: a convolution with pooling, then a residual one."""
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -47,7 +48,7 @@ class FastResNet(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, params.first, 3, padding=1),
             nn.GELU(),
-            *(Group(before, after) for before, after in zip(widths, widths[1:], strict=False)),
+            *(Group(before, after) for before, after in pairwise(widths)),
             nn.AdaptiveMaxPool2d(1),
             nn.Flatten(),
         )

@@ -58,7 +58,8 @@ def build(params: Params, meta: Meta) -> nn.Module:
 
     if params.model not in torchvision.models.list_models(module=torchvision.models):
         raise UserError(
-            f"params.yaml: architecture.model is {params.model!r}; expected a classifier of torchvision, such as resnet18, vgg16 or squeezenet1_1."
+            f"params.yaml: architecture.model is {params.model!r}; "
+            "expected a classifier of torchvision, such as resnet18, vgg16 or squeezenet1_1."
         )
     # These two would add a second classifier, half way up, to their output while training.
     auxiliary = {"aux_logits": False, "init_weights": True} if params.model in ("googlenet", "inception_v3") else {}
@@ -99,7 +100,7 @@ def load_pretrained(network: Classifier, params: Params, meta: Meta) -> None:
 
 
 def fetch_weights(url: str) -> dict[str, Tensor]:
-    """The state dict at `url`, from the mirror where it has one; the hash in the file's name is checked, nothing is unpickled but tensors."""
+    """The state dict at `url`, from the mirror where it has one. The hash in the file's name is checked; only tensors are unpickled."""
     problems = []
     for address in (*mirror_addresses(url), url):
         try:

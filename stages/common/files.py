@@ -17,7 +17,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
     try:
         yield beside
         sync(beside)
-        os.replace(beside, path)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -19,9 +19,9 @@ Source = Literal["sample", "official"]
 
 
 class Section(BaseModel):
-    """A section of params.yaml: unknown keys are refused, values keep their type, nothing changes after reading."""
+    """A section of params.yaml: unknown keys are refused, values keep their type, numbers are finite, nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Runtime(Section):
@@ -42,10 +42,10 @@ def read_params() -> dict[str, Any]:
         params = YAML(typ="safe").load(PARAMS_FILE)
     except FileNotFoundError as error:
         raise UserError("params.yaml is not in this folder: run the command in the root of the repository.") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # ValueError: a value of the right look that is none, such as the date 2026-13-01
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
+        problem = getattr(error, "problem", None) or f"not valid YAML ({error})"
         raise UserError(f"params.yaml{where}: {problem}; mend the file and run again.") from error
     if not isinstance(params, dict):
         raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...), and does not.")

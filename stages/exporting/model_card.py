@@ -3,6 +3,7 @@
 from typing import Any
 
 from stages.common.meta import Meta
+from stages.common.splits import SPLITS
 from stages.exporting.signature import Entry, Signature
 
 NOT_REAL = {
@@ -22,11 +23,12 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         class_list(meta),
         "## How it was made",
         f"Architecture: `{architecture}`.",
-        f"Recipe: `{training['recipe']}`, seed {training['seed']}; epoch {training['best_epoch']} of {training['epochs']} was the best on validation and is kept.",
-        f"Data: {meta.counts['train'].total} train, {meta.counts['val'].total} val and {meta.counts['test'].total} test items of `{meta.dataset}` ({meta.source}).",
+        f"Recipe: `{training['recipe']}`, seed {training['seed']}.",
+        f"Epoch {training['best_epoch']} of {training['epochs']} was the best on validation and is kept.",
+        f"Data: `{meta.dataset}` ({meta.source}): {', '.join(f'{meta.counts[split].total} {split}' for split in SPLITS)} items.",
         "Test metrics: `../metrics.json` and `../plots/`.",
         "## How far it equals the PyTorch model",
-        f"Largest difference on real test items, at batches of 1, 2, 7 and 64: {', '.join(f'{form} {value:.1e}' for form, value in parity.items())}.",
+        f"Largest difference on test items, batches of 1, 2, 7 and 64: {', '.join(f'{form} {value:.1e}' for form, value in parity.items())}.",
         "## Use",
         f"`python examples/predict.py model.onnx INPUT` needs numpy, onnxruntime and Pillow only; ONNX opset {signature.opset}.",
     ]

@@ -26,7 +26,7 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
         torch.onnx.export(
             model,
             (example,),
-            file,
+            file,  # type: ignore[arg-type]  # takes a file object too where dynamo is False
             dynamo=False,
             opset_version=opset,
             input_names=names[:1],

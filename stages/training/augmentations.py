@@ -36,7 +36,7 @@ class RandomAffine:
         count, device = len(images), images.device
         angle = torch.deg2rad(uniform(count, -self.degrees, self.degrees, device))
         shear = torch.tan(torch.deg2rad(uniform(count, -self.shear, self.shear, device)))
-        scale = uniform(count, *self.scale, device)
+        scale = uniform(count, self.scale[0], self.scale[1], device)
         # affine_grid's coordinates run from -1 to 1, so a shift by a whole width is 2.
         x, y = (2 * uniform(count, -most, most, device) for most in self.translate)
         cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
@@ -92,7 +92,7 @@ class RandomResizedCrop:
 
     def __call__(self, images: Tensor) -> Tensor:
         count, device = len(images), images.device
-        area = uniform(count, *self.scale, device)
+        area = uniform(count, self.scale[0], self.scale[1], device)
         aspect = torch.exp(uniform(count, math.log(self.ratio[0]), math.log(self.ratio[1]), device))
         width, height = ((area * a).sqrt().clamp(max=1) for a in (aspect, 1 / aspect))
         x, y = ((1 - side) * uniform(count, -1, 1, device) for side in (width, height))
@@ -136,8 +136,9 @@ def torchvision_transform(name: Any, key: str) -> Callable[..., Augmentation]:
     from torchvision.transforms import v2
 
     kind = getattr(v2, name, None) if isinstance(name, str) else None
-    if not (inspect.isclass(kind) and issubclass(kind, v2.Transform)):
+    if kind is None or not inspect.isclass(kind) or not issubclass(kind, v2.Transform):
         raise UserError(
             f"params.yaml: {key}.name is {name!r}; expected a transform of torchvision.transforms.v2, such as {', '.join(BATCHED)}."
         )
-    return kind
+    transform: Callable[..., Augmentation] = kind
+    return transform

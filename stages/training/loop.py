@@ -169,14 +169,17 @@ def fit(model: Model, recipe: Recipe, train: Batches, val: Batches | None, seed:
     return Fitted(best.weights, best.epoch, rows)
 
 
-def exponential_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """Moves averages towards the current weights; the decay grows to its full value, so that short runs forget their start too.
 
     The warm-up min(decay, (1 + n) / (10 + n)) is that of TensorFlow's ExponentialMovingAverage.
     """
 
     @torch.no_grad()
-    def update(averages: list[Tensor], current: list[Tensor], num_updates: Tensor | int) -> None:
+    def update(averages: Tensors, current: Tensors, num_updates: Tensor | int) -> None:
         n = int(num_updates)
         share = 1 - min(decay, (1 + n) / (10 + n))
         for average, weight in zip(averages, current, strict=True):
@@ -259,7 +262,8 @@ class Best:
     def __init__(self, recipe: Recipe, task: Task):
         self.measure = "loss" if recipe.best_by == "loss" else metric_name(task)
         self.sign = -1 if self.measure == "accuracy" else 1
-        self.epoch, self.value, self.weights = 0, math.inf, {}
+        self.epoch, self.value = 0, math.inf
+        self.weights: dict[str, Tensor] = {}
 
     def is_beaten_by(self, row: Row) -> bool:
         return self._value(row) < self.value

@@ -29,7 +29,7 @@ class GridSearch(Optimizer):
         self.weight, self.num_steps, self.value = weights[0], 0, start
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # needs no closure, and returns no loss
         group = self.param_groups[0]
         self.value = group["start"] + self.num_steps * group["lr"]
         self.weight.fill_(self.value)
@@ -47,7 +47,7 @@ def build_optimizer(name: str, arguments: dict[str, Any], lr: float, weights: It
     """The optimizer `name` of params.yaml (at `key`) over `weights`; lists stand for tuples (betas: [0.9, 0.999])."""
     if name not in optimizer_names():
         raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(optimizer_names())}.")
-    kind = GridSearch if name == "GridSearch" else getattr(torch.optim, name)
+    kind: Callable[..., Optimizer] = GridSearch if name == "GridSearch" else getattr(torch.optim, name)
     plain = {argument: tuple(value) if isinstance(value, list) else value for argument, value in arguments.items()}
     try:
         return kind(weights, lr=lr, **plain)
