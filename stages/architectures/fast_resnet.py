@@ -25,7 +25,7 @@ class Params(Section):
 
 
 class Group(nn.Module):
-    """[batch, in_channels, height, width] to [batch, channels, height // 2, width // 2]: a convolution with pooling, then a residual one."""
+    """[batch, in_channels, height, width] to [batch, channels, height // 2, width // 2]: convolution and pooling, then a residual one."""
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()

@@ -230,7 +230,7 @@ def _download(url: str, target: Path) -> None:
 
 
 def _download_once(url: str, target: Path) -> None:
-    import pooch  # type: ignore[import-untyped]
+    import pooch
     from tqdm import tqdm
 
     # disable=None shows the bar on a terminal only; total=1 until the answer tells, since pooch takes a bar of 0 for none.

@@ -132,7 +132,7 @@ def place_on_canvas(pictures: np.ndarray, canvas: int, rng: np.random.Generator)
 
 def generate(raw: Path, download: Download) -> None:
     """Write scikit-learn's digits, shuffled by the seed, as the four idx files."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # here, since importing it takes a second
+    from sklearn.datasets import load_digits  # here, since importing it takes a second
 
     digits = load_digits()
     order = np.random.default_rng(download.sample.seed).permutation(len(digits.target))

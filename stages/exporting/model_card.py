@@ -3,7 +3,6 @@
 from typing import Any
 
 from stages.common.meta import Meta
-from stages.common.splits import SPLITS
 from stages.exporting.signature import Entry, Signature
 
 NOT_REAL = {
@@ -14,6 +13,7 @@ NOT_REAL = {
 
 
 def model_card(signature: Signature, meta: Meta, training: dict[str, Any], architecture: dict[str, Any], parity: dict[str, float]) -> str:
+    counts, differences = meta.counts, ", ".join(f"{form} {value:.1e}" for form, value in parity.items())
     sections = [
         f"# {signature.model}",
         f"{meta.description} {NOT_REAL[meta.source]}",
@@ -25,10 +25,10 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"Architecture: `{architecture}`.",
         f"Recipe: `{training['recipe']}`, seed {training['seed']}.",
         f"Epoch {training['best_epoch']} of {training['epochs']} was the best on validation and is kept.",
-        f"Data: `{meta.dataset}` ({meta.source}): {', '.join(f'{meta.counts[split].total} {split}' for split in SPLITS)} items.",
+        f"Data: `{meta.dataset}` ({meta.source}): {counts['train'].total} train, {counts['val'].total} val, {counts['test'].total} test items.",
         "Test metrics: `../metrics.json` and `../plots/`.",
         "## How far it equals the PyTorch model",
-        f"Largest difference on test items, batches of 1, 2, 7 and 64: {', '.join(f'{form} {value:.1e}' for form, value in parity.items())}.",
+        f"Largest difference on test items, batches of 1, 2, 7 and 64: {differences}.",
         "## Use",
         f"`python examples/predict.py model.onnx INPUT` needs numpy, onnxruntime and Pillow only; ONNX opset {signature.opset}.",
     ]

@@ -9,7 +9,7 @@ show. All randomness is torch's own, so the seed fixes it.
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -136,9 +136,8 @@ def torchvision_transform(name: Any, key: str) -> Callable[..., Augmentation]:
     from torchvision.transforms import v2
 
     kind = getattr(v2, name, None) if isinstance(name, str) else None
-    if kind is None or not inspect.isclass(kind) or not issubclass(kind, v2.Transform):
+    if not (inspect.isclass(kind) and issubclass(kind, v2.Transform)):
         raise UserError(
             f"params.yaml: {key}.name is {name!r}; expected a transform of torchvision.transforms.v2, such as {', '.join(BATCHED)}."
         )
-    transform: Callable[..., Augmentation] = kind
-    return transform
+    return cast("Callable[..., Augmentation]", kind)
