@@ -13,7 +13,8 @@ NOT_REAL = {
 
 
 def model_card(signature: Signature, meta: Meta, training: dict[str, Any], architecture: dict[str, Any], parity: dict[str, float]) -> str:
-    counts, differences = meta.counts, ", ".join(f"{form} {value:.1e}" for form, value in parity.items())
+    items = ", ".join(f"{split} {counts.total}" for split, counts in meta.counts.items())
+    differences = ", ".join(f"{form} {value:.1e}" for form, value in parity.items())
     sections = [
         f"# {signature.model}",
         f"{meta.description} {NOT_REAL[meta.source]}",
@@ -25,7 +26,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"Architecture: `{architecture}`.",
         f"Recipe: `{training['recipe']}`, seed {training['seed']}.",
         f"Epoch {training['best_epoch']} of {training['epochs']} was the best on validation and is kept.",
-        f"Data: `{meta.dataset}` ({meta.source}): {counts['train'].total} train, {counts['val'].total} val, {counts['test'].total} test items.",
+        f"Data: `{meta.dataset}` ({meta.source}): {items}.",
         "Test metrics: `../metrics.json` and `../plots/`.",
         "## How far it equals the PyTorch model",
         f"Largest difference on test items, batches of 1, 2, 7 and 64: {differences}.",
