@@ -1,7 +1,7 @@
 """Writes the README's tables from benchmarks/results, so that no figure in it is typed by hand.
 
 Command: python benchmarks/tables.py
-Reads:   benchmarks/results/accuracy.json (written by benchmarks/accuracy.py)
+Reads:   benchmarks/results/accuracy.json (written by benchmarks/accuracy.py) and fresh_clone.json (by fresh_clone.py)
 Writes:  README.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -19,22 +20,36 @@ def main() -> None:
 
 
 def with_tables(text: str) -> str:
-    """The README's text with every table made anew."""
-    results = json.loads((Path(__file__).parent / "results" / "accuracy.json").read_text())
-    table = accuracy_table(results)
-    return re.sub(r"(<!-- table: accuracy -->\n).*?(<!-- end -->)", lambda found: found[1] + table + found[2], text, flags=re.DOTALL)
+    """The README's text with every table made anew from the results file of its name."""
+    tables = {"accuracy": accuracy_table, "fresh_clone": fresh_clone_table}
+    for name, make in tables.items():
+        table = make(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
+        text, found = re.subn(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", rf"\g<1>{table}\g<2>", text, flags=re.DOTALL)
+        assert found == 1, f"README.md has no place for the table {name}"
+    return text
 
 
 def accuracy_table(results: dict[str, Any]) -> str:
-    lines = ["| model | data | measured on the test split | to reach | reached | minutes |", "|---|---|---|---|---|---|"]
+    lines = ["| model | data | measured on the test split | to reach | reached |", "|---|---|---|---|---|"]
     for model, entry in results.items():
         figures = entry["figures"]
         measured, bounds = "<br>".join(map(shown, figures)), "<br>".join(map(bound, figures))
         reached = "yes" if all(figure["reached"] for figure in figures) else "**no**"
-        lines.append(f"| {model} | {entry['dataset']} | {measured} | {bounds} | {reached} | {entry['seconds'] / 60:.1f} |")
+        lines.append(f"| {model} | {entry['dataset']} | {measured} | {bounds} | {reached} |")
     hardware = sorted({entry["hardware"] for entry in results.values()})
     dates = sorted({entry["date"] for entry in results.values()})
     return "\n".join(lines) + f"\n\nMeasured on {'; '.join(hardware)}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.\n"
+
+
+def fresh_clone_table(result: dict[str, Any]) -> str:
+    rows = [
+        ("installing the locked requirements, once", f"{result['install_s'] / 60:.1f} min", f"{result['venv_gb']:.1f} GB"),
+        ("`make repro`: every dataset, model, evaluation and export", f"{result['repro_s'] / 60:.1f} min", f"{result['rest_gb']:.1f} GB"),
+        ("`make repro` again", f"{result['second_repro_s']:.1f} s", ""),
+        ("`make test`", f"{result['test_s'] / 60:.1f} min", ""),
+    ]
+    lines = ["| step | time | disk |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + f"\n\nMeasured once, on {result['hardware']}, {result['date']}, by `benchmarks/fresh_clone.py`.\n"
 
 
 def shown(figure: dict[str, Any]) -> str:

@@ -119,7 +119,7 @@ def check_recipe(recipe: Recipe, task: Any, key: str) -> None:
     with naming(f"{key}.schedule"):
         rehearse_schedule(recipe, optimizer, f"{key}.schedule")
     with naming(f"{key}.augment"):
-        build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
+        rehearse_augmentations(recipe, f"{key}.augment")
 
 
 def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str) -> None:
@@ -127,11 +127,20 @@ def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str
     if schedule is None or recipe.schedule is None:
         return
     by_step = recipe.schedule.interval == "step"
+    optimizer.step()  # once more, since a schedule wants one behind it before it moves on
     for _ in range(min(recipe.epochs * (STEPS_PER_EPOCH if by_step else 1), MAX_STEPS)):
         if by_step:
             schedule.step()
         else:
             step_epoch(schedule, {"val_loss": 1.0})
+
+
+def rehearse_augmentations(recipe: Recipe, key: str) -> None:
+    """Draws each once; what only does not fit the size of this picture is left for training, which has the right ones."""
+    picture = torch.zeros(1, 3, 64, 64)
+    for augment in build_augmentations([choice.model_dump() for choice in recipe.augment], key):
+        with contextlib.suppress(ValueError, RuntimeError):
+            augment(picture)
 
 
 @contextlib.contextmanager

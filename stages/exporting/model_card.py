@@ -13,7 +13,7 @@ NOT_REAL = {
 
 
 def model_card(signature: Signature, meta: Meta, training: dict[str, Any], architecture: dict[str, Any], parity: dict[str, float]) -> str:
-    items = ", ".join(f"{split} {counts.total}" for split, counts in meta.counts.items())
+    items = ", ".join(f"{split} {meta.counts[split].total}" for split in ("train", "val", "test"))
     differences = ", ".join(f"{form} {value:.1e}" for form, value in parity.items())
     sections = [
         f"# {signature.model}",

@@ -35,6 +35,7 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
         )
     proto = onnx.load_model_from_string(file.getvalue())
     strip_origins(proto)
+    fix_output_axes(proto, signature)
     onnx.helper.set_model_props(proto, signature.as_properties())
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)
@@ -49,6 +50,14 @@ class quiet_tracer:  # noqa: N801, used like a function
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger("torch.onnx").setLevel(self.level)
+
+
+def fix_output_axes(proto: onnx.ModelProto, signature: Signature) -> None:
+    """Writes the sizes that the tracer lost, behind a loop for example: consumers read the outputs' shapes from the file."""
+    for value, entry in zip(proto.graph.output, signature.outputs, strict=True):
+        for axis, size in zip(value.type.tensor_type.shape.dim, entry.shape, strict=True):
+            if isinstance(size, int):
+                axis.dim_value = size
 
 
 def strip_origins(proto: onnx.ModelProto) -> None:

@@ -1,4 +1,7 @@
-"""The TorchScript form of a model, byte for byte the same wherever the repository lies."""
+"""The TorchScript form of a model, byte for byte the same wherever the repository lies.
+
+TorchScript numbers its classes through the life of a process, so the bytes are those of the first model that a process exports.
+"""
 
 import io
 import warnings
@@ -24,10 +27,13 @@ def to_torchscript(model: Model, example: Tensor) -> bytes:
 
 
 def without_source_paths(archive: bytes) -> bytes:
-    """Rewrites the archive without its debug records, which hold the absolute paths of the Python files that were traced."""
+    """Rewrites the archive without its debug records, which hold the absolute paths of the Python files that were traced.
+
+    Nor does it keep the serialization id, a hash of all records, those too; readers do without it.
+    """
     result = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(result, "w", zipfile.ZIP_STORED) as new:
         for entry in old.infolist():
-            if not entry.filename.endswith(".debug_pkl"):
+            if not entry.filename.endswith((".debug_pkl", "/.data/serialization_id")):
                 new.writestr(zipfile.ZipInfo(entry.filename, EPOCH), old.read(entry))
     return result.getvalue()

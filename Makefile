@@ -1,0 +1,56 @@
+# Two commands for a fresh clone: `make repro` and `make test`. Both make .venv first; nothing outside this folder is installed.
+
+# The first Python that is new enough; to choose another: make PYTHON=/path/to/python repro
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c '$(NEW_ENOUGH)' 2> /dev/null && echo "$$python" && break; done),python3)
+INSTALLED := .venv/.installed
+
+# DVC runs the stages as `python -m stages...`: that python must be the one in .venv.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test test-all check format lock hooks clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the data
+	@.venv/bin/python -m dvc repro
+	@echo "Metrics of every model: .venv/bin/dvc metrics show. Exported models: models/*/exported/."
+
+test: $(INSTALLED)  ## run the tests (a few minutes)
+	@.venv/bin/python -m pytest
+
+test-all: $(INSTALLED)  ## run the slow tests as well
+	@.venv/bin/python -m pytest -m ""
+
+check: $(INSTALLED)  ## lint: ruff, its formatter and mypy
+	@.venv/bin/python -m ruff check
+	@.venv/bin/python -m ruff format --check
+	@.venv/bin/python -m mypy
+
+format: $(INSTALLED)  ## let ruff mend and format the code
+	@.venv/bin/python -m ruff check --fix
+	@.venv/bin/python -m ruff format
+
+lock: $(INSTALLED)  ## renew requirements.txt from pyproject.toml; with newer versions of everything: make lock ARGS=--upgrade
+	@.venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --group dev --no-annotate \
+		--custom-compile-command "make lock" $(ARGS) --output-file requirements.txt pyproject.toml
+
+hooks: $(INSTALLED)  ## run the lint before each commit
+	@.venv/bin/python -m pre_commit install
+
+clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache
+
+# The stamp is touched last, so an installation that was cut short is taken up again.
+$(INSTALLED): requirements.txt
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { echo "error: $(PYTHON) is not Python 3.11 or newer:" \
+		"install one, or name it, for example: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { echo "error: $(PYTHON) lacks its venv module:" \
+		"install it (on Debian and Ubuntu: apt-get install python3-venv) and run make again." >&2; exit 1; }
+	@echo "Installing the locked requirements into .venv: once, about 6 GB, a few minutes."
+	@"$(PYTHON)" -m venv .venv
+	@.venv/bin/python -m pip install --no-input --disable-pip-version-check --quiet --requirement requirements.txt
+	@touch $@

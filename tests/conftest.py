@@ -1,0 +1,34 @@
+"""For every test: one thread a process, so that tests beside each other do not fight over the cores, and no network but loopback."""
+
+import ipaddress
+import os
+import sys
+
+import pytest
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"  # read when numpy and torch are imported, which comes after this
+
+
+def refuse_the_network(event: str, arguments: tuple[object, ...]) -> None:
+    """Fails the test that connects to another machine, or asks for its address: a fresh clone has no network to count on."""
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else "localhost"  # a Unix socket's address is a path
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    else:
+        return
+    if not is_loopback(host):
+        pytest.fail(f"the test reached for {host}: tests use no network but loopback")
+
+
+def is_loopback(host: object) -> bool:
+    name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith((".localhost", ".invalid"))
+
+
+sys.addaudithook(refuse_the_network)

@@ -1,0 +1,65 @@
+"""Models of params.yaml in both exported forms, made once and shared by the tests that only read them."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stages.common.model import Model
+from stages.export import Run, example_batch, onnx_runner, torchscript_runner
+from stages.exporting.onnx_file import to_onnx
+from stages.exporting.parity import run_torch
+from stages.exporting.signature import Names, Signature, describe
+from stages.exporting.torchscript import to_torchscript
+from tests.toy import MODELS, PARAMS, Data, architecture_of, data_of, moved_model, toy, toy_model
+
+NAMES = Names.model_validate(PARAMS["export"]["names"])
+OPSET = PARAMS["export"]["opset"]
+TOLERANCE = 1e-4
+# Tens of megabytes each, so that what is done with every model is done with these in small batches only.
+LARGE = [name for name in MODELS if architecture_of(name)["name"] == "torchvision_classifier"]
+
+
+@dataclass
+class Exported:
+    model: Model
+    data: Data
+    signature: Signature
+    onnx: bytes
+    script: bytes
+
+    @functools.cached_property
+    def runs(self) -> dict[str, Run]:
+        return {"ONNX": onnx_runner(self.onnx, self.signature, 1), "TorchScript": torchscript_runner(self.script)}
+
+    def batch(self, count: int) -> np.ndarray:
+        return self.data.raw_batch(count).numpy()
+
+    def largest_differences(self, batch: np.ndarray) -> dict[str, float]:
+        """Of each form's first output from PyTorch's; shapes, dtypes and labels must be the same."""
+        expected, result = run_torch(self.model, batch), {}
+        for form, run in self.runs.items():
+            outputs = run(batch)
+            assert [(output.shape, output.dtype) for output in outputs] == [(output.shape, output.dtype) for output in expected]
+            if len(outputs) > 1:
+                np.testing.assert_array_equal(outputs[1], expected[1])
+            result[form] = float(np.abs(outputs[0] - expected[0]).max())
+        return result
+
+
+def export(name: str, model: Model, data: Data, opset: int = OPSET) -> Exported:
+    signature, example = describe(name, model.meta, NAMES, opset), example_batch(data.splits["test"][0])
+    return Exported(model, data, signature, to_onnx(model, example, signature, opset), to_torchscript(model, example))
+
+
+@functools.cache
+def exported(name: str) -> Exported:
+    """A model of params.yaml."""
+    return export(name, moved_model(name), data_of(name))
+
+
+@functools.cache
+def exported_toy(name: str) -> Exported:
+    torch.manual_seed(0)
+    return export(name, toy_model(name), toy(name))

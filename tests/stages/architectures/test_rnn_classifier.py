@@ -1,0 +1,88 @@
+"""Recurrent classifiers against torch's own bidirectional layers on packed sequences."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from stages.architectures.rnn_classifier import Params, RNNClassifier
+
+SEED = 20261120
+LENGTHS = [7, 1, 4, 7, 2]
+KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def classifier(cell, num_layers=2):
+    torch.manual_seed(SEED)
+    params = Params(name="rnn_classifier", cell=cell, embedding=5, hidden=6, num_layers=num_layers, dropout=0.3)
+    return RNNClassifier(params, 3).eval()
+
+
+def texts(lengths, width):
+    generator = torch.Generator().manual_seed(SEED)
+    rows = torch.zeros(len(lengths), width, dtype=torch.int64)
+    for row, length in zip(rows, lengths, strict=True):
+        row[:length] = torch.randint(1, 128, (length,), generator=generator)
+    return rows
+
+
+def torch_s_own(network):
+    """One bidirectional layer of torch's with the network's weights."""
+    first = network.layers[0].forward_layer
+    own = type(first)(first.input_size, first.hidden_size, num_layers=len(network.layers), bidirectional=True, batch_first=True)
+    weights = {
+        f"{name.removesuffix('0')}{depth}{suffix}": tensor
+        for depth, layer in enumerate(network.layers)
+        for suffix, one_way in (("", layer.forward_layer), ("_reverse", layer.backward_layer))
+        for name, tensor in one_way.state_dict().items()
+    }
+    own.load_state_dict(weights)
+    return own
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", KINDS)
+def test_it_equals_torch_s_packed_bidirectional_layers(cell, num_layers):
+    print("seed", SEED)
+    network, characters = classifier(cell, num_layers), texts(LENGTHS, width=9)
+    packed = pack_padded_sequence(network.embedding(characters), torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
+    _, state = torch_s_own(network)(packed)
+    last = state[0] if cell == "lstm" else state
+    expected = network.classifier(torch.cat([last[-2], last[-1]], dim=1))
+    torch.testing.assert_close(network(characters), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_padding_does_not_change_a_result(cell):
+    print("seed", SEED)
+    network, narrow, wide = classifier(cell), texts(LENGTHS, width=7), texts(LENGTHS, width=30)
+    torch.testing.assert_close(network(narrow), network(wide), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_what_shares_the_batch_does_not_change_a_result(cell):
+    print("seed", SEED)
+    network, rows = classifier(cell), texts(LENGTHS, width=9)
+    alone = torch.cat([network(row[:length].unsqueeze(0)) for row, length in zip(rows, LENGTHS, strict=True)])
+    torch.testing.assert_close(network(rows), alone, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(network(rows.flip(0)), alone.flip(0), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_the_order_of_the_characters_matters(cell):
+    network = classifier(cell)
+    assert not torch.allclose(network(torch.tensor([[97, 98, 99]])), network(torch.tensor([[99, 98, 97]])), atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", KINDS)
+def test_a_row_of_padding_alone_does_no_harm(cell):
+    network, rows = classifier(cell), texts([3, 0], width=5)
+    assert network(rows).isfinite().all()
+    torch.testing.assert_close(network(rows)[:1], network(rows[:1]), atol=1e-6, rtol=1e-5)
+
+
+def test_dropout_is_at_work_in_training_and_only_there():
+    network, rows = classifier("gru"), texts(LENGTHS, width=7)
+    assert torch.equal(network(rows), network(rows))
+    network.train()
+    assert not torch.equal(network(rows), network(rows))

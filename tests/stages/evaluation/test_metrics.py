@@ -1,0 +1,186 @@
+"""Metrics against cases small enough to work out by hand, and their intervals."""
+
+import math
+
+import numpy as np
+import pytest
+
+from stages.evaluation import metrics
+
+SEED = 20261120
+RESAMPLES = 200
+
+
+def probabilities_of(labels, num_classes, confidence):
+    """[n, num_classes] with `confidence` in each label's place and the rest shared."""
+    rows = np.repeat(((1 - np.asarray(confidence)) / (num_classes - 1))[:, None], num_classes, axis=1)
+    rows[np.arange(len(labels)), labels] = confidence
+    return rows.astype(np.float32)
+
+
+def classify(targets, labels, num_classes=3, confidence=None, seed=0):
+    targets, labels = np.array(targets), np.array(labels)
+    confidence = np.full(len(labels), 0.9) if confidence is None else np.array(confidence)
+    return metrics.classification(targets, probabilities_of(labels, num_classes, confidence), labels, RESAMPLES, seed)
+
+
+def assert_intervals_hold_their_values(result):
+    for name in [name for name in result if f"{name}_low" in result]:
+        assert result[f"{name}_low"] <= result[name] <= result[f"{name}_high"]
+    assert all(type(value) is float and math.isfinite(value) for value in result.values())
+
+
+def test_accuracy_and_macro_f1_by_hand():
+    result = classify([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2])
+    assert result["accuracy"] == pytest.approx(4 / 6)
+    # F1 of each class is 2 tp / (2 tp + fp + fn): 4/5, 2/4 and 2/3.
+    assert result["macro_f1"] == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
+    assert_intervals_hold_their_values(result)
+
+
+def test_a_class_that_is_never_predicted_counts_as_zero():
+    assert classify([0, 0, 1], [0, 0, 0])["macro_f1"] == pytest.approx((4 / 5 + 0) / 2)
+
+
+def test_auc_is_the_share_of_pairs_in_order():
+    positive = np.array([0.9, 0.4, 0.6, 0.4, 0.1])
+    targets = np.array([1, 1, 0, 0, 0])
+    result = metrics.classification(targets, np.stack([1 - positive, positive], axis=1), (positive > 0.5).astype(int), RESAMPLES, 0)
+    # Six pairs: 0.9 beats three; 0.4 loses to 0.6, ties with 0.4 and beats 0.1.
+    assert result["auc"] == pytest.approx((3 + 0.5 + 1) / 6)
+    assert_intervals_hold_their_values(result)
+
+
+def test_auc_is_left_out_for_more_than_two_classes_and_where_one_class_is_there():
+    assert "auc" not in classify([0, 1, 2], [0, 1, 2])
+    assert "auc" not in classify([1, 1, 1], [1, 0, 1], num_classes=2)
+
+
+@pytest.mark.parametrize("targets", [[0, 1], [0, 1, 1, 1]])
+def test_auc_of_a_few_rows_has_an_interval_though_some_resamples_hold_one_class(targets):
+    result = classify(targets, [0] * len(targets), num_classes=2, confidence=np.linspace(0.55, 0.95, len(targets)))
+    assert_intervals_hold_their_values(result)
+
+
+def expected_calibration_error(right, confidence):
+    """Guo et al., 2017, equation 3, as a plain loop: bin m holds what lies in ((m - 1) / 15, m / 15]."""
+    total = 0.0
+    for number in range(15):
+        members = [place for place, value in enumerate(confidence) if number / 15 < value <= (number + 1) / 15]
+        if members:
+            accuracy = sum(bool(right[place]) for place in members) / len(members)
+            mean = sum(float(confidence[place]) for place in members) / len(members)
+            total += len(members) / len(confidence) * abs(accuracy - mean)
+    return total
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 500])
+def test_calibration_error_equals_a_plain_loop(count):
+    print("seed", SEED)
+    rng = np.random.default_rng(SEED)
+    for low in (0.05, 0.5, 0.9):
+        confidence = rng.uniform(low, 1, count)
+        right = rng.random(count) < confidence**2
+        assert metrics.calibration_error(right, confidence) == pytest.approx(expected_calibration_error(right, confidence), abs=1e-12)
+
+
+def test_calibration_error_by_hand():
+    right, confidence = np.array([True, False, True, True]), np.array([0.9, 0.92, 0.55, 0.57])
+    # Bins (0.8667, 0.9333] and (0.5333, 0.6]: half right at 0.91, all right at 0.56.
+    assert metrics.calibration_error(right, confidence) == pytest.approx(0.5 * 0.41 + 0.5 * 0.44)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_calibration_error_where_everything_or_nothing_is_right(right):
+    confidence = np.array([1.0, 1.0], dtype=np.float32)
+    assert metrics.calibration_error(np.array([right] * 2), confidence) == pytest.approx(0.0 if right else 1.0)
+
+
+def test_a_confidence_a_hair_above_one_is_taken_for_one():
+    assert metrics.calibration_error(np.array([True]), np.array([1.0000001])) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_exact_match_wants_every_character_and_ignores_padding():
+    targets = np.array([[0, 1, 2], [0, 1, -1], [2, -1, -1], [1, 1, 1]])
+    labels = np.array([[0, 1, 2], [0, 1, 0], [1, 2, 2], [1, 1, 0]])
+    result = metrics.sequences(targets, np.full((4, 3, 3), 1 / 3, dtype=np.float32), labels, RESAMPLES, 0)
+    assert result["exact_match"] == 0.5  # the first two
+    assert result["accuracy"] == pytest.approx(7 / 9)
+    assert_intervals_hold_their_values(result)
+
+
+def test_mae_rmse_and_r2_by_hand():
+    targets, predictions = np.array([[1.0], [2.0], [3.0]], dtype=np.float32), np.array([[1.5], [2.0], [1.0]], dtype=np.float32)
+    result = metrics.regression(targets, predictions, RESAMPLES, 0)
+    assert result["mae"] == pytest.approx(2.5 / 3)
+    assert result["rmse"] == pytest.approx(math.sqrt((0.25 + 4) / 3))
+    assert result["r2"] == pytest.approx(1 - 4.25 / 2)
+    assert_intervals_hold_their_values(result)
+
+
+def test_two_regressed_numbers_are_measured_together_and_each_alone():
+    targets = np.array([[0.0, 0.0], [4.0, 8.0]], dtype=np.float32)
+    predictions = np.array([[1.0, 0.0], [4.0, 4.0]], dtype=np.float32)
+    result = metrics.regression(targets, predictions, RESAMPLES, 0)
+    assert result["mae"] == pytest.approx(5 / 4) and result["rmse"] == pytest.approx(math.sqrt(17 / 4))
+    assert result["r2"] == pytest.approx(((1 - 1 / 8) + (1 - 16 / 32)) / 2)
+    rows = metrics.per_output(targets, predictions, ["row", "column"])
+    assert [row["output"] for row in rows] == ["row", "column"] and [row["count"] for row in rows] == [2, 2]
+    assert [row["mae"] for row in rows] == pytest.approx([0.5, 2.0])
+    assert [row["rmse"] for row in rows] == pytest.approx([math.sqrt(0.5), math.sqrt(8)])
+
+
+def test_each_class_has_its_precision_recall_and_count():
+    rows = metrics.per_class(np.array([0, 0, 1]), np.array([0, 1, 1]), ["ant", "bee", "fly"])
+    assert rows == [
+        {"class": "ant", "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "count": 2},
+        {"class": "bee", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "count": 1},
+        {"class": "fly", "precision": 0.0, "recall": 0.0, "f1": 0.0, "count": 0},
+    ]
+
+
+# Intervals
+
+
+def test_an_interval_is_that_of_the_binomial_it_resamples():
+    right = np.repeat([1.0, 0.0], [80, 20])
+    result = metrics.with_interval("accuracy", metrics.mean, (right,), 4000, 0)
+    spread = 1.96 * math.sqrt(0.8 * 0.2 / 100)
+    assert result["accuracy_low"] == pytest.approx(0.8 - spread, abs=0.02)
+    assert result["accuracy_high"] == pytest.approx(0.8 + spread, abs=0.02)
+
+
+def test_intervals_are_the_same_again_and_others_with_another_seed():
+    rng = np.random.default_rng(SEED)
+    targets, predictions = rng.normal(size=(60, 1)), rng.normal(size=(60, 1))
+    first, again, other = (metrics.regression(targets, predictions, RESAMPLES, seed) for seed in (0, 0, 1))
+    assert first == again and first["mae"] == other["mae"] and first["mae_low"] != other["mae_low"]
+
+
+def test_the_batches_in_which_resamples_are_drawn_do_not_change_memory_s_need_or_the_value():
+    right = np.repeat([1.0, 0.0], [30_000, 10_000])
+    result = metrics.with_interval("accuracy", metrics.mean, (right,), 100, 0)
+    assert result["accuracy"] == 0.75 and 0.74 < result["accuracy_low"] < 0.75 < result["accuracy_high"] < 0.76
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_single_item_is_its_own_interval(label):
+    result = classify([1], [label], num_classes=2)
+    assert result["accuracy"] == result["accuracy_low"] == result["accuracy_high"] == float(label)
+    assert_intervals_hold_their_values(result)
+
+
+def test_a_single_regressed_row_has_no_r2():
+    result = metrics.regression(np.array([[8.0]]), np.array([[7.5]]), RESAMPLES, 0)
+    assert result == dict.fromkeys(("mae", "mae_low", "mae_high", "rmse", "rmse_low", "rmse_high"), 0.5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_targets_that_are_all_the_same_have_finite_metrics(spread):
+    targets = np.full((5, 1), 3.0)
+    assert_intervals_hold_their_values(metrics.regression(targets, targets + spread * np.arange(5)[:, None], RESAMPLES, 0))
+
+
+def test_a_test_split_of_one_class_has_finite_metrics():
+    assert_intervals_hold_their_values(classify([1, 1, 1, 1], [1, 0, 1, 1], num_classes=2))
+    assert_intervals_hold_their_values(classify([1, 1], [1, 1], num_classes=2))

@@ -1,0 +1,168 @@
+"""The proof that an export equals PyTorch, and above all that it fails where one does not."""
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
+
+from stages.common.errors import UserError
+from stages.export import onnx_runner
+from stages.exporting.parity import BATCH_SIZES, cases, check_parity, run_torch
+from tests.exported import exported_toy
+from tests.toy import TOYS
+
+
+def inputs_of(name):
+    return exported_toy(name).data.splits["test"][0]
+
+
+def check(name, run, tolerance=1e-4):
+    return check_parity(exported_toy(name).model, {"ONNX": run}, inputs_of(name), tolerance)
+
+
+def refusal(name, run, tolerance=1e-4):
+    with pytest.raises(UserError) as refused:
+        check(name, run, tolerance)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_an_export_that_is_right_passes_with_its_largest_difference(name):
+    own = exported_toy(name)
+    parity = check_parity(own.model, own.runs, inputs_of(name), 1e-4)
+    assert parity.keys() == {"ONNX", "TorchScript"} and all(0 <= value <= 1e-4 for value in parity.values())
+
+
+def test_the_largest_difference_over_all_batches_is_what_is_returned():
+    own = exported_toy("numbers")
+
+    def run(batch):
+        return [output + (3e-5 if len(batch) == 7 else 1e-5) for output in run_torch(own.model, batch)]
+
+    assert check("numbers", run)["ONNX"] == pytest.approx(3e-5, rel=0.05)
+
+
+# What is compared
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_every_batch_size_is_tried_though_the_split_is_smaller(name):
+    assert {len(batch) for batch in cases(inputs_of(name))} == {1, 2, 7, 64} == set(BATCH_SIZES)
+    assert {len(batch) for batch in cases(inputs_of(name)[:1])} == {1, 2, 7, 64}
+
+
+@pytest.mark.parametrize("name", ["words", "codes"])
+def test_texts_are_tried_at_several_lengths_and_with_more_padding(name):
+    inputs = inputs_of(name)
+    batches = [batch for batch in cases(inputs) if len(batch) == 7]
+    longest = (inputs[:7] != 0).sum(axis=1).max()
+    assert {batch.shape[1] for batch in batches} == {1, longest // 2, longest, inputs.shape[1], inputs.shape[1] + 5}
+    assert all(batch.dtype == np.int64 for batch in batches)
+    assert all((batch[:, inputs.shape[1] :] == 0).all() for batch in batches)
+
+
+@pytest.mark.parametrize("name", ["numbers", "shapes"])
+def test_other_inputs_keep_their_type(name):
+    assert {batch.dtype for batch in cases(inputs_of(name))} == {inputs_of(name).dtype}
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_weight_that_is_off_is_refused_by_how_much(name):
+    own = exported_toy(name)
+    proto = onnx.load_model_from_string(own.onnx)
+    weights = [tensor for tensor in proto.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT and "network" in tensor.name]
+    assert weights
+    for tensor in weights:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + np.float32(0.3), tensor.name))
+    message = refusal(name, onnx_runner(proto.SerializeToString(), own.signature, 1))
+    difference = float(message.split("differs from PyTorch by ")[1].split(" ")[0])
+    assert difference > 1e-4 and message.startswith("ONNX differs") and "more than export.tolerance (0.0001) allows" in message
+
+
+def test_the_sentence_has_the_difference_and_the_batch_s_shape():
+    own = exported_toy("shapes")
+
+    def run(batch):
+        probabilities, label = run_torch(own.model, batch)
+        return [probabilities + (0.125 if len(batch) == 7 else 0), label]
+
+    assert refusal("shapes", run) == "ONNX differs from PyTorch by 0.125 on a batch of 7x8x8x1, more than export.tolerance (0.0001) allows."
+
+
+def test_an_output_that_is_no_number_is_refused():
+    own = exported_toy("numbers")
+    assert "ONNX differs from PyTorch by nan" in refusal("numbers", lambda batch: [run_torch(own.model, batch)[0] * np.nan])
+
+
+@pytest.mark.parametrize("name", ["shapes", "codes"])
+def test_other_labels_are_refused(name):
+    own = exported_toy(name)
+
+    def run(batch):
+        probabilities, label = run_torch(own.model, batch)
+        return [probabilities, (label + 1) % 3]
+
+    assert "ONNX gives other labels than PyTorch on a batch of 1x" in refusal(name, run)
+
+
+def test_labels_may_differ_where_two_classes_are_as_good_as_equal():
+    own = exported_toy("numbers")
+    own_model = own.model
+
+    class Tied:
+        """A model whose two classes are closer than the tolerance."""
+
+        def __call__(self, batch):
+            import torch
+
+            half = torch.full((len(batch), 2), 0.5)
+            return half, torch.zeros(len(batch), dtype=torch.int64)
+
+    def run(batch):
+        return [np.full((len(batch), 2), 0.5, dtype=np.float32), np.ones(len(batch), dtype=np.int64)]
+
+    assert own_model.task == "regression"
+    assert check_parity(Tied(), {"ONNX": run}, inputs_of("numbers"), 1e-4) == {"ONNX": 0.0}
+
+
+def test_an_export_whose_rows_depend_on_their_batch_is_refused():
+    own = exported_toy("numbers")
+
+    class Mixing:
+        """A model that adds something of the batch's size; a faithful export of it does so too."""
+
+        def __call__(self, batch):
+            return tuple(output + 0.01 * len(batch) for output in own.model(batch))
+
+    def run(batch):
+        return run_torch(Mixing(), batch)
+
+    with pytest.raises(UserError, match="one row alone against the same row in a batch"):
+        check_parity(Mixing(), {"ONNX": run}, inputs_of("numbers"), 1e-4)
+
+
+def test_an_export_whose_texts_depend_on_their_padding_is_refused():
+    own = exported_toy("words")
+
+    class Counting:
+        """A model that looks at the width of the batch."""
+
+        def __call__(self, batch):
+            probabilities, label = own.model(batch)
+            return probabilities + 0.001 * batch.shape[1], label
+
+    def run(batch):
+        return run_torch(Counting(), batch)
+
+    with pytest.raises(UserError, match="one row alone against the same row in a batch"):
+        check_parity(Counting(), {"ONNX": run}, inputs_of("words"), 1e-4)
+
+
+def test_each_form_is_named_in_its_own_refusal():
+    own = exported_toy("numbers")
+    runs = {"ONNX": own.runs["ONNX"], "TorchScript": lambda batch: [run_torch(own.model, batch)[0] + 1]}
+    with pytest.raises(UserError, match=r"^TorchScript differs from PyTorch by 1 on a batch of 1x1"):
+        check_parity(own.model, runs, inputs_of("numbers"), 1e-4)

@@ -1,0 +1,445 @@
+"""Every kind of mistake in params.yaml is refused by name, in one line and with exit code 1, before anything is made."""
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.check import CHECKED, check
+from stages.common.errors import UserError, run_stage
+from stages.common.shelves import part_names
+from stages.training.losses import LOSSES
+from stages.training.optimizers import optimizer_names, schedule_names
+
+ROOT = Path(__file__).parents[2]
+COMMITTED: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
+GONE = object()
+INF = float("inf")
+
+# One entry of every kind that the mistakes below need: the whole of params.yaml would be checked again for each of them.
+MODELS = ("line_grid", "line_gd", "hours_logistic", "hello_embedding", "diabetes_mlp", "mnist_cnn", "hymenoptera_transfer", "names_gru")
+LINE, CNN = "models.line_gd", "models.mnist_cnn"
+
+
+def few_params() -> dict[str, Any]:
+    params = copy.deepcopy(COMMITTED)
+    params["models"] = {name: params["models"][name] for name in MODELS}
+    used = {entry["dataset"] for entry in params["models"].values()}
+    params["datasets"] = {name: entry for name, entry in params["datasets"].items() if name in used}
+    return params
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The params with `value` at `path` (keys and places in lists, with dots), or without it where the value is GONE."""
+    params = few_params()
+    *parents, last = path.split(".")
+    section: Any = params
+    for parent in parents:
+        section = section[int(parent)] if isinstance(section, list) else section[parent]
+    if value is GONE:
+        del section[last]
+    else:
+        section[last] = value
+    return params
+
+
+def write(params: Any) -> None:
+    with Path("params.yaml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(params, file)
+
+
+Refusal = Callable[[Any], str]
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Runs the check's command line on params (or on a file's text); returns its one line on stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["check", "params.yaml"])
+
+    def run(params: Any) -> str:
+        if isinstance(params, str):
+            Path("params.yaml").write_text(params, encoding="utf-8")
+        elif params is not GONE:
+            write(params)
+        with pytest.raises(SystemExit) as left:
+            run_stage(check, usage="")
+        captured = capsys.readouterr()
+        assert (left.value.code, captured.out) == (1, "")
+        assert captured.err.startswith("error: params.yaml")
+        assert captured.err.endswith(".\n")
+        assert captured.err.count("\n") == 1
+        assert {path.name for path in tmp_path.iterdir()} <= {"params.yaml"}, "a mistake is refused before anything is made"
+        return captured.err
+
+    return run
+
+
+def accepted(params: dict[str, Any]) -> None:
+    write(params)
+    check("params.yaml")
+    assert CHECKED.read_text() == '{\n  "checked": "params.yaml"\n}\n'
+
+
+ROOT_AND_SHARED = [
+    ("sourcee", "sample", "sourcee"),
+    ("evaluate", GONE, "evaluate is missing"),
+    ("models", None, "models is None"),
+    ("datasets", ["line"], "datasets is ['line']"),
+    ("source", "oficial", "source is 'oficial'; expected sample or official"),
+    ("source", 3, "source is 3"),
+    ("runtime.sed", 1, "runtime.sed is not a known key (known: seed, threads, device, mixed_precision)"),
+    ("runtime.threads", GONE, "runtime.threads is missing"),
+    ("runtime.seed", -1, "runtime.seed is -1"),
+    ("runtime.device", "gpu", "runtime.device is 'gpu'; expected 'auto', 'cpu' or 'cuda'"),
+    ("runtime", None, "runtime is None"),
+    ("evaluate.num_resample", 100, "evaluate.num_resample is not a known key"),
+    ("evaluate.num_resamples", 10, "evaluate.num_resamples is 10"),
+    ("evaluate.num_mistakes", "all", "evaluate.num_mistakes is 'all'"),
+    ("export.opset", 9, "export.opset is 9"),
+    ("export.opset", 17.0, "export.opset is 17.0"),
+    ("export.tolerance", 0, "export.tolerance is 0"),
+    ("export.tolerance", INF, "export.tolerance is inf; expected a finite number"),
+    ("export.names.imag", "image", "export.names.imag is not a known key"),
+    ("export.names.label", GONE, "export.names.label is missing"),
+    ("export.names.label", 3, "export.names.label is 3"),
+]
+
+DATASETS = [
+    ("datasets.line.kinds", "points", "datasets.line.kinds is not a known key (known: kind, download, preprocess)"),
+    ("datasets.line.kind", "pionts", f"datasets.line.kind is 'pionts'; expected one of {', '.join(part_names('datasets'))}"),
+    ("datasets.line.kind", None, "datasets.line.kind is None"),
+    ("datasets.line.download", GONE, "datasets.line.download is missing"),
+    ("datasets.line.preprocess", 3, "datasets.line.preprocess is 3"),
+    ("datasets.line.download.trian", [], "datasets.line.download.trian is not a known key (known: train, test)"),
+    ("datasets.line.download.train", [], "datasets.line.download.train is []"),
+    ("datasets.line.download.train", [[1, 2, 3]], "datasets.line.download.train.0 is [1, 2, 3]"),
+    ("datasets.line.download.train", [["1", 2]], "datasets.line.download.train.0.0 is '1'"),
+    ("datasets.line.preprocess.task", "multiclass", "datasets.line.preprocess.task is 'multiclass'"),
+    ("datasets.line.preprocess.classes", ["a", "b"], "expected classes, two names, for the task binary and for no other"),
+    ("datasets.hours.preprocess.classes", GONE, "expected classes, two names, for the task binary and for no other"),
+    ("datasets.hello.download.target", "ohl", "expected input and target of the same length, got 5 and 3"),
+    ("datasets.hello.preprocess.alphabet", "hhelo", "datasets.hello.preprocess.alphabet is 'hhelo'"),
+    ("datasets.diabetes.download.sample.num_rows", 3, "datasets.diabetes.download.sample.num_rows is 3"),
+    ("datasets.diabetes.download.official", [], "datasets.diabetes.download.official is []"),
+    ("datasets.diabetes.download.official.0.sha256", "b78", "datasets.diabetes.download.official.0.sha256 is 'b78'"),
+    ("datasets.diabetes.download.official.0.sha256", None, "expected a sha256"),
+    ("datasets.diabetes.download.official.0.path", "../diabetes.csv", "'../diabetes.csv' is not a path such as"),
+    ("datasets.diabetes.download.official.0.url", "x", "datasets.diabetes.download.official.0.url is not a known key"),
+    ("datasets.mnist.download.official.0.urls", ["ftp://a/b"], "datasets.mnist.download.official.0.urls.0 is 'ftp://a/b'"),
+    ("datasets.diabetes.preprocess.file", "/etc/passwd", "expected file to be the name of a file in raw/"),
+    ("datasets.diabetes.preprocess.test_fraction", 1.0, "datasets.diabetes.preprocess.test_fraction is 1.0; expected less than 1"),
+    ("datasets.diabetes.preprocess.standardize", True, "datasets.diabetes.preprocess.standardize is not a known key"),
+    ("datasets.mnist.preprocess.canvas", 32, "expected canvas 28 for the target digit, got 32"),
+    ("datasets.mnist.preprocess.target", "digits", "datasets.mnist.preprocess.target is 'digits'; expected 'digit' or 'center'"),
+    ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (256) to be at most resize (256)"),
+    ("datasets.hymenoptera.preprocess.train", "../elsewhere", "datasets.hymenoptera.preprocess.train is '../elsewhere'"),
+    ("datasets.hymenoptera.download.official.0.unpack.max_megabytes", 0, "official.0.unpack.max_megabytes is 0"),
+    ("datasets.names.preprocess.max_length", "24", "datasets.names.preprocess.max_length is '24'"),
+]
+
+MODEL_ENTRIES = [
+    (f"{LINE}.architectur", {}, f"{LINE}.architectur is not a known key (known: dataset, plot, architecture, train)"),
+    (f"{LINE}.plot", GONE, f"{LINE}.plot is missing"),
+    (LINE, None, f"{LINE} is None"),
+    (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),
+    (f"{LINE}.dataset", ["line"], f"{LINE}.dataset is ['line']"),
+    (f"{LINE}.plot", "confusion", f"{LINE}.plot is confusion; expected scatter for a regression"),
+    (f"{CNN}.plot", "scatter", f"{CNN}.plot is scatter; expected scatter for a regression, confusion for classes"),
+    (f"{CNN}.plot", "bars", f"{CNN}.plot is 'bars'"),
+    (f"{CNN}.architecture.name", "cmn", f"{CNN}.architecture.name is 'cmn'; expected one of {', '.join(part_names('architectures'))}"),
+    (f"{CNN}.architecture.name", GONE, f"{CNN}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}"),
+    (f"{CNN}.architecture.name", ["cnn"], f"{CNN}.architecture.name is ['cnn']"),
+    (f"{CNN}.architecture", None, f"{CNN}.architecture is None"),
+    (f"{CNN}.architecture", "cnn", f"{CNN}.architecture is 'cnn'"),
+    (f"{CNN}.architecture.widths", [3], f"{CNN}.architecture.widths is not a known key"),
+    (f"{CNN}.architecture.hidden", GONE, f"{CNN}.architecture.hidden is missing"),
+    (f"{CNN}.architecture.convolutions.1.kernel", "5", f"{CNN}.architecture.convolutions.1.kernel is '5'"),
+    (f"{CNN}.architecture.convolutions.0.kernal", 5, f"{CNN}.architecture.convolutions.0.kernal is not a known key"),
+    ("models.names_gru.architecture.cell", "gru2", "models.names_gru.architecture.cell is 'gru2'"),
+    ("models.names_gru.architecture.dropout", 1.0, "models.names_gru.architecture.dropout is 1.0"),
+    ("models.hello_embedding.architecture.cell", "rnn_cell", "cell rnn_cell has one layer"),
+    ("models.hymenoptera_transfer.architecture.weights.sampel", "none", "architecture.weights.sampel is not a known key"),
+]
+
+RECIPES = [
+    ("train.lrr", 0.1, "train.lrr is not a known key (known: loss, optimizer, lr, schedule, epochs, "),
+    ("train.clip_norm", GONE, "train.clip_norm is missing"),
+    ("train", None, "train is None"),
+    ("train.lr", 0, "train.lr is 0; expected greater than 0"),
+    ("train.lr", "0.1", "train.lr is '0.1'; expected a valid number"),
+    ("train.lr", True, "train.lr is True; expected a valid number"),
+    ("train.lr", INF, "train.lr is inf; expected a finite number"),
+    ("train.epochs", 0, "train.epochs is 0"),
+    ("train.epochs", 2.0, "train.epochs is 2.0; expected a valid integer"),
+    ("train.epochs", None, "train.epochs is None"),
+    ("train.batch_size", -1, "train.batch_size is -1"),
+    ("train.clip_norm", 0, "train.clip_norm is 0"),
+    ("train.ema", 1.0, "train.ema is 1.0; expected less than 1"),
+    ("train.best_by", "accuracy", "train.best_by is 'accuracy'; expected 'loss' or 'metric'"),
+    ("train.patience", 0, "train.patience is 0"),
+]
+
+NAMED_PARTS = [
+    ("train.loss", None, "train.loss is None"),
+    ("train.loss", {}, "train.loss.name is missing"),
+    ("train.loss", "MSE", "train.loss is 'MSE'"),
+    ("train.loss", {"name": "MES"}, f"train.loss.name is 'MES'; expected one of {', '.join(LOSSES)}"),
+    (
+        "train.loss",
+        {"name": "MSE", "redution": "sum"},
+        "the arguments of models.line_gd.train.loss do not fit: mse_loss() got an unexpected",
+    ),
+    ("train.loss", {"name": "MSE", "reduction": "none"}, "train.loss.reduction must leave one number: mean or sum"),
+    ("train.loss", {"name": "MSE", "reduction": "median"}, "train.loss do not fit"),
+    ("train.loss", {"name": "SmoothL1", "beta": -1.0}, "train.loss do not fit"),
+    ("train.loss", {"name": "SmoothL1", "beta": "a"}, "train.loss do not fit"),
+    ("train.optimizer", None, "train.optimizer is None"),
+    ("train.optimizer", {"momentum": 0.9}, "train.optimizer.name is missing"),
+    ("train.optimizer", {"name": "sgd"}, f"train.optimizer.name is 'sgd'; expected one of {', '.join(optimizer_names())}"),
+    ("train.optimizer", {"name": "Optimizer"}, "train.optimizer.name is 'Optimizer'"),
+    ("train.optimizer", {"name": "SGD", "momentun": 0.9}, "train.optimizer (SGD) do not fit: SGD.__init__() got an unexpected"),
+    ("train.optimizer", {"name": "SGD", "momentum": -1}, "train.optimizer (SGD) do not fit: Invalid momentum value: -1"),
+    ("train.optimizer", {"name": "SGD", "momentum": "0.9"}, "train.optimizer (SGD) do not fit"),
+    ("train.optimizer", {"name": "SGD", "lr": 0.1}, "train.optimizer (SGD) do not fit"),
+    ("train.optimizer", {"name": "SGD", "params": [1]}, "train.optimizer (SGD) do not fit"),
+    ("train.optimizer", {"name": "Adam", "betas": [0.9]}, "train.optimizer"),
+    ("train.optimizer", {"name": "Adam", "betas": [0.9, 1.0]}, "train.optimizer (Adam) do not fit: Invalid beta parameter at index 1: 1.0"),
+    ("train.optimizer", {"name": "Adam", "fused": True, "foreach": True}, "train.optimizer"),
+    ("train.optimizer", {"name": "AdamW", "weight_decay": None}, "train.optimizer (AdamW) do not fit"),
+    ("train.optimizer", {"name": "GridSearch"}, "train.optimizer (GridSearch) do not fit"),
+    ("train.optimizer", {"name": "GridSearch", "start": "0"}, "train.optimizer"),
+    ("train.schedule", "OneCycleLR", "train.schedule is 'OneCycleLR'"),
+    ("train.schedule", {"name": "OneCycleLR"}, "train.schedule.interval is missing"),
+    ("train.schedule", {"interval": "step"}, "train.schedule.name is missing"),
+    ("train.schedule", {"name": "OneCycleLR", "interval": "batch"}, "train.schedule.interval is 'batch'; expected 'step' or 'epoch'"),
+    (
+        "train.schedule",
+        {"name": "OneCycle", "interval": "step"},
+        f"schedule.name is 'OneCycle'; expected one of {', '.join(schedule_names())}",
+    ),
+    ("train.schedule", {"name": "LambdaLR", "interval": "epoch"}, "train.schedule.name is 'LambdaLR'"),
+    ("train.schedule", {"name": "OneCycleLR", "interval": "step", "pct": 0.2}, "train.schedule (OneCycleLR) do not fit"),
+    ("train.schedule", {"name": "OneCycleLR", "interval": "step", "pct_start": 3.0}, "train.schedule (OneCycleLR) do not fit"),
+    (
+        "train.schedule",
+        {"name": "OneCycleLR", "interval": "step", "total_steps": 5},
+        "train.schedule do not fit (ValueError: Tried to step",
+    ),
+    ("train.schedule", {"name": "StepLR", "interval": "epoch"}, "train.schedule (StepLR) do not fit"),
+    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": "30"}, "train.schedule do not fit (TypeError"),
+    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": 0}, "train.schedule do not fit (ZeroDivisionError"),
+    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": 30, "gamma": "a"}, "train.schedule do not fit (TypeError"),
+    ("train.schedule", {"name": "MultiStepLR", "interval": "epoch", "milestones": 3}, "train.schedule (MultiStepLR) do not fit"),
+    ("train.schedule", {"name": "CosineAnnealingLR", "interval": "epoch", "T_max": 0}, "train.schedule do not fit (ZeroDivisionError"),
+    ("train.schedule", {"name": "ReduceLROnPlateau", "interval": "epoch", "mode": "most"}, "train.schedule (ReduceLROnPlateau) do not fit"),
+    ("train.schedule", {"name": "ReduceLROnPlateau", "interval": "step"}, "train.schedule do not fit (TypeError"),
+    ("train.schedule", {"name": "CyclicLR", "interval": "step"}, "train.schedule (CyclicLR) do not fit"),
+]
+
+AUGMENTATIONS = [
+    (None, "train.augment is None"),
+    ({"name": "RandomAffine"}, "train.augment is {'name': 'RandomAffine'}"),
+    ([{"degrees": 3}], "train.augment.0.name is missing"),
+    (["RandomAffine"], "train.augment.0 is 'RandomAffine'"),
+    ([{"name": "RandomAfine"}], "train.augment[0].name is 'RandomAfine'; expected a transform of torchvision.transforms.v2"),
+    ([{"name": "functional"}], "train.augment[0].name is 'functional'"),
+    ([{"name": "RandomHorizontalFlip", "p": 0.5}, {"name": "RandomAffine"}], "train.augment[1] (RandomAffine) do not fit"),
+    ([{"name": "RandomAffine", "degree": 3}], "train.augment[0] (RandomAffine) do not fit"),
+    ([{"name": "RandomAffine", "degrees": "x"}], "train.augment[0] (RandomAffine) do not fit"),
+    ([{"name": "RandomAffine", "degrees": 3, "scale": [2, 1]}], "train.augment[0] (RandomAffine) do not fit"),
+    ([{"name": "RandomAffine", "degrees": 3, "translate": ["a", "b"]}], "train.augment do not fit (TypeError"),
+    ([{"name": "RandomHorizontalFlip", "p": 3}], "train.augment[0] (RandomHorizontalFlip) do not fit"),
+    ([{"name": "RandomCrop", "size": 28, "padding_mode": "mirror"}], "train.augment[0] (RandomCrop) do not fit"),
+    ([{"name": "RandomCrop", "size": "28"}], "models.mnist_cnn.train.augment"),
+    ([{"name": "RandomResizedCrop", "size": 28, "scale": ["a", 2]}], "models.mnist_cnn.train.augment"),
+    ([{"name": "ColorJitter", "brightnes": 1}], "train.augment[0] (ColorJitter) do not fit"),
+    ([{"name": "ColorJitter", "brightness": -1}], "train.augment[0] (ColorJitter) do not fit"),
+    ([{"name": "Lambda", "lambd": 5}], "train.augment do not fit (TypeError"),
+]
+
+MISTAKES = [
+    *ROOT_AND_SHARED,
+    *DATASETS,
+    *MODEL_ENTRIES,
+    *((f"{LINE}.{path}", value, named) for path, value, named in [*RECIPES, *NAMED_PARTS]),
+    *((f"{CNN}.train.augment", value, named) for value, named in AUGMENTATIONS),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "named"), MISTAKES)
+def test_a_mistake_is_refused_by_name(refusal: Refusal, path: str, value: Any, named: str) -> None:
+    said = refusal(changed(path, value))
+    assert named in said
+
+
+def test_without_a_mistake_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The params that the mistakes are made in are right: each refusal is of its mistake."""
+    monkeypatch.chdir(tmp_path)
+    accepted(few_params())
+
+
+@pytest.mark.parametrize("value", [1e-4, 3, 1])
+def test_a_whole_number_is_a_number_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepted(changed(f"{LINE}.train.lr", value))
+
+
+# A loss must fit the dataset's target
+
+
+TASKS = {"line_gd": "regression", "diabetes_mlp": "binary", "mnist_cnn": "multiclass", "hello_embedding": "sequence"}
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"), [(model, loss) for model, task in TASKS.items() for loss, (_, fits) in LOSSES.items() if task not in fits]
+)
+def test_a_loss_that_does_not_fit_the_target_is_refused_with_those_that_do(refusal: Refusal, model: str, loss: str) -> None:
+    said = refusal(changed(f"models.{model}.train.loss", {"name": loss}))
+    fitting = ", ".join(other for other, (_, fits) in LOSSES.items() if TASKS[model] in fits)
+    key, task = f"models.{model}.train.loss.name", TASKS[model]
+    assert said == f"error: params.yaml: {key} is {loss}, which does not fit the dataset's {task} target; use one of {fitting}.\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"), [(model, loss) for model, task in TASKS.items() for loss, (_, fits) in LOSSES.items() if task in fits]
+)
+def test_a_loss_that_fits_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, loss: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepted(changed(f"models.{model}.train.loss", {"name": loss}))
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "StepLR": {"step_size": 10},
+    "MultiStepLR": {"milestones": [10, 20]},
+    "CosineAnnealingWarmRestarts": {"T_0": 10},
+    "CyclicLR": {"base_lr": 0.001},
+    "ExponentialLR": {"gamma": 0.99},
+}
+
+
+# ReduceLROnPlateau follows the loss of val, which is measured after an epoch; with interval step it is among the mistakes above.
+BY_STEP = [name for name in schedule_names() if name != "ReduceLROnPlateau"]
+
+
+@pytest.mark.parametrize(("name", "interval"), [(name, "epoch") for name in schedule_names()] + [(name, "step") for name in BY_STEP])
+def test_every_schedule_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, interval: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepted(changed(f"{LINE}.train.schedule", {"name": name, "interval": interval, **SCHEDULES.get(name, {})}))
+
+
+def test_a_grid_has_no_schedule(refusal: Refusal) -> None:
+    said = refusal(changed("models.line_grid.train.schedule", {"name": "StepLR", "interval": "step", "step_size": 3}))
+    assert "models.line_grid.train.schedule must be null for GridSearch" in said
+
+
+# Names of entries
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "a b", "a.b", "a@b", "a;b", "-a", ".a", "a$b", "naïve", "a\nb", ""])
+@pytest.mark.parametrize("section", ["datasets", "models"])
+def test_a_name_that_is_no_plain_name_is_refused(refusal: Refusal, section: str, name: str) -> None:
+    params = few_params()
+    params[section][name] = params[section]["line" if section == "datasets" else "line_gd"]
+    shown = " ".join(repr(name).split())
+    expected = "expected letters, digits, _ and -, a letter or digit first"
+    assert refusal(params) == f"error: params.yaml: {section} has the name {shown}; {expected}.\n"
+
+
+def test_a_name_that_is_no_text_is_refused(refusal: Refusal) -> None:
+    params = few_params()
+    params["models"][7] = params["models"]["line_gd"]
+    assert "models.7" in refusal(params)
+
+
+@pytest.mark.parametrize("name", ["a", "A-1_b", "2nd"])
+def test_a_plain_name_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = few_params()
+    params["models"][name] = params["models"]["line_gd"] | {"dataset": name}
+    params["datasets"][name] = params["datasets"]["line"]
+    accepted(params)
+
+
+# The file itself
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "params.yaml must hold keys and values"),
+        ("- source\n", "params.yaml must hold keys and values"),
+        ("source: [sample\n", "params.yaml line 2, column 1: "),
+        ("source: sample\nsource: sample\n", 'line 2, column 1: found duplicate key "source"'),
+        ("source: sample\n", "runtime is missing; datasets is missing; models is missing; evaluate is missing; export is missing"),
+    ],
+)
+def test_a_file_that_is_not_params_is_refused(refusal: Refusal, text: str, named: str) -> None:
+    assert named in refusal(text)
+
+
+def test_a_key_written_twice_is_refused_in_the_committed_file(refusal: Refusal) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    doubled = text.replace("      epochs: 500\n", "      epochs: 500\n      lr: 0.5\n", 1)
+    assert doubled != text
+    assert 'duplicate key "lr" with value "0.5"' in refusal(doubled)
+
+
+def test_a_missing_file_is_refused(refusal: Refusal) -> None:
+    assert refusal(GONE) == "error: params.yaml is not in this folder: run the command in the root of the repository.\n"
+
+
+def test_another_file_is_not_checked_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(few_params())
+    Path("params.yaml").rename("other.yaml")
+    with pytest.raises(UserError, match=r"^other.yaml is not the file that the stages read: give params.yaml"):
+        check("other.yaml")
+
+
+def test_what_the_check_writes_never_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepted(few_params())
+    before = CHECKED.read_bytes()
+    accepted(changed(f"{LINE}.train.lr", 0.02))
+    assert CHECKED.read_bytes() == before
+
+
+def test_a_mistake_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepted(few_params())
+    write(changed(f"{LINE}.train.lr", 0))
+    with pytest.raises(UserError):
+        check("params.yaml")
+    assert {path.as_posix() for path in Path().rglob("*")} == {"params.yaml", "data", "data/checked.json"}
+    assert CHECKED.read_text() == '{\n  "checked": "params.yaml"\n}\n'
+
+
+def run_check(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.check", "params.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_command_refuses_a_typo_in_one_line(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("momentum: 0.9", "momentun: 0.9", 1)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    result = run_check(tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: params.yaml: the arguments of models.line_gd.train.optimizer (SGD) do not fit: ")
+    assert "momentun" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_the_command_accepts_the_committed_params_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    result = run_check(tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (tmp_path / CHECKED).is_file()

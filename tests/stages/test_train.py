@@ -1,0 +1,260 @@
+"""`python -m stages.train MODEL` over one toy of every kind: what it writes, the same bytes again, and nothing half-written."""
+
+import csv
+import io
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stages import train as stage
+from stages.common.errors import UserError, run_stage
+from stages.common.model import load_checkpoint
+from stages.train import train
+from stages.training import loop
+from tests.toy import ROOT, TOYS, Data, Project, data_of, recipe, toy
+
+CHECKPOINT, CURVE = "checkpoint.safetensors", "plots/learning_curve.csv"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda name, **changes: Project(tmp_path, name, **changes)
+
+
+def curve(own):
+    return list(csv.DictReader(io.StringIO(own.contents()[CURVE].decode())))
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_every_kind_of_task_is_trained_to_a_checkpoint_and_a_curve(name, project):
+    own = project(name)
+    train("own")
+    assert list(own.contents()) == [CHECKPOINT, CURVE]
+    model, description = load_checkpoint(own.folder / CHECKPOINT)
+    assert model.meta == own.data.meta and description["architecture"] == TOYS[name]
+    training = description["training"]
+    assert 1 <= training["best_epoch"] <= 3 and training["epochs"] == 3 and training["seed"] == 0
+    assert training["recipe"] == recipe(own.data)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_learning_curve_has_a_row_an_epoch_and_split(name, project):
+    own = project(name)
+    train("own")
+    rows, metric = curve(own), "mae" if own.data.meta.task == "regression" else "accuracy"
+    assert list(rows[0]) == ["epoch", "split", "loss", metric, "lr"]
+    assert [(row["epoch"], row["split"]) for row in rows] == [(str(epoch), split) for epoch in (1, 2, 3) for split in ("train", "val")]
+    assert all(math.isfinite(float(row[key])) for row in rows for key in ("loss", metric, "lr"))
+
+
+def test_the_curve_of_a_grid_search_has_the_weight_that_was_tried(project):
+    architecture, optimizer = {"name": "linear", "bias": False}, {"name": "GridSearch", "start": 1.0}
+    own = project("numbers", architecture=architecture, optimizer=optimizer, lr=0.5, batch_size=24)
+    train("own")
+    assert [float(row["weight"]) for row in curve(own) if row["split"] == "train"] == [1.0, 1.5, 2.0]
+
+
+def test_the_checkpoint_is_that_of_the_best_epoch(project):
+    own = project("shapes", epochs=8, lr=0.3, best_by="metric")
+    train("own")
+    model, description = load_checkpoint(own.folder / CHECKPOINT)
+    accuracy = [float(row["accuracy"]) for row in curve(own) if row["split"] == "val"]
+    best = description["training"]["best_epoch"]
+    assert best == accuracy.index(max(accuracy)) + 1
+    inputs, targets = own.data.splits["val"]
+    with torch.no_grad():
+        assert (model(torch.from_numpy(inputs))[1].numpy() == targets).mean() == pytest.approx(accuracy[best - 1])
+
+
+def test_without_val_the_curve_is_train_s_alone(project):
+    data = toy("numbers")
+    meta = data.meta.model_copy(update={"counts": data.meta.counts | {"val": data.meta.counts["val"].model_copy(update={"total": 0})}})
+    own = project("numbers", data=Data(meta, data.splits | {"val": tuple(values[:0] for values in data.splits["val"])}))
+    train("own")
+    assert [row["split"] for row in curve(own)] == ["train"] * 3
+
+
+# The same bytes
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_second_run_gives_the_same_bytes(name, project):
+    own = project(name)
+    train("own")
+    first = own.contents()
+    train("own")
+    assert own.contents() == first
+
+
+def test_another_seed_gives_others(project):
+    own = project("shapes")
+    train("own")
+    first = own.contents()
+    own.params["runtime"]["seed"] = 1
+    own.write()
+    train("own")
+    assert own.contents()[CHECKPOINT] != first[CHECKPOINT]
+
+
+def start(own, **environment):
+    """The stage by its command line, as DVC runs it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-m", "stages.train", "own"]
+    return subprocess.Popen(command, cwd=own.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_command_gives_the_same_bytes_whatever_threads_the_environment_asks_for(tmp_path):
+    architecture = {"name": "mlp", "hidden": [64, 64], "activation": "relu"}
+    projects, processes = [], []
+    for threads in ("1", "3"):
+        own = Project(tmp_path / threads, "mnist", architecture=architecture, data=data_of("mnist_mlp"), epochs=1, batch_size=128)
+        own.params["runtime"]["threads"] = 2
+        own.write()
+        projects.append(own)
+        processes.append(start(own, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads))
+    printed = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert all(output.startswith("own: best epoch 1 of 1: train_loss ") for output, _ in printed)
+    assert projects[0].contents() == projects[1].contents()
+    assert list(projects[0].contents()) == [CHECKPOINT, CURVE]
+
+
+def test_a_mistake_is_one_sentence_and_an_exit_code_of_one(project, monkeypatch, capsys):
+    own = project("numbers", loss={"name": "CrossEntropy"})
+    monkeypatch.setattr(sys, "argv", ["stages.train", "own"])
+    with pytest.raises(SystemExit) as left:
+        run_stage(train, usage="python -m stages.train MODEL")
+    errors = capsys.readouterr().err
+    assert left.value.code == 1
+    assert errors.splitlines()[-1].startswith("error: params.yaml: models.own.train.loss.name is CrossEntropy, which does not fit")
+    assert "Traceback" not in errors and not own.folder.exists()
+
+
+# Failures leave what was there
+
+
+class Broken(Exception):
+    """Something that nobody foresaw."""
+
+
+def no_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def no_memory_on_the_cpu(*_):
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 9 bytes.")
+
+
+def unforeseen(*_):
+    raise Broken
+
+
+def failing_in_the_middle(monkeypatch, failure):
+    """The second epoch's measurement fails."""
+    original, count = loop.epoch_scores, []
+
+    def epoch_scores(*arguments):
+        count.append(1)
+        return original(*arguments) if len(count) < 2 else failure()
+
+    monkeypatch.setattr(loop, "epoch_scores", epoch_scores)
+
+
+@pytest.mark.parametrize("failure", [no_memory, no_memory_on_the_cpu])
+def test_running_out_of_memory_ends_in_a_sentence_that_names_the_batch_size(failure, project, monkeypatch):
+    project("shapes")
+    failing_in_the_middle(monkeypatch, failure)
+    with pytest.raises(UserError, match=r"Out of memory on cpu: lower models\.own\.train\.batch_size \(now 8\)"):
+        train("own")
+
+
+def test_what_looks_like_another_error_is_not_called_a_lack_of_memory(project, monkeypatch):
+    project("shapes")
+    monkeypatch.setattr(stage, "fit_shown", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        train("own")
+
+
+@pytest.mark.parametrize("failure", [no_memory, unforeseen])
+def test_a_failure_leaves_the_earlier_checkpoint_as_it_was(failure, project, monkeypatch):
+    own = project("shapes")
+    train("own")
+    before = own.contents()
+    failing_in_the_middle(monkeypatch, failure)
+    with pytest.raises((UserError, Broken)):
+        train("own")
+    assert own.contents() == before
+
+
+def test_a_loss_that_explodes_leaves_the_earlier_checkpoint_as_it_was(project):
+    own = project("numbers")
+    train("own")
+    before = own.contents()
+    own.params["models"]["own"]["train"] |= {"lr": 50.0, "optimizer": {"name": "SGD"}, "epochs": 20}
+    own.write()
+    with pytest.raises(UserError, match=r"lower models\.own\.train\.lr \(now 50\)"):
+        train("own")
+    assert own.contents() == before
+
+
+# Mistakes
+
+MISTAKES = [
+    ({"optimizer": {"name": "Adm"}}, r"models\.own\.train\.optimizer\.name is 'Adm'"),
+    ({"loss": {"name": "BCE"}}, r"models\.own\.train\.loss\.name is BCE"),
+    ({"schedule": {"name": "StepLR", "interval": "batch", "step_size": 1}}, r"schedule\.interval is 'batch'; expected 'step' or 'epoch'"),
+    ({"augment": [{"name": "Flip"}]}, r"models\.own\.train\.augment\[0\]\.name is 'Flip'"),
+    ({"epochs": 1.5}, r"models\.own\.train\.epochs is 1\.5"),
+    ({"architecture": {"name": "mlp", "hidden": [], "activation": "tanh"}}, r"models\.own\.architecture\.activation is 'tanh'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES)
+def test_a_mistake_in_params_is_named(changes, message, project):
+    own = project("shapes", **changes)
+    with pytest.raises(UserError, match=message):
+        train("own")
+    assert not own.folder.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"{}"])
+@pytest.mark.parametrize("file", ["train.safetensors", "meta.json"])
+def test_missing_or_damaged_data_names_the_command_that_makes_it(file, content, project):
+    own = project("shapes")
+    (own.processed / file).unlink() if content is None else (own.processed / file).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{file.replace('.', '[.]')} is .*run python -m stages\.preprocess shapes"):
+        train("own")
+
+
+def test_a_gpu_that_is_not_there_is_refused(project, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    own = project("shapes")
+    own.params["runtime"]["device"] = "cuda"
+    own.write()
+    with pytest.raises(UserError, match=r"runtime\.device is cuda, and torch finds no CUDA device here: set it to auto or cpu"):
+        train("own")
+
+
+# TensorBoard
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_tensorboard_gets_curves_inputs_and_a_graph(name, project):
+    own = project(name)
+    train("own")
+    (folder,) = (own.root / "logs" / "tensorboard" / "own").iterdir()
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    tags, metric = events.Tags(), "mae" if own.data.meta.task == "regression" else "accuracy"
+    assert {"lr", "loss/train", "loss/val", f"{metric}/train", f"{metric}/val"} <= set(tags["scalars"]) and tags["graph"]
+    assert tags["images"] == (["inputs"] if own.data.meta.input.kind == "image" else [])
+    assert [point.step for point in events.Scalars("loss/val")] == [1, 2, 3]
+    logged = np.array([point.value for point in events.Scalars("loss/val")])
+    np.testing.assert_allclose(logged, [float(row["loss"]) for row in curve(own) if row["split"] == "val"], rtol=1e-6)

@@ -1,0 +1,116 @@
+"""Every loss with every kind of task: it fits exactly where LOSSES says, and then equals torch's own."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import sigmoid_focal_loss
+
+from stages.common.errors import UserError
+from stages.training.losses import LOSSES, PADDED, build_loss
+
+SEED = 20261120
+TASKS = ("regression", "binary", "multiclass", "sequence")
+NUM_OUTPUTS = {"regression": 2, "binary": 1, "multiclass": 3, "sequence": 3}
+FITTING = [(name, task) for name, (_, tasks) in LOSSES.items() for task in tasks]
+NOT_FITTING = [(name, task) for name in LOSSES for task in TASKS if (name, task) not in FITTING]
+
+
+def a_batch(task):
+    """Logits and targets of five items, as the network and the split give them."""
+    torch.manual_seed(SEED)
+    if task == "sequence":
+        targets = torch.randint(0, 3, (5, 4))
+        targets[1, 2:], targets[4, 1:] = PADDED, PADDED
+        return torch.randn(5, 4, 3), targets
+    logits = torch.randn(5, NUM_OUTPUTS[task])
+    if task == "regression":
+        return logits, torch.randn(5, 2)
+    return logits, torch.randint(0, 2 if task == "binary" else 3, (5,))
+
+
+def one_hot(logits, targets):
+    return torch.zeros_like(logits).scatter(1, targets.unsqueeze(1), 1.0) if logits.shape[1] > 1 else targets.unsqueeze(1).float()
+
+
+def torch_s_own(name, logits, targets):
+    """The value by torch's loss modules, padding left out by hand."""
+    if targets.ndim == 2 and not targets.is_floating_point():
+        real = targets >= 0
+        logits, targets = logits[real], targets[real]
+    if name == "NLL":
+        return nn.NLLLoss()(nn.LogSoftmax(dim=1)(logits), targets)
+    if name == "BCE":
+        return nn.BCELoss()(nn.Sigmoid()(logits), one_hot(logits, targets))
+    if name == "Focal":
+        return sigmoid_focal_loss(logits, one_hot(logits, targets), reduction="mean")
+    module = getattr(nn, f"{name}Loss")()
+    return module(logits, one_hot(logits, targets) if name in ("BCEWithLogits", "MultiLabelSoftMargin") else targets)
+
+
+@pytest.mark.parametrize(("name", "task"), FITTING)
+def test_a_loss_equals_torch_s_own(name, task):
+    print("seed", SEED)
+    logits, targets = a_batch(task)
+    torch.testing.assert_close(build_loss(name, {}, task, NUM_OUTPUTS[task], "loss")(logits, targets), torch_s_own(name, logits, targets))
+
+
+@pytest.mark.parametrize(("name", "task"), FITTING)
+def test_a_loss_of_bfloat16_logits_is_computed_in_float32(name, task):
+    logits, targets = a_batch(task)
+    assert build_loss(name, {}, task, NUM_OUTPUTS[task], "loss")(logits.bfloat16(), targets).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("name", "task"), FITTING)
+def test_better_logits_make_a_smaller_loss(name, task):
+    logits, targets = a_batch(task)
+    if task == "regression":
+        better = targets
+    elif task == "binary":
+        better = 8.0 * (2 * targets.unsqueeze(1) - 1)
+    else:
+        better = 16.0 * nn.functional.one_hot(targets.clamp(min=0), 3) - 8.0
+    loss = build_loss(name, {}, task, NUM_OUTPUTS[task], "loss")
+    assert loss(better, targets) < 0.1 < loss(logits, targets)
+
+
+@pytest.mark.parametrize(("name", "task"), NOT_FITTING)
+def test_a_loss_that_does_not_fit_is_refused_with_those_that_do(name, task):
+    with pytest.raises(UserError) as refused:
+        build_loss(name, {}, task, NUM_OUTPUTS[task], "models.own.train.loss")
+    message = str(refused.value)
+    assert message.startswith(f"params.yaml: models.own.train.loss.name is {name}, which does not fit the dataset's {task} target")
+    named = message.rstrip(".").split("use one of ")[1].split(", ")
+    assert named == [other for other, fits in FITTING if fits == task]
+
+
+def test_the_losses_that_the_lessons_use_are_there_and_fit():
+    taught = "L1 MSE SmoothL1 CrossEntropy NLL BCE BCEWithLogits Focal MultiLabelSoftMargin MarginRanking"
+    assert set(LOSSES) >= set(taught.split())
+    assert LOSSES["MarginRanking"][1] == ()
+    assert all(any(task == fits for _, fits in FITTING) for task in TASKS)
+
+
+def test_an_unknown_loss_is_refused_with_those_that_there_are():
+    with pytest.raises(UserError, match=r"models\.own\.train\.loss\.name is 'Hinge'; expected one of L1, MSE"):
+        build_loss("Hinge", {}, "binary", 1, "models.own.train.loss")
+
+
+def test_arguments_reach_the_loss():
+    logits, targets = a_batch("multiclass")
+    smoothed = build_loss("CrossEntropy", {"label_smoothing": 0.2}, "multiclass", 3, "loss")(logits, targets)
+    torch.testing.assert_close(smoothed, nn.CrossEntropyLoss(label_smoothing=0.2)(logits, targets))
+    summed = build_loss("Focal", {"gamma": 1.0, "reduction": "sum"}, "multiclass", 3, "loss")(logits, targets)
+    torch.testing.assert_close(summed, sigmoid_focal_loss(logits, one_hot(logits, targets), gamma=1.0, reduction="sum"))
+
+
+@pytest.mark.parametrize(("name", "task"), FITTING)
+@pytest.mark.parametrize("arguments", [{"smoothing": 0.1}, {"reduction": "median"}])
+def test_wrong_arguments_are_refused_before_any_work(name, task, arguments):
+    with pytest.raises(UserError, match=r"^params\.yaml: (the arguments of )?models\.own\.train\.loss"):
+        build_loss(name, arguments, task, NUM_OUTPUTS[task], "models.own.train.loss")
+
+
+@pytest.mark.parametrize(("name", "task"), FITTING)
+def test_a_loss_that_leaves_many_numbers_is_refused(name, task):
+    with pytest.raises(UserError, match=r"models\.own\.train\.loss\.reduction must leave one number: mean or sum"):
+        build_loss(name, {"reduction": "none"}, task, NUM_OUTPUTS[task], "models.own.train.loss")

@@ -1,0 +1,422 @@
+"""`dvc repro` in a clone, with a few tiny models: what it builds, what it builds again and what a failure leaves behind."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+TREE = ("stages", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots")
+EPOCHS = {"line_gd": 3, "diabetes_mlp": 2}
+MORE_EPOCHS = {"line_grid": 3, "hours_logistic": 3, "hello_embedding": 2, "mnist_cnn": 1}
+
+# Whole graphs are built here, on machines that may be busy with other tests.
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone of this repository, with a home of its own so that nothing of the user's settings reaches it."""
+
+    root: Path
+
+    def run(self, *command: str, ok: bool = True, **environment: str) -> str:
+        """Run a command in the clone; returns stdout and stderr."""
+        result = subprocess.run(
+            command, cwd=self.root, env=self.environment | environment, stdout=-1, stderr=-2, text=True, check=False, timeout=500
+        )
+        assert (result.returncode == 0) == ok, result.stdout
+        return result.stdout
+
+    @property
+    def environment(self) -> dict[str, str]:
+        home = self.root.with_name(f"{self.root.name}.home")
+        home.mkdir(exist_ok=True)
+        folders = {f"DVC_{name}_DIR": str(home / name) for name in ("GLOBAL_CONFIG", "SYSTEM_CONFIG", "SITE_CACHE")}
+        names = {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DVC", "GIT_", "REPRISE", "DATASETS_", "PYTHONPATH"))
+        }
+        own = {"HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_NOSYSTEM": "1"}
+        return kept | folders | names | own
+
+    def dvc(self, *arguments: str, ok: bool = True, **environment: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, ok=ok, **environment)
+
+    def repro(self, *arguments: str) -> set[str]:
+        """`dvc repro`; returns the stages that ran."""
+        return stages_run(self.dvc("repro", *arguments))
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "a state")
+
+    def set(self, path: str, value: Any) -> None:
+        """Change one value of params.yaml; `path` is its keys with dots."""
+        yaml, file = YAML(), self.root / "params.yaml"
+        params = section = yaml.load(file)
+        *parents, last = path.split(".")
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+        yaml.dump(params, file)
+
+    def contents(self, *folders: str) -> dict[str, bytes]:
+        """All files under data/ and models/ (or `folders`) by path."""
+        files = [file for folder in folders or ("data", "models") for file in (self.root / folder).rglob("*") if file.is_file()]
+        return {file.relative_to(self.root).as_posix(): file.read_bytes() for file in files}
+
+    def outs(self) -> dict[str, str]:
+        """Every out in dvc.lock with its hash."""
+        stages = YAML(typ="safe").load(self.root / "dvc.lock")["stages"]
+        return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+
+
+def stages_run(output: str) -> set[str]:
+    return set(re.findall(r"^Running stage '(.+)'", output, flags=re.MULTILINE))
+
+
+def of_model(name: str, *stages: str) -> set[str]:
+    return {f"{stage}@{name}" for stage in stages or ("train", "evaluate", "export")}
+
+
+def of_dataset(name: str) -> set[str]:
+    return {f"{stage}@{name}" for stage in ("download", "preprocess")}
+
+
+def new_clone(root: Path, epochs: dict[str, int]) -> Clone:
+    """A fresh clone, committed, whose params.yaml has only these models with so many epochs, and their datasets."""
+    for name in TREE:
+        source, target = ROOT / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    yaml = YAML()
+    params = yaml.load(root / "params.yaml")
+    params["models"] = {name: params["models"][name] for name in epochs}
+    for name, number in epochs.items():
+        params["models"][name]["train"]["epochs"] = number
+    used = {entry["dataset"] for entry in params["models"].values()}
+    params["datasets"] = {name: entry for name, entry in params["datasets"].items() if name in used}
+    params["runtime"]["device"] = "cpu"
+    params["evaluate"]["num_resamples"] = 100
+    yaml.dump(params, root / "params.yaml")
+    clone = Clone(root)
+    clone.git("init", "--quiet", "--initial-branch=main", ".")
+    clone.commit()
+    return clone
+
+
+@dataclass(frozen=True)
+class Build:
+    clone: Clone
+    output: str
+
+
+@pytest.fixture(scope="module")
+def first_build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """The first `dvc repro` in a fresh clone, and what it said. Tests change copies of it only."""
+    clone = new_clone(tmp_path_factory.mktemp("first") / "clone", EPOCHS)
+    return Build(clone, clone.dvc("repro"))
+
+
+@pytest.fixture
+def clone(first_build: Build, tmp_path: Path) -> Clone:
+    """A copy in which everything is built and committed."""
+    shutil.copytree(first_build.clone.root, tmp_path / "clone", symlinks=True)
+    clone = Clone(tmp_path / "clone")
+    clone.commit()
+    return clone
+
+
+def test_a_first_repro_builds_everything(first_build: Build) -> None:
+    clone = first_build.clone
+    everything = {"check"} | of_dataset("line") | of_dataset("diabetes") | of_model("line_gd") | of_model("diabetes_mlp")
+    assert stages_run(first_build.output) == everything
+    for model in EPOCHS:
+        names = {path.removeprefix(f"models/{model}/") for path in clone.contents(f"models/{model}")}
+        assert names == {
+            "checkpoint.safetensors",
+            "metrics.json",
+            *(f"plots/{name}" for name in ("learning_curve.csv", "predictions.csv", "breakdown.csv", "mistakes.png")),
+            *(f"exported/{name}" for name in ("model.onnx", "model.torchscript.pt", "signature.json", "README.md")),
+        }
+
+
+def test_nothing_is_written_that_the_graph_does_not_know(first_build: Build) -> None:
+    outs = tuple(first_build.clone.outs())
+    assert [path for path in first_build.clone.contents() if not path.startswith(outs)] == []
+
+
+def test_a_repro_leaves_git_only_the_lock_and_the_metrics(first_build: Build) -> None:
+    """Were .gitignore not complete, DVC would write one into every folder."""
+    status = first_build.clone.git("status", "--porcelain", "--untracked-files=all").split("\n")
+    assert {line[3:] for line in status if line} == {"dvc.lock", *(f"models/{model}/metrics.json" for model in EPOCHS)}
+
+
+def test_a_second_repro_runs_nothing(clone: Clone) -> None:
+    before = clone.contents()
+    output = clone.dvc("repro")
+    assert stages_run(output) == set()
+    assert "Data and pipelines are up to date." in output
+    assert clone.contents() == before
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_a_typo_fails_in_the_check_and_every_output_stays(clone: Clone) -> None:
+    before = clone.contents(".")
+    clone.set("models.diabetes_mlp.train.optimizer.weight_decai", 0.1)
+    before |= clone.contents("params.yaml") | {"params.yaml": (clone.root / "params.yaml").read_bytes()}
+    output = clone.dvc("repro", ok=False)
+    assert stages_run(output) == {"check"}
+    said = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert said[0].startswith("error: params.yaml: the arguments of models.diabetes_mlp.train.optimizer (AdamW) do not fit")
+    assert "Traceback" not in output
+    assert without_tools(clone.contents(".")) == without_tools(before)
+
+
+def without_tools(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """Without what Python, git and DVC keep for themselves."""
+    return {path: content for path, content in contents.items() if not re.search(r"__pycache__|^\.git/|^\.dvc/tmp|^logs/", path)}
+
+
+def test_another_tolerance_exports_again_and_trains_nothing(clone: Clone) -> None:
+    clone.set("export.tolerance", 2e-4)
+    assert clone.repro() == {"check"} | of_model("line_gd", "export") | of_model("diabetes_mlp", "export")
+
+
+@pytest.mark.slow
+def test_another_lr_rebuilds_its_model_only(clone: Clone) -> None:
+    clone.set("models.line_gd.train.lr", 0.02)
+    assert clone.repro() == {"check"} | of_model("line_gd")
+
+
+@pytest.mark.slow
+def test_another_name_for_the_plot_rebuilds_nothing(clone: Clone) -> None:
+    clone.set("models.diabetes_mlp.plot", "confusion_normalized")
+    assert clone.repro() == {"check"}
+
+
+@pytest.mark.slow
+def test_a_changed_architecture_rebuilds_its_models_only(clone: Clone) -> None:
+    file = clone.root / "stages/architectures/mlp.py"
+    file.touch()
+    assert clone.repro() == set(), "the same content is no change"
+    file.write_text(f"{file.read_text()}\n# a comment\n")
+    assert clone.repro() == {"check"} | of_model("diabetes_mlp")
+
+
+@pytest.mark.slow
+def test_a_changed_kind_of_data_that_makes_the_same_trains_nothing(clone: Clone) -> None:
+    file = clone.root / "stages/datasets/csv.py"
+    file.write_text(f"{file.read_text()}\n# a comment\n")
+    assert clone.repro() == {"check"} | of_dataset("diabetes")
+
+
+@pytest.mark.slow
+def test_another_seed_changes_all_that_is_random(clone: Clone) -> None:
+    before = clone.outs()
+    clone.set("runtime.seed", 1)
+    ran = clone.repro()
+    assert ran >= {"check", "preprocess@line", "preprocess@diabetes"} | of_model("line_gd") | of_model("diabetes_mlp")
+    assert not ran & {"download@line", "download@diabetes"}
+    changed = {path for path, hashed in clone.outs().items() if hashed != before[path]}
+    assert {"data/diabetes/processed", "models/line_gd/checkpoint.safetensors", "models/diabetes_mlp/checkpoint.safetensors"} <= changed
+    assert "data/line/processed" not in changed
+
+
+@pytest.mark.slow
+def test_a_new_model_is_built_beside_the_others(clone: Clone) -> None:
+    entry = YAML(typ="safe").load(clone.root / "params.yaml")["models"]["line_gd"]
+    clone.set("models.line_again", entry)
+    assert clone.repro() == {"check"} | of_model("line_again")
+    outs = clone.outs()
+    assert outs["models/line_again/checkpoint.safetensors"] == outs["models/line_gd/checkpoint.safetensors"]
+
+
+# Failures
+
+
+@pytest.mark.slow
+def test_a_damaged_download_leaves_every_output(clone: Clone, tmp_path: Path) -> None:
+    (tmp_path / "mirror/diabetes").mkdir(parents=True)
+    (tmp_path / "mirror/diabetes/diabetes.csv").write_text("Outcome\n1\n")
+    before = clone.contents()
+    clone.set("source", "official")
+    output = clone.dvc("repro", "--keep-going", ok=False, DATASETS_MIRROR=str(tmp_path / "mirror"))
+    assert "download@diabetes" in stages_run(output)
+    assert "diabetes/diabetes.csv could not be fetched" in output
+    assert "Traceback" not in output
+    assert clone.contents("data/diabetes", "models/diabetes_mlp") == {
+        path: content for path, content in before.items() if path.startswith(("data/diabetes/", "models/diabetes_mlp/"))
+    }
+    clone.set("source", "sample")
+    clone.repro()
+    assert clone.contents() == before
+
+
+@pytest.mark.slow
+def test_a_damaged_raw_file_is_refused_and_leaves_processed(clone: Clone) -> None:
+    raw, before = clone.root / "data/diabetes/raw/diabetes.csv", clone.contents("data/diabetes/processed")
+    raw.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    raw.write_bytes(raw.read_bytes()[:200] + b"\xff\xff\n")
+    output = clone.run(sys.executable, "-m", "stages.preprocess", "diabetes", ok=False)
+    assert output.startswith("error: data/diabetes/raw/diabetes.csv ")
+    assert output.count("\n") == 1
+    assert clone.contents("data/diabetes/processed") == before
+    assert clone.repro() == {"download@diabetes"}, "DVC sees that the file is not what was downloaded, and the rest still fits"
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> str:
+    """A PATH on which `python` may write no file larger than 512 bytes, while DVC itself may."""
+    (tmp_path / "bin").mkdir()
+    limited = tmp_path / "bin/python"
+    limited.write_text(f'#!/bin/sh\nulimit -f 1\nexec "{sys.executable}" "$@"\n')
+    limited.chmod(0o755)
+    return f"{limited.parent}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "value", "stage"),
+    [
+        ("models.diabetes_mlp.train.lr", 0.02, "train@diabetes_mlp"),
+        ("export.opset", 16, "export@diabetes_mlp"),
+        ("runtime.seed", 1, "preprocess@diabetes"),
+    ],
+)
+def test_a_full_disk_is_said_in_one_line_and_leaves_every_output(clone: Clone, full_disk: str, path: str, value: Any, stage: str) -> None:
+    clone.set(path, value)
+    clone.repro("check")
+    before = clone.contents()
+    output = clone.dvc("repro", "--single-item", stage, ok=False, PATH=full_disk)
+    assert stages_run(output) == {stage}
+    assert [line for line in output.splitlines() if line.startswith("error: The disk (or a limit on file size) is full")], output
+    assert "Traceback" not in output
+    assert clone.contents() == before
+    assert stage in clone.repro(), "with space again it goes on"
+
+
+@pytest.mark.slow
+def test_a_killed_repro_leaves_every_output_and_can_be_run_again(clone: Clone) -> None:
+    before = clone.contents()
+    clone.set("models.line_gd.train.epochs", 1_000_000)
+    with killed_when_training(clone):
+        pass
+    assert clone.contents() == before
+    clone.set("models.line_gd.train.epochs", 4)
+    assert of_model("line_gd") <= clone.repro()
+    assert clone.contents().keys() == before.keys()
+
+
+@contextlib.contextmanager
+def killed_when_training(clone: Clone) -> Iterator[None]:
+    """`dvc repro` until the first figures of a run are in TensorBoard's folder, then SIGKILL to it and all that it started."""
+    logs = clone.root / "logs/tensorboard/line_gd"
+    seen = set(logs.iterdir())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=clone.root,
+        env=clone.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while not (set(logs.iterdir()) - seen):
+            assert process.poll() is None, "it ended before it trained"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(1)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# The same inputs give the same bytes
+
+
+@pytest.mark.slow
+def test_two_clones_build_the_same_bytes(first_build: Build, tmp_path: Path) -> None:
+    second = new_clone(tmp_path / "a longer path with spaces" / "clone", EPOCHS)
+    second.dvc("repro", OMP_NUM_THREADS="3", PYTHONHASHSEED="7", TZ="Asia/Kathmandu", LC_ALL="C")
+    assert second.outs() == first_build.clone.outs()
+    assert second.contents() == first_build.clone.contents()
+    assert (second.root / "dvc.lock").read_bytes() == (first_build.clone.root / "dvc.lock").read_bytes()
+
+
+@pytest.mark.slow
+def test_every_sort_of_data_and_network_is_built(tmp_path: Path) -> None:
+    clone = new_clone(tmp_path / "clone", MORE_EPOCHS)
+    assert set().union(*(of_model(model) for model in MORE_EPOCHS)) <= clone.repro()
+    assert clone.repro() == set()
+    clone.dvc("plots", "show")
+    page = (clone.root / "dvc_plots/index.html").read_text()
+    assert "loss of every w that the grid search tried" in page
+    for model in MORE_EPOCHS:
+        assert f"models/{model}/plots/predictions.csv" in page
+
+
+# What people do with the results
+
+
+@pytest.mark.slow
+def test_metrics_plots_and_params_can_be_compared(clone: Clone) -> None:
+    shown = clone.dvc("metrics", "show", "--md")
+    assert all(f"models/{model}/metrics.json" in shown for model in EPOCHS)
+    assert "accuracy" in shown
+    clone.dvc("plots", "show", "models/line_gd/plots/learning_curve.csv", "models/diabetes_mlp/plots/mistakes.png")
+    page = (clone.root / "dvc_plots/index.html").read_text()
+    assert "learning_curve.csv" in page
+    clone.set("models.line_gd.train.lr", 0.02)
+    difference = clone.dvc("params", "diff", "--md")
+    assert "| models.line_gd.train.lr |" in re.sub(r" +", " ", difference)
+    assert "0.01" in difference
+    assert "diabetes_mlp" not in difference
+
+
+@pytest.mark.slow
+def test_an_experiment_changes_one_param_and_is_listed(clone: Clone) -> None:
+    output = clone.dvc("exp", "run", "--name", "faster", "-S", "models.line_gd.train.lr=0.02")
+    assert stages_run(output) == {"check"} | of_model("line_gd")
+    listed = clone.dvc("exp", "show", "--csv", "--no-pager")
+    header, *rows = listed.strip().split("\n")
+    assert "models.line_gd.train.lr" in header
+    faster = next(row for row in rows if "faster" in row)
+    assert "0.02" in faster.split(",")
+    clone.git("diff", "--exit-code", "--", "stages", "dvc.yaml")
+
+
+@pytest.mark.slow
+def test_an_earlier_state_comes_back_from_the_cache(clone: Clone) -> None:
+    before = clone.contents()
+    clone.set("models.line_gd.train.lr", 0.02)
+    clone.repro()
+    clone.commit()
+    assert clone.contents() != before
+    clone.git("checkout", "--quiet", "HEAD~1")
+    clone.dvc("checkout")
+    assert clone.contents() == before
+    assert clone.repro() == set()

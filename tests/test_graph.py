@@ -1,0 +1,457 @@
+"""dvc.yaml against the code: what a stage imports, reads and writes is what the graph says, or a model would go stale in silence.
+
+The graph is resolved by DVC itself, in a copy. Which files a stage imports is read from the code (tests/closure.py); the
+parts that it takes from a shelf by name (stages/common/shelves.py) are added by hand.
+"""
+
+import ast
+import contextlib
+import copy
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+import tests.closure
+from stages.common.errors import UserError
+from stages.common.shelves import part_names
+from tests.closure import ROOT, closure, imported_files
+
+PARAMS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
+STAGES = ("check", "download", "preprocess", "train", "evaluate", "export")
+OF_DATASETS, OF_MODELS = STAGES[1:3], STAGES[3:]
+PARTS = [f"{shelf}/{name}" for shelf in ("datasets", "architectures") for name in part_names(shelf)]
+# What only a stage's own file may call: a part that read params.yaml itself would depend on keys that the graph cannot know.
+READERS = {"read_params", "read_section", "read_source", "look_up"}
+
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One stage of the resolved graph, such as train@line_gd; paths are posix paths in the repository."""
+
+    stage: str
+    key: str
+    command: str
+    deps: frozenset[str]
+    params: tuple[str, ...]
+    outs: frozenset[str]
+    not_persisted: frozenset[str]
+    not_cached: frozenset[str]
+
+    @property
+    def code(self) -> frozenset[str]:
+        return frozenset(dep for dep in self.deps if dep.split("/")[0] == "stages")
+
+
+def resolve(folder: Path, graph: str, params: dict[str, Any]) -> dict[str, Instance]:
+    """The instances by DVC's name of a repository whose dvc.yaml is the text `graph`."""
+    (folder / ".dvc").mkdir(parents=True, exist_ok=True)
+    (folder / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
+    (folder / "dvc.yaml").write_text(graph)
+    (folder / "params.yaml").write_text(json.dumps(params))
+    with Repo(str(folder)) as repo:
+        return {stage.name: as_instance(stage, folder) for stage in repo.index.stages}
+
+
+def as_instance(stage: Any, folder: Path) -> Instance:
+    def paths(things: list[Any]) -> frozenset[str]:
+        return frozenset(Path(thing.fs_path).relative_to(folder.resolve()).as_posix() for thing in things)
+
+    name, _, key = stage.name.partition("@")
+    of_params = [dep for dep in stage.deps if hasattr(dep, "params")]
+    return Instance(
+        stage=name,
+        key=key,
+        command=stage.cmd,
+        deps=paths([dep for dep in stage.deps if dep not in of_params]),
+        params=tuple(sorted(param for dep in of_params for param in dep.params)),
+        outs=paths(stage.outs),
+        not_persisted=paths([out for out in stage.outs if not out.persist]),
+        not_cached=paths([out for out in stage.outs if not out.use_cache]),
+    )
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Instance]:
+    return resolve(tmp_path_factory.mktemp("graph"), (ROOT / "dvc.yaml").read_text(), PARAMS)
+
+
+def of_stage(graph: dict[str, Instance], stage: str) -> list[Instance]:
+    found = [instance for instance in graph.values() if instance.stage == stage]
+    assert found
+    return found
+
+
+# Deps: what a stage imports
+
+
+def used_files(instance: Instance) -> set[str]:
+    """The closure of the stage's file and of the parts that this instance takes from the shelves."""
+    if instance.stage == "check":
+        parts = PARTS
+    elif instance.stage in OF_DATASETS:
+        parts = [f"datasets/{PARAMS['datasets'][instance.key]['kind']}"]
+    else:
+        parts = [f"architectures/{PARAMS['models'][instance.key]['architecture']['name']}"]
+    return closure(*(ROOT / "stages" / f"{name}.py" for name in [instance.stage, *parts]))
+
+
+def uncovered(instance: Instance, deps: frozenset[str]) -> set[str]:
+    """The files that the instance uses and that no one of `deps` is or contains."""
+    return {file for file in used_files(instance) if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_everything_that_a_stage_imports_is_among_its_deps(graph: dict[str, Instance], stage: str) -> None:
+    assert {instance.key: missing for instance in of_stage(graph, stage) if (missing := uncovered(instance, instance.deps))} == {}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_dep_on_code_would_be_missed(graph: dict[str, Instance], stage: str) -> None:
+    instances = of_stage(graph, stage)
+    idle = {
+        dep
+        for dep in frozenset().union(*(instance.code for instance in instances))
+        if not any(uncovered(instance, instance.deps - {dep}) for instance in instances if dep in instance.deps)
+    }
+    assert idle == set(), "remove these from dvc.yaml: they would rebuild what they cannot change"
+
+
+@pytest.mark.parametrize(("stage", "folder"), [("train", "training"), ("evaluate", "evaluation"), ("export", "exporting")])
+def test_a_folder_that_a_stage_depends_on_holds_nothing_that_it_does_not_use(graph: dict[str, Instance], stage: str, folder: str) -> None:
+    instance = of_stage(graph, stage)[0]
+    assert f"stages/{folder}" in instance.deps
+    inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages" / folder).glob("*.py") if path.stat().st_size}
+    assert inside - used_files(instance) == set()
+
+
+def test_the_check_covers_all_of_stages(graph: dict[str, Instance]) -> None:
+    assert graph["check"].deps == {"params.yaml", "stages"}
+    assert {path for part in PARTS for path in closure(ROOT / "stages" / f"{part}.py")} <= used_files(graph["check"])
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_dep_removed_from_dvc_yaml_is_noticed(tmp_path: Path, stage: str) -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    start, line = text.index(f"\n  {stage}:"), "        - stages/common/shelves.py\n"
+    place = text.index(line, start)
+    params = PARAMS | {section: {name: PARAMS[section][name]} for section, name in (("datasets", "line"), ("models", "line_gd"))}
+    mutated = resolve(tmp_path, text[:place] + text[place + len(line) :], params)
+    missing = {name: files for name, instance in mutated.items() if (files := uncovered(instance, instance.deps))}
+    assert missing == {f"{stage}@{'line' if stage in OF_DATASETS else 'line_gd'}": {"stages/common/shelves.py"}}
+
+
+@pytest.mark.parametrize(
+    "statement", ["import stages.b", "from stages import b", "from stages.b import c", "def f():\n    from stages import b as d"]
+)
+def test_the_reader_of_imports_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    monkeypatch.setattr(tests.closure, "ROOT", tmp_path)
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/a.py").write_text(f"import os\n{statement}\n")
+    (tmp_path / "stages/b.py").write_text("from stages.d import x")
+    (tmp_path / "stages/d.py").write_text("x = 1")
+    assert closure(tmp_path / "stages/a.py") == {"stages/a.py", "stages/b.py", "stages/d.py"}
+
+
+def test_nothing_is_imported_in_a_way_that_the_reader_cannot_see() -> None:
+    for path in sorted((ROOT / "stages").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        relative = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level]
+        assert not relative, f"{path} has a relative import"
+        if path.name != "shelves.py":
+            assert not re.search(r"\b(importlib|__import__|exec|runpy)\b", text), f"{path} imports by a name made at run time"
+        assert path.name != "__init__.py" or not text.strip(), f"{path} runs whenever a module beside it is imported, and no dep names it"
+
+
+# Who may import whom
+
+
+def outside_names(path: Path) -> set[str]:
+    """First parts of all that a file imports: torch, numpy, stages."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_imports_nothing_of_ours_but_common(part: str) -> None:
+    imported = {path.relative_to(ROOT / "stages").parts[0] for path in imported_files(ROOT / "stages" / f"{part}.py")}
+    assert imported <= {"common"}
+
+
+def test_common_imports_nothing_of_ours_but_common() -> None:
+    files = [path for path in (ROOT / "stages/common").glob("*.py") if path.name != "__init__.py"]
+    assert files
+    assert {imported.parent.name for path in files for imported in imported_files(path)} == {"common"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "folder"),
+    [("train", "training"), ("evaluate", "evaluation"), ("export", "exporting"), ("download", "datasets"), ("preprocess", "datasets")],
+)
+def test_a_stage_imports_of_the_folders_only_its_own(stage: str, folder: str) -> None:
+    files = [Path(file) for file in closure(ROOT / "stages" / f"{stage}.py")]
+    assert {file.parent.name for file in files} <= {"stages", "common", folder}
+    assert [file.name for file in files if file.parent.name == "stages"] == [f"{stage}.py"], "no stage imports another"
+
+
+def test_stages_know_nothing_of_who_runs_them() -> None:
+    for path in (ROOT / "stages").rglob("*.py"):
+        assert not outside_names(path) & {"prefect", "dvc", "pipelines", "tests"}, path
+
+
+def test_the_data_side_never_imports_torch() -> None:
+    starts = [ROOT / "stages/download.py", ROOT / "stages/preprocess.py", *(ROOT / "stages/datasets").glob("*.py")]
+    for file in closure(*starts):
+        assert not outside_names(ROOT / file) & {"torch", "torchvision", "torchaudio"}, file
+
+
+def test_pipelines_never_import_torch_or_stages() -> None:
+    for path in (ROOT / "pipelines").rglob("*.py"):
+        assert not outside_names(path) & {"torch", "torchvision", "stages"}, path
+
+
+def test_only_a_stage_itself_reads_params() -> None:
+    for path in (ROOT / "stages").rglob("*.py"):
+        if path.parent == ROOT / "stages" or path.name == "params.py":
+            continue
+        names = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+        assert not names & READERS, f"{path} reads keys of params.yaml that no stage declares"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_what_python_really_imports_is_among_the_deps(graph: dict[str, Instance], built: "Built", stage: str) -> None:
+    """The same comparison as the first of this file, by running the stage instead of reading it."""
+    name = built.name(stage)
+    built.write(built.params)
+    stderr = built.run_alone(stage, "-X", "importtime")
+    modules = set(re.findall(r"\|\s+(stages\.[\w.]+)$", stderr, flags=re.MULTILINE))
+    files = {f"{module.replace('.', '/')}.py" for module in modules if (ROOT / f"{module.replace('.', '/')}.py").is_file()}
+    assert "stages/common/errors.py" in files
+    assert files <= used_files(graph[f"{stage}@{name}"])
+
+
+# Deps and outs: what a stage reads and writes on the disk
+
+
+def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
+    """What the instance reads and writes, as DESIGN.md draws it: data flows from stage to stage by these paths alone."""
+    key, stage = instance.key, instance.stage
+    if stage == "check":
+        return {"params.yaml"}, {"data/checked.json"}
+    if stage in OF_DATASETS:
+        return {
+            "download": ({"data/checked.json"}, {f"data/{key}/raw"}),
+            "preprocess": ({f"data/{key}/raw"}, {f"data/{key}/processed"}),
+        }[stage]
+    processed, folder = f"data/{PARAMS['models'][key]['dataset']}/processed", f"models/{key}"
+    checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
+    drawn = {f"{plots}/predictions.csv", f"{plots}/breakdown.csv", f"{plots}/mistakes.png"}
+    return {
+        "train": ({processed}, {checkpoint, f"{plots}/learning_curve.csv"}),
+        "evaluate": ({processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
+        "export": ({processed, checkpoint}, {f"{folder}/exported"}),
+    }[stage]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_data_flows_from_stage_to_stage(graph: dict[str, Instance], stage: str) -> None:
+    for instance in of_stage(graph, stage):
+        reads, writes = expected_data(instance)
+        assert instance.deps - instance.code == reads
+        assert instance.outs == writes
+
+
+def test_every_out_outlives_a_failure(graph: dict[str, Instance]) -> None:
+    assert {name: instance.not_persisted for name, instance in graph.items() if instance.not_persisted} == {}
+
+
+def test_git_ignores_every_out_but_the_metrics(graph: dict[str, Instance], tmp_path: Path) -> None:
+    """A stage that fails makes DVC take back what it wrote into .gitignore for others, so all of it stands there beforehand."""
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "--quiet", "."], cwd=tmp_path, check=True)
+    outs = {out if Path(out).suffix else f"{out}/" for instance in graph.values() for out in instance.outs}
+    beside = {f"{Path(out).parent}/.{Path(out).name}.part{'/' if out.endswith('/') else ''}" for out in outs}
+    kept = {"dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config", ".dvc/plots/learning_curve.json", "stages/train.py"}
+    listed = "\n".join([*outs, *beside, *kept])
+    command = ["git", "check-ignore", "--stdin"]
+    ignored = subprocess.run(command, cwd=tmp_path, input=listed, capture_output=True, text=True, check=True).stdout.split("\n")
+    metrics = {f"models/{name}/metrics.json" for name in PARAMS["models"]}
+    assert set(filter(None, ignored)) == (outs | beside) - metrics
+    assert {out for instance in graph.values() for out in instance.not_cached} == metrics, "git keeps the metrics, DVC's cache the rest"
+
+
+def test_the_plots_across_models_draw_what_the_stages_write(graph: dict[str, Instance]) -> None:
+    plots = YAML(typ="safe").load(ROOT / "dvc.yaml")["plots"]
+    drawn = {path for plot in plots for options in plot.values() for axis in ("x", "y") for path in options[axis]}
+    assert drawn
+    assert drawn <= {out for instance in graph.values() for out in instance.outs}
+
+
+# Names and commands
+
+
+def test_there_is_one_instance_of_every_stage_for_every_entry(graph: dict[str, Instance]) -> None:
+    named = {f"{stage}@{key}" for stage in OF_DATASETS for key in PARAMS["datasets"]}
+    named |= {f"{stage}@{key}" for stage in OF_MODELS for key in PARAMS["models"]}
+    assert set(graph) == {"check"} | named
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_stage_is_run_by_its_name_and_its_entrys_name(graph: dict[str, Instance], stage: str) -> None:
+    assert all(instance.command == f"python -m stages.{stage} {instance.key}" for instance in of_stage(graph, stage))
+
+
+def test_the_order_of_the_entries_means_nothing(graph: dict[str, Instance], tmp_path: Path) -> None:
+    turned = {key: dict(reversed(value.items())) if isinstance(value, dict) else value for key, value in reversed(PARAMS.items())}
+    assert resolve(tmp_path, (ROOT / "dvc.yaml").read_text(), turned) == graph
+
+
+def test_a_new_entry_leaves_every_other_stage_as_it_was(graph: dict[str, Instance], tmp_path: Path) -> None:
+    params = copy.deepcopy(PARAMS)
+    params["models"] = {"first": params["models"]["line_gd"] | {"dataset": "points"}} | params["models"]
+    params["datasets"]["points"] = params["datasets"]["line"]
+    grown = resolve(tmp_path, (ROOT / "dvc.yaml").read_text(), params)
+    assert {name: grown[name] for name in graph} == graph
+    assert {name for name in grown if name not in graph} == {
+        *(f"{stage}@points" for stage in OF_DATASETS),
+        *(f"{stage}@first" for stage in OF_MODELS),
+    }
+
+
+# Params: which keys a stage reads
+
+
+@dataclass(frozen=True)
+class Built:
+    """A folder in which the smallest dataset and model have been built with `params`."""
+
+    root: Path
+    params: dict[str, Any]
+
+    def name(self, stage: str) -> str:
+        return "line" if stage in OF_DATASETS else "line_gd"
+
+    def write(self, params: dict[str, Any]) -> None:
+        (self.root / "params.yaml").write_text(json.dumps(params))
+
+    def run(self, stage: str) -> None:
+        with contextlib.chdir(self.root):
+            getattr(importlib.import_module(f"stages.{stage}"), stage)(self.name(stage))
+
+    def run_alone(self, stage: str, *options: str) -> str:
+        """Run the stage as `dvc repro` does, in a process of its own; returns its stderr."""
+        command = [sys.executable, *options, "-m", f"stages.{stage}", self.name(stage)]
+        result = subprocess.run(command, cwd=self.root, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    def make(self, stage: str) -> None:
+        if stage == "export":  # torch.jit numbers what one process traces, and the numbers are in the file
+            self.run_alone(stage)
+        else:
+            self.run(stage)
+
+    def contents(self, outs: frozenset[str]) -> dict[str, bytes]:
+        files = [file for out in outs for file in [self.root / out, *(self.root / out).rglob("*")] if file.is_file()]
+        return {file.relative_to(self.root).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    params = copy.deepcopy(PARAMS)
+    params["runtime"] = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": True}
+    params["evaluate"]["num_resamples"] = 100
+    params["models"]["line_gd"]["train"]["epochs"] = 3
+    built = Built(tmp_path_factory.mktemp("built"), params)
+    built.write(params)
+    for stage in STAGES[1:]:
+        built.make(stage)
+    return built
+
+
+# What stands beside the keys that a stage declares when it runs alone: valid values, and others than those that it was built
+# with. Of `download` preprocess asks only whether it is there, and the check refuses a dataset without it.
+OTHERS: dict[str, dict[str, Any]] = {
+    "runtime": {"seed": 1, "threads": 2, "device": "auto", "mixed_precision": False},
+    "datasets.line": {"download": {}},
+}
+
+
+def only(params: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """`params` reduced to the values at `keys` (with dots); a section of which a part remains is filled up from OTHERS."""
+    reduced: dict[str, Any] = {}
+    for key in keys:
+        *parents, last = key.split(".")
+        source, target = params, reduced
+        for depth, parent in enumerate(parents, start=1):
+            source = source[parent]
+            target = target.setdefault(parent, dict(OTHERS.get(".".join(parents[:depth]), {})))
+        target[last] = copy.deepcopy(source[last])
+    return reduced
+
+
+def without(params: dict[str, Any], key: str) -> dict[str, Any]:
+    params = copy.deepcopy(params)
+    *parents, last = key.split(".")
+    section = params
+    for parent in parents:
+        section = section[parent]
+    del section[last]
+    return params
+
+
+def test_reducing_params_keeps_what_is_named_and_changes_the_rest() -> None:
+    reduced = only(PARAMS, ("source", "runtime.seed", "models.line_gd.train"))
+    assert reduced == {
+        "source": PARAMS["source"],
+        "runtime": OTHERS["runtime"] | {"seed": PARAMS["runtime"]["seed"]},
+        "models": {"line_gd": {"train": PARAMS["models"]["line_gd"]["train"]}},
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_stage_needs_no_param_but_those_that_the_graph_gives_it(graph: dict[str, Instance], built: Built, stage: str) -> None:
+    """It runs without the others, and where it must check one it makes nothing else of another value."""
+    instance = graph[f"{stage}@{built.name(stage)}"]
+    before = built.contents(instance.outs)
+    assert before
+    for path in before:
+        (built.root / path).unlink()
+    built.write(only(built.params, instance.params))
+    built.make(stage)
+    assert built.contents(instance.outs) == before
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_stage_reads_every_param_that_the_graph_gives_it(graph: dict[str, Instance], built: Built, stage: str) -> None:
+    instance = graph[f"{stage}@{built.name(stage)}"]
+    assert instance.params
+    for key in instance.params:
+        built.write(without(only(built.params, instance.params), key))
+        with pytest.raises((UserError, KeyError)) as refused:
+            built.run(stage)
+        assert key.split(".")[-1] in str(refused.value), key
+
+
+def test_all_instances_of_a_stage_declare_the_same_params(graph: dict[str, Instance]) -> None:
+    for stage in STAGES:
+        assert len({tuple(param.replace(f".{one.key}.", ".*.") for param in one.params) for one in of_stage(graph, stage)}) == 1

@@ -1,0 +1,221 @@
+"""The committed params.yaml, entry by entry: right as it stands, refused by name with any key misspelt, missing or of another type.
+
+And it stays readable by every tool that touches it: DVC writes it anew for each `dvc exp run -S`.
+"""
+
+import copy
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent
+
+from stages.check import CHECKED, check, check_dataset, check_model
+from stages.common.errors import UserError
+from stages.common.params import Runtime, Section, check_section
+from stages.evaluate import Evaluate
+from stages.export import Export
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+PARAMS: dict[str, Any] = YAML(typ="safe").load(TEXT)
+MODELS, DATASETS = list(PARAMS["models"]), list(PARAMS["datasets"])
+SHARED: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "export": Export}
+# Sections in which a part, chosen by `name`, finds its own arguments; those with defaults may be left out.
+CHOICES = ("train.loss", "train.optimizer", "train.schedule", "train.augment")
+TASKS = {name: check_dataset(name, entry) for name, entry in PARAMS["datasets"].items()}
+
+Key = tuple[str | int, ...]
+
+
+def check_entry(section: str, name: str, entry: Any) -> None:
+    if section == "models":
+        check_model(name, entry, TASKS)
+    elif section == "datasets":
+        check_dataset(name, entry)
+    else:
+        check_section(SHARED[section], entry, section)
+
+
+def walk(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Every value in `value`, itself too, with its keys."""
+    yield key, value
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for part, inner in below:
+        yield from walk(inner, (*key, part))
+
+
+def put(entry: Any, key: Key, value: Any) -> Any:
+    changed = copy.deepcopy(entry)
+    section = changed
+    for part in key[:-1]:
+        section = section[part]
+    section[key[-1]] = value
+    return changed
+
+
+def remove(entry: Any, key: Key) -> Any:
+    changed = copy.deepcopy(entry)
+    section = changed
+    for part in key[:-1]:
+        section = section[part]
+    del section[key[-1]]
+    return changed
+
+
+def dotted(key: Key) -> str:
+    return ".".join(map(str, key))
+
+
+def refusal(section: str, name: str, entry: Any) -> str | None:
+    try:
+        check_entry(section, name, entry)
+    except UserError as error:
+        said = str(error)
+    else:
+        return None
+    assert said.startswith("params.yaml: ")
+    assert "\n" not in said
+    return said
+
+
+ENTRIES = [("models", name) for name in MODELS] + [("datasets", name) for name in DATASETS] + [(section, "") for section in SHARED]
+
+
+def entry_of(section: str, name: str) -> Any:
+    return PARAMS[section][name] if name else PARAMS[section]
+
+
+@pytest.mark.parametrize(("section", "name"), ENTRIES)
+def test_an_entry_is_right_as_it_stands(section: str, name: str) -> None:
+    check_entry(section, name, entry_of(section, name))
+
+
+@pytest.mark.parametrize(("section", "name"), ENTRIES)
+def test_an_unknown_key_at_any_level_is_refused_by_its_name(section: str, name: str) -> None:
+    entry = entry_of(section, name)
+    accepted = []
+    for key, value in walk(entry):
+        if isinstance(value, dict):
+            said = refusal(section, name, put(entry, (*key, "mistyped"), 1))
+            if said is None or "mistyped" not in said or (key[:1] != ("train",) and dotted((*key, "mistyped")) not in said):
+                accepted.append((dotted(key), said))
+    assert accepted == []
+
+
+@pytest.mark.parametrize(("section", "name"), ENTRIES)
+def test_a_key_left_out_at_any_level_is_refused_by_its_name(section: str, name: str) -> None:
+    entry = entry_of(section, name)
+    accepted = []
+    for key, _ in walk(entry):
+        if not key or isinstance(key[-1], int) or is_optional(section, key):
+            continue
+        said = refusal(section, name, remove(entry, key))
+        if said is None or str(key[-1]) not in said:
+            accepted.append((dotted(key), said))
+    assert accepted == []
+
+
+def is_optional(section: str, key: Key) -> bool:
+    """The arguments of a part of torch or torchvision with a default there, and what a file or archive may do without."""
+    if section == "models":
+        is_argument = dotted(key).startswith(CHOICES) and len(key) > 2
+        return is_argument and key[-1] not in ("name", "interval", "degrees", "size", "start")
+    return section == "datasets" and ("unpack" in key or key[-1] in ("sha256", "contents_sha256"))
+
+
+@pytest.mark.parametrize(("section", "name"), ENTRIES)
+def test_a_value_of_another_type_is_refused(section: str, name: str) -> None:
+    entry = entry_of(section, name)
+    accepted = []
+    for key, value in walk(entry):
+        # Of its own flags torch asks only whether they are true.
+        if key and not (isinstance(value, bool) and dotted(key).startswith(CHOICES)):
+            other = 5 if isinstance(value, str) else "of another type"
+            said = refusal(section, name, put(entry, key, other))
+            named = [str(part) for part in key if isinstance(part, str)]
+            if said is None or not any(part in said for part in named[-2:]):
+                accepted.append((dotted(key), said))
+    assert accepted == []
+
+
+def test_the_whole_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TEXT, encoding="utf-8")
+    check("params.yaml")
+    assert CHECKED.is_file()
+
+
+def test_what_is_committed_needs_no_network_and_no_gpu() -> None:
+    assert PARAMS["source"] == "sample"
+    assert PARAMS["runtime"]["device"] in ("auto", "cpu")
+
+
+def test_every_dataset_has_a_model() -> None:
+    assert {entry["dataset"] for entry in PARAMS["models"].values()} == set(DATASETS)
+
+
+def test_every_model_has_the_same_keys_in_the_same_order() -> None:
+    """So that two recipes can be laid side by side."""
+    assert len({(tuple(entry), tuple(entry["train"])) for entry in PARAMS["models"].values()}) == 1
+
+
+# What other tools make of the file
+
+
+def test_no_value_is_shared_between_entries() -> None:
+    """An alias would let one `dvc exp run -S models.a.train.lr=...` change two models, or none."""
+    events = YAML(pure=True).parse(io.StringIO(TEXT))
+    shared = [event for event in events if isinstance(event, AliasEvent) or getattr(event, "anchor", None)]
+    assert shared == []
+    assert "<<" not in TEXT
+
+
+def test_the_search_for_shared_values_finds_one() -> None:
+    events = list(YAML(pure=True).parse(io.StringIO("a: &x {b: 1}\nc: *x\n")))
+    assert sum(isinstance(event, AliasEvent) for event in events) == 1
+    assert sum(bool(getattr(event, "anchor", None)) for event in events) == 2
+
+
+def rewritten(text: str) -> str:
+    """`text` read and written back as DVC does it, comments and all."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    written = io.StringIO()
+    yaml.dump(yaml.load(text), written)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("pure", [False, True])
+def test_a_rewrite_keeps_every_value_and_comment(pure: bool) -> None:
+    written = rewritten(TEXT)
+    assert YAML(typ="safe", pure=pure).load(written) == PARAMS
+    assert [line.partition("#")[2] for line in written.splitlines() if "#" in line] == [
+        line.partition("#")[2] for line in TEXT.splitlines() if "#" in line
+    ]
+    assert rewritten(written) == written, "a second rewrite changes nothing more"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_setting_one_param_changes_nothing_else(tmp_path: Path, name: str) -> None:
+    """What `dvc exp run -S` does to the file, by DVC's own function."""
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    apply_overrides(str(path), [f"models.{name}.train.lr=0.0123", f"models.{name}.train.epochs=7"])
+    expected = copy.deepcopy(PARAMS)
+    expected["models"][name]["train"] |= {"lr": 0.0123, "epochs": 7}
+    assert YAML(typ="safe").load(path) == expected
+    check_model(name, expected["models"][name], TASKS)
+
+
+def test_a_list_and_a_choice_can_be_set_too(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    apply_overrides(str(path), ["models.diabetes_mlp.architecture.hidden=[16,8]", "models.diabetes_mlp.train.optimizer={name: Adam}"])
+    changed = YAML(typ="safe").load(path)["models"]["diabetes_mlp"]
+    assert changed["architecture"]["hidden"] == [16, 8]
+    check_model("diabetes_mlp", changed, TASKS)

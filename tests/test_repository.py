@@ -1,0 +1,185 @@
+"""Facts about the repository as a whole that a change of any one file could break unseen."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+DIRECT = [Requirement(line) for line in (*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"])]
+OWN = {"stages", "pipelines", "tests", "benchmarks", "examples"}
+NEVER_A_NAME = {"utils", "util", "helpers", "helper", "core", "manager", "managers"}
+MAX_BYTES = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def files():
+    """What git tracks, or would at the next `git add`; without git nothing can be told, and the tests that need it skip."""
+    # The checkout may belong to another user, which git refuses unless told here that it may.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this folder is not a git checkout: {done.stderr.strip()}")
+    return [path for path in map(Path, filter(None, done.stdout.split("\0"))) if (ROOT / path).is_file()]
+
+
+def text(path):
+    return (ROOT / path).read_text(encoding="utf-8", errors="replace")
+
+
+def lines_with(pattern, files):
+    """path:line of every match."""
+    return [
+        f"{path}:{number}: {line.strip()[:120]}"
+        for path in files
+        for number, line in enumerate(text(path).splitlines(), start=1)
+        if re.search(pattern, line)
+    ]
+
+
+def python_files(files, *folders):
+    return [path for path in files if path.suffix == ".py" and path.parts[0] in folders]
+
+
+def imports(path):
+    """The modules that a file names in its import statements, at the top or inside functions."""
+    for node in ast.walk(ast.parse(text(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def importers(files, *modules):
+    """The files that import one of the top-level `modules`."""
+    return [f"{path} imports {name}" for path in files for name in imports(path) if name.split(".")[0] in modules]
+
+
+def run_python(code):
+    """Run `code` in an interpreter of its own; its last line of output is JSON."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_no_file_names_a_package_registry(files):
+    assert lines_with(r"https?://\S*(pypi|pythonhosted|anaconda|/simple/|\.org/whl)|--(extra-)?index-url|--find-link[s]", files) == []
+
+
+def test_no_file_names_a_folder_of_one_machine(files):
+    assert lines_with(rf"(?<![\w.$}}/-])/(home|root|work|Users)/\w|{re.escape(str(ROOT))}\b", files) == []
+
+
+def test_every_file_is_smaller_than_a_megabyte(files):
+    assert [str(path) for path in files if (ROOT / path).stat().st_size >= MAX_BYTES] == []
+
+
+def test_no_folder_or_module_has_a_name_that_says_nothing(files):
+    assert [str(path) for path in files if NEVER_A_NAME & {*path.parts, path.stem}] == []
+
+
+def test_the_lock_pins_every_version():
+    lock = [Requirement(line) for line in text("requirements.txt").splitlines() if line.strip() and not line.startswith("#")]
+    unpinned = [str(entry) for entry in lock if not re.fullmatch(r"==[^*,]+", str(entry.specifier)) or entry.url]
+    assert unpinned == [] and len(lock) > len(DIRECT)
+
+
+@pytest.mark.parametrize("direct", DIRECT, ids=lambda requirement: requirement.name)
+def test_the_lock_holds_what_pyproject_asks_for(direct):
+    lock = [Requirement(line) for line in text("requirements.txt").splitlines() if line.strip() and not line.startswith("#")]
+    pins = [entry for entry in lock if canonicalize_name(entry.name) == canonicalize_name(direct.name)]
+    assert pins, "not in requirements.txt: run make lock"
+    for pin in pins:
+        assert direct.specifier.contains(next(iter(pin.specifier)).version), f"{pin} does not satisfy {direct}: run make lock"
+
+
+def test_what_the_code_imports_is_a_direct_dependency(files):
+    """Not something that another package happens to bring."""
+    owners = packages_distributions()
+    direct = {canonicalize_name(requirement.name) for requirement in DIRECT}
+    ours = python_files(files, *OWN)
+    scripts = {path.stem for path in ours if path.parts[0] == "benchmarks"}  # a script imports the one beside it by its name
+    known = {*sys.stdlib_module_names, *OWN, *scripts, "packaging"}  # packaging comes with pytest
+    modules = {name.split(".")[0] for path in ours for name in imports(path)} - known
+    owned = {module: {canonicalize_name(name) for name in owners.get(module, [])} for module in modules}
+    # A namespace such as `ruamel` has several owners: one of them must be named.
+    assert {module: names for module, names in owned.items() if not names & direct} == {}
+
+
+def test_make_help_lists_every_target_and_all_that_the_documents_mention(files):
+    makefile = text("Makefile")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+    listed = set(re.findall(r"^([a-z][a-z-]*):.*## \S", makefile, flags=re.MULTILINE))
+    code = "\n".join(
+        piece for path in files if path.suffix == ".md" for piece in re.findall(r"```.*?```|`[^`\n]+`", text(path), flags=re.DOTALL)
+    )
+    mentioned = set(re.findall(r"(?:^|[`$;&(] ?)make (?:[A-Z]+=\S+ )*([a-z][a-z-]*)", code, flags=re.MULTILINE))
+    assert {"repro", "test", "test-all", "check"} <= targets == listed
+    assert mentioned and mentioned <= listed
+
+
+def test_continuous_integration_runs_the_lint_and_the_readmes_command():
+    commands = [line for line in text(".ci/run").splitlines() if line and not line.startswith(("#", " "))]
+    assert commands[-2:] == ["make check", "make test"] and os.access(ROOT / ".ci/run", os.X_OK)
+    assert "bash .ci/run" in text(".github/workflows/ci.yml")
+
+
+def test_stages_know_neither_dvc_nor_prefect(files):
+    assert importers(python_files(files, "stages"), "dvc", "prefect", "pipelines") == []
+
+
+def test_pipelines_know_neither_torch_nor_the_stages(files):
+    assert importers(python_files(files, "pipelines"), "torch", "torchvision", "stages") == []
+
+
+def test_examples_need_nothing_of_ours(files):
+    assert importers(python_files(files, "examples"), "torch", "torchvision", *(OWN - {"examples"})) == []
+
+
+def test_no_part_imports_another_part(files):
+    """Then a stage's deps in dvc.yaml can be exact."""
+    for shelf in ("stages/datasets", "stages/architectures"):
+        parts = [path for path in python_files(files, "stages") if path.parent == Path(shelf)]
+        assert len(parts) > 1
+        assert [str(path) for path in parts for name in imports(path) if name.startswith(shelf.replace("/", "."))] == []
+
+
+def test_every_stage_imports_without_dvc_and_prefect():
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("stages/**/*.py") if path.stem != "__init__"]
+    hide = "import importlib, json, sys; sys.modules['dvc'] = sys.modules['prefect'] = None; "
+    code = f"{hide}names = {names!r}; [importlib.import_module(name) for name in names]; print(json.dumps(len(names)))"
+    assert run_python(code) == len(names) > 20
+
+
+def test_the_data_side_does_not_import_torch():
+    names = ["stages.download", "stages.preprocess", *(f"stages.datasets.{path.stem}" for path in ROOT.glob("stages/datasets/[a-z]*.py"))]
+    code = f"import importlib, json, sys; [importlib.import_module(name) for name in {names!r}]; print(json.dumps('torch' in sys.modules))"
+    assert run_python(code) is False
+
+
+def test_nothing_loads_a_pickle(files):
+    """Tests may make one, to see it refused."""
+    ours = python_files(files, *(OWN - {"tests"}))
+    assert importers(ours, "pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve") == []
+    unsafe = [f"{path}:{call.lineno}" for path in python_files(files, *OWN) for call in calls(path) if loads_a_pickle(call)]
+    assert unsafe == []
+
+
+def calls(path):
+    return [node for node in ast.walk(ast.parse(text(path))) if isinstance(node, ast.Call)]
+
+
+def loads_a_pickle(call):
+    arguments = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
+    unsafe_torch = ast.unparse(call.func) == "torch.load" and arguments.get("weights_only") is not True
+    return unsafe_torch or arguments.get("allow_pickle", False) is not False

@@ -1,0 +1,266 @@
+"""Data and models for tests, made in seconds and without a network.
+
+Two sorts: the committed sample of every dataset of params.yaml, generated and preprocessed in memory, so that every model
+of params.yaml can be built with its true shapes; and six toy datasets, one for each kind of input and task, small enough to
+train on in a blink.
+"""
+
+import contextlib
+import functools
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ruamel.yaml import YAML
+
+from stages.common.files import write_json
+from stages.common.meta import Counts, Input, LeftOut, Meta, read_meta
+from stages.common.model import Model, build_network
+from stages.common.params import check_section
+from stages.common.shelves import take_part
+from stages.common.splits import SPLITS, SplitWriter, read_split
+from stages.preprocess import preprocess
+from stages.training.batches import Batches
+
+ROOT = Path(__file__).parents[1]
+PARAMS: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+MODELS: list[str] = list(PARAMS["models"])
+RUNTIME = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": False}
+CPU = torch.device("cpu")
+
+torch.set_num_threads(1)
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class Data:
+    meta: Meta
+    splits: dict[str, Split]
+
+    def batches(self, split: str, batch_size: int = 64, count: int | None = None) -> Batches:
+        inputs, targets = (values[:count] for values in self.splits[split])
+        return Batches(inputs, targets, batch_size, CPU)
+
+    def raw_batch(self, count: int, split: str = "test") -> torch.Tensor:
+        """`count` raw inputs as a consumer sends them, from the first row again where the split has fewer."""
+        inputs = self.splits[split][0]
+        rows = inputs[np.arange(count) % len(inputs)]
+        return torch.from_numpy(rows.astype(np.int64) if rows.dtype == np.int16 else rows)
+
+    def write(self, processed: Path) -> None:
+        processed.mkdir(parents=True)
+        write_json(processed / "meta.json", self.meta.model_dump(mode="json"))
+        for name, (inputs, targets) in self.splits.items():
+            shapes = inputs.shape[1:], inputs.dtype.name, targets.shape[1:], targets.dtype.name
+            with SplitWriter(processed / f"{name}.safetensors", *shapes) as writer:
+                writer.add(inputs, targets)
+
+
+# Every dataset of params.yaml
+
+
+@functools.cache
+def sample(dataset: str) -> Data:
+    """The sample of a dataset of params.yaml, through its own generator and the stage preprocess."""
+    entry = PARAMS["datasets"][dataset]
+    part = take_part("datasets", entry["kind"], "kind")
+    root = Path(tempfile.mkdtemp())
+    try:
+        raw = root / "data" / dataset / "raw"
+        raw.mkdir(parents=True)
+        part.generate(raw, check_section(part.Download, entry["download"], "download"))
+        (root / "params.yaml").write_text(json.dumps({"source": "sample", "runtime": RUNTIME, "datasets": {dataset: entry}}))
+        with contextlib.chdir(root):
+            preprocess(dataset)
+        processed = root / "data" / dataset / "processed"
+        return Data(read_meta(processed), {split: read_split(processed, split) for split in SPLITS})
+    finally:
+        shutil.rmtree(root)
+
+
+def data_of(model: str) -> Data:
+    return sample(PARAMS["models"][model]["dataset"])
+
+
+def architecture_of(model: str) -> dict[str, Any]:
+    return PARAMS["models"][model]["architecture"]
+
+
+def fresh_model(name: str, seed: int = 0) -> Model:
+    """A model of params.yaml with fresh weights, in evaluation mode."""
+    return build(architecture_of(name), data_of(name).meta, seed)
+
+
+def build(architecture: dict[str, Any], meta: Meta, seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    return Model(build_network(architecture, meta, "architecture"), meta).eval()
+
+
+@functools.cache
+def moved_model(name: str) -> Model:
+    """A model of params.yaml, shared between tests that only read it, whose batch normalisation (if any) has seen a batch."""
+    model = fresh_model(name)
+    model.train()
+    with torch.no_grad():
+        model(data_of(name).raw_batch(4))
+    return model.eval()
+
+
+# Toy datasets, one for each kind of input and task
+
+TINY_CNN = {"name": "cnn", "convolutions": [{"channels": 3, "kernel": 3, "padding": 1, "pool": 2}], "hidden": [], "activation": "relu"}
+MLP = {"name": "mlp", "hidden": [5], "activation": "relu"}
+TINY_RNN = {"name": "rnn_classifier", "cell": "gru", "embedding": 4, "hidden": 3, "num_layers": 1, "dropout": 0.0}
+TINY_TAGGER = {"name": "rnn_tagger", "cell": "rnn", "embedding": 4, "hidden": 6, "num_layers": 1, "linear": True}
+
+TOYS: dict[str, dict[str, Any]] = {
+    "numbers": {"name": "linear", "bias": True},  # features to a number
+    "patients": MLP,  # features with missing values to one of two classes
+    "shapes": TINY_CNN,  # pictures to one of three classes
+    "spots": TINY_CNN,  # pictures to the row and column of the bright spot
+    "words": TINY_RNN,  # characters to one of three classes
+    "codes": TINY_TAGGER,  # characters to a class each
+}
+
+LOSS_OF = {"regression": "MSE", "binary": "BCE", "multiclass": "CrossEntropy", "sequence": "CrossEntropy"}
+
+
+@functools.cache
+def toy(name: str) -> Data:
+    rng = np.random.default_rng(sorted(TOYS).index(name))
+    make = {"numbers": numbers, "patients": patients, "shapes": shapes, "spots": spots, "words": words, "codes": codes}[name]
+    description, task, classes, outputs, (inputs, targets) = make(rng, 40)
+    splits = {"train": (inputs[:24], targets[:24]), "val": (inputs[24:32], targets[24:32]), "test": (inputs[32:], targets[32:])}
+    return Data(describe(name, description, task, classes, outputs, splits), splits)
+
+
+def describe(name: str, description: Input, task: Any, classes: Any, outputs: Any, splits: dict[str, Split]) -> Meta:
+    return Meta.model_validate(
+        {
+            "dataset": name,
+            "description": "A toy.",
+            "source": "generated",
+            "task": task,
+            "input": description,
+            "classes": classes,
+            "outputs": outputs,
+            "counts": {split: Counts(total=len(inputs)) for split, (inputs, _) in splits.items()},
+            "left_out": LeftOut(count=0, examples=[]),
+        }
+    )
+
+
+Made = tuple[Input, str, list[str] | None, list[str] | None, Split]
+
+
+def numbers(rng: np.random.Generator, count: int) -> Made:
+    x = rng.uniform(-1, 1, (count, 1)).astype(np.float32)
+    return Input(kind="features", shape=[1], dtype="float32", names=["x"]), "regression", None, ["y"], (x, 2 * x + 1)
+
+
+def patients(rng: np.random.Generator, count: int) -> Made:
+    x = rng.normal(3, 2, (count, 3)).astype(np.float32)
+    targets = (x[:, 0] > 3).astype(np.int64)
+    x[::5, 1], x[1::7, 2] = 0, np.nan
+    description = Input(
+        kind="features", shape=[3], dtype="float32", names=["a", "b", "c"], mean=[3.0, 3.5, 2.5], std=[2.0, 1.5, 2.5], zero_is_missing=["b"]
+    )
+    return description, "binary", ["ill", "well"], None, (x, targets)
+
+
+def bright_spots(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    places = rng.integers(1, 7, (count, 2))
+    pictures = rng.integers(0, 60, (count, 8, 8, 1), dtype=np.uint8)
+    for picture, (row, column) in zip(pictures, places, strict=True):
+        picture[row - 1 : row + 2, column - 1 : column + 2] = 250
+    return pictures, places
+
+
+PICTURE = Input(kind="image", shape=[8, 8, 1], dtype="uint8", mean=[0.3], std=[0.25])
+
+
+def shapes(rng: np.random.Generator, count: int) -> Made:
+    pictures, places = bright_spots(rng, count)
+    return PICTURE, "multiclass", ["left", "middle", "right"], None, (pictures, (places[:, 1] - 1) // 2)
+
+
+def spots(rng: np.random.Generator, count: int) -> Made:
+    pictures, places = bright_spots(rng, count)
+    return PICTURE, "regression", None, ["row (pixels)", "column (pixels)"], (pictures, places.astype(np.float32))
+
+
+def words(rng: np.random.Generator, count: int) -> Made:
+    rows, targets = np.zeros((count, 9), dtype=np.int16), np.arange(count) % 3
+    for row, target in zip(rows, targets, strict=True):
+        length = rng.integers(1, 8)
+        row[:length] = rng.integers(ord("a"), ord("z"), length)
+        row[0] = ord("xyz"[target])
+    return Input(kind="characters", shape=[None], dtype="int16"), "multiclass", ["X", "Y", "Z"], None, (rows, targets)
+
+
+def codes(rng: np.random.Generator, count: int) -> Made:
+    """Texts over a, b, c; the target of a character is the one after it in the alphabet."""
+    rows, targets = np.zeros((count, 6), dtype=np.int16), np.full((count, 6), -1)
+    for row, target in zip(rows, targets, strict=True):
+        length = rng.integers(1, 7)
+        labels = rng.integers(0, 3, length)
+        row[:length], target[:length] = labels + ord("a"), (labels + 1) % 3
+    description = Input(kind="characters", shape=[None], dtype="int16", alphabet="abc")
+    return description, "sequence", ["a", "b", "c"], None, (rows, targets)
+
+
+def recipe(data: Data, **changes: Any) -> dict[str, Any]:
+    """A section `train` of params.yaml that fits the data: three epochs of Adam."""
+    plain = {
+        "loss": {"name": LOSS_OF[data.meta.task]},
+        "optimizer": {"name": "Adam"},
+        "lr": 0.01,
+        "schedule": None,
+        "epochs": 3,
+        "batch_size": 8,
+        "augment": [],
+        "clip_norm": None,
+        "ema": None,
+        "best_by": "loss",
+        "patience": None,
+    }
+    assert changes.keys() <= plain.keys()
+    return plain | changes
+
+
+def toy_model(name: str, seed: int = 0) -> Model:
+    return build(TOYS[name], toy(name).meta, seed)
+
+
+# A place to run the stages in
+
+
+class Project:
+    """An empty repository with one toy dataset and one model of it, `own`, to run stages in."""
+
+    def __init__(self, root: Path, name: str, architecture: dict[str, Any] | None = None, data: Data | None = None, **changes: Any):
+        self.root, self.data = root, data or toy(name)
+        self.folder, self.processed = root / "models" / "own", root / "data" / name / "processed"
+        self.data.write(self.processed)
+        self.params: dict[str, Any] = {
+            "source": "sample",
+            "runtime": dict(RUNTIME),
+            "evaluate": {"num_resamples": 100, "num_mistakes": 4},
+            "export": PARAMS["export"],
+            "models": {"own": {"dataset": name, "architecture": architecture or TOYS[name], "train": recipe(self.data, **changes)}},
+        }
+        self.write()
+
+    def write(self) -> None:
+        (self.root / "params.yaml").write_text(json.dumps(self.params))
+
+    def contents(self, *suffixes: str) -> dict[str, bytes]:
+        """What lies under models/own, by path."""
+        paths = (path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.name.endswith(suffixes or ("",)))
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
