@@ -1,6 +1,6 @@
 """Rebuilds every model on the real data, from download to export, and writes its test figures beside the ones to reach.
 
-Command: DATASETS_MIRROR=FOLDER python benchmarks/accuracy.py [--work FOLDER] [MODEL ...]
+Command: DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy [--work FOLDER] [MODEL ...]
 Reads:   the committed state of this repository, which it clones into the work folder (logs/accuracy)
 Writes:  benchmarks/results/accuracy.json: an entry a model; the entries of models that are not named stay as they are
 
@@ -12,7 +12,6 @@ that ImageNet's can be had. Models whose figure is a mean of several seeds are r
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from ruamel.yaml import YAML
+
+from benchmarks.hardware import hardware
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
@@ -207,7 +208,7 @@ def describe(model: str, values: dict[str, list[float]], clone: Path, seconds: f
         "figures": figures,
         "metrics": json.loads((clone / "models" / model / "metrics.json").read_text()),
         "seconds": round(seconds),
-        "command": f"DATASETS_MIRROR=FOLDER python benchmarks/accuracy.py {model}",
+        "command": f"DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy {model}",
         "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
@@ -217,16 +218,6 @@ def describe(model: str, values: dict[str, list[float]], clone: Path, seconds: f
 def read_meta(clone: Path, model: str) -> dict[str, Any]:
     dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
     return json.loads((clone / "data" / dataset / "processed" / "meta.json").read_text())
-
-
-def hardware() -> str:
-    """The GPU if torch sees one, else the processor."""
-    import torch
-
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
 def record(model: str, entry: dict[str, Any]) -> None:

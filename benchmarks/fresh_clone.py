@@ -1,6 +1,6 @@
 """What a newcomer sees: time and disk of a fresh clone's first `make repro`, of a second one, and of `make test`.
 
-Command: python benchmarks/fresh_clone.py FOLDER
+Command: python -m benchmarks.fresh_clone FOLDER
 Reads:   the committed state of this repository, which it clones into FOLDER (must not exist; it is left there)
 Writes:  benchmarks/results/fresh_clone.json
 """
@@ -14,9 +14,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from accuracy import ROOT, hardware
+from benchmarks.hardware import hardware
 
-RESULTS = Path(__file__).parent / "results" / "fresh_clone.json"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "fresh_clone.json"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Writes the README's tables from benchmarks/results, so that no figure in it is typed by hand.
 
-Command: python benchmarks/tables.py
+Command: python -m benchmarks.tables
 Reads:   benchmarks/results/accuracy.json (written by benchmarks/accuracy.py) and fresh_clone.json (by fresh_clone.py)
 Writes:  README.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 """
@@ -49,7 +49,7 @@ def fresh_clone_table(result: dict[str, Any]) -> str:
         ("`make test`", f"{result['test_s'] / 60:.1f} min", ""),
     ]
     lines = ["| step | time | disk |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines) + f"\n\nMeasured once, on {result['hardware']}, {result['date']}, by `benchmarks/fresh_clone.py`.\n"
+    return "\n".join(lines) + f"\n\nMeasured once, on {result['hardware']}, {result['date']}, by `python -m benchmarks.fresh_clone`.\n"
 
 
 def shown(figure: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from tests import toy
 
 def test_the_readme_holds_the_tables_as_the_script_writes_them():
     text = tables.README.read_text(encoding="utf-8")
-    assert text == tables.with_tables(text), "run python benchmarks/tables.py"
+    assert text == tables.with_tables(text), "run python -m benchmarks.tables"
 
 
 def test_every_model_of_params_has_a_measured_figure_beside_the_one_to_reach():

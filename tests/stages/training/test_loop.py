@@ -183,7 +183,7 @@ def test_without_val_train_decides(monkeypatch):
 
 
 def test_without_val_train_is_measured_with_the_weights_that_are_kept():
-    model, fitted = run("numbers", val=False, epochs=5, lr=0.1)
+    _, fitted = run("numbers", val=False, epochs=5, lr=0.1)
     kept = toy_model("numbers")
     kept.network.load_state_dict(fitted.weights)
     loss = loop.build_loss("MSE", {}, "regression", 1, "loss")
@@ -289,7 +289,7 @@ def test_augmented_pictures_are_scaled_first_and_normalised_last(monkeypatch):
 
 def test_measuring_never_augments(monkeypatch):
     monkeypatch.setattr(loop, "build_augmentations", lambda *_: [lambda images: images * 0])
-    model, fitted = run("shapes", epochs=1, augment=[{"name": "any"}])
+    _, fitted = run("shapes", epochs=1, augment=[{"name": "any"}])
     kept = toy_model("shapes")
     kept.network.load_state_dict(fitted.weights)
     loss = loop.build_loss("CrossEntropy", {}, "multiclass", 3, "loss")
