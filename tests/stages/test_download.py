@@ -146,7 +146,7 @@ def test_an_unknown_kind_names_the_known_ones(project: Path, monkeypatch: pytest
     monkeypatch.undo()
     monkeypatch.chdir(project)
     write_params("sample", ants={"kind": "holograms", "download": {}})
-    with pytest.raises(UserError, match="datasets.ants.kind is 'holograms'; expected one of .*points"):
+    with pytest.raises(UserError, match=r"datasets\.ants\.kind is 'holograms'; expected one of .*points"):
         download("ants")
 
 
