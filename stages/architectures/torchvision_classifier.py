@@ -7,6 +7,7 @@ torchvision/<file name>. torchvision puts a SHA-256 prefix into every file name,
 
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 from urllib.error import URLError
 
@@ -105,6 +106,8 @@ def fetch_weights(url: str) -> dict[str, Tensor]:
     for address in (*mirror_addresses(url), url):
         try:
             return torch.hub.load_state_dict_from_url(address, check_hash=True, weights_only=True, map_location="cpu")
+        except UnpicklingError:  # its text advises to load it all the same
+            problems.append(f"{address}: it holds more than tensors, so nothing of it was loaded")
         except (URLError, OSError, RuntimeError) as error:
             problems.append(f"{address}: {error}")
     raise UserError(

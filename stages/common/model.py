@@ -150,5 +150,5 @@ def load_checkpoint(path: Path) -> tuple[Model, dict[str, Any]]:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: {advice} first.") from error
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} is damaged or of another version ({error}): {advice} again.") from error
+        raise UserError(f"{path} is damaged or of another version ({type(error).__name__}): {advice} again.") from error
     return Model(network, meta).eval(), description

@@ -41,7 +41,7 @@ class RandomAffine:
         x, y = (2 * uniform(count, -most, most, device) for most in self.translate)
         cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
         theta = torch.stack([torch.stack([cos, sin + shear * cos, x], 1), torch.stack([-sin, cos - shear * sin, y], 1)], 1)
-        return sample_affine(images, theta, images.shape[-1])
+        return sample_affine(images, theta, images.shape[2], images.shape[3])
 
 
 class RandomRotation(RandomAffine):
@@ -98,17 +98,17 @@ class RandomResizedCrop:
         x, y = ((1 - side) * uniform(count, -1, 1, device) for side in (width, height))
         zero = torch.zeros_like(x)
         theta = torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
-        return sample_affine(images, theta, self.size)
+        return sample_affine(images, theta, self.size, self.size, padding_mode="border")
 
 
 def uniform(count: int, low: float, high: float, device: torch.device) -> Tensor:
     return torch.rand(count, device=device) * (high - low) + low
 
 
-def sample_affine(images: Tensor, theta: Tensor, size: int) -> Tensor:
-    """Each picture through its own affine map theta [batch, 2, 3] (output to input, coordinates -1..1): [batch, channels, size, size]."""
-    grid = functional.affine_grid(theta, [len(images), images.shape[1], size, size], align_corners=False)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+def sample_affine(images: Tensor, theta: Tensor, height: int, width: int, padding_mode: str = "zeros") -> Tensor:
+    """Each picture through its own affine map theta [batch, 2, 3] (output to input, in -1..1): [batch, channels, height, width]."""
+    grid = functional.affine_grid(theta, [len(images), images.shape[1], height, width], align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode=padding_mode, align_corners=False)
 
 
 BATCHED: dict[str, Callable[..., Augmentation]] = {

@@ -139,19 +139,25 @@ def fit(model: Model, recipe: Recipe, train: Batches, val: Batches | None, seed:
         network.train()
         score, lr = Score.zero(model.task, device), optimizer.param_groups[0]["lr"]
         for inputs, targets in train.shuffled(order):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                logits = network(prepare(model, inputs, augmentations))
-                loss = loss_function(logits, targets)
-            optimizer.zero_grad()
-            loss.backward()
-            if recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
-            optimizer.step()
+            seen = prepare(model, inputs, augmentations, f"{key}.augment")
+
+            def forward_and_back(seen: Tensor = seen, targets: Tensor = targets, score: Score = score) -> Tensor:
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                    logits = network(seen)
+                    loss = loss_function(logits, targets)
+                optimizer.zero_grad()
+                loss.backward()
+                if recipe.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
+                score.add(logits, targets, loss)
+                return loss
+
+            # Every optimizer calls it once, but for LBFGS, which measures the loss as often as it needs.
+            optimizer.step(forward_and_back)  # type: ignore[arg-type]  # a tensor is as good as the float that torch's types ask for
             if average is not None:
                 average.update_parameters(network)
             if schedule is not None and recipe.schedule and recipe.schedule.interval == "step":
                 schedule.step()
-            score.add(logits, targets, loss)
 
         row = {"epoch": epoch, "lr": lr, **epoch_scores(model, kept, loss_function, score, train, val)}
         if isinstance(optimizer, GridSearch):
@@ -195,6 +201,8 @@ def schedule_for(recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int, key
     chosen = recipe.schedule
     if chosen is None:
         return None
+    if chosen.name == "ReduceLROnPlateau" and chosen.interval != "epoch":
+        raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
     num_intervals = recipe.epochs * (steps_per_epoch if chosen.interval == "step" else 1)
     return build_schedule(chosen.name, chosen.arguments, optimizer, recipe.lr, num_intervals, key)
 
@@ -206,17 +214,23 @@ def step_epoch(schedule: lr_scheduler.LRScheduler, row: Row) -> None:
         schedule.step()
 
 
-def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation]) -> Tensor:
-    """What the network sees of a batch in training: augmented between scaling to 0..1 and normalising."""
+def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key: str) -> Tensor:
+    """What the network sees of a batch in training: augmented between scaling to 0..1 and normalising; `key` names the augmentations."""
     if not augmentations:
         return model.input(inputs)
     if not isinstance(model.input, ImageInput):
         raise UserError(
-            f"params.yaml: train.augment works on pictures, and {model.meta.dataset} has {model.meta.input.kind}; make it an empty list."
+            f"params.yaml: {key} works on pictures, and {model.meta.dataset} has {model.meta.input.kind}; make it an empty list."
         )
     images = model.input.scale(inputs)
-    for augment in augmentations:
-        images = augment(images)
+    for place, augment in enumerate(augmentations):
+        try:
+            images = augment(images)
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+            size = "x".join(map(str, images.shape[1:]))
+            raise UserError(f"params.yaml: {key}[{place}] fails on pictures of {size} (channels, height, width): {error}.") from error
     return model.input.normalize(images)
 
 
@@ -240,11 +254,12 @@ def measure(model: Model, network: nn.Module, loss_function: Loss, batches: Batc
 
 
 def refuse_divergence(row: Row, first: Row, recipe: Recipe, key: str) -> None:
-    loss, start = row["train_loss"], first["train_loss"]
-    assert loss is not None and start is not None
-    if math.isfinite(loss) and loss <= EXPLODED * max(abs(start), 1.0):
+    start = first["train_loss"]
+    assert start is not None
+    losses = [loss for loss in (row["train_loss"], row["val_loss"]) if loss is not None]
+    if all(math.isfinite(loss) and loss <= EXPLODED * max(abs(start), 1.0) for loss in losses):
         return
-    grown = "is not a number any more" if math.isnan(loss) else f"has grown to {loss:.3g}"
+    grown = "is not a number any more" if any(map(math.isnan, losses)) else f"has grown to {max(losses):.3g}"
     raise UserError(
         f"The loss {grown} in epoch {row['epoch']}: lower {key}.lr (now {recipe.lr:g}) or set {key}.clip_norm (for example 1.0)."
     )

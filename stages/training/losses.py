@@ -79,7 +79,9 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
         raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting}.")
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return function(logits.float(), targets, **arguments)
+        # A list is a tensor that params.yaml cannot write: the classes' weights.
+        tensors = {name: torch.tensor(value, device=logits.device) for name, value in arguments.items() if isinstance(value, list)}
+        return function(logits.float(), targets, **{**arguments, **tensors})
 
     _try_once(loss, task, num_outputs, key)
     return loss

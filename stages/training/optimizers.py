@@ -11,6 +11,8 @@ from torch.optim import Optimizer, lr_scheduler
 
 from stages.common.errors import UserError
 
+# Takes sparse gradients only, which no architecture here has.
+NOT_FOR_DENSE = {"SparseAdam"}
 # These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
 NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
 
@@ -29,18 +31,21 @@ class GridSearch(Optimizer):
         self.weight, self.num_steps, self.value = weights[0], 0, start
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # needs no closure, and returns no loss
+    def step(self, closure: Callable[[], float]) -> float:  # type: ignore[override]  # the loop always gives a closure
+        with torch.enable_grad():
+            loss = closure()
         group = self.param_groups[0]
         self.value = group["start"] + self.num_steps * group["lr"]
         self.weight.fill_(self.value)
         self.num_steps += 1
+        return loss
 
 
 def optimizer_names() -> list[str]:
     found = [
         name for name, kind in vars(torch.optim).items() if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
     ]
-    return sorted([*found, "GridSearch"])
+    return sorted({*found, "GridSearch"} - NOT_FOR_DENSE)
 
 
 def build_optimizer(name: str, arguments: dict[str, Any], lr: float, weights: Iterable[Parameter], key: str) -> Optimizer:

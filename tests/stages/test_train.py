@@ -103,27 +103,24 @@ def test_another_seed_gives_others(project):
     assert own.contents()[CHECKPOINT] != first[CHECKPOINT]
 
 
-def start(own, **environment):
-    """The stage by its command line, as DVC runs it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-m", "stages.train", "own"]
-    return subprocess.Popen(command, cwd=own.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_the_command_gives_the_same_bytes_whatever_threads_the_environment_asks_for(tmp_path):
-    architecture = {"name": "mlp", "hidden": [64, 64], "activation": "relu"}
-    projects, processes = [], []
-    for threads in ("1", "3"):
-        own = Project(tmp_path / threads, "mnist", architecture=architecture, data=data_of("mnist_mlp"), epochs=1, batch_size=128)
+def test_the_command_gives_the_same_bytes_whatever_threads_the_environment_asks_for(tmp_path, monkeypatch):
+    """Here the environment asks for one thread (tests/conftest.py), there for three; runtime.threads is two in both."""
+    architecture, contents = {"name": "mlp", "hidden": [64, 64], "activation": "relu"}, []
+    for folder in ("here", "there"):
+        own = Project(tmp_path / folder, "mnist", architecture=architecture, data=data_of("mnist_mlp"), epochs=1, batch_size=128)
         own.params["runtime"]["threads"] = 2
         own.write()
-        projects.append(own)
-        processes.append(start(own, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads))
-    printed = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
-    assert all(output.startswith("own: best epoch 1 of 1: train_loss ") for output, _ in printed)
-    assert projects[0].contents() == projects[1].contents()
-    assert list(projects[0].contents()) == [CHECKPOINT, CURVE]
+        if folder == "here":
+            monkeypatch.chdir(own.root)
+            train("own")
+            torch.set_num_threads(1)
+        else:
+            environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
+            command = [sys.executable, "-m", "stages.train", "own"]
+            finished = subprocess.run(command, cwd=own.root, env=environment, capture_output=True, text=True, check=True)
+            assert finished.stdout.startswith("own: best epoch 1 of 1: train_loss ")
+        contents.append(own.contents())
+    assert contents[0] == contents[1] and list(contents[0]) == [CHECKPOINT, CURVE]
 
 
 def test_a_mistake_is_one_sentence_and_an_exit_code_of_one(project, monkeypatch, capsys):

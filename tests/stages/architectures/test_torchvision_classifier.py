@@ -190,7 +190,6 @@ class Touch:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.xfail(strict=True, reason="fetch_weights does not catch pickle.UnpicklingError: a traceback, though nothing is run")
 def test_a_pickle_with_code_in_it_is_refused_in_a_sentence(published):
     published.in_folder("squeezenet1_1", saved({"features.0.weight": Touch(published.root / "touched")}))
     assert "squeezenet1_1" in refusal(params("squeezenet1_1"))

@@ -321,7 +321,6 @@ def test_a_loss_that_explodes_ends_in_a_sentence_that_names_the_rate():
         run("numbers", optimizer={"name": "SGD"}, lr=50.0, epochs=20)
 
 
-@pytest.mark.xfail(strict=True, reason="only train's loss is looked at: weights that leave at the last step are kept as no epoch at all")
 def test_weights_that_are_lost_at_the_only_step_are_refused_too():
     with pytest.raises(UserError, match=r"lower models\.own\.train\.lr"):
         run("numbers", optimizer={"name": "SGD"}, lr=1e38, epochs=1, batch_size=24)
