@@ -113,7 +113,7 @@ def check_recipe(recipe: Recipe, task: Any, key: str) -> None:
     weight.grad = torch.zeros(1, 1)
     with naming(f"{key}.optimizer"):
         optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [weight], f"{key}.optimizer")
-        optimizer.step()
+        optimizer.step(no_loss)
     if isinstance(optimizer, GridSearch) and recipe.schedule is not None:
         raise UserError(f"params.yaml: {key}.schedule must be null for GridSearch, whose lr is the step of its grid.")
     with naming(f"{key}.schedule"):
@@ -122,12 +122,17 @@ def check_recipe(recipe: Recipe, task: Any, key: str) -> None:
         rehearse_augmentations(recipe, f"{key}.augment")
 
 
+def no_loss() -> float:
+    """Stands for forward and backward in a rehearsal."""
+    return 0.0
+
+
 def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str) -> None:
     schedule = schedule_for(recipe, optimizer, STEPS_PER_EPOCH, key)
     if schedule is None or recipe.schedule is None:
         return
     by_step = recipe.schedule.interval == "step"
-    optimizer.step()  # once more, since a schedule wants one behind it before it moves on
+    optimizer.step(no_loss)  # once more, since a schedule wants one behind it before it moves on
     for _ in range(min(recipe.epochs * (STEPS_PER_EPOCH if by_step else 1), MAX_STEPS)):
         if by_step:
             schedule.step()

@@ -232,7 +232,10 @@ def test_the_sample_has_the_folders_and_numbers_asked_for(place):
     place.describe("image_folder", **(PICTURES | BIG | {"train": "a/train", "test": "a/val"}))
     sample = {"seed": 0, "folders": ["a/train", "a/val"], "classes": ["x", "y", "z"], "num_per_class": [4, 2], "size": [40, 30]}
     place.generate(sample=sample, official=[{"path": "h/h.zip", "sha256": "0" * 64, "urls": []}])
-    sizes = {Image.open(path).size for path in place.raw.rglob("*.jpg")}
+    sizes = set()
+    for path in place.raw.rglob("*.jpg"):
+        with Image.open(path) as picture:
+            sizes.add(picture.size)
     assert len(sizes) > 5
     meta = place.run()
     assert meta.classes == ["x", "y", "z"] and meta.counts["test"].per_class == {"x": 2, "y": 2, "z": 2}
