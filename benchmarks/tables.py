@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = Path(__file__).parent / "results"
@@ -21,17 +23,27 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """The README's text with every table made anew from the results file of its name."""
-    tables = {"accuracy": accuracy_table, "fresh_clone": fresh_clone_table}
-    for name, make in tables.items():
-        table = make(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
-        text, found = re.subn(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", rf"\g<1>{table}\g<2>", text, flags=re.DOTALL)
+    models = list(YAML(typ="safe").load(ROOT / "params.yaml")["models"])
+    tables = {"accuracy": accuracy_table(read_results("accuracy"), models), "fresh_clone": fresh_clone_table(read_results("fresh_clone"))}
+    for name, table in tables.items():
+        place = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+        text, found = place.subn(rf"\g<1>{table}\g<2>", text)
         assert found == 1, f"README.md has no place for the table {name}"
     return text
 
 
-def accuracy_table(results: dict[str, Any]) -> str:
+def read_results(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def accuracy_table(results: dict[str, Any], models: list[str]) -> str:
+    """A row for each of `models`, in their order, measured or not."""
     lines = ["| model | data | measured on the test split | to reach | reached |", "|---|---|---|---|---|"]
-    for model, entry in results.items():
+    for model in models:
+        if model not in results:
+            lines.append(f"| {model} | | not measured yet | | |")
+            continue
+        entry = results[model]
         figures = entry["figures"]
         measured, bounds = "<br>".join(map(shown, figures)), "<br>".join(map(bound, figures))
         reached = "yes" if all(figure["reached"] for figure in figures) else "**no**"
