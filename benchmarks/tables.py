@@ -33,7 +33,9 @@ def with_tables(text: str) -> str:
 
 
 def read_results(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    """What a benchmark wrote; nothing where it has not been run yet."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def accuracy_table(results: dict[str, Any], models: list[str]) -> str:
@@ -54,6 +56,9 @@ def accuracy_table(results: dict[str, Any], models: list[str]) -> str:
 
 
 def fresh_clone_table(result: dict[str, Any]) -> str:
+    """Time and disk of each step."""
+    if not result:
+        return "Time and disk: not measured yet.\n"
     rows = [
         ("installing the locked requirements, once", f"{result['install_s'] / 60:.1f} min", f"{result['venv_gb']:.1f} GB"),
         ("`make repro`: every dataset, model, evaluation and export", f"{result['repro_s'] / 60:.1f} min", f"{result['rest_gb']:.1f} GB"),

@@ -241,7 +241,6 @@ def test_only_a_stage_itself_reads_params() -> None:
 def test_what_python_really_imports_is_among_the_deps(graph: dict[str, Instance], built: "Built", stage: str) -> None:
     """The same comparison as the first of this file, by running the stage instead of reading it."""
     name = built.name(stage)
-    built.write(built.params)
     stderr = built.run_alone(stage, "-X", "importtime")
     modules = set(re.findall(r"\|\s+(stages\.[\w.]+)$", stderr, flags=re.MULTILINE))
     files = {f"{module.replace('.', '/')}.py" for module in modules if (ROOT / f"{module.replace('.', '/')}.py").is_file()}
@@ -376,7 +375,7 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def first_build(tmp_path_factory: pytest.TempPathFactory) -> Built:
     params = copy.deepcopy(PARAMS)
     params["runtime"] = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": True}
     params["evaluate"]["num_resamples"] = 100
@@ -386,6 +385,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     for stage in STAGES[1:]:
         built.make(stage)
     return built
+
+
+@pytest.fixture
+def built(first_build: Built, tmp_path: Path) -> Built:
+    return Built(shutil.copytree(first_build.root, tmp_path / "copy"), first_build.params)
 
 
 # What stands beside the keys that a stage declares when it runs alone: valid values, and others than those that it was built

@@ -239,7 +239,7 @@ NAMED_PARTS = [
     ("train.schedule", {"name": "MultiStepLR", "interval": "epoch", "milestones": 3}, "train.schedule (MultiStepLR) do not fit"),
     ("train.schedule", {"name": "CosineAnnealingLR", "interval": "epoch", "T_max": 0}, "train.schedule do not fit (ZeroDivisionError"),
     ("train.schedule", {"name": "ReduceLROnPlateau", "interval": "epoch", "mode": "most"}, "train.schedule (ReduceLROnPlateau) do not fit"),
-    ("train.schedule", {"name": "ReduceLROnPlateau", "interval": "step"}, "train.schedule do not fit (TypeError"),
+    ("train.schedule", {"name": "ReduceLROnPlateau", "interval": "step"}, "train.schedule.interval must be epoch for ReduceLROnPlateau"),
     ("train.schedule", {"name": "CyclicLR", "interval": "step"}, "train.schedule (CyclicLR) do not fit"),
 ]
 
