@@ -7,8 +7,8 @@ Writes:  data/checked.json, always the same bytes: what depends on it is rebuilt
 
 import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -19,15 +19,15 @@ from stages.common.params import PARAMS_FILE, Runtime, Section, check_section, c
 from stages.common.shelves import part_names, take_part
 from stages.evaluate import Evaluate
 from stages.export import Export
+from stages.training.arguments import fitting
 from stages.training.augmentations import build_augmentations
-from stages.training.loop import Recipe, schedule_for, step_epoch
+from stages.training.loop import MovingRate, Recipe, refuse_augmentation
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
 
 CHECKED = Path("data") / "checked.json"
 
-STEPS_PER_EPOCH = 10  # of the rehearsal; the real number is known only when the data is there
-MAX_STEPS = 1000
+MAX_MOVES = 1000  # of a schedule in its rehearsal
 
 
 class Root(Section):
@@ -67,9 +67,9 @@ def check(path: str) -> None:
     check_section(Runtime, root.runtime, "runtime")
     check_section(Evaluate, root.evaluate, "evaluate")
     check_section(Export, root.export, "export")
-    tasks = {name: check_dataset(name, values) for name, values in root.datasets.items()}
+    datasets = {name: check_dataset(name, values) for name, values in root.datasets.items()}
     for name, values in root.models.items():
-        check_model(name, values, tasks)
+        check_model(name, values, datasets)
     write_json(CHECKED, {"checked": path})
 
 
@@ -84,42 +84,59 @@ def check_names(root: Root) -> None:
 
 
 def check_dataset(name: str, values: dict[str, Any]) -> Any:
-    """Refuses a mistake in one dataset's entry; returns the kind of its task."""
+    """Refuses a mistake in one dataset's entry; returns its section `preprocess`, which knows the task and the kind of input."""
     entry = check_section(DatasetEntry, values, f"datasets.{name}")
     part = take_part("datasets", entry.kind, f"datasets.{name}.kind")
     check_section(part.Download, entry.download, f"datasets.{name}.download")
-    return check_section(part.Preprocess, entry.preprocess, f"datasets.{name}.preprocess").task
+    return check_section(part.Preprocess, entry.preprocess, f"datasets.{name}.preprocess")
 
 
-def check_model(name: str, values: dict[str, Any], tasks: dict[str, Any]) -> None:
+def check_model(name: str, values: dict[str, Any], datasets: dict[str, Any]) -> None:
     """Refuses a mistake in one model's entry, an unknown dataset or part, and parts that do not fit each other."""
     key = f"models.{name}"
     entry = check_section(ModelEntry, values, key)
-    if entry.dataset not in tasks:
-        raise UserError(f"params.yaml: {key}.dataset is {entry.dataset!r}; expected one of {', '.join(tasks)}.")
-    if (entry.plot == "scatter") != (tasks[entry.dataset] == "regression"):
+    if entry.dataset not in datasets:
+        raise UserError(f"params.yaml: {key}.dataset is {entry.dataset!r}; expected one of {', '.join(datasets)}.")
+    dataset = datasets[entry.dataset]
+    if (entry.plot == "scatter") != (dataset.task == "regression"):
         raise UserError(f"params.yaml: {key}.plot is {entry.plot}; expected scatter for a regression, confusion for classes.")
     if "name" not in entry.architecture:
         raise UserError(f"params.yaml: {key}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}.")
     part = take_part("architectures", entry.architecture["name"], f"{key}.architecture.name")
     check_section(part.Params, entry.architecture, f"{key}.architecture")
-    check_recipe(check_section(Recipe, entry.train, f"{key}.train"), tasks[entry.dataset], f"{key}.train")
+    refuse_misfit(part, entry, dataset, key)
+    check_recipe(check_section(Recipe, entry.train, f"{key}.train"), dataset, f"{key}.train")
 
 
-def check_recipe(recipe: Recipe, task: Any, key: str) -> None:
+def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -> None:
+    """An architecture takes some kinds of input and learns some tasks; the dataset must have one of each."""
+    name = entry.architecture["name"]
+    if dataset.input_kind not in part.INPUTS:
+        raise UserError(
+            f"params.yaml: {key}.architecture.name is {name}, which takes {' or '.join(part.INPUTS)}, "
+            f"and the dataset {entry.dataset} has {dataset.input_kind}: choose another of the two."
+        )
+    if dataset.task not in part.TASKS:
+        raise UserError(
+            f"params.yaml: {key}.architecture.name is {name}, which learns {' or '.join(part.TASKS)}, "
+            f"and the dataset {entry.dataset} is a {dataset.task} task: choose another of the two."
+        )
+
+
+def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
     """Builds every named part once and rehearses steps on a single weight, so that wrong arguments show now."""
-    build_loss(recipe.loss.name, recipe.loss.arguments, task, 1 if task in ("binary", "regression") else 3, f"{key}.loss")
+    num_outputs = 1 if dataset.task in ("binary", "regression") else 3
+    build_loss(recipe.loss.name, recipe.loss.arguments, dataset.task, num_outputs, f"{key}.loss")
     weight = torch.nn.Parameter(torch.zeros(1, 1))
     weight.grad = torch.zeros(1, 1)
-    with naming(f"{key}.optimizer"):
-        optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [weight], f"{key}.optimizer")
+    optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [weight], f"{key}.optimizer")
+    with fitting(f"{key}.optimizer", recipe.optimizer.name):
         optimizer.step(no_loss)
     if isinstance(optimizer, GridSearch) and recipe.schedule is not None:
         raise UserError(f"params.yaml: {key}.schedule must be null for GridSearch, whose lr is the step of its grid.")
-    with naming(f"{key}.schedule"):
-        rehearse_schedule(recipe, optimizer, f"{key}.schedule")
-    with naming(f"{key}.augment"):
-        rehearse_augmentations(recipe, f"{key}.augment")
+    rehearse_schedule(recipe, optimizer, f"{key}.schedule")
+    refuse_augmentation(recipe, dataset.input_kind, key)
+    rehearse_augmentations(recipe, f"{key}.augment")
 
 
 def no_loss() -> float:
@@ -128,35 +145,22 @@ def no_loss() -> float:
 
 
 def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str) -> None:
-    schedule = schedule_for(recipe, optimizer, STEPS_PER_EPOCH, key)
-    if schedule is None or recipe.schedule is None:
+    """Moves it once an epoch, up to a bound: how many steps an epoch has is known only when the data is there."""
+    if recipe.schedule is None:
         return
-    by_step = recipe.schedule.interval == "step"
+    rate = MovingRate(recipe, optimizer, 1, key)
     optimizer.step(no_loss)  # once more, since a schedule wants one behind it before it moves on
-    for _ in range(min(recipe.epochs * (STEPS_PER_EPOCH if by_step else 1), MAX_STEPS)):
-        if by_step:
-            schedule.step()
-        else:
-            step_epoch(schedule, {"val_loss": 1.0})
+    with fitting(key, recipe.schedule.name):
+        for _ in range(min(recipe.epochs, MAX_MOVES)):
+            rate.move(recipe.schedule.interval, 1.0)
 
 
 def rehearse_augmentations(recipe: Recipe, key: str) -> None:
     """Draws each once; what only does not fit the size of this picture is left for training, which has the right ones."""
     picture = torch.zeros(1, 3, 64, 64)
-    for augment in build_augmentations([choice.model_dump() for choice in recipe.augment], key):
-        with contextlib.suppress(ValueError, RuntimeError):
+    for place, augment in enumerate(build_augmentations([choice.model_dump() for choice in recipe.augment], key)):
+        with fitting(f"{key}[{place}]", recipe.augment[place].name), contextlib.suppress(ValueError, RuntimeError):
             augment(picture)
-
-
-@contextlib.contextmanager
-def naming(key: str) -> Iterator[None]:
-    """Turns what torch raises of wrong arguments, which may be anything, into a sentence that names the key."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"params.yaml: the arguments of {key} do not fit ({type(error).__name__}: {error}).") from error
 
 
 if __name__ == "__main__":

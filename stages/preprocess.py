@@ -11,8 +11,7 @@ measured is measured here, and on the chunks of train alone, so no part can let 
 
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from stages.common import files
 from stages.common.contents import Contents
 from stages.common.errors import UserError, run_stage
 from stages.common.meta import Counts, Meta
-from stages.common.params import Runtime, Source, check_section, check_source, look_up, read_params
+from stages.common.params import Runtime, check_section, check_source, look_up, read_params
 from stages.common.shelves import take_part
 from stages.common.splits import SPLITS, SplitWriter
 
@@ -32,7 +31,6 @@ def preprocess(name: str) -> None:
     params = read_params()
     source = check_source(look_up(params, "source"))
     seed = check_section(Runtime, look_up(params, "runtime"), "runtime").seed
-    entry = look_up(params, "datasets", name)
     part = take_part("datasets", look_up(params, "datasets", name, "kind"), f"datasets.{name}.kind")
     section = check_section(part.Preprocess, look_up(params, "datasets", name, "preprocess"), f"datasets.{name}.preprocess")
     raw = DATA / name / "raw"
@@ -41,15 +39,8 @@ def preprocess(name: str) -> None:
     contents = part.read(raw, section, seed)
     with files.replacing_folder(DATA / name / "processed") as processed:
         counts, mean_std = write_splits(contents, processed)
-        meta = describe(name, contents, meta_source(source, part, entry), counts, mean_std)
+        meta = describe(name, contents, source if "official" in part.Download.model_fields else "generated", counts, mean_std)
         files.write_json(processed / "meta.json", meta.model_dump(mode="json"))
-
-
-def meta_source(source: Source, part: ModuleType, entry: dict[str, Any]) -> Literal["official", "sample", "generated"]:
-    """Where the raw files come from: a kind with no official files is generated under both sources; own data has no download."""
-    if "download" not in entry:
-        return "official"
-    return source if "official" in part.Download.model_fields else "generated"
 
 
 def write_splits(contents: Contents, processed: Path) -> tuple[dict[str, Counts], tuple[list[float], list[float]] | None]:

@@ -24,19 +24,22 @@ from stages.training.batches import Batches
 from stages.training.loop import Fitted, Recipe, Row, fit, metric_name
 from stages.training.tensorboard import TensorBoard
 
+BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.int64}
+
 
 def train(name: str) -> None:
     key = f"models.{name}"
     runtime, recipe = read_section(Runtime, "runtime"), read_section(Recipe, "models", name, "train")
-    section = look_up(read_params(), "models", name)
-    processed, folder = Path("data") / section["dataset"] / "processed", Path("models") / name
+    params = read_params()
+    architecture = look_up(params, "models", name, "architecture")
+    processed, folder = Path("data") / look_up(params, "models", name, "dataset") / "processed", Path("models") / name
     meta = read_meta(processed)
 
     device = prepare_torch(runtime)
-    network = build_network(section["architecture"], meta, f"{key}.architecture")
-    load_pretrained(network, section["architecture"], meta)
-    model = Model(network, meta).to(device)
     try:
+        network = build_fitting(architecture, meta, f"{key}.architecture")
+        load_pretrained(network, architecture, meta)
+        model = Model(network, meta).to(device)
         train_batches = Batches(*read_split(processed, "train"), recipe.batch_size, device)
         val_batches = Batches(*read_split(processed, "val"), max(recipe.batch_size, 256), device) if meta.counts["val"].total else None
         fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime)
@@ -47,8 +50,22 @@ def train(name: str) -> None:
 
     training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     network.load_state_dict(fitted.weights)
-    save_checkpoint(folder / "checkpoint.safetensors", network, section["architecture"], meta, training)
+    save_checkpoint(folder / "checkpoint.safetensors", network, architecture, meta, training)
     write_bytes(folder / "plots" / "learning_curve.csv", as_csv(curve(fitted.rows, metric_name(meta.task))))
+
+
+def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.nn.Module:
+    """The network with fresh weights, tried on an empty batch: sizes that do not fit the data's show here, in a sentence."""
+    shape = [size or 1 for size in meta.input.shape]
+    try:
+        network = build_network(architecture, meta, key)
+        with torch.no_grad():
+            Model(network, meta).eval().logits(torch.zeros(2, *shape, dtype=BATCH_DTYPES[meta.input.dtype]))
+    except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {error}.") from error
+    return network
 
 
 def curve(rows: list[Row], metric: str) -> list[dict[str, float | str | None]]:

@@ -299,12 +299,7 @@ def full_disk(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("path", "value", "stage"),
     [
-        pytest.param(
-            "models.diabetes_mlp.train.lr",
-            0.0123,
-            "train@diabetes_mlp",
-            marks=pytest.mark.xfail(reason="TensorBoard's thread prints its traceback before the stage says its sentence"),
-        ),
+        ("models.diabetes_mlp.train.lr", 0.0123, "train@diabetes_mlp"),
         ("export.opset", 16, "export@diabetes_mlp"),
         ("runtime.seed", 1, "preprocess@diabetes"),
     ],

@@ -7,23 +7,26 @@ from pydantic import Field
 from torch import nn
 
 from stages.common.errors import UserError
-from stages.common.meta import Meta
-from stages.common.params import Section
+from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.params import Section, Size
+
+INPUTS: tuple[InputKind, ...] = ("image",)
+TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Convolution(Section):
     """One block; `pool` is the size of the max pooling behind it (1: none)."""
 
-    channels: int = Field(ge=1)
-    kernel: int = Field(ge=1)
+    channels: Size
+    kernel: Size
     padding: int = Field(ge=0)
-    pool: int = Field(ge=1)
+    pool: Size
 
 
 class Params(Section):
     name: Literal["cnn"]
     convolutions: list[Convolution]
-    hidden: list[int]
+    hidden: list[Size]
     activation: Literal["relu", "none"]
 
 

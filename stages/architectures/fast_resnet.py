@@ -11,16 +11,19 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.common.meta import Meta
-from stages.common.params import Section
+from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.params import Section, Size
+
+INPUTS: tuple[InputKind, ...] = ("image",)
+TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Params(Section):
     """`first`: channels of the first convolution; `channels`: of each group; `logit_scale`: what logits are multiplied by."""
 
     name: Literal["fast_resnet"]
-    first: int = Field(ge=1)
-    channels: list[int] = Field(min_length=1)
+    first: Size
+    channels: list[Size] = Field(min_length=1)
     logit_scale: float = Field(gt=0)
 
 

@@ -7,15 +7,19 @@ with the 3x3 branch doubled as in Szegedy et al., 2016, https://arxiv.org/abs/15
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from stages.common.meta import Meta
-from stages.common.params import Section
+from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.params import Section, Size
+
+INPUTS: tuple[InputKind, ...] = ("image",)
+TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Params(Section):
     name: Literal["inception"]
-    channels: list[int]
+    channels: list[Size] = Field(min_length=1)
 
 
 class Inception(nn.Module):

@@ -5,13 +5,16 @@ from typing import Literal
 
 from torch import nn
 
-from stages.common.meta import Meta
-from stages.common.params import Section
+from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.params import Section, Size
+
+INPUTS: tuple[InputKind, ...] = ("features", "image")
+TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Params(Section):
     name: Literal["mlp"]
-    hidden: list[int]
+    hidden: list[Size]
     activation: Literal["relu", "sigmoid"]
 
 

@@ -5,15 +5,19 @@ The block is that of He et al., 2016, https://arxiv.org/abs/1512.03385, figure 2
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
-from stages.common.meta import Meta
-from stages.common.params import Section
+from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.params import Section, Size
+
+INPUTS: tuple[InputKind, ...] = ("image",)
+TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Params(Section):
     name: Literal["residual"]
-    channels: list[int]
+    channels: list[Size] = Field(min_length=1)
 
 
 class Residual(nn.Module):

@@ -6,16 +6,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.common.meta import Meta
-from stages.common.params import Section
+from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.params import Section, Size
+
+INPUTS: tuple[InputKind, ...] = ("characters",)
+TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Params(Section):
     name: Literal["rnn_classifier"]
     cell: Literal["rnn", "lstm", "gru"]
-    embedding: int = Field(ge=1)
-    hidden: int = Field(ge=1)
-    num_layers: int = Field(ge=1)
+    embedding: Size
+    hidden: Size
+    num_layers: Size
     dropout: float = Field(ge=0, lt=1)
 
 

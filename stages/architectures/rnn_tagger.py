@@ -4,12 +4,15 @@ import warnings
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.common.meta import Meta
-from stages.common.params import Section
+from stages.common.meta import InputKind, Meta, Task
+from stages.common.params import Section, Size
+
+INPUTS: tuple[InputKind, ...] = ("characters",)
+TASKS: tuple[Task, ...] = ("sequence",)
 
 
 class Params(Section):
@@ -17,9 +20,9 @@ class Params(Section):
 
     name: Literal["rnn_tagger"]
     cell: Literal["rnn_cell", "rnn"]
-    embedding: int | None
-    hidden: int = Field(ge=1)
-    num_layers: int = Field(ge=1)
+    embedding: Size | None
+    hidden: Size
+    num_layers: Size
     linear: bool
 
     @model_validator(mode="after")

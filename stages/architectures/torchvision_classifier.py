@@ -12,11 +12,15 @@ from typing import Literal
 from urllib.error import URLError
 
 import torch
+from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 
 from stages.common.errors import UserError
-from stages.common.meta import Meta
+from stages.common.meta import PER_ITEM, InputKind, Meta, Task
 from stages.common.params import Section
+
+INPUTS: tuple[InputKind, ...] = ("image",)
+TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Weights(Section):
@@ -31,6 +35,25 @@ class Params(Section):
     model: str
     weights: Weights
     frozen: bool
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_classifier(cls, model: str) -> str:
+        import torchvision  # here, since importing it takes a second
+
+        if model not in torchvision.models.list_models(module=torchvision.models):
+            raise ValueError("expected a classifier of torchvision, such as resnet18, vgg16 or squeezenet1_1")
+        return model
+
+    @model_validator(mode="after")
+    def _weights_are_of_the_model(self) -> "Params":
+        from torchvision.models import get_model_weights
+
+        known = ["none", *get_model_weights(self.model).__members__]
+        for source, weights in self.weights:
+            if weights not in known:
+                raise ValueError(f"expected weights.{source} to be one of {', '.join(known)}; got {weights!r}")
+        return self
 
 
 class Classifier(nn.Module):
@@ -57,11 +80,6 @@ def build(params: Params, meta: Meta) -> nn.Module:
     """The network with fresh weights; the backbone's own last layer is cut off and `head` stands in its place."""
     import torchvision
 
-    if params.model not in torchvision.models.list_models(module=torchvision.models):
-        raise UserError(
-            f"params.yaml: architecture.model is {params.model!r}; "
-            "expected a classifier of torchvision, such as resnet18, vgg16 or squeezenet1_1."
-        )
     # These two would add a second classifier, half way up, to their output while training.
     auxiliary = {"aux_logits": False, "init_weights": True} if params.model in ("googlenet", "inception_v3") else {}
     backbone = torchvision.models.get_model(params.model, weights=None, **auxiliary)
@@ -88,11 +106,7 @@ def load_pretrained(network: Classifier, params: Params, meta: Meta) -> None:
     name = params.weights.sample if meta.source == "sample" else params.weights.official
     if name == "none":
         return
-    try:
-        weights = get_model_weights(params.model)[name]
-    except KeyError as error:
-        known = ", ".join(get_model_weights(params.model).__members__)
-        raise UserError(f"params.yaml: architecture.weights has {name!r}; expected none or one of {known}.") from error
+    weights = get_model_weights(params.model)[name]
     missing, _ = network.backbone.load_state_dict(fetch_weights(weights.url), strict=False)
     if lost := [key for key in missing if not key.endswith("num_batches_tracked")]:
         raise UserError(f"The weights {weights} do not fit {params.model}: {lost[0]} and {len(lost) - 1} more are not in them.")

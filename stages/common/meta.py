@@ -9,6 +9,10 @@ from stages.common.errors import UserError
 from stages.common.params import Section
 
 Task = Literal["regression", "binary", "multiclass", "sequence"]
+InputKind = Literal["image", "features", "characters"]
+
+# Tasks with one target for a whole item; a sequence has one for every character.
+PER_ITEM: tuple[Task, ...] = ("regression", "binary", "multiclass")
 
 
 class Resize(Section):
@@ -28,7 +32,7 @@ class Input(Section):
       network gets each character's place in it, from 1.
     """
 
-    kind: Literal["image", "features", "characters"]
+    kind: InputKind
     shape: list[int | None]
     dtype: Literal["uint8", "float32", "int16"]
     names: list[str] | None = None
@@ -81,7 +85,7 @@ def read_meta(processed: Path) -> Meta:
         raise UserError(
             f"{processed}/meta.json is missing: run python -m stages.preprocess {processed.parent.name} (or dvc repro) first."
         ) from error
-    except ValidationError as error:
+    except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(
             f"{processed}/meta.json is not what this version writes: run python -m stages.preprocess {processed.parent.name} again."
         ) from error

@@ -5,7 +5,7 @@ changes a result has a default, and every mistake ends in a sentence that names 
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -16,6 +16,7 @@ from stages.common.errors import UserError
 PARAMS_FILE = Path("params.yaml")
 
 Source = Literal["sample", "official"]
+Size = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):

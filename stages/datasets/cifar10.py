@@ -19,7 +19,7 @@ from stages.common.errors import UserError
 from stages.common.fetch import RemoteFile
 from stages.common.gzips import read_errors_named
 from stages.common.left_out import LeftOutItems
-from stages.common.meta import Input, Task
+from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.splits import hold_out
 
@@ -52,6 +52,10 @@ class Preprocess(Section):
     def task(self) -> Task:
         return "multiclass"
 
+    @property
+    def input_kind(self) -> InputKind:
+        return "image"
+
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     folder = raw / FOLDER
@@ -59,7 +63,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
         description="CIFAR-10: small colour photographs of ten kinds of things, 32x32.",
         stand_in="A stand-in for CIFAR-10: drawn shapes of ten kinds, 32x32, under its class names, which they do not show.",
         task=preprocess.task,
-        input=Input(kind="image", shape=[SIDE, SIDE, 3], dtype="uint8"),
+        input=Input(kind=preprocess.input_kind, shape=[SIDE, SIDE, 3], dtype="uint8"),
         classes=_read_class_names(folder / "batches.meta.txt"),
         outputs=None,
         item_shape=(SIDE, SIDE, 3),

@@ -17,7 +17,7 @@ from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
 from stages.common.fetch import RemoteFile
 from stages.common.left_out import LeftOutItems, printable
-from stages.common.meta import Input, Task
+from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.rows import numbered_rows, write_rows
 from stages.common.splits import SPLITS, hold_out
@@ -62,6 +62,10 @@ class Preprocess(Section):
     def task(self) -> Task:
         return "binary" if len(self.classes) == 2 else "multiclass"
 
+    @property
+    def input_kind(self) -> InputKind:
+        return "features"
+
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     table = Table(raw / preprocess.file, preprocess)
@@ -74,7 +78,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
         stand_in=f"A stand-in for {preprocess.file}: rows drawn from a logistic model with plausible figures, measured on nobody.",
         task=preprocess.task,
         input=Input(
-            kind="features",
+            kind=preprocess.input_kind,
             shape=[len(table.features)],
             dtype="float32",
             names=table.features,

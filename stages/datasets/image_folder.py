@@ -18,7 +18,7 @@ from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
 from stages.common.fetch import RemoteFile
 from stages.common.left_out import LeftOutItems, printable
-from stages.common.meta import Input, Resize, Task
+from stages.common.meta import Input, InputKind, Resize, Task
 from stages.common.params import Section
 from stages.common.splits import SPLITS, hold_out
 
@@ -87,6 +87,10 @@ class Preprocess(Section):
     def task(self) -> Task:
         return "multiclass"  # of two classes too: the usual networks have an output a class
 
+    @property
+    def input_kind(self) -> InputKind:
+        return "image"
+
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     left_out = LeftOutItems()
@@ -100,7 +104,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
         stand_in=f"A stand-in for photographs of {shown}: drawn pictures of varying size, which show something else.",
         task=preprocess.task,
         input=Input(
-            kind="image",
+            kind=preprocess.input_kind,
             shape=[preprocess.crop, preprocess.crop, 3],
             dtype="uint8",
             mean=IMAGENET_MEAN if imagenet else None,

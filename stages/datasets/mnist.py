@@ -16,7 +16,7 @@ from stages.common.errors import UserError
 from stages.common.fetch import RemoteFile
 from stages.common.idx import read_idx, write_idx
 from stages.common.left_out import LeftOutItems
-from stages.common.meta import Input, Task
+from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.splits import hold_out
 
@@ -55,6 +55,10 @@ class Preprocess(Section):
     def task(self) -> Task:
         return "multiclass" if self.target == "digit" else "regression"
 
+    @property
+    def input_kind(self) -> InputKind:
+        return "image"
+
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     center = preprocess.target == "center"
@@ -64,7 +68,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
         description=f"MNIST: handwritten digits, grey, 28x28{placed}.",
         stand_in=f"A stand-in for MNIST: scikit-learn's 1,797 handwritten digits of 8x8, enlarged to 20x20 within 28x28{placed}.",
         task=preprocess.task,
-        input=Input(kind="image", shape=[side, side, 1], dtype="uint8"),
+        input=Input(kind=preprocess.input_kind, shape=[side, side, 1], dtype="uint8"),
         classes=None if center else [str(digit) for digit in range(10)],
         outputs=["row of the centre of mass, in pixels", "column of the centre of mass, in pixels"] if center else None,
         item_shape=(side, side, 1),

@@ -17,7 +17,7 @@ from pydantic import Field
 from stages.common.contents import Chunk, Contents
 from stages.common.fetch import RemoteFile
 from stages.common.left_out import LeftOutItems
-from stages.common.meta import Input, Task
+from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.rows import numbered_rows, write_rows
 from stages.common.splits import hold_out
@@ -50,6 +50,10 @@ class Preprocess(Section):
     def task(self) -> Task:
         return "multiclass"
 
+    @property
+    def input_kind(self) -> InputKind:
+        return "characters"
+
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     labels, classes = _train_labels(raw / TRAIN_FILE, preprocess.max_length)
@@ -58,7 +62,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
         description=f"Surnames and their {len(classes)} countries; a name may stand in train and in test, and under two countries.",
         stand_in="A stand-in for the surnames of 18 countries: names put together from typical syllables, few of them anyone's.",
         task=preprocess.task,
-        input=Input(kind="characters", shape=[None], dtype="int16"),
+        input=Input(kind=preprocess.input_kind, shape=[None], dtype="int16"),
         classes=classes,
         outputs=None,
         item_shape=(preprocess.max_length,),

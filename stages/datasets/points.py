@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
 from stages.common.left_out import LeftOutItems
-from stages.common.meta import Input
+from stages.common.meta import Input, InputKind
 from stages.common.params import Section
 from stages.common.rows import numbered_rows, write_rows
 
@@ -44,6 +44,10 @@ class Preprocess(Section):
             raise ValueError("expected classes, two names, for the task binary and for no other")
         return self
 
+    @property
+    def input_kind(self) -> InputKind:
+        return "features"
+
 
 def generate(raw: Path, download: Download) -> None:
     for split in ("train", "test"):
@@ -56,7 +60,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
         description=description,
         stand_in=description,
         task=preprocess.task,
-        input=Input(kind="features", shape=[1], dtype="float32", names=[preprocess.input]),
+        input=Input(kind=preprocess.input_kind, shape=[1], dtype="float32", names=[preprocess.input]),
         classes=preprocess.classes,
         outputs=[preprocess.output] if preprocess.task == "regression" else None,
         item_shape=(1,),

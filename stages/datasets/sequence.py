@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
 from stages.common.left_out import LeftOutItems
-from stages.common.meta import Input, Task
+from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.rows import numbered_rows, write_rows
 
@@ -52,6 +52,10 @@ class Preprocess(Section):
     def task(self) -> Task:
         return "sequence"
 
+    @property
+    def input_kind(self) -> InputKind:
+        return "characters"
+
 
 def generate(raw: Path, download: Download) -> None:
     write_rows(raw / "sequences.csv", [HEADER, [download.input, download.target]])
@@ -64,7 +68,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
         description=description,
         stand_in=description,
         task=preprocess.task,
-        input=Input(kind="characters", shape=[None], dtype="int16", alphabet=preprocess.alphabet),
+        input=Input(kind=preprocess.input_kind, shape=[None], dtype="int16", alphabet=preprocess.alphabet),
         classes=list(preprocess.alphabet),
         outputs=None,
         item_shape=(len(text),),

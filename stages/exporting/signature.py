@@ -4,6 +4,9 @@ The same text stands in the ONNX file's metadata under the key `signature`, so t
 """
 
 import json
+from typing import Annotated
+
+from pydantic import Field, model_validator
 
 from stages.common.meta import Meta, Resize, Task
 from stages.common.params import Section
@@ -11,15 +14,26 @@ from stages.common.params import Section
 BATCH, LENGTH = "batch", "length"
 
 
-class Names(Section):
-    """`export.names`: what the inputs and outputs of every exported model are called."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
-    image: str
-    features: str
-    characters: str
-    probabilities: str
-    label: str
-    prediction: str
+
+class Names(Section):
+    """`export.names`: what the inputs and outputs of every exported model are called; no two are called the same."""
+
+    image: Name
+    features: Name
+    characters: Name
+    probabilities: Name
+    label: Name
+    prediction: Name
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Names":
+        names = list(self.model_dump().values())
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"expected different names, got {name!r} twice")
+        return self
 
 
 class Entry(Section):

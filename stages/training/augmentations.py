@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stages.common.errors import UserError
+from stages.training.arguments import fitting, refuse_text
 
 Augmentation = Callable[[Tensor], Tensor]
 
@@ -68,6 +69,8 @@ class RandomCrop:
     def __init__(self, size: int, padding: int = 0, padding_mode: str = "constant"):
         if padding_mode not in ("constant", "reflect"):
             raise ValueError("padding_mode must be constant or reflect")
+        if size < 1 or padding < 0:
+            raise ValueError("size must be 1 or more, and padding 0 or more")
         self.size, self.padding, self.padding_mode = size, padding, padding_mode
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -87,8 +90,8 @@ class RandomResizedCrop:
 
     def __init__(self, size: int, scale: list[float] | None = None, ratio: list[float] | None = None):
         self.size, self.scale, self.ratio = size, scale or [0.08, 1.0], ratio or [3 / 4, 4 / 3]
-        if len(self.scale) != 2 or len(self.ratio) != 2:
-            raise ValueError("scale and ratio take two numbers each")
+        if size < 1 or any(len(pair) != 2 or not 0 < pair[0] <= pair[1] for pair in (self.scale, self.ratio)):
+            raise ValueError("size must be 1 or more; scale and ratio take two numbers above 0 each, in order")
 
     def __call__(self, images: Tensor) -> Tensor:
         count, device = len(images), images.device
@@ -123,13 +126,11 @@ def build_augmentations(sections: list[dict[str, Any]], key: str) -> list[Augmen
 
 def build_augmentation(section: dict[str, Any], key: str) -> Augmentation:
     name = section.pop("name", None)
-    try:
-        if name in BATCHED:
-            return BATCHED[name](**section)
-        transform = torchvision_transform(name, key)(**section)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"params.yaml: the arguments of {key} ({name}) do not fit: {error}.") from error
-    return lambda images: torch.stack([transform(image) for image in images])
+    kind = BATCHED[name] if name in BATCHED else torchvision_transform(name, key)
+    refuse_text(kind, section, key)
+    with fitting(key, name):
+        augment = kind(**section)
+    return augment if name in BATCHED else lambda images: torch.stack([augment(image) for image in images])
 
 
 def torchvision_transform(name: Any, key: str) -> Callable[..., Augmentation]:

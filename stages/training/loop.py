@@ -13,7 +13,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.swa_utils import AveragedModel
 
 from stages.common.errors import UserError
-from stages.common.meta import Task
+from stages.common.meta import InputKind, Task
 from stages.common.model import ImageInput, Model
 from stages.common.params import Section
 from stages.training.augmentations import Augmentation, build_augmentations
@@ -129,7 +129,8 @@ def fit(model: Model, recipe: Recipe, train: Batches, val: Batches | None, seed:
     loss_function = build_loss(recipe.loss.name, recipe.loss.arguments, model.task, meta.num_outputs, f"{key}.loss")
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, weights, f"{key}.optimizer")
-    schedule = schedule_for(recipe, optimizer, len(train), f"{key}.schedule")
+    schedule = MovingRate(recipe, optimizer, len(train), f"{key}.schedule")
+    refuse_augmentation(recipe, meta.input.kind, key)
     augmentations = build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
     average = AveragedModel(network, multi_avg_fn=exponential_average(recipe.ema), use_buffers=True) if recipe.ema else None
     kept = network if average is None else average.module
@@ -156,16 +157,14 @@ def fit(model: Model, recipe: Recipe, train: Batches, val: Batches | None, seed:
             optimizer.step(forward_and_back)  # type: ignore[arg-type]  # a tensor is as good as the float that torch's types ask for
             if average is not None:
                 average.update_parameters(network)
-            if schedule is not None and recipe.schedule and recipe.schedule.interval == "step":
-                schedule.step()
+            schedule.move("step")
 
         row = {"epoch": epoch, "lr": lr, **epoch_scores(model, kept, loss_function, score, train, val)}
         if isinstance(optimizer, GridSearch):
             row["weight"] = optimizer.value
         rows.append(row)
         refuse_divergence(row, rows[0], recipe, key)
-        if schedule is not None and recipe.schedule and recipe.schedule.interval == "epoch":
-            step_epoch(schedule, row)
+        schedule.move("epoch", watched(row, "loss"))
         watch(epoch, row)
         if best.is_beaten_by(row):
             best.keep(row, kept)
@@ -197,31 +196,41 @@ def exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | in
     return update
 
 
-def schedule_for(recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int, key: str) -> lr_scheduler.LRScheduler | None:
-    chosen = recipe.schedule
-    if chosen is None:
-        return None
-    if chosen.name == "ReduceLROnPlateau" and chosen.interval != "epoch":
-        raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
-    num_intervals = recipe.epochs * (steps_per_epoch if chosen.interval == "step" else 1)
-    return build_schedule(chosen.name, chosen.arguments, optimizer, recipe.lr, num_intervals, key)
+class MovingRate:
+    """The learning rate as recipe.schedule moves it, after every step or every epoch; it stays where it is for null."""
+
+    def __init__(self, recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int, key: str):
+        self.chosen = recipe.schedule
+        if self.chosen is None:
+            return
+        if self.chosen.name == "ReduceLROnPlateau" and self.chosen.interval != "epoch":
+            raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
+        num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
+        self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, num_moves, key)
+        if isinstance(self.schedule, lr_scheduler.OneCycleLR) and self.schedule.total_steps < num_moves:
+            ends = f"ends after {self.schedule.total_steps} of {num_moves} {self.chosen.interval}s"
+            raise UserError(f"params.yaml: {key} {ends}: leave total_steps (or epochs and steps_per_epoch) out.")
+
+    def move(self, after: Literal["step", "epoch"], loss: float | None = None) -> None:
+        """Moves on, if `after` is the schedule's interval; `loss` is the epoch's, for a schedule that watches it."""
+        if self.chosen is None or self.chosen.interval != after:
+            return
+        if isinstance(self.schedule, lr_scheduler.ReduceLROnPlateau):
+            self.schedule.step(loss or 0.0)
+        else:
+            self.schedule.step()
 
 
-def step_epoch(schedule: lr_scheduler.LRScheduler, row: Row) -> None:
-    if isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
-        schedule.step(watched(row, "loss") or 0.0)
-    else:
-        schedule.step()
+def refuse_augmentation(recipe: Recipe, kind: InputKind, key: str) -> None:
+    if recipe.augment and kind != "image":
+        raise UserError(f"params.yaml: {key}.augment works on pictures, and the dataset has {kind}; make it an empty list.")
 
 
 def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key: str) -> Tensor:
     """What the network sees of a batch in training: augmented between scaling to 0..1 and normalising; `key` names the augmentations."""
     if not augmentations:
         return model.input(inputs)
-    if not isinstance(model.input, ImageInput):
-        raise UserError(
-            f"params.yaml: {key} works on pictures, and {model.meta.dataset} has {model.meta.input.kind}; make it an empty list."
-        )
+    assert isinstance(model.input, ImageInput)
     images = model.input.scale(inputs)
     for place, augment in enumerate(augmentations):
         try:

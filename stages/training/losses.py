@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from stages.common.errors import UserError
 from stages.common.meta import Task
+from stages.training.arguments import fitting
 
 PADDED = -1
 
@@ -75,26 +76,23 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
         raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(LOSSES)}.")
     function, tasks = LOSSES[name]
     if task not in tasks:
-        fitting = ", ".join(other for other, (_, fits) in LOSSES.items() if task in fits)
-        raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting}.")
+        fitting_ones = ", ".join(other for other, (_, fits) in LOSSES.items() if task in fits)
+        raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting_ones}.")
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         # A list is a tensor that params.yaml cannot write: the classes' weights.
         tensors = {name: torch.tensor(value, device=logits.device) for name, value in arguments.items() if isinstance(value, list)}
         return function(logits.float(), targets, **{**arguments, **tensors})
 
-    _try_once(loss, task, num_outputs, key)
+    with fitting(key, name):
+        if loss(*_example(task, num_outputs)).ndim:
+            raise UserError(f"params.yaml: {key}.reduction must leave one number: mean or sum.")
     return loss
 
 
-def _try_once(loss: Loss, task: Task, num_outputs: int, key: str) -> None:
-    """Wrong arguments show on the first call: make it before any work starts."""
+def _example(task: Task, num_outputs: int) -> tuple[Tensor, Tensor]:
+    """Logits and targets of two items: wrong arguments show on the first call, which is made before any work starts."""
     logits = torch.zeros(2, 1, num_outputs) if task == "sequence" else torch.zeros(2, num_outputs)
-    targets = {"regression": torch.zeros(2, num_outputs), "sequence": torch.zeros(2, 1, dtype=torch.int64)}.get(
-        task, torch.zeros(2, dtype=torch.int64)
-    )
-    try:
-        if loss(logits, targets).ndim:
-            raise UserError(f"params.yaml: {key}.reduction must leave one number: mean or sum.")
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"params.yaml: the arguments of {key} do not fit: {error}.") from error
+    if task == "regression":
+        return logits, torch.zeros(2, num_outputs)
+    return logits, torch.zeros(logits.shape[:-1], dtype=torch.int64)

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer, lr_scheduler
 
 from stages.common.errors import UserError
+from stages.training.arguments import fitting, refuse_text
 
 # Takes sparse gradients only, which no architecture here has.
 NOT_FOR_DENSE = {"SparseAdam"}
@@ -54,10 +55,9 @@ def build_optimizer(name: str, arguments: dict[str, Any], lr: float, weights: It
         raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(optimizer_names())}.")
     kind: Callable[..., Optimizer] = GridSearch if name == "GridSearch" else getattr(torch.optim, name)
     plain = {argument: tuple(value) if isinstance(value, list) else value for argument, value in arguments.items()}
-    try:
+    refuse_text(kind, arguments, key)
+    with fitting(key, name):
         return kind(weights, lr=lr, **plain)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise UserError(f"params.yaml: the arguments of {key} ({name}) do not fit: {error}.") from error
 
 
 def schedule_names() -> list[str]:
@@ -88,9 +88,7 @@ def build_schedule(
     if name == "PolynomialLR":
         derived["total_iters"] = num_intervals
     filled = {argument: value for argument, value in derived.items() if argument in accepted} | arguments
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # "scheduler before optimizer": the first step is the constructor's own
-            return kind(optimizer, **filled)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise UserError(f"params.yaml: the arguments of {key} ({name}) do not fit: {error}.") from error
+    refuse_text(kind, arguments, key)
+    with fitting(key, name), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # "scheduler before optimizer": the first step is the constructor's own
+        return kind(optimizer, **filled)

@@ -3,6 +3,7 @@
 It is for people to look at while training; no stage reads it, and DVC and git ignore the folder.
 """
 
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -18,16 +19,28 @@ NUM_SHOWN = 64
 
 
 class TensorBoard:
+    """Use it in a with statement; what cannot be written (a full disk) is raised by the next call."""
+
     def __init__(self, name: str):
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(LOGS / name / time.strftime("%Y%m%d-%H%M%S")))
+        self.excepthook = threading.excepthook
 
     def __enter__(self) -> "TensorBoard":
+        threading.excepthook = self.keep_quiet
         return self
 
+    def keep_quiet(self, failure: threading.ExceptHookArgs) -> None:
+        """The writer's thread hands its error to the next call, so Python need not print it as well."""
+        if type(failure.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
+            self.excepthook(failure)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.writer.close()
+        try:
+            self.writer.close()
+        finally:
+            threading.excepthook = self.excepthook
 
     def start(self, model: Model, inputs: Tensor) -> None:
         """Shows the first inputs of train and the graph."""

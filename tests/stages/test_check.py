@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from stages.check import CHECKED, check
 from stages.common.errors import UserError, run_stage
-from stages.common.shelves import part_names
+from stages.common.shelves import part_names, take_part
 from stages.training.losses import LOSSES
 from stages.training.optimizers import optimizer_names, schedule_names
 
@@ -109,6 +109,9 @@ ROOT_AND_SHARED = [
     ("export.names.imag", "image", "export.names.imag is not a known key"),
     ("export.names.label", GONE, "export.names.label is missing"),
     ("export.names.label", 3, "export.names.label is 3"),
+    ("export.names.label", "", "export.names.label is ''"),
+    ("export.names.label", "the label", "export.names.label is 'the label'"),
+    ("export.names.label", "image", "expected different names, got 'image' twice"),
 ]
 
 DATASETS = [
@@ -165,6 +168,15 @@ MODEL_ENTRIES = [
     ("models.names_gru.architecture.cell", "gru2", "models.names_gru.architecture.cell is 'gru2'"),
     ("models.names_gru.architecture.dropout", 1.0, "models.names_gru.architecture.dropout is 1.0"),
     ("models.hello_embedding.architecture.cell", "rnn_cell", "cell rnn_cell has one layer"),
+    (f"{CNN}.architecture.hidden", [0], f"{CNN}.architecture.hidden.0 is 0; expected greater than or equal to 1"),
+    ("models.diabetes_mlp.architecture.hidden", [6, -4], "models.diabetes_mlp.architecture.hidden.1 is -4"),
+    ("models.hello_embedding.architecture.embedding", 0, "models.hello_embedding.architecture.embedding is 0"),
+    (
+        "models.hymenoptera_transfer.architecture.model",
+        "resnet81",
+        "architecture.model is 'resnet81'; expected a classifier of torchvision",
+    ),
+    ("models.hymenoptera_transfer.architecture.weights.official", "IMAGENET", "expected weights.official to be one of none, IMAGENET1K_V1"),
     ("models.hymenoptera_transfer.architecture.weights.sampel", "none", "architecture.weights.sampel is not a known key"),
 ]
 
@@ -194,19 +206,20 @@ NAMED_PARTS = [
     (
         "train.loss",
         {"name": "MSE", "redution": "sum"},
-        "the arguments of models.line_gd.train.loss do not fit: mse_loss() got an unexpected",
+        "the arguments of models.line_gd.train.loss (MSE) do not fit: mse_loss() got an unexpected",
     ),
     ("train.loss", {"name": "MSE", "reduction": "none"}, "train.loss.reduction must leave one number: mean or sum"),
-    ("train.loss", {"name": "MSE", "reduction": "median"}, "train.loss do not fit"),
-    ("train.loss", {"name": "SmoothL1", "beta": -1.0}, "train.loss do not fit"),
-    ("train.loss", {"name": "SmoothL1", "beta": "a"}, "train.loss do not fit"),
+    ("train.loss", {"name": "MSE", "reduction": "median"}, "train.loss (MSE) do not fit: median is not"),
+    ("train.loss", {"name": "SmoothL1", "beta": -1.0}, "train.loss (SmoothL1) do not fit"),
+    ("train.loss", {"name": "SmoothL1", "beta": "a"}, "train.loss (SmoothL1) do not fit"),
     ("train.optimizer", None, "train.optimizer is None"),
     ("train.optimizer", {"momentum": 0.9}, "train.optimizer.name is missing"),
     ("train.optimizer", {"name": "sgd"}, f"train.optimizer.name is 'sgd'; expected one of {', '.join(optimizer_names())}"),
     ("train.optimizer", {"name": "Optimizer"}, "train.optimizer.name is 'Optimizer'"),
     ("train.optimizer", {"name": "SGD", "momentun": 0.9}, "train.optimizer (SGD) do not fit: SGD.__init__() got an unexpected"),
     ("train.optimizer", {"name": "SGD", "momentum": -1}, "train.optimizer (SGD) do not fit: Invalid momentum value: -1"),
-    ("train.optimizer", {"name": "SGD", "momentum": "0.9"}, "train.optimizer (SGD) do not fit"),
+    ("train.optimizer", {"name": "SGD", "momentum": "0.9"}, "train.optimizer.momentum is '0.9'; expected float, not a text"),
+    ("train.optimizer", {"name": "SGD", "momentum": 0.9, "nesterov": "no"}, "train.optimizer.nesterov is 'no'; expected bool"),
     ("train.optimizer", {"name": "SGD", "lr": 0.1}, "train.optimizer (SGD) do not fit"),
     ("train.optimizer", {"name": "SGD", "params": [1]}, "train.optimizer (SGD) do not fit"),
     ("train.optimizer", {"name": "Adam", "betas": [0.9]}, "train.optimizer"),
@@ -230,14 +243,23 @@ NAMED_PARTS = [
     (
         "train.schedule",
         {"name": "OneCycleLR", "interval": "step", "total_steps": 5},
-        "train.schedule do not fit (ValueError: Tried to step",
+        "train.schedule ends after 5 of 500 steps: leave total_steps",
     ),
     ("train.schedule", {"name": "StepLR", "interval": "epoch"}, "train.schedule (StepLR) do not fit"),
-    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": "30"}, "train.schedule do not fit (TypeError"),
-    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": 0}, "train.schedule do not fit (ZeroDivisionError"),
-    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": 30, "gamma": "a"}, "train.schedule do not fit (TypeError"),
+    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": "30"}, "train.schedule.step_size is '30'; expected int"),
+    ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": 0}, "train.schedule (StepLR) do not fit: ZeroDivisionError"),
+    (
+        "train.schedule",
+        {"name": "StepLR", "interval": "epoch", "step_size": 30, "gamma": "a"},
+        "train.schedule.gamma is 'a'; expected float",
+    ),
     ("train.schedule", {"name": "MultiStepLR", "interval": "epoch", "milestones": 3}, "train.schedule (MultiStepLR) do not fit"),
-    ("train.schedule", {"name": "CosineAnnealingLR", "interval": "epoch", "T_max": 0}, "train.schedule do not fit (ZeroDivisionError"),
+    ("train.schedule", {"name": "MultiStepLR", "interval": "epoch", "milestones": "a"}, "train.schedule.milestones is 'a'; expected Iter"),
+    (
+        "train.schedule",
+        {"name": "CosineAnnealingLR", "interval": "epoch", "T_max": 0},
+        "train.schedule (CosineAnnealingLR) do not fit",
+    ),
     ("train.schedule", {"name": "ReduceLROnPlateau", "interval": "epoch", "mode": "most"}, "train.schedule (ReduceLROnPlateau) do not fit"),
     ("train.schedule", {"name": "ReduceLROnPlateau", "interval": "step"}, "train.schedule.interval must be epoch for ReduceLROnPlateau"),
     ("train.schedule", {"name": "CyclicLR", "interval": "step"}, "train.schedule (CyclicLR) do not fit"),
@@ -252,16 +274,19 @@ AUGMENTATIONS = [
     ([{"name": "functional"}], "train.augment[0].name is 'functional'"),
     ([{"name": "RandomHorizontalFlip", "p": 0.5}, {"name": "RandomAffine"}], "train.augment[1] (RandomAffine) do not fit"),
     ([{"name": "RandomAffine", "degree": 3}], "train.augment[0] (RandomAffine) do not fit"),
-    ([{"name": "RandomAffine", "degrees": "x"}], "train.augment[0] (RandomAffine) do not fit"),
+    ([{"name": "RandomAffine", "degrees": "x"}], "train.augment[0].degrees is 'x'; expected float"),
     ([{"name": "RandomAffine", "degrees": 3, "scale": [2, 1]}], "train.augment[0] (RandomAffine) do not fit"),
-    ([{"name": "RandomAffine", "degrees": 3, "translate": ["a", "b"]}], "train.augment do not fit (TypeError"),
+    ([{"name": "RandomAffine", "degrees": 3, "translate": ["a", "b"]}], "train.augment[0] (RandomAffine) do not fit"),
     ([{"name": "RandomHorizontalFlip", "p": 3}], "train.augment[0] (RandomHorizontalFlip) do not fit"),
     ([{"name": "RandomCrop", "size": 28, "padding_mode": "mirror"}], "train.augment[0] (RandomCrop) do not fit"),
+    ([{"name": "RandomCrop", "size": -28}], "train.augment[0] (RandomCrop) do not fit: size must be 1 or more"),
+    ([{"name": "RandomCrop", "size": 28, "padding": -1}], "train.augment[0] (RandomCrop) do not fit: size must be"),
+    ([{"name": "RandomResizedCrop", "size": 28, "scale": [0, 1]}], "train.augment[0] (RandomResizedCrop) do not fit: size must be"),
     ([{"name": "RandomCrop", "size": "28"}], "models.mnist_cnn.train.augment"),
     ([{"name": "RandomResizedCrop", "size": 28, "scale": ["a", 2]}], "models.mnist_cnn.train.augment"),
     ([{"name": "ColorJitter", "brightnes": 1}], "train.augment[0] (ColorJitter) do not fit"),
     ([{"name": "ColorJitter", "brightness": -1}], "train.augment[0] (ColorJitter) do not fit"),
-    ([{"name": "Lambda", "lambd": 5}], "train.augment do not fit (TypeError"),
+    ([{"name": "Lambda", "lambd": 5}], "train.augment[0] (Lambda) do not fit"),
 ]
 
 MISTAKES = [
@@ -289,6 +314,45 @@ def test_without_a_mistake_all_is_well(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_whole_number_is_a_number_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     monkeypatch.chdir(tmp_path)
     accepted(changed(f"{LINE}.train.lr", value))
+
+
+# An architecture must take the dataset's inputs and learn its task
+
+
+DATASET_OF = {"image": "mnist", "features": "diabetes", "characters": "names"}
+WRONG_INPUTS = [
+    (name, dataset)
+    for name in part_names("architectures")
+    for kind, dataset in DATASET_OF.items()
+    if kind not in take_part("architectures", name, "name").INPUTS
+]
+
+
+def params_with_every_architecture(name: str, dataset: str) -> dict[str, Any]:
+    """The params with a model of the architecture `name`, as it is committed, on another dataset."""
+    params = few_params()
+    committed = next(entry for entry in COMMITTED["models"].values() if entry["architecture"]["name"] == name)
+    params["models"]["own"] = {**committed, "dataset": dataset, "plot": "confusion"}
+    return params
+
+
+@pytest.mark.parametrize(("name", "dataset"), WRONG_INPUTS)
+def test_an_architecture_on_another_kind_of_input_is_refused(refusal: Refusal, name: str, dataset: str) -> None:
+    said = refusal(params_with_every_architecture(name, dataset))
+    assert said.startswith(f"error: params.yaml: models.own.architecture.name is {name}, which takes ")
+    assert f"and the dataset {dataset} has " in said
+
+
+@pytest.mark.parametrize(("name", "dataset", "task"), [("rnn_tagger", "names", "multiclass"), ("rnn_classifier", "hello", "sequence")])
+def test_an_architecture_on_another_task_is_refused(refusal: Refusal, name: str, dataset: str, task: str) -> None:
+    said = refusal(params_with_every_architecture(name, dataset))
+    assert said.startswith(f"error: params.yaml: models.own.architecture.name is {name}, which learns ")
+    assert f"and the dataset {dataset} is a {task} task: choose another of the two." in said
+
+
+def test_augmentations_of_what_is_no_picture_are_refused(refusal: Refusal) -> None:
+    said = refusal(changed("models.names_gru.train.augment", [{"name": "RandomHorizontalFlip"}]))
+    assert "models.names_gru.train.augment works on pictures, and the dataset has characters; make it an empty list" in said
 
 
 # A loss must fit the dataset's target

@@ -20,7 +20,7 @@ from stages.common.meta import read_meta
 from stages.common.params import check_section
 from stages.common.shelves import part_names, take_part
 from stages.common.splits import SPLITS, read_split
-from stages.preprocess import FeatureMeasurement, PixelMeasurement, meta_source, preprocess
+from stages.preprocess import FeatureMeasurement, PixelMeasurement, preprocess
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
@@ -288,18 +288,10 @@ def test_pixels_are_measured_exactly():
     np.testing.assert_allclose(measured.mean_std()[1], (pictures / 255).std(axis=(0, 1, 2)), rtol=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("source", "kind", "entry", "expected"),
-    [
-        ("official", "mnist", {"download": {}}, "official"),
-        ("sample", "mnist", {"download": {}}, "sample"),
-        ("official", "points", {"download": {}}, "generated"),
-        ("sample", "points", {"download": {}}, "generated"),
-        ("sample", "csv", {}, "official"),
-    ],
-)
-def test_meta_says_where_the_data_comes_from(source, kind, entry, expected):
-    assert meta_source(source, take_part("datasets", kind, "kind"), entry) == expected
+def test_points_written_in_params_are_generated_under_every_source(tmp_path):
+    generate(tmp_path, "line")
+    write_params(tmp_path, {"line": PARAMS["datasets"]["line"]}, source="official")
+    assert read_meta(build(tmp_path, "line")).source == "generated"
 
 
 @pytest.mark.parametrize("kind", part_names("datasets"))

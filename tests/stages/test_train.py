@@ -203,6 +203,7 @@ def test_a_loss_that_explodes_leaves_the_earlier_checkpoint_as_it_was(project):
 
 # Mistakes
 
+NO_WEIGHTS = {"sample": "none", "official": "none"}
 MISTAKES = [
     ({"optimizer": {"name": "Adm"}}, r"models\.own\.train\.optimizer\.name is 'Adm'"),
     ({"loss": {"name": "BCE"}}, r"models\.own\.train\.loss\.name is BCE"),
@@ -210,6 +211,15 @@ MISTAKES = [
     ({"augment": [{"name": "Flip"}]}, r"models\.own\.train\.augment\[0\]\.name is 'Flip'"),
     ({"epochs": 1.5}, r"models\.own\.train\.epochs is 1\.5"),
     ({"architecture": {"name": "mlp", "hidden": [], "activation": "tanh"}}, r"models\.own\.architecture\.activation is 'tanh'"),
+    (
+        {"architecture": {"name": "inception", "channels": [4, 4, 4]}},
+        r"models\.own\.architecture does not fit shapes's inputs of \d+x\d+x1: ",
+    ),
+    (
+        {"architecture": {"name": "torchvision_classifier", "model": "resnet18", "weights": NO_WEIGHTS, "frozen": False}},
+        r"models\.own\.architecture does not fit shapes's inputs of \d+x\d+x1: .*channels",
+    ),
+    ({"optimizer": {"name": "SGD"}, "schedule": {"name": "OneCycleLR", "interval": "step", "total_steps": 4}}, r"schedule ends after 4 of"),
 ]
 
 
@@ -221,7 +231,16 @@ def test_a_mistake_in_params_is_named(changes, message, project):
     assert not own.folder.exists()
 
 
-@pytest.mark.parametrize("content", [None, b"{}"])
+@pytest.mark.parametrize("key", ["architecture", "dataset", "train"])
+def test_an_entry_without_one_of_its_keys_is_refused(key, project):
+    own = project("shapes")
+    del own.params["models"]["own"][key]
+    own.write()
+    with pytest.raises(UserError, match=rf"params\.yaml has no models\.own\.{key}; known there: "):
+        train("own")
+
+
+@pytest.mark.parametrize("content", [None, b"{}", b"\xff{}"])
 @pytest.mark.parametrize("file", ["train.safetensors", "meta.json"])
 def test_missing_or_damaged_data_names_the_command_that_makes_it(file, content, project):
     own = project("shapes")

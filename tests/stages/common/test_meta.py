@@ -88,6 +88,13 @@ def test_what_another_version_or_hand_wrote_is_refused(processed: Path, spoil: C
     assert str(refused.value) == f"{processed}/meta.json is not what this version writes: run python -m stages.preprocess wheat again."
 
 
+def test_what_is_no_text_is_refused(processed: Path) -> None:
+    write(processed)
+    (processed / "meta.json").write_bytes(b"\xff\xfe" + (processed / "meta.json").read_bytes())
+    with pytest.raises(UserError, match=r"meta\.json is not what this version writes"):
+        read_meta(processed)
+
+
 def test_meta_cannot_be_changed_after_reading(processed: Path) -> None:
     write(processed)
     meta = read_meta(processed)

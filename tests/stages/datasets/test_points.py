@@ -14,7 +14,7 @@ def test_every_train_point_trains_and_val_is_empty(place):
     assert (inputs.dtype, targets.dtype) == (np.float32, np.float32)
     assert place.split("val")[0].shape == (0, 1)
     assert place.split("test")[1].tolist() == [[8]]
-    assert (meta.source, meta.outputs, meta.classes, meta.input.mean) == ("official", ["y"], None, None)
+    assert (meta.source, meta.outputs, meta.classes, meta.input.mean) == ("generated", ["y"], None, None)
 
 
 def test_a_binary_target_is_a_class_number(place):

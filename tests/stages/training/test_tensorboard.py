@@ -1,5 +1,8 @@
 """What TensorBoard finds of a run: curves, inputs and the network's graph."""
 
+import errno
+import threading
+
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -63,3 +66,32 @@ def test_drawing_the_graph_leaves_the_network_as_it_was(tmp_path, monkeypatch):
         board.start(model, torch.from_numpy(toy("shapes").splits["train"][0]))
     assert model.network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.network.state_dict().items())
+
+
+def test_a_full_disk_is_raised_by_a_later_call_and_its_thread_prints_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    hook = threading.excepthook
+    with pytest.raises(OSError, match="No space left") as raised, TensorBoard("own") as board:
+        board.writer.file_writer.event_writer._async_writer._writer.write = full
+        board.writer.flush()
+        for epoch in range(1, 100):
+            board.epoch(epoch, {"epoch": epoch, "train_loss": 1.0})
+            board.writer.flush()
+    assert raised.value.errno == errno.ENOSPC
+    assert threading.excepthook is hook
+    assert capsys.readouterr().err == ""
+
+
+def full(content):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_error_of_another_thread_is_still_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with TensorBoard("own"):
+        other = threading.Thread(target=full, args=(b"",))
+        other.start()
+        other.join()
+    assert [failure.exc_type for failure in seen] == [OSError]
