@@ -133,11 +133,17 @@ def main() -> None:
     os.environ["DATASETS_MIRROR"] = str(Path(os.environ["DATASETS_MIRROR"]).resolve())
 
     clone = make_clone(arguments.work.resolve())
+    committed = YAML(typ="safe").load(clone / "params.yaml")["models"]
     for model in arguments.models or TO_REACH:
         started = time.monotonic()
         figures = rebuild(clone, model, arguments)
-        record(model, describe(model, figures, clone, time.monotonic() - started))
+        record(model, describe(model, figures, clone, time.monotonic() - started) | {"recipe": recipe(committed[model])})
         print(f"{model}: {figures}", flush=True)
+
+
+def recipe(entry: dict[str, Any]) -> dict[str, Any]:
+    """What of a model's entry in params.yaml its figure hangs on; benchmarks/tables.py marks figures of another recipe."""
+    return {key: entry[key] for key in ("architecture", "train")}
 
 
 def make_clone(work: Path) -> Path:

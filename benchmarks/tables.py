@@ -12,6 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.accuracy import recipe
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = Path(__file__).parent / "results"
@@ -23,7 +25,7 @@ def main() -> None:
 
 def with_tables(text: str) -> str:
     """The README's text with every table made anew from the results file of its name."""
-    models = list(YAML(typ="safe").load(ROOT / "params.yaml")["models"])
+    models = YAML(typ="safe").load(ROOT / "params.yaml")["models"]
     tables = {"accuracy": accuracy_table(read_results("accuracy"), models), "fresh_clone": fresh_clone_table(read_results("fresh_clone"))}
     for name, table in tables.items():
         place = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", flags=re.DOTALL)
@@ -38,10 +40,10 @@ def read_results(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def accuracy_table(results: dict[str, Any], models: list[str]) -> str:
-    """A row for each of `models`, in their order, measured or not."""
+def accuracy_table(results: dict[str, Any], models: dict[str, Any]) -> str:
+    """A row for each of `models`, in their order, measured or not; a figure of another recipe than theirs is marked."""
     lines = ["| model | data | measured on the test split | to reach | reached |", "|---|---|---|---|---|"]
-    for model in models:
+    for model, committed in models.items():
         if model not in results:
             lines.append(f"| {model} | | not measured yet | | |")
             continue
@@ -49,6 +51,8 @@ def accuracy_table(results: dict[str, Any], models: list[str]) -> str:
         figures = entry["figures"]
         measured, bounds = "<br>".join(map(shown, figures)), "<br>".join(map(bound, figures))
         reached = "yes" if all(figure["reached"] for figure in figures) else "**no**"
+        if entry["recipe"] != recipe(committed):
+            reached += " (with an earlier recipe)"
         lines.append(f"| {model} | {entry['dataset']} | {measured} | {bounds} | {reached} |")
     hardware = sorted({entry["hardware"] for entry in results.values()})
     dates = sorted({entry["date"] for entry in results.values()})

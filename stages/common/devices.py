@@ -17,7 +17,7 @@ def prepare_torch(runtime: Runtime) -> torch.device:
     torch.set_num_threads(runtime.threads)
     device = choose_device(runtime)
     # On CUDA some layers have no deterministic kernel: there torch warns and goes on.
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    torch.set_deterministic_debug_mode("warn" if device.type == "cuda" else "error")
     return device
 
 

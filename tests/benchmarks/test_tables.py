@@ -1,7 +1,17 @@
-"""The README's figures are those of the results files, and cover every model."""
+"""The README's figures are those of the results files, cover every model, and say which recipe they are of."""
 
 from benchmarks import accuracy, tables
 from tests import toy
+
+COMMITTED = toy.PARAMS["models"]
+ENTRY = {"architecture": {"name": "linear"}, "train": {"lr": 0.1}}
+MEASURED = {
+    "dataset": "mnist",
+    "figures": [{"name": "accuracy", "value": 0.9, "least": 0.95, "most": None, "reached": False}],
+    "hardware": "a processor",
+    "date": "2026-01-01",
+    "recipe": ENTRY,
+}
 
 
 def test_the_readme_holds_the_tables_as_the_script_writes_them():
@@ -10,16 +20,24 @@ def test_the_readme_holds_the_tables_as_the_script_writes_them():
 
 
 def test_every_model_of_params_has_a_row_measured_or_not():
-    table = tables.accuracy_table(tables.read_results("accuracy"), toy.MODELS)
-    assert [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2 : 2 + len(toy.MODELS)]] == toy.MODELS
-    assert "| new_model | | not measured yet | | |" in tables.accuracy_table(tables.read_results("accuracy"), ["new_model", *toy.MODELS])
+    table = tables.accuracy_table(tables.read_results("accuracy"), COMMITTED)
+    assert [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2 : 2 + len(COMMITTED)]] == list(COMMITTED)
+    with_a_new_one = tables.accuracy_table(tables.read_results("accuracy"), {"new_model": ENTRY, **COMMITTED})
+    assert "| new_model | | not measured yet | | |" in with_a_new_one
 
 
 def test_every_model_of_params_has_a_figure_to_reach():
-    assert set(accuracy.TO_REACH) == set(toy.MODELS)
+    assert set(accuracy.TO_REACH) == set(COMMITTED)
 
 
 def test_a_figure_that_is_not_reached_is_shown_as_such():
-    figure = {"name": "accuracy", "value": 0.9, "least": 0.95, "most": None, "reached": False}
-    entry = {"dataset": "mnist", "figures": [figure], "seconds": 60, "hardware": "a processor", "date": "2026-01-01"}
-    assert "| some_model | mnist | accuracy 0.9000 | ≥ 0.95 | **no** |" in tables.accuracy_table({"some_model": entry}, ["some_model"])
+    table = tables.accuracy_table({"some_model": MEASURED}, {"some_model": ENTRY})
+    assert "| some_model | mnist | accuracy 0.9000 | ≥ 0.95 | **no** |" in table
+
+
+def test_a_figure_of_another_recipe_is_marked():
+    table = tables.accuracy_table({"some_model": MEASURED}, {"some_model": ENTRY | {"train": {"lr": 0.2}}})
+    assert "| ≥ 0.95 | **no** (with an earlier recipe) |" in table
+    assert "earlier" not in tables.accuracy_table(
+        {"some_model": MEASURED}, {"some_model": ENTRY | {"dataset": "mnist", "plot": "confusion"}}
+    )
