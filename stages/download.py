@@ -2,7 +2,7 @@
 
     python -m stages.download NAME
 
-With source: official the dataset's official files are fetched and checked (stages/common/fetch.py); with source: sample,
+With source: official the dataset's official files are fetched and checked (stages/reading/fetch.py); with source: sample,
 and for datasets that are written out in params.yaml, the dataset's own part on the shelf stages/datasets/ makes raw/.
 A download that fails, or is killed, leaves the raw/ of before.
 """
@@ -10,10 +10,10 @@ A download that fails, or is killed, leaves the raw/ of before.
 from pathlib import Path
 
 from stages.common.errors import UserError, run_stage
-from stages.common.fetch import fetch
 from stages.common.files import replacing_folder
 from stages.common.params import check_section, check_source, look_up, read_params
 from stages.common.shelves import take_part
+from stages.reading.fetch import fetch
 
 
 def download(name: str) -> None:

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from stages.common.devices import prepare_torch
 from stages.common.errors import run_stage
-from stages.common.files import write_bytes, write_json
+from stages.common.files import write_bytes, write_csv, write_json
 from stages.common.meta import Meta
-from stages.common.model import Model, load_checkpoint
 from stages.common.params import Runtime, Section, look_up, read_params, read_section
 from stages.common.splits import read_split
-from stages.common.tables import as_csv
 from stages.evaluation import metrics, mistakes
+from stages.modelling.devices import prepare_torch
+from stages.modelling.model import Model, load_checkpoint
 
 BATCH_SIZE = 256
 
@@ -43,8 +42,8 @@ def evaluate(name: str) -> None:
     outputs = predict(model, inputs, prepare_torch(runtime))
     scores = measure(model.meta, targets, outputs, section.num_resamples, runtime.seed)
     write_json(folder / "metrics.json", {key: round(value, 6) for key, value in scores.items()})
-    write_bytes(folder / "plots" / "predictions.csv", as_csv(prediction_rows(model.meta, targets, outputs)))
-    write_bytes(folder / "plots" / "breakdown.csv", as_csv(breakdown_rows(model.meta, targets, outputs)))
+    write_csv(folder / "plots" / "predictions.csv", prediction_rows(model.meta, targets, outputs))
+    write_csv(folder / "plots" / "breakdown.csv", breakdown_rows(model.meta, targets, outputs))
     write_bytes(folder / "plots" / "mistakes.png", draw_mistakes(model.meta, inputs, targets, outputs, section.num_mistakes))
     print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
 

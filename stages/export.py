@@ -15,7 +15,6 @@ from pydantic import Field
 
 from stages.common.errors import run_stage
 from stages.common.files import replacing_folder, write_json
-from stages.common.model import load_checkpoint
 from stages.common.params import Runtime, Section, look_up, read_params, read_section
 from stages.common.splits import read_split
 from stages.exporting.model_card import model_card
@@ -23,6 +22,8 @@ from stages.exporting.onnx_file import to_onnx
 from stages.exporting.parity import Run, check_parity
 from stages.exporting.signature import Names, Signature, describe
 from stages.exporting.torchscript import to_torchscript
+from stages.modelling.devices import prepare_torch
+from stages.modelling.model import load_checkpoint
 
 
 class Export(Section):
@@ -35,7 +36,7 @@ class Export(Section):
 
 def export(name: str) -> None:
     runtime, section = read_section(Runtime, "runtime"), read_section(Export, "export")
-    torch.set_num_threads(runtime.threads)
+    prepare_torch(runtime.model_copy(update={"device": "cpu"}))
     processed, folder = Path("data") / look_up(read_params(), "models", name, "dataset") / "processed", Path("models") / name
     model, description = load_checkpoint(folder / "checkpoint.safetensors")
     inputs, _ = read_split(processed, "test")

@@ -16,12 +16,12 @@ from typing import Literal
 import numpy as np
 
 from stages.common import files
-from stages.common.contents import Contents
 from stages.common.errors import UserError, run_stage
 from stages.common.meta import Counts, Meta
 from stages.common.params import Runtime, check_section, check_source, look_up, read_params
 from stages.common.shelves import take_part
 from stages.common.splits import SPLITS, SplitWriter
+from stages.reading.contents import Contents
 
 DATA = Path("data")
 

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from stages.common.devices import prepare_torch
 from stages.common.errors import UserError, run_stage
-from stages.common.files import write_bytes
+from stages.common.files import write_csv
 from stages.common.meta import Meta, read_meta
-from stages.common.model import Model, build_network, save_checkpoint
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
 from stages.common.splits import read_split
-from stages.common.tables import as_csv
+from stages.modelling.devices import prepare_torch
+from stages.modelling.model import Model, build_network, save_checkpoint
 from stages.training.batches import Batches
 from stages.training.loop import Fitted, Recipe, Row, fit, metric_name
 from stages.training.tensorboard import TensorBoard
@@ -51,7 +50,7 @@ def train(name: str) -> None:
     training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     network.load_state_dict(fitted.weights)
     save_checkpoint(folder / "checkpoint.safetensors", network, architecture, meta, training)
-    write_bytes(folder / "plots" / "learning_curve.csv", as_csv(curve(fitted.rows, metric_name(meta.task))))
+    write_csv(folder / "plots" / "learning_curve.csv", curve(fitted.rows, metric_name(meta.task)))
 
 
 def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.nn.Module:

@@ -20,10 +20,10 @@ from ruamel.yaml import YAML
 
 from stages.common.files import write_json
 from stages.common.meta import Counts, Input, LeftOut, Meta, read_meta
-from stages.common.model import Model, build_network
 from stages.common.params import check_section
 from stages.common.shelves import take_part
 from stages.common.splits import SPLITS, SplitWriter, read_split
+from stages.modelling.model import Model, build_network
 from stages.preprocess import preprocess
 from stages.training.batches import Batches
 

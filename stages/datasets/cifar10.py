@@ -14,14 +14,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
-from stages.common.fetch import RemoteFile
-from stages.common.gzips import read_errors_named
-from stages.common.left_out import LeftOutItems
 from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.splits import hold_out
+from stages.reading.contents import Chunk, Contents
+from stages.reading.fetch import RemoteFile
+from stages.reading.gzips import read_errors_named
+from stages.reading.left_out import LeftOutItems
 
 FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = [f"data_batch_{number}.bin" for number in range(1, 6)]

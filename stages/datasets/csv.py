@@ -13,14 +13,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
-from stages.common.fetch import RemoteFile
-from stages.common.left_out import LeftOutItems, printable
 from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
-from stages.common.rows import numbered_rows, write_rows
 from stages.common.splits import SPLITS, hold_out
+from stages.reading.contents import Chunk, Contents
+from stages.reading.fetch import RemoteFile
+from stages.reading.left_out import LeftOutItems, printable
+from stages.reading.rows import numbered_rows, write_rows
 
 CHUNK = 1024
 LARGEST = float(np.finfo(np.float32).max)

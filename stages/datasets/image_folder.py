@@ -14,13 +14,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
 from pydantic import Field, field_validator, model_validator
 
-from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
-from stages.common.fetch import RemoteFile
-from stages.common.left_out import LeftOutItems, printable
 from stages.common.meta import Input, InputKind, Resize, Task
 from stages.common.params import Section
 from stages.common.splits import SPLITS, hold_out
+from stages.reading.contents import Chunk, Contents
+from stages.reading.fetch import RemoteFile
+from stages.reading.left_out import LeftOutItems, printable
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]

@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
-from stages.common.fetch import RemoteFile
-from stages.common.idx import read_idx, write_idx
-from stages.common.left_out import LeftOutItems
 from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.splits import hold_out
+from stages.reading.contents import Chunk, Contents
+from stages.reading.fetch import RemoteFile
+from stages.reading.idx import read_idx, write_idx
+from stages.reading.left_out import LeftOutItems
 
 SIDE = 28
 CHUNK = 512

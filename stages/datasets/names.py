@@ -14,13 +14,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from stages.common.contents import Chunk, Contents
-from stages.common.fetch import RemoteFile
-from stages.common.left_out import LeftOutItems
 from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
-from stages.common.rows import numbered_rows, write_rows
 from stages.common.splits import hold_out
+from stages.reading.contents import Chunk, Contents
+from stages.reading.fetch import RemoteFile
+from stages.reading.left_out import LeftOutItems
+from stages.reading.rows import numbered_rows, write_rows
 
 TRAIN_FILE, TEST_FILE = "names_train.csv.gz", "names_test.csv.gz"
 CHUNK = 1024

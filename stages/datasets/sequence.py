@@ -11,12 +11,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from stages.common.contents import Chunk, Contents
 from stages.common.errors import UserError
-from stages.common.left_out import LeftOutItems
 from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
-from stages.common.rows import numbered_rows, write_rows
+from stages.reading.contents import Chunk, Contents
+from stages.reading.left_out import LeftOutItems
+from stages.reading.rows import numbered_rows, write_rows
 
 HEADER = ["input", "target"]
 

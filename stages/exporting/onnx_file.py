@@ -12,8 +12,8 @@ import onnx
 import torch
 from torch import Tensor
 
-from stages.common.model import Model
 from stages.exporting.signature import Signature
+from stages.modelling.model import Model
 
 
 def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> bytes:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from stages.common.errors import UserError
-from stages.common.model import Model
+from stages.modelling.model import Model
 
 BATCH_SIZES = (1, 2, 7, 64)
 MAX_PADDING = 5

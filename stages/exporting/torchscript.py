@@ -10,7 +10,7 @@ import zipfile
 import torch
 from torch import Tensor
 
-from stages.common.model import Model
+from stages.modelling.model import Model
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from stages.common.errors import UserError
 from stages.common.meta import InputKind, Task
-from stages.common.model import ImageInput, Model
 from stages.common.params import Section
+from stages.modelling.model import ImageInput, Model
 from stages.training.augmentations import Augmentation, build_augmentations
 from stages.training.batches import Batches
 from stages.training.losses import PADDED, Loss, build_loss

@@ -12,7 +12,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from stages.common.model import Model
+from stages.modelling.model import Model
 
 LOGS = Path("logs") / "tensorboard"
 NUM_SHOWN = 64

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from stages import download as stage
-from stages.common import fetch as fetching
 from stages.common.errors import UserError
-from stages.common.fetch import RemoteFile
 from stages.common.params import Section
 from stages.download import download
+from stages.reading import fetch as fetching
+from stages.reading.fetch import RemoteFile
 
 ROOT = Path(__file__).parents[2]
 REAL_MIRROR = Path(os.environ.get("DATASETS_MIRROR") or ROOT.parent / "shared" / "datasets")

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from stages.common.errors import UserError
-from stages.common.model import load_checkpoint, save_checkpoint
 from stages.evaluate import BATCH_SIZE, evaluate, predict
+from stages.modelling.model import load_checkpoint, save_checkpoint
 from tests.toy import CPU, TOYS, Data, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 1, "epochs": 1, "recipe": {}, "seed": 0}

@@ -13,8 +13,8 @@ import torch
 
 from stages import export as stage
 from stages.common.errors import UserError
-from stages.common.model import save_checkpoint
 from stages.export import example_batch, export
+from stages.modelling.model import save_checkpoint
 from tests.toy import PARAMS, ROOT, TOYS, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
-from stages.common.idx import write_idx
 from stages.common.meta import read_meta
 from stages.common.params import check_section
 from stages.common.shelves import part_names, take_part
 from stages.common.splits import SPLITS, read_split
 from stages.preprocess import FeatureMeasurement, PixelMeasurement, preprocess
+from stages.reading.idx import write_idx
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")

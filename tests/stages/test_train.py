@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stages import train as stage
 from stages.common.errors import UserError, run_stage
-from stages.common.model import load_checkpoint
+from stages.modelling.model import load_checkpoint
 from stages.train import train
 from stages.training import loop
 from tests.toy import ROOT, TOYS, Data, Project, data_of, recipe, toy

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stages.common.errors import UserError
-from stages.common.model import build_network, load_checkpoint, save_checkpoint
 from stages.common.shelves import part_names
+from stages.modelling.model import build_network, load_checkpoint, save_checkpoint
 from stages.training.losses import build_loss
 from tests.toy import MODELS, PARAMS, architecture_of, data_of, fresh_model, moved_model, toy
 

@@ -19,7 +19,7 @@ from torch import nn
 from stages.architectures import torchvision_classifier
 from stages.architectures.torchvision_classifier import Params, load_pretrained
 from stages.common.errors import UserError
-from stages.common.model import Model
+from stages.modelling.model import Model
 from stages.training.loop import Recipe, fit
 from tests.toy import CPU, Data, describe, recipe
 from tests.toy import PICTURE as GREY

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.files import replacing_file, replacing_folder, write_bytes, write_json
+from stages.common.files import replacing_file, replacing_folder, write_bytes, write_csv, write_json
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,6 +54,14 @@ def test_bytes_are_written_whole_over_longer_ones(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
     assert names_in(tmp_path) == ["a"]
+
+
+def test_rows_are_written_with_unix_line_ends_and_empty_cells_for_none(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [{"epoch": 1, "name": 'a "b", c'}, {"epoch": None, "name": "é"}])
+    assert (tmp_path / "a.csv").read_bytes().decode() == 'epoch,name\n1,"a ""b"", c"\n,é\n'
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        write_csv(tmp_path / "a.csv", [{"epoch": 1}, {"epoch": 2, "more": 3}])
+    assert names_in(tmp_path) == ["a.csv"]
 
 
 def test_json_keeps_the_order_of_keys_and_letters_beyond_ascii(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ import gzip
 import numpy as np
 import pytest
 
-from stages.common.idx import write_idx
 from stages.datasets.mnist import place_on_canvas
+from stages.reading.idx import write_idx
 
 DIGIT = {"target": "digit", "canvas": 28, "val_fraction": 0.25}
 CENTER = {"target": "center", "canvas": 32, "val_fraction": 0.25}

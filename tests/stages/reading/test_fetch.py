@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.common import fetch as fetching
 from stages.common.errors import UserError
-from stages.common.fetch import RemoteFile, Unpack, contents_sha256, fetch
 from stages.common.params import check_section, look_up, read_params
+from stages.reading import fetch as fetching
+from stages.reading.fetch import RemoteFile, Unpack, contents_sha256, fetch
 
 ROOT = Path(__file__).parents[3]
 REAL_MIRROR = Path(os.environ.get("DATASETS_MIRROR") or ROOT.parent / "shared" / "datasets")
@@ -458,7 +458,7 @@ def test_contents_are_pinned_in_the_order_of_the_paths_bytes(tmp_path: Path) -> 
 FETCH_ONE = """
 import sys
 from pathlib import Path
-from stages.common.fetch import RemoteFile, fetch
+from stages.reading.fetch import RemoteFile, fetch
 fetch(RemoteFile(path=sys.argv[1], sha256=sys.argv[2], urls=[sys.argv[3]]), Path(sys.argv[4]))
 """
 
@@ -481,7 +481,7 @@ def test_a_terminal_gets_a_bar_and_a_log_nothing(server: Server, raw: Path) -> N
 
 def test_data_side_imports_stay_light() -> None:
     """pooch and requests are for those who download, torch for those who train."""
-    code = "import sys, stages.common.fetch; print({'torch', 'requests', 'pooch'} & set(sys.modules))"
+    code = "import sys, stages.reading.fetch; print({'torch', 'requests', 'pooch'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout == "set()\n"
 

@@ -16,7 +16,8 @@ def prepare_torch(runtime: Runtime) -> torch.device:
     torch.manual_seed(runtime.seed)
     torch.set_num_threads(runtime.threads)
     device = choose_device(runtime)
-    # On CUDA some layers have no deterministic kernel: there torch warns and goes on.
+    # On CUDA some layers have no deterministic kernel: there torch warns and goes on. torch.use_deterministic_algorithms
+    # would do the same and import all of torch's inductor, for a second and a half.
     torch.set_deterministic_debug_mode("warn" if device.type == "cuda" else "error")
     return device
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from stages.common.errors import UserError
-from stages.common.model import (
+from stages.modelling.model import (
     METADATA_KEY,
     CharactersInput,
     FeaturesInput,

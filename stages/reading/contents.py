@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.common.left_out import LeftOutItems
 from stages.common.meta import Input, Task
+from stages.reading.left_out import LeftOutItems
 
 Chunk = tuple[str, np.ndarray, np.ndarray]
 

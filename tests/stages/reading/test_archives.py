@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.common import archives
-from stages.common.archives import unpack
 from stages.common.errors import UserError
+from stages.reading import archives
+from stages.reading.archives import unpack
 
 GOOD = {"photos/ants/one.jpg": b"1" * 1000, "photos/ants/two words.jpg": b"2" * 70_000, "photos/empty": b""}
 SUFFIXES = [".zip", ".tar", ".tar.gz", ".tgz"]

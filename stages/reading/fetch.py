@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
-from stages.common import archives
 from stages.common.errors import DISK_FULL, UserError
 from stages.common.params import Section
+from stages.reading import archives
 
 MIRROR = "DATASETS_MIRROR"
 TRIES = 3
