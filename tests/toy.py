@@ -116,7 +116,7 @@ def moved_model(name: str) -> Model:
 
 TINY_CNN = {"name": "cnn", "convolutions": [{"channels": 3, "kernel": 3, "padding": 1, "pool": 2}], "hidden": [], "activation": "relu"}
 MLP = {"name": "mlp", "hidden": [5], "activation": "relu"}
-TINY_RNN = {"name": "rnn_classifier", "cell": "gru", "embedding": 4, "hidden": 3, "num_layers": 1, "dropout": 0.0}
+TINY_RNN = {"name": "rnn_classifier", "cell": "gru", "embedding": 4, "hidden": 3, "num_layers": 1, "dropout": 0.0, "character_dropout": 0.0}
 TINY_TAGGER = {"name": "rnn_tagger", "cell": "rnn", "embedding": 4, "hidden": 6, "num_layers": 1, "linear": True}
 
 TOYS: dict[str, dict[str, Any]] = {

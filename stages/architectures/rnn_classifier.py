@@ -14,12 +14,18 @@ TASKS: tuple[Task, ...] = PER_ITEM
 
 
 class Params(Section):
+    """`dropout` is of the layers' inputs; `character_dropout` hides whole characters from training, as a typing error might.
+
+    The second is Gal and Ghahramani's dropout of words, 2016, https://arxiv.org/abs/1512.05287, with a mask for each place.
+    """
+
     name: Literal["rnn_classifier"]
     cell: Literal["rnn", "lstm", "gru"]
     embedding: Size
     hidden: Size
     num_layers: Size
     dropout: float = Field(ge=0, lt=1)
+    character_dropout: float = Field(ge=0, lt=1)
 
 
 class BidirectionalLayer(nn.Module):
@@ -53,6 +59,7 @@ class RNNClassifier(nn.Module):
         super().__init__()
         self.hidden = params.hidden
         self.embedding = nn.Embedding(128, params.embedding)
+        self.character_dropout = nn.Dropout1d(params.character_dropout)
         widths = [params.embedding] + [2 * params.hidden] * (params.num_layers - 1)
         self.layers = nn.ModuleList(BidirectionalLayer(params.cell, width, params.hidden) for width in widths)
         self.dropout = nn.Dropout(params.dropout)
@@ -63,7 +70,7 @@ class RNNClassifier(nn.Module):
         places = torch.arange(characters.shape[1], device=characters.device)
         # Place t of a row of n characters goes to n - 1 - t; the padding behind it is reversed within itself.
         reversal = (lengths - 1 - places).remainder(characters.shape[1])
-        x = self.embedding(characters)
+        x = self.character_dropout(self.embedding(characters))
         for layer in self.layers:
             x = layer(self.dropout(x), reversal)
         ahead = pick(x[:, :, : self.hidden], (lengths - 1).clamp(min=0)).squeeze(1)

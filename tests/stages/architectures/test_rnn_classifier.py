@@ -12,9 +12,10 @@ LENGTHS = [7, 1, 4, 7, 2]
 KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
-def classifier(cell, num_layers=2):
+def classifier(cell, num_layers=2, dropout=0.3, character_dropout=0.2):
     torch.manual_seed(SEED)
-    params = Params(name="rnn_classifier", cell=cell, embedding=5, hidden=6, num_layers=num_layers, dropout=0.3)
+    sizes = {"embedding": 5, "hidden": 6, "num_layers": num_layers}
+    params = Params(name="rnn_classifier", cell=cell, **sizes, dropout=dropout, character_dropout=character_dropout)
     return RNNClassifier(params, 3).eval()
 
 
@@ -81,8 +82,17 @@ def test_a_row_of_padding_alone_does_no_harm(cell):
     torch.testing.assert_close(network(rows)[:1], network(rows[:1]), atol=1e-6, rtol=1e-5)
 
 
-def test_dropout_is_at_work_in_training_and_only_there():
-    network, rows = classifier("gru"), texts(LENGTHS, width=7)
+@pytest.mark.parametrize("rates", [{"dropout": 0.3, "character_dropout": 0.0}, {"dropout": 0.0, "character_dropout": 0.2}])
+def test_dropout_is_at_work_in_training_and_only_there(rates):
+    network, rows = classifier("gru", **rates), texts(LENGTHS, width=7)
     assert torch.equal(network(rows), network(rows))
     network.train()
     assert not torch.equal(network(rows), network(rows))
+
+
+def test_a_hidden_character_is_hidden_whole_and_the_others_make_up_for_it():
+    network, rows = classifier("gru", character_dropout=0.2).train(), texts([9] * 400, width=9)
+    seen, whole = network.character_dropout(network.embedding(rows)), network.embedding(rows)
+    hidden = (seen == 0).all(dim=2)
+    assert 0.17 < hidden.float().mean() < 0.23
+    torch.testing.assert_close(seen[~hidden], whole[~hidden] / 0.8)

@@ -70,3 +70,32 @@ def test_targets_of_a_sequence_are_cut_with_their_text():
 def test_texts_of_padding_alone_keep_one_place():
     (inputs, _), *_ = Batches(np.zeros((2, 4), dtype=np.int16), np.zeros(2, dtype=np.int64), 2, CPU).in_order()
     assert inputs.tolist() == [[0], [0]]
+
+
+def texts(count, batch_size):
+    """Texts of 1 to 20 characters, each row's number as its target."""
+    lengths = np.random.default_rng(0).integers(1, 21, count)
+    return Batches(np.where(np.arange(20) < lengths[:, None], 97, 0).astype(np.int16), np.arange(count), batch_size, CPU)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(1000, 32), (33, 32), (5, 32), (1, 1)])
+def test_a_pass_over_texts_takes_every_one_once(count, batch_size):
+    batches = texts(count, batch_size)
+    passed = seen(batches.shuffled(torch.Generator().manual_seed(0)))
+    assert sorted(chain(*passed)) == list(range(count)) and len(passed) == len(batches)
+    assert sum(len(batch) < batch_size for batch in passed) <= 1
+
+
+def test_texts_of_like_length_come_together_so_that_little_is_padding():
+    batches = texts(5000, 32)
+    passed = [inputs for inputs, _ in batches.shuffled(torch.Generator().manual_seed(0))]
+    computed, needed = sum(inputs.numel() for inputs in passed), int(batches.lengths.sum())
+    assert needed <= computed < 1.1 * needed, "in random batches almost every one has a text of 20: about 1.9 times what is needed"
+
+
+def test_texts_meet_others_in_every_pass_and_short_ones_do_not_come_first():
+    batches, generator = texts(5000, 32), torch.Generator().manual_seed(0)
+    passes = [seen(batches.shuffled(generator)) for _ in range(2)]
+    assert not {frozenset(batch) for batch in passes[0]} & {frozenset(batch) for batch in passes[1]}
+    longest = [int(batches.lengths[batch].max()) for batch in passes[0]]
+    assert abs(np.corrcoef(np.arange(len(longest)), longest)[0, 1]) < 0.25
