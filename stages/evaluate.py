@@ -82,7 +82,7 @@ def breakdown_rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -
 
 
 def draw_mistakes(meta: Meta, inputs: np.ndarray, targets: np.ndarray, outputs: list[np.ndarray], most: int) -> bytes:
-    """The items furthest from the truth, right ones too where there are too few wrong ones (each caption says which)."""
+    """The items furthest from the truth, right ones too (in green) where there are too few wrong ones."""
     worst = np.argsort(-wrongness(meta, targets, outputs), kind="stable")[:most]
     captions = [caption(meta, targets[place], [output[place] for output in outputs]) for place in worst]
     if meta.input.kind != "image":
@@ -101,14 +101,15 @@ def wrongness(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> np.
     return wrong.max(axis=1) if wrong.ndim == 2 else wrong
 
 
-def caption(meta: Meta, target: np.ndarray, outputs: list[np.ndarray]) -> tuple[str, str]:
-    """What an item is, and what was predicted."""
+def caption(meta: Meta, target: np.ndarray, outputs: list[np.ndarray]) -> mistakes.Caption:
     if meta.task == "regression":
-        return f"is {numbers(target)}", f"predicted {numbers(outputs[0])}"
+        return mistakes.Caption(f"is {numbers(target)}", f"predicted {numbers(outputs[0])}", is_right=False)
     classes = meta.classes or []
     if meta.task == "sequence":
-        return f"is {letters(classes, target)}", f"predicted {letters(classes, outputs[1])}"
-    return f"is {classes[target]}", f"predicted {classes[outputs[1]]} {outputs[0].max():.2f}"
+        true, predicted = letters(classes, target), letters(classes, outputs[1])
+        return mistakes.Caption(f"is {true}", f"predicted {predicted}", true == predicted)
+    predicted = f"predicted {classes[outputs[1]]} {outputs[0].max():.2f}"
+    return mistakes.Caption(f"is {classes[target]}", predicted, bool(target == outputs[1]))
 
 
 def numbers(values: np.ndarray) -> str:

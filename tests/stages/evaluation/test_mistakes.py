@@ -1,6 +1,7 @@
 """The picture of the worst mistakes: which items, in which order, and that it can be drawn of anything."""
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from stages import evaluate
 from stages.common.meta import Input
 from stages.evaluation import mistakes
-from stages.evaluation.mistakes import MARGIN, RIGHT, TILE, WRONG
+from stages.evaluation.mistakes import MARGIN, RIGHT, TILE, WRONG, Caption
 from tests.toy import PICTURE, describe, toy
 
 
@@ -27,7 +28,7 @@ def tile(sheet, column, row=0):
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (5, 3, 2), (16, 4, 4)])
 def test_pictures_stand_in_a_square(count, columns, rows):
     pictures = np.zeros((count, 8, 8, 1), dtype=np.uint8)
-    sheet = mistakes.picture_sheet(pictures, [("is a", "predicted b")] * count, None)
+    sheet = mistakes.picture_sheet(pictures, [Caption("is a", "predicted b", False)] * count, None)
     assert sheet.size == (columns * (TILE + MARGIN) + MARGIN, rows * (TILE + mistakes.CAPTION + MARGIN) + MARGIN)
 
 
@@ -35,20 +36,37 @@ def test_pictures_stand_in_a_square(count, columns, rows):
 def test_a_picture_s_pixels_are_shown_as_they_are(channels):
     picture = np.zeros((1, 2, 2, channels), dtype=np.uint8)
     picture[0, 0, 1] = 200
-    drawn = tile(mistakes.picture_sheet(picture, [("", "")], None), 0)
+    drawn = tile(mistakes.picture_sheet(picture, [Caption("", "", False)], None), 0)
     assert (drawn[: TILE // 2, TILE // 2 :] == 200).all() and (drawn[TILE // 2 :] == 0).all() and (drawn[:, : TILE // 2] == 0).all()
 
 
 def test_points_are_marked_in_their_row_and_column():
     picture = np.zeros((1, 8, 8, 1), dtype=np.uint8)
-    drawn = tile(mistakes.picture_sheet(picture, [("", "")], [(np.array([1.0, 5.0]), np.array([6.0, 2.0]))]), 0)
+    drawn = tile(mistakes.picture_sheet(picture, [Caption("", "", False)], [(np.array([1.0, 5.0]), np.array([6.0, 2.0]))]), 0)
     for (row, column), colour in (((1, 5), RIGHT), ((6, 2), WRONG)):
         found = np.argwhere((drawn == colour).all(axis=2))
         assert found.mean(axis=0) == pytest.approx([(row + 0.5) * TILE / 8, (column + 0.5) * TILE / 8], abs=1)
 
 
+def test_a_long_caption_widens_every_tile():
+    pictures = np.zeros((4, 8, 8, 1), dtype=np.uint8)
+    narrow, wide = (
+        mistakes.picture_sheet(pictures, [Caption("", text, False), *[Caption("", "", False)] * 3], None).width
+        for text in ("short", "predicted automobile 0.99, and more")
+    )
+    assert wide > narrow + 2 * 40
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_what_was_predicted_is_green_where_it_is_right_and_red_where_not(is_right):
+    captions = [Caption("", "predicted b", is_right)]
+    for sheet in (mistakes.picture_sheet(np.zeros((1, 8, 8, 1), dtype=np.uint8), captions, None), mistakes.text_sheet([""], captions)):
+        drawn = {colour for _, colour in sheet.getcolors(100_000)}
+        assert (RIGHT in drawn, WRONG in drawn) == (is_right, not is_right)
+
+
 def test_a_sheet_of_texts_has_a_line_an_item():
-    sheet = mistakes.text_sheet(["Kim", "a much longer line of text"], [("is Korean", "predicted Dutch")] * 2)
+    sheet = mistakes.text_sheet(["Kim", "a much longer line of text"], [Caption("is Korean", "predicted Dutch", False)] * 2)
     assert sheet.height == 2 * 20 + 2 * MARGIN and sheet.width > 250
     colours = {colour for _, colour in sheet.getcolors(100_000)}
     assert {RIGHT, WRONG} <= colours
@@ -56,7 +74,7 @@ def test_a_sheet_of_texts_has_a_line_an_item():
 
 @pytest.mark.parametrize("text", ["two\nlines", "\t\r\x00\x07", "", "ümläut 中"])
 def test_any_text_can_be_drawn(text):
-    assert mistakes.text_sheet([text], [("is " + text, "predicted")]).height == 20 + 2 * MARGIN
+    assert mistakes.text_sheet([text], [Caption("is " + text, "predicted", False)]).height == 20 + 2 * MARGIN
 
 
 def test_characters_are_shown_without_their_padding():
@@ -94,9 +112,11 @@ def test_a_regression_is_as_wrong_as_its_mean_error():
 
 
 CAPTIONS = [
-    ("regression", np.array([3.0, 4.25]), [np.array([2.5, 4.0])], ("is 3.00, 4.25", "predicted 2.50, 4.00")),
-    ("multiclass", np.int64(1), [np.array([0.75, 0.25]), np.int64(0)], ("is b", "predicted a 0.75")),
-    ("sequence", np.array([0, 1, -1]), [np.zeros((3, 2)), np.array([1, 1, -1])], ("is ab", "predicted bb")),
+    ("regression", np.array([3.0, 4.25]), [np.array([2.5, 4.0])], ("is 3.00, 4.25", "predicted 2.50, 4.00", False)),
+    ("multiclass", np.int64(1), [np.array([0.75, 0.25]), np.int64(0)], ("is b", "predicted a 0.75", False)),
+    ("multiclass", np.int64(0), [np.array([0.75, 0.25]), np.int64(0)], ("is a", "predicted a 0.75", True)),
+    ("sequence", np.array([0, 1, -1]), [np.zeros((3, 2)), np.array([1, 1, -1])], ("is ab", "predicted bb", False)),
+    ("sequence", np.array([0, 1, -1]), [np.zeros((3, 2)), np.array([0, 1, -1])], ("is ab", "predicted ab", True)),
 ]
 
 
@@ -117,5 +137,5 @@ def test_as_many_as_asked_for_are_drawn_and_no_more_than_there_are():
     data = toy("spots")
     inputs, targets = data.splits["test"]
     sizes = [opened(evaluate.draw_mistakes(data.meta, inputs, targets, [targets + 1], most)).size for most in (1, 4, 100)]
-    columns = [(width - MARGIN) // (TILE + MARGIN) for width, _ in sizes]
-    assert columns == [1, 2, 3]
+    rows = [(height - MARGIN) // (TILE + mistakes.CAPTION + MARGIN) for _, height in sizes]
+    assert rows == [1, 2, math.ceil(len(inputs) / math.ceil(math.sqrt(len(inputs))))]
