@@ -125,7 +125,9 @@ def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -
 
 def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
     """Builds every named part once and rehearses steps on a single weight, so that wrong arguments show now."""
-    num_outputs = 1 if dataset.task in ("binary", "regression") else 3
+    # How many classes there are is known only when the data is there: as many as the loss has weights for will do.
+    weights = recipe.loss.arguments.get("weight")
+    num_outputs = 1 if dataset.task in ("binary", "regression") else len(weights) if isinstance(weights, list) else 3
     build_loss(recipe.loss.name, recipe.loss.arguments, dataset.task, num_outputs, f"{key}.loss")
     weight = torch.nn.Parameter(torch.zeros(1, 1))
     weight.grad = torch.zeros(1, 1)

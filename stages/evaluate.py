@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from stages.common.errors import run_stage
-from stages.common.files import write_bytes, write_csv, write_json
+from stages.common.files import replacing_files, write_bytes, write_csv, write_json
 from stages.common.meta import Meta
 from stages.common.params import Runtime, Section, look_up, read_params, read_section
 from stages.common.splits import read_split
@@ -28,8 +28,8 @@ BATCH_SIZE = 256
 class Evaluate(Section):
     """`evaluate`: resamples of each bootstrap interval, and how many of the worst mistakes are drawn."""
 
-    num_resamples: int = Field(ge=100)
-    num_mistakes: int = Field(ge=1)
+    num_resamples: int = Field(ge=100, le=100_000)
+    num_mistakes: int = Field(ge=1, le=1000)
 
 
 def evaluate(name: str) -> None:
@@ -41,10 +41,13 @@ def evaluate(name: str) -> None:
 
     outputs = predict(model, inputs, prepare_torch(runtime))
     scores = measure(model.meta, targets, outputs, section.num_resamples, runtime.seed)
-    write_json(folder / "metrics.json", {key: round(value, 6) for key, value in scores.items()})
-    write_csv(folder / "plots" / "predictions.csv", prediction_rows(model.meta, targets, outputs))
-    write_csv(folder / "plots" / "breakdown.csv", breakdown_rows(model.meta, targets, outputs))
-    write_bytes(folder / "plots" / "mistakes.png", draw_mistakes(model.meta, inputs, targets, outputs, section.num_mistakes))
+    with replacing_files(
+        folder / "metrics.json", *(folder / "plots" / name for name in ("predictions.csv", "breakdown.csv", "mistakes.png"))
+    ) as (metrics_json, predictions, breakdown, picture):
+        write_json(metrics_json, {key: round(value, 6) for key, value in scores.items()})
+        write_csv(predictions, prediction_rows(model.meta, targets, outputs))
+        write_csv(breakdown, breakdown_rows(model.meta, targets, outputs))
+        write_bytes(picture, draw_mistakes(model.meta, inputs, targets, outputs, section.num_mistakes))
     print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
 
 

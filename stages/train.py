@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from stages.common.errors import UserError, run_stage
-from stages.common.files import write_csv
+from stages.common.files import replacing_files, write_csv
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
@@ -49,8 +49,9 @@ def train(name: str) -> None:
 
     training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     network.load_state_dict(fitted.weights)
-    save_checkpoint(folder / "checkpoint.safetensors", network, architecture, meta, training)
-    write_csv(folder / "plots" / "learning_curve.csv", curve(fitted.rows, metric_name(meta.task)))
+    with replacing_files(folder / "checkpoint.safetensors", folder / "plots" / "learning_curve.csv") as (checkpoint, learning_curve):
+        save_checkpoint(checkpoint, network, architecture, meta, training)
+        write_csv(learning_curve, curve(fitted.rows, metric_name(meta.task)))
 
 
 def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.nn.Module:
@@ -59,11 +60,15 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
     try:
         network = build_network(architecture, meta, key)
         with torch.no_grad():
-            Model(network, meta).eval().logits(torch.zeros(2, *shape, dtype=BATCH_DTYPES[meta.input.dtype]))
+            logits = Model(network, meta).eval().logits(torch.zeros(2, *shape, dtype=BATCH_DTYPES[meta.input.dtype]))
     except (RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
         raise UserError(f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {error}.") from error
+    if logits.shape[-1] != meta.num_outputs:
+        raise UserError(
+            f"params.yaml: {key} gives {logits.shape[-1]} outputs, and {meta.dataset} needs {meta.num_outputs}: change its sizes."
+        )
     return network
 
 

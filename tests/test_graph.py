@@ -275,7 +275,7 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
     checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
     drawn = {f"{plots}/predictions.csv", f"{plots}/breakdown.csv", f"{plots}/mistakes.png"}
     return {
-        "train": ({processed}, {checkpoint, f"{plots}/learning_curve.csv"}),
+        "train": ({"data/checked.json", processed}, {checkpoint, f"{plots}/learning_curve.csv"}),
         "evaluate": ({processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
         "export": ({processed, checkpoint}, {f"{folder}/exported"}),
     }[stage]

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+INTERRUPTED = 128 + signal.SIGINT  # the exit code of a shell's own programs
 
 
 class UserError(Exception):
@@ -31,19 +33,23 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
     except UserError as error:
         leave(error, str(error))
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if error.errno in DISK_FULL:
+            leave(error, disk_full_message(error))
+        if error.filename is None:
             raise
-        leave(error, disk_full_message(error))
+        leave(error, f"{error.filename} cannot be used ({error.strerror}): mend the path or its permissions, and run the stage again.")
     except MemoryError as error:
         leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
+    except KeyboardInterrupt as error:
+        leave(error, "Interrupted; earlier results were kept.", INTERRUPTED)
     sys.exit(0)
 
 
-def leave(error: BaseException, sentence: str) -> NoReturn:
-    """Print the sentence (after the traceback, where REPRISE_DEBUG=1 asks for it) and exit with 1."""
+def leave(error: BaseException, sentence: str, code: int = 1) -> NoReturn:
+    """Print the sentence (after the traceback, where REPRISE_DEBUG=1 asks for it) and exit with `code`."""
     if os.environ.get("REPRISE_DEBUG") == "1":
         import traceback
 
         traceback.print_exception(error)
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -9,6 +10,8 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from stages.common.errors import UserError
 
 
 @contextlib.contextmanager
@@ -25,13 +28,39 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def replacing_files(*paths: Path) -> Iterator[list[Path]]:
+    """replacing_file for several that belong together: none is replaced before all are written."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(replacing_file(path)) for path in paths]
+
+
+@contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yields a new empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
 
     Two renames are needed, so a kill between them leaves `path` absent and the old content in `.NAME.old`; the next
-    call puts that back before anything else.
+    call puts that back before anything else. Raises UserError while another process is at it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(path.parent):
+        yield from _replacing_folder(path)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds a lock on `folder`, which ends with the process at the latest and leaves no file behind."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"Another process is writing into {folder}: wait until it has ended, and run the stage again.") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replacing_folder(path: Path) -> Iterator[Path]:
     beside, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         old.rename(path)

@@ -29,7 +29,7 @@ class Runtime(Section):
     """`runtime`: the seed of everything random, threads of one stage, and where networks run."""
 
     seed: int = Field(ge=0, lt=2**31)
-    threads: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
     device: Literal["auto", "cpu", "cuda"]
     mixed_precision: bool
 

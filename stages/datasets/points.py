@@ -19,7 +19,8 @@ from stages.reading.rows import numbered_rows, write_rows
 
 HEADER = ["x", "y"]
 
-Point = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
+LARGEST = float(np.finfo(np.float32).max)
+Point = Annotated[list[Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
 Points = Annotated[list[Point], Field(min_length=1)]
 
 
@@ -42,6 +43,8 @@ class Preprocess(Section):
     def _classes_fit_the_task(self) -> "Preprocess":
         if (self.task == "binary") != (self.classes is not None):
             raise ValueError("expected classes, two names, for the task binary and for no other")
+        if self.classes is not None and self.classes[0] == self.classes[1]:
+            raise ValueError("expected classes with different names")
         return self
 
     @property

@@ -12,6 +12,7 @@ import onnx
 import torch
 from torch import Tensor
 
+from stages.common.errors import UserError
 from stages.exporting.signature import Signature
 from stages.modelling.model import Model
 
@@ -23,16 +24,20 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
     with warnings.catch_warnings(), quiet_tracer():
         # The tracer warns that it is deprecated, and of every shape that it reads; parity is what decides.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (example,),
-            file,  # type: ignore[arg-type]  # takes a file object too where dynamo is False
-            dynamo=False,
-            opset_version=opset,
-            input_names=names[:1],
-            output_names=names[1:],
-            dynamic_axes={entry.name: entry.dynamic_axes() for entry in (signature.input, *signature.outputs)},
-        )
+        try:
+            torch.onnx.export(
+                model,
+                (example,),
+                file,  # type: ignore[arg-type]  # takes a file object too where dynamo is False
+                dynamo=False,
+                opset_version=opset,
+                input_names=names[:1],
+                output_names=names[1:],
+                dynamic_axes={entry.name: entry.dynamic_axes() for entry in (signature.input, *signature.outputs)},
+            )
+        except (RuntimeError, ValueError) as error:  # its text goes on with the whole graph
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"{signature.model} cannot be written as ONNX with opset {opset}: {reason}.") from error
     proto = onnx.load_model_from_string(file.getvalue())
     strip_origins(proto)
     fix_output_axes(proto, signature)

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,8 +24,21 @@ def fitting(key: str, name: str) -> Iterator[None]:
         raise UserError(f"params.yaml: the arguments of {key} ({name}) do not fit: {kind}{str(error).rstrip('.')}.") from error
 
 
+def refuse_infinite(values: Any, key: str) -> None:
+    """Refuses .inf and .nan anywhere in what params.yaml gives to a part."""
+    if isinstance(values, float) and not math.isfinite(values):
+        raise UserError(f"params.yaml: {key} is {values}; expected a finite number.")
+    if isinstance(values, dict | list):
+        for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+            refuse_infinite(value, f"{key}.{name}")
+
+
 def refuse_text(function: Callable[..., Any], arguments: dict[str, Any], key: str) -> None:
-    """Refuses a text where the signature has a type without one: torch would take "no" for yes, and iterate over "abc"."""
+    """Refuses a text where the signature has a type without one: torch would take "no" for yes, and iterate over "abc".
+
+    Infinite numbers are refused with them.
+    """
+    refuse_infinite(arguments, key)
     parameters = inspect.signature(function).parameters
     for name, value in arguments.items():
         if not isinstance(value, str) or name not in parameters or parameters[name].annotation is inspect.Parameter.empty:

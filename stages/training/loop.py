@@ -54,7 +54,7 @@ class Recipe(Section):
 
     loss: Choice
     optimizer: Choice
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1e6)
     schedule: Schedule | None
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -240,7 +240,16 @@ def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
             size = "x".join(map(str, images.shape[1:]))
             raise UserError(f"params.yaml: {key}[{place}] fails on pictures of {size} (channels, height, width): {error}.") from error
+    refuse_another_size(images, inputs, model, key)
     return model.input.normalize(images)
+
+
+def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) -> None:
+    """Augmented pictures must be as large as they were, or as the ones that the model will get."""
+    made = [images.shape[2], images.shape[3], images.shape[1]]
+    if made not in (list(inputs.shape[1:]), model.meta.input.shape):
+        given, wanted = ("x".join(map(str, shape)) for shape in (made, model.meta.input.shape))
+        raise UserError(f"params.yaml: {key} makes pictures of {given} (height, width, channels); the network gets {wanted}.")
 
 
 def epoch_scores(model: Model, kept: nn.Module, loss_function: Loss, score: Score, train: Batches, val: Batches | None) -> Row:

@@ -30,7 +30,9 @@ def nll(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
 
 
 def bce(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
-    return functional.binary_cross_entropy(logits.sigmoid(), indicators(logits, targets), **arguments)
+    # torch's refuses NaN with an error that names nothing: let it through to the loss, which says that the run diverged.
+    loss = functional.binary_cross_entropy(logits.sigmoid().nan_to_num(0.5), indicators(logits, targets), **arguments)
+    return loss + (logits * 0).sum()
 
 
 def bce_with_logits(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
@@ -81,7 +83,11 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         # A list is a tensor that params.yaml cannot write: the classes' weights.
-        tensors = {name: torch.tensor(value, device=logits.device) for name, value in arguments.items() if isinstance(value, list)}
+        tensors = {
+            name: torch.tensor(value, dtype=torch.float32, device=logits.device)
+            for name, value in arguments.items()
+            if isinstance(value, list)
+        }
         return function(logits.float(), targets, **{**arguments, **tensors})
 
     with fitting(key, name):

@@ -96,6 +96,8 @@ ROOT_AND_SHARED = [
     ("source", 3, "source is 3"),
     ("runtime.sed", 1, "runtime.sed is not a known key (known: seed, threads, device, mixed_precision)"),
     ("runtime.threads", GONE, "runtime.threads is missing"),
+    ("runtime.threads", 100_000, "runtime.threads is 100000; expected less than or equal to 1024"),
+    ("evaluate.num_resamples", 10**9, "evaluate.num_resamples is 1000000000"),
     ("runtime.seed", -1, "runtime.seed is -1"),
     ("runtime.device", "gpu", "runtime.device is 'gpu'; expected 'auto', 'cpu' or 'cuda'"),
     ("runtime", None, "runtime is None"),
@@ -123,6 +125,8 @@ DATASETS = [
     ("datasets.line.download.trian", [], "datasets.line.download.trian is not a known key (known: train, test)"),
     ("datasets.line.download.train", [], "datasets.line.download.train is []"),
     ("datasets.line.download.train", [[1, 2, 3]], "datasets.line.download.train.0 is [1, 2, 3]"),
+    ("datasets.line.download.train", [[1, 1e300]], "datasets.line.download.train.0.1 is 1e+300"),
+    ("datasets.hours.preprocess.classes", ["a", "a"], "expected classes with different names"),
     ("datasets.line.download.train", [["1", 2]], "datasets.line.download.train.0.0 is '1'"),
     ("datasets.line.preprocess.task", "multiclass", "datasets.line.preprocess.task is 'multiclass'"),
     ("datasets.line.preprocess.classes", ["a", "b"], "expected classes, two names, for the task binary and for no other"),
@@ -220,6 +224,8 @@ NAMED_PARTS = [
     ("train.optimizer", {"name": "SGD", "momentum": -1}, "train.optimizer (SGD) do not fit: Invalid momentum value: -1"),
     ("train.optimizer", {"name": "SGD", "momentum": "0.9"}, "train.optimizer.momentum is '0.9'; expected float, not a text"),
     ("train.optimizer", {"name": "SGD", "momentum": 0.9, "nesterov": "no"}, "train.optimizer.nesterov is 'no'; expected bool"),
+    ("train.optimizer", {"name": "SGD", "weight_decay": INF}, "train.optimizer.weight_decay is inf; expected a finite number"),
+    ("train.optimizer", {"name": "Adam", "betas": [0.9, float("nan")]}, "train.optimizer.betas.1 is nan; expected a finite number"),
     ("train.optimizer", {"name": "SGD", "lr": 0.1}, "train.optimizer (SGD) do not fit"),
     ("train.optimizer", {"name": "SGD", "params": [1]}, "train.optimizer (SGD) do not fit"),
     ("train.optimizer", {"name": "Adam", "betas": [0.9]}, "train.optimizer"),
@@ -377,6 +383,13 @@ def test_a_loss_that_does_not_fit_the_target_is_refused_with_those_that_do(refus
 def test_a_loss_that_fits_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, loss: str) -> None:
     monkeypatch.chdir(tmp_path)
     accepted(changed(f"models.{model}.train.loss", {"name": loss}))
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 10, [1, 2], [0.5, 1, 2]])
+def test_class_weights_of_any_number_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: list[float]) -> None:
+    """How many classes there are is known when the data is there: train refuses another number."""
+    monkeypatch.chdir(tmp_path)
+    accepted(changed(f"{CNN}.train.loss", {"name": "CrossEntropy", "weight": weights}))
 
 
 SCHEDULES: dict[str, dict[str, Any]] = {

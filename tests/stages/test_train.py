@@ -219,6 +219,11 @@ MISTAKES = [
         {"architecture": {"name": "torchvision_classifier", "model": "resnet18", "weights": NO_WEIGHTS, "frozen": False}},
         r"models\.own\.architecture does not fit shapes's inputs of \d+x\d+x1: .*channels",
     ),
+    (
+        {"loss": {"name": "CrossEntropy", "weight": [1, 1, 1, 1]}},
+        r"arguments of models\.own\.train\.loss \(CrossEntropy\) do not fit: ",
+    ),
+    ({"lr": 1e300}, r"models\.own\.train\.lr is 1e\+300; expected less than or equal to 1000000"),
     ({"optimizer": {"name": "SGD"}, "schedule": {"name": "OneCycleLR", "interval": "step", "total_steps": 4}}, r"schedule ends after 4 of"),
 ]
 
@@ -229,6 +234,18 @@ def test_a_mistake_in_params_is_named(changes, message, project):
     with pytest.raises(UserError, match=message):
         train("own")
     assert not own.folder.exists()
+
+
+def test_a_network_of_another_width_than_the_dataset_s_classes_is_refused(project):
+    project("codes", architecture=TOYS["codes"] | {"linear": False, "hidden": 7, "embedding": 4})
+    with pytest.raises(UserError, match=r"models\.own\.architecture gives 7 outputs, and codes needs \d: change its sizes"):
+        train("own")
+
+
+def test_class_weights_are_taken_as_whole_numbers_too(project):
+    own = project("shapes", loss={"name": "CrossEntropy", "weight": [1, 2, 3]})
+    train("own")
+    assert list(own.contents()) == [CHECKPOINT, CURVE]
 
 
 @pytest.mark.parametrize("key", ["architecture", "dataset", "train"])

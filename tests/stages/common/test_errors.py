@@ -87,7 +87,22 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(leave: Callable[.
     assert "train.batch_size" in said
 
 
-@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "denied", "a"), ValueError("a bug"), KeyboardInterrupt()])
+def test_a_path_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage", "name"])
+    with pytest.raises(SystemExit) as left:
+        run_stage(raising(PermissionError(errno.EACCES, "Permission denied", "data/a")), usage=USAGE)
+    said = "error: data/a cannot be used (Permission denied): mend the path or its permissions, and run the stage again.\n"
+    assert (left.value.code, capsys.readouterr().err) == (1, said)
+
+
+def test_a_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage", "name"])
+    with pytest.raises(SystemExit) as left:
+        run_stage(raising(KeyboardInterrupt()), usage=USAGE)
+    assert (left.value.code, capsys.readouterr().err) == (130, "error: Interrupted; earlier results were kept.\n")
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "denied"), ValueError("a bug")])
 def test_what_is_nobodys_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(sys, "argv", ["stage", "north"])
     with pytest.raises(type(error)) as raised:

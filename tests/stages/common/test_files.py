@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.files import replacing_file, replacing_folder, write_bytes, write_csv, write_json
+from stages.common.files import replacing_file, replacing_files, replacing_folder, write_bytes, write_csv, write_json
 
 ROOT = Path(__file__).parents[3]
 
@@ -158,3 +158,35 @@ def test_a_killed_run_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path:
         (beside / "new").write_text("new")
     assert names_in(path) == ["new"]
     assert names_in(tmp_path) == ["raw"]
+
+
+def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.csv", tmp_path / "plots/b.csv"]
+    with replacing_files(*paths) as fresh:
+        for place in fresh:
+            place.write_text("old")
+    with pytest.raises(Interrupted), replacing_files(*paths) as (first, _):
+        write_bytes(first, b"new")
+        raise Interrupted
+    assert [path.read_text() for path in paths] == ["old", "old"]
+    assert names_in(tmp_path) == ["a.csv", "plots"] and names_in(tmp_path / "plots") == ["b.csv"]
+
+
+def test_two_processes_never_write_into_the_same_folder(tmp_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+from stages.common.errors import UserError
+from stages.common.files import replacing_folder
+try:
+    with replacing_folder(Path({str(tmp_path)!r}) / "processed"):
+        print("wrote")
+except UserError as error:
+    print(error)
+"""
+    command, environment = [sys.executable, "-c", program], os.environ | {"PYTHONPATH": str(ROOT)}
+    with replacing_folder(tmp_path / "processed") as fresh:
+        (fresh / "a").write_text("mine")
+        second = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert second.stdout.startswith(f"Another process is writing into {tmp_path}: wait until it has ended")
+    assert names_in(tmp_path) == ["processed"] and names_in(tmp_path / "processed") == ["a"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "wrote\n"

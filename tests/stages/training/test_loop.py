@@ -323,7 +323,22 @@ def test_a_loss_that_explodes_ends_in_a_sentence_that_names_the_rate():
 
 def test_weights_that_are_lost_at_the_only_step_are_refused_too():
     with pytest.raises(UserError, match=r"lower models\.own\.train\.lr"):
-        run("numbers", optimizer={"name": "SGD"}, lr=1e38, epochs=1, batch_size=24)
+        run("numbers", optimizer={"name": "SGD"}, lr=1e6, epochs=1, batch_size=24)
+
+
+@pytest.mark.parametrize("loss", ["BCE", "BCEWithLogits", "Focal"])
+def test_a_binary_loss_that_is_lost_ends_in_the_same_sentence(loss):
+    inputs, targets = toy("patients").splits["train"]
+    data = Data(toy("patients").meta, {"train": (inputs * math.nan, targets), "val": toy("patients").splits["val"]})
+    model = toy_model("patients")
+    model.input = torch.nn.Identity()  # which would impute what is missing
+    with pytest.raises(UserError, match=r"The loss is not a number any more in epoch 1: lower models\.own\.train\.lr"):
+        run("patients", data=data, model=model, loss={"name": loss})
+
+
+def test_pictures_that_augmentation_makes_of_another_size_are_refused():
+    with pytest.raises(UserError, match=r"train\.augment makes pictures of 5x5x1 \(height, width, channels\); the network gets 8x8x1"):
+        run("shapes", augment=[{"name": "RandomCrop", "size": 5}])
 
 
 OUT_OF_RANGE = {"lr": 0, "epochs": 0, "batch_size": 0, "ema": 1.0, "clip_norm": 0, "patience": 0, "best_by": "f1", "augment": [3]}
