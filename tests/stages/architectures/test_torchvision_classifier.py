@@ -280,7 +280,7 @@ def test_the_last_layer_is_replaced(model):
     """On the meta device, which knows shapes and holds no numbers: vgg16 alone would take half a gigabyte."""
     side = 299 if model == "inception_v3" else 224
     with torch.device("meta"):
-        network = build(params(model, frozen=False)).eval()
+        network = build(params(model, weights="none", frozen=False)).eval()
         network.freeze()
         logits = network(torch.zeros(2, 3, side, side))
     assert logits.shape == (2, 2)
