@@ -7,8 +7,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
+from stages.common.errors import UserError
 from stages.exporting.onnx_file import to_onnx
+from stages.exporting.signature import Names, describe
 from tests.exported import LARGE, OPSET, TOLERANCE, Exported, export, exported, exported_toy
 from tests.toy import MODELS, PARAMS, TOYS, data_of, moved_model, toy, toy_model
 
@@ -182,3 +185,12 @@ def test_other_weights_give_other_bytes():
     next(model.network.parameters()).data[1, 0] += 1e-3
     other = export("names_gru", model, data_of("names_gru"))
     assert other.onnx != exported("names_gru").onnx
+
+
+def test_a_network_that_onnx_has_no_words_for_is_refused_in_a_sentence():
+    model, data = toy_model("shapes"), toy("shapes")
+    model.network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(3), torch.nn.Flatten(), torch.nn.Linear(9, 3))
+    signature = describe("own", data.meta, Names.model_validate(PARAMS["export"]["names"]), OPSET)
+    with pytest.raises(UserError, match=r"^own cannot be written as ONNX with opset \d+: .*adaptive_avg_pool2d.*") as refused:
+        to_onnx(model, data.raw_batch(3), signature, OPSET)
+    assert "\n" not in str(refused.value)
