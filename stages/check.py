@@ -14,11 +14,11 @@ from typing import Any, Literal
 import torch
 
 from stages.common.errors import UserError, run_stage
-from stages.common.files import write_json
+from stages.common.files import as_json, write_files
 from stages.common.params import PARAMS_FILE, Runtime, Section, check_section, check_source, read_params
 from stages.common.shelves import part_names, take_part
-from stages.evaluate import Evaluate
-from stages.export import Export
+from stages.evaluation.section import Evaluate
+from stages.exporting.section import Export
 from stages.training.arguments import fitting
 from stages.training.augmentations import build_augmentations
 from stages.training.loop import MovingRate, Recipe, refuse_augmentation
@@ -70,7 +70,7 @@ def check(path: str) -> None:
     datasets = {name: check_dataset(name, values) for name, values in root.datasets.items()}
     for name, values in root.models.items():
         check_model(name, values, datasets)
-    write_json(CHECKED, {"checked": path})
+    write_files({CHECKED: as_json({"checked": path})})
 
 
 def check_names(root: Root) -> None:

@@ -11,25 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from stages.common.errors import run_stage
-from stages.common.files import replacing_files, write_bytes, write_csv, write_json
+from stages.common.files import as_csv, as_json, write_files
 from stages.common.meta import Meta
-from stages.common.params import Runtime, Section, look_up, read_params, read_section
+from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import read_split
 from stages.evaluation import metrics, mistakes
+from stages.evaluation.section import Evaluate
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import Model, load_checkpoint
 
 BATCH_SIZE = 256
-
-
-class Evaluate(Section):
-    """`evaluate`: resamples of each bootstrap interval, and how many of the worst mistakes are drawn."""
-
-    num_resamples: int = Field(ge=100, le=100_000)
-    num_mistakes: int = Field(ge=1, le=1000)
 
 
 def evaluate(name: str) -> None:
@@ -41,13 +34,14 @@ def evaluate(name: str) -> None:
 
     outputs = predict(model, inputs, prepare_torch(runtime))
     scores = measure(model.meta, targets, outputs, section.num_resamples, runtime.seed)
-    with replacing_files(
-        folder / "metrics.json", *(folder / "plots" / name for name in ("predictions.csv", "breakdown.csv", "mistakes.png"))
-    ) as (metrics_json, predictions, breakdown, picture):
-        write_json(metrics_json, {key: round(value, 6) for key, value in scores.items()})
-        write_csv(predictions, prediction_rows(model.meta, targets, outputs))
-        write_csv(breakdown, breakdown_rows(model.meta, targets, outputs))
-        write_bytes(picture, draw_mistakes(model.meta, inputs, targets, outputs, section.num_mistakes))
+    write_files(
+        {
+            folder / "metrics.json": as_json({key: round(value, 6) for key, value in scores.items()}),
+            folder / "plots" / "predictions.csv": as_csv(prediction_rows(model.meta, targets, outputs)),
+            folder / "plots" / "breakdown.csv": as_csv(breakdown_rows(model.meta, targets, outputs)),
+            folder / "plots" / "mistakes.png": draw_mistakes(model.meta, inputs, targets, outputs, section.num_mistakes),
+        }
+    )
     print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
 
 

@@ -11,27 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from stages.common.errors import run_stage
-from stages.common.files import replacing_folder, write_json
-from stages.common.params import Runtime, Section, look_up, read_params, read_section
+from stages.common.files import as_json, replacing_folder
+from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import read_split
 from stages.exporting.model_card import model_card
 from stages.exporting.onnx_file import to_onnx
 from stages.exporting.parity import Run, check_parity
-from stages.exporting.signature import Names, Signature, describe
+from stages.exporting.section import Export
+from stages.exporting.signature import Signature, describe
 from stages.exporting.torchscript import to_torchscript
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import load_checkpoint
-
-
-class Export(Section):
-    """`export`: the ONNX opset, the largest difference from PyTorch that is let through, and the names that consumers see."""
-
-    opset: int = Field(ge=13, le=20)
-    tolerance: float = Field(gt=0)
-    names: Names
 
 
 def export(name: str) -> None:
@@ -50,7 +42,7 @@ def export(name: str) -> None:
     with replacing_folder(folder / "exported") as fresh:
         (fresh / "model.onnx").write_bytes(onnx_bytes)
         (fresh / "model.torchscript.pt").write_bytes(script_bytes)
-        write_json(fresh / "signature.json", signature.model_dump())
+        (fresh / "signature.json").write_bytes(as_json(signature.model_dump()))
         card = model_card(signature, model.meta, description["training"], description["architecture"], parity)
         (fresh / "README.md").write_text(card, encoding="utf-8")
     print(f"{name}: exported, largest difference from PyTorch {', '.join(f'{form} {value:.1e}' for form, value in parity.items())}")

@@ -40,7 +40,7 @@ def preprocess(name: str) -> None:
     with files.replacing_folder(DATA / name / "processed") as processed:
         counts, mean_std = write_splits(contents, processed)
         meta = describe(name, contents, source if "official" in part.Download.model_fields else "generated", counts, mean_std)
-        files.write_json(processed / "meta.json", meta.model_dump(mode="json"))
+        (processed / "meta.json").write_bytes(files.as_json(meta.model_dump(mode="json")))
 
 
 def write_splits(contents: Contents, processed: Path) -> tuple[dict[str, Counts], tuple[list[float], list[float]] | None]:

@@ -12,13 +12,13 @@ import torch
 from tqdm import tqdm
 
 from stages.common.errors import UserError, run_stage
-from stages.common.files import replacing_files, write_csv
+from stages.common.files import as_csv, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
 from stages.common.splits import read_split
 from stages.modelling.devices import prepare_torch
-from stages.modelling.model import Model, build_network, save_checkpoint
+from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
 from stages.training.loop import Fitted, Recipe, Row, fit, metric_name
 from stages.training.tensorboard import TensorBoard
@@ -49,9 +49,12 @@ def train(name: str) -> None:
 
     training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     network.load_state_dict(fitted.weights)
-    with replacing_files(folder / "checkpoint.safetensors", folder / "plots" / "learning_curve.csv") as (checkpoint, learning_curve):
-        save_checkpoint(checkpoint, network, architecture, meta, training)
-        write_csv(learning_curve, curve(fitted.rows, metric_name(meta.task)))
+    write_files(
+        {
+            folder / "checkpoint.safetensors": as_checkpoint(network, architecture, meta, training),
+            folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
+        }
+    )
 
 
 def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.nn.Module:

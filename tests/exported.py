@@ -9,7 +9,8 @@ import torch
 from stages.export import Run, example_batch, onnx_runner, torchscript_runner
 from stages.exporting.onnx_file import to_onnx
 from stages.exporting.parity import run_torch
-from stages.exporting.signature import Names, Signature, describe
+from stages.exporting.section import Names
+from stages.exporting.signature import Signature, describe
 from stages.exporting.torchscript import to_torchscript
 from stages.modelling.model import Model
 from tests.toy import MODELS, PARAMS, Data, architecture_of, data_of, moved_model, toy, toy_model

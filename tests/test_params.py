@@ -17,8 +17,8 @@ from ruamel.yaml.events import AliasEvent
 from stages.check import CHECKED, check, check_dataset, check_model
 from stages.common.errors import UserError
 from stages.common.params import Runtime, Section, check_section
-from stages.evaluate import Evaluate
-from stages.export import Export
+from stages.evaluation.section import Evaluate
+from stages.exporting.section import Export
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from ruamel.yaml import YAML
 
-from stages.common.files import write_json
+from stages.common.files import as_json
 from stages.common.meta import Counts, Input, LeftOut, Meta, read_meta
 from stages.common.params import check_section
 from stages.common.shelves import take_part
@@ -55,7 +55,7 @@ class Data:
 
     def write(self, processed: Path) -> None:
         processed.mkdir(parents=True)
-        write_json(processed / "meta.json", self.meta.model_dump(mode="json"))
+        (processed / "meta.json").write_bytes(as_json(self.meta.model_dump(mode="json")))
         for name, (inputs, targets) in self.splits.items():
             shapes = inputs.shape[1:], inputs.dtype.name, targets.shape[1:], targets.dtype.name
             with SplitWriter(processed / f"{name}.safetensors", *shapes) as writer:

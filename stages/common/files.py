@@ -28,13 +28,6 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_files(*paths: Path) -> Iterator[list[Path]]:
-    """replacing_file for several that belong together: none is replaced before all are written."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(replacing_file(path)) for path in paths]
-
-
-@contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yields a new empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
 
@@ -85,20 +78,22 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    with replacing_file(path) as beside:
-        beside.write_bytes(content)
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Writes files that belong together: none is replaced before all are written."""
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(replacing_file(path)).write_bytes(content)
 
 
-def write_json(path: Path, content: Any) -> None:
+def as_json(content: Any) -> bytes:
     """Keys keep their order; NaN and infinities are refused, since JSON has none."""
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """A header and a line a row, all with the first row's keys, with Unix line ends; None is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())
+    return text.getvalue().encode()

@@ -1,7 +1,7 @@
 """MNIST in its four gzipped idx files: which digit a picture shows, or where on a larger canvas the digit lies.
 
 Reads   raw/{train,t10k}-images-idx3-ubyte.gz and raw/{train,t10k}-labels-idx1-ubyte.gz, a few hundred pictures at a time.
-The sample is scikit-learn's own handwritten digits, 1,797 of 8x8, enlarged and written to the same four files.
+The sample is of scikit-learn's own handwritten digits, 1,797 of 8x8, enlarged and written to the same four files.
 """
 
 from collections.abc import Iterator
@@ -27,10 +27,11 @@ FILES = {"train": "train", "test": "t10k"}
 
 
 class Sample(Section):
-    """`num_test` of the 1,797 digits are for test, the rest for train."""
+    """How many of the 1,797 digits, drawn by the seed, are for train and for test."""
 
     seed: int = Field(ge=0)
-    num_test: int = Field(ge=10, le=1000)
+    num_train: int = Field(ge=10, le=1400)
+    num_test: int = Field(ge=10, le=397)
 
 
 class Download(Section):
@@ -66,7 +67,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     placed = f", each at a random spot of a {side}x{side} canvas" if center else ""
     return Contents(
         description=f"MNIST: handwritten digits, grey, 28x28{placed}.",
-        stand_in=f"A stand-in for MNIST: scikit-learn's 1,797 handwritten digits of 8x8, enlarged to 20x20 within 28x28{placed}.",
+        stand_in=f"A stand-in for MNIST: some of scikit-learn's handwritten digits of 8x8, enlarged to 20x20 within 28x28{placed}.",
         task=preprocess.task,
         input=Input(kind=preprocess.input_kind, shape=[side, side, 1], dtype="uint8"),
         classes=None if center else [str(digit) for digit in range(10)],
@@ -135,16 +136,16 @@ def place_on_canvas(pictures: np.ndarray, canvas: int, rng: np.random.Generator)
 
 
 def generate(raw: Path, download: Download) -> None:
-    """Write scikit-learn's digits, shuffled by the seed, as the four idx files."""
+    """Write some of scikit-learn's digits, shuffled by the seed, as the four idx files; those for test do not hang on num_train."""
     from sklearn.datasets import load_digits  # here, since importing it takes a second
 
     digits = load_digits()
-    order = np.random.default_rng(download.sample.seed).permutation(len(digits.target))
-    pictures, labels = enlarge(digits.images)[order], digits.target[order].astype(np.uint8)
-    num_train = len(labels) - download.sample.num_test
-    for prefix, place in (("train", slice(None, num_train)), ("t10k", slice(num_train, None))):
-        write_idx(raw / f"{prefix}-images-idx3-ubyte.gz", pictures[place])
-        write_idx(raw / f"{prefix}-labels-idx1-ubyte.gz", labels[place])
+    sample = download.sample
+    order = np.random.default_rng(sample.seed).permutation(len(digits.target))
+    pictures, labels = enlarge(digits.images), digits.target.astype(np.uint8)
+    for prefix, places in (("train", order[: sample.num_train]), ("t10k", order[-sample.num_test :])):
+        write_idx(raw / f"{prefix}-images-idx3-ubyte.gz", pictures[places])
+        write_idx(raw / f"{prefix}-labels-idx1-ubyte.gz", labels[places])
 
 
 def enlarge(images: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
                 dynamic_axes={entry.name: entry.dynamic_axes() for entry in (signature.input, *signature.outputs)},
             )
         except (RuntimeError, ValueError) as error:  # its text goes on with the whole graph
-            reason = str(error).splitlines()[0].rstrip(".")
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise UserError(f"{signature.model} cannot be written as ONNX with opset {opset}: {reason}.") from error
     proto = onnx.load_model_from_string(file.getvalue())
     strip_origins(proto)

@@ -4,36 +4,12 @@ The same text stands in the ONNX file's metadata under the key `signature`, so t
 """
 
 import json
-from typing import Annotated
-
-from pydantic import Field, model_validator
 
 from stages.common.meta import Meta, Resize, Task
 from stages.common.params import Section
+from stages.exporting.section import Names
 
 BATCH, LENGTH = "batch", "length"
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class Names(Section):
-    """`export.names`: what the inputs and outputs of every exported model are called; no two are called the same."""
-
-    image: Name
-    features: Name
-    characters: Name
-    probabilities: Name
-    label: Name
-    prediction: Name
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> "Names":
-        names = list(self.model_dump().values())
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"expected different names, got {name!r} twice")
-        return self
 
 
 class Entry(Section):

@@ -14,7 +14,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from stages.common.errors import UserError
-from stages.common.files import write_bytes
 from stages.common.meta import Input, Meta
 from stages.common.params import check_section
 from stages.common.shelves import take_part
@@ -131,10 +130,11 @@ def build_network(architecture: dict[str, Any], meta: Meta, key: str) -> nn.Modu
     return part.build(check_section(part.Params, architecture, key), meta)
 
 
-def save_checkpoint(path: Path, network: nn.Module, architecture: dict[str, Any], meta: Meta, training: dict[str, Any]) -> None:
+def as_checkpoint(network: nn.Module, architecture: dict[str, Any], meta: Meta, training: dict[str, Any]) -> bytes:
+    """The content of a checkpoint.safetensors."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     description = {"architecture": architecture, "data": meta.model_dump(), "training": training}
-    write_bytes(path, save(weights, metadata={METADATA_KEY: json.dumps(description, sort_keys=True)}))
+    return save(weights, metadata={METADATA_KEY: json.dumps(description, sort_keys=True)})
 
 
 def load_checkpoint(path: Path) -> tuple[Model, dict[str, Any]]:

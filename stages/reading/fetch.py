@@ -210,6 +210,8 @@ def _copy_folder(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
+    if source.exists() and not source.is_file():  # a pipe would keep the stage waiting for ever
+        raise _Unfit("not a plain file", f"put the file itself into the folder {MIRROR}")
     with source.open("rb") as file, target.open("xb") as copy:
         shutil.copyfileobj(file, copy, CHUNK)
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from stages.exporting.onnx_file import to_onnx
-from stages.exporting.signature import Names, describe
+from stages.exporting.section import Names
+from stages.exporting.signature import describe
 from tests import toy
 
 SCRIPT = toy.ROOT / "examples" / "predict.py"

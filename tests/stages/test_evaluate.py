@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from stages.common.errors import UserError
+from stages.common.files import write_files
 from stages.evaluate import BATCH_SIZE, evaluate, predict
-from stages.modelling.model import load_checkpoint, save_checkpoint
+from stages.modelling.model import as_checkpoint, load_checkpoint
 from tests.toy import CPU, TOYS, Data, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 1, "epochs": 1, "recipe": {}, "seed": 0}
@@ -27,7 +28,7 @@ class Evaluated(Project):
     def __init__(self, root, name, data=None):
         super().__init__(root, name, data=data)
         model = toy_model(name)
-        save_checkpoint(self.folder / "checkpoint.safetensors", model.network, TOYS[name], self.data.meta, TRAINING)
+        write_files({self.folder / "checkpoint.safetensors": as_checkpoint(model.network, TOYS[name], self.data.meta, TRAINING)})
 
     def metrics(self):
         return json.loads((self.folder / "metrics.json").read_bytes())

@@ -13,8 +13,9 @@ import torch
 
 from stages import export as stage
 from stages.common.errors import UserError
+from stages.common.files import write_files
 from stages.export import example_batch, export
-from stages.modelling.model import save_checkpoint
+from stages.modelling.model import as_checkpoint
 from tests.toy import PARAMS, ROOT, TOYS, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}
@@ -26,7 +27,7 @@ class Exportable(Project):
 
     def __init__(self, root, name):
         super().__init__(root, name)
-        save_checkpoint(self.folder / "checkpoint.safetensors", toy_model(name).network, TOYS[name], self.data.meta, TRAINING)
+        write_files({self.folder / "checkpoint.safetensors": as_checkpoint(toy_model(name).network, TOYS[name], self.data.meta, TRAINING)})
 
     def exported(self):
         return {path.removeprefix("exported/"): content for path, content in self.contents().items() if path.startswith("exported/")}
@@ -97,7 +98,8 @@ def test_the_card_says_what_the_model_takes_and_how_it_was_made(name, project, c
 def test_a_stand_in_is_said_to_be_one(project):
     own = project("shapes")
     meta = own.data.meta.model_copy(update={"source": "sample"})
-    save_checkpoint(own.folder / "checkpoint.safetensors", toy_model("shapes").network, TOYS["shapes"], meta, TRAINING)
+    checkpoint = as_checkpoint(toy_model("shapes").network, TOYS["shapes"], meta, TRAINING)
+    write_files({own.folder / "checkpoint.safetensors": checkpoint})
     export("own")
     assert "Trained on a small stand-in, not on the real data" in own.exported()["README.md"].decode()
     assert json.loads(own.exported()["signature.json"])["source"] == "sample"

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from stages.common.errors import UserError
+from stages.common.files import write_files
 from stages.common.shelves import part_names
-from stages.modelling.model import build_network, load_checkpoint, save_checkpoint
+from stages.modelling.model import as_checkpoint, build_network, load_checkpoint
 from stages.training.losses import build_loss
 from tests.toy import MODELS, PARAMS, architecture_of, data_of, fresh_model, moved_model, toy
 
@@ -107,7 +108,7 @@ def test_the_gradient_reaches_every_weight(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_checkpoint_gives_the_same_outputs_again(name, tmp_path):
     model, data = moved_model(name), data_of(name)
-    save_checkpoint(tmp_path / "checkpoint.safetensors", model.network, architecture_of(name), data.meta, TRAINING)
+    write_files({tmp_path / "checkpoint.safetensors": as_checkpoint(model.network, architecture_of(name), data.meta, TRAINING)})
     loaded, description = load_checkpoint(tmp_path / "checkpoint.safetensors")
     inputs = data.raw_batch(3)
     with torch.no_grad():

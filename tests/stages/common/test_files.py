@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.files import replacing_file, replacing_files, replacing_folder, write_bytes, write_csv, write_json
+from stages.common.files import as_csv, as_json, replacing_file, replacing_folder, write_files
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,33 +50,28 @@ def test_a_block_that_wrote_no_file_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_bytes_are_written_whole_over_longer_ones(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "a", b"longer")
-    write_bytes(tmp_path / "a", b"new")
+    write_files({tmp_path / "a": b"longer"})
+    write_files({tmp_path / "a": b"new"})
     assert (tmp_path / "a").read_bytes() == b"new"
     assert names_in(tmp_path) == ["a"]
 
 
-def test_rows_are_written_with_unix_line_ends_and_empty_cells_for_none(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", [{"epoch": 1, "name": 'a "b", c'}, {"epoch": None, "name": "é"}])
-    assert (tmp_path / "a.csv").read_bytes().decode() == 'epoch,name\n1,"a ""b"", c"\n,é\n'
+def test_rows_have_unix_line_ends_and_empty_cells_for_none() -> None:
+    assert as_csv([{"epoch": 1, "name": 'a "b", c'}, {"epoch": None, "name": "é"}]).decode() == 'epoch,name\n1,"a ""b"", c"\n,é\n'
     with pytest.raises(ValueError, match="fields not in fieldnames"):
-        write_csv(tmp_path / "a.csv", [{"epoch": 1}, {"epoch": 2, "more": 3}])
-    assert names_in(tmp_path) == ["a.csv"]
+        as_csv([{"epoch": 1}, {"epoch": 2, "more": 3}])
 
 
-def test_json_keeps_the_order_of_keys_and_letters_beyond_ascii(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"z": "é", "a": [1, 2.5, None]})
-    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+def test_json_keeps_the_order_of_keys_and_letters_beyond_ascii() -> None:
+    text = as_json({"z": "é", "a": [1, 2.5, None]}).decode()
     assert text.index('"z"') < text.index('"a"') and "é" in text and text.endswith("}\n")
     assert json.loads(text) == {"z": "é", "a": [1, 2.5, None]}
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_number_that_json_has_not_is_refused_and_the_old_file_stays(tmp_path: Path, number: float) -> None:
-    write_json(tmp_path / "a.json", 1)
+def test_a_number_that_json_has_not_is_refused(number: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "a.json", {"loss": number})
-    assert (tmp_path / "a.json").read_text() == "1\n"
+        as_json({"loss": number})
 
 
 def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
@@ -162,14 +157,12 @@ def test_a_killed_run_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path:
 
 def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     paths = [tmp_path / "a.csv", tmp_path / "plots/b.csv"]
-    with replacing_files(*paths) as fresh:
-        for place in fresh:
-            place.write_text("old")
-    with pytest.raises(Interrupted), replacing_files(*paths) as (first, _):
-        write_bytes(first, b"new")
-        raise Interrupted
+    write_files(dict.fromkeys(paths, b"old"))
+    (tmp_path / "a folder").write_text("in the way")
+    with pytest.raises(OSError, match="a folder"):
+        write_files(dict.fromkeys([*paths, tmp_path / "a folder" / "c.csv"], b"new"))
     assert [path.read_text() for path in paths] == ["old", "old"]
-    assert names_in(tmp_path) == ["a.csv", "plots"] and names_in(tmp_path / "plots") == ["b.csv"]
+    assert names_in(tmp_path) == ["a folder", "a.csv", "plots"] and names_in(tmp_path / "plots") == ["b.csv"]
 
 
 def test_two_processes_never_write_into_the_same_folder(tmp_path: Path) -> None:

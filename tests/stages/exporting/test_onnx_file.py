@@ -11,7 +11,8 @@ import torch
 
 from stages.common.errors import UserError
 from stages.exporting.onnx_file import to_onnx
-from stages.exporting.signature import Names, describe
+from stages.exporting.section import Names
+from stages.exporting.signature import describe
 from tests.exported import LARGE, OPSET, TOLERANCE, Exported, export, exported, exported_toy
 from tests.toy import MODELS, PARAMS, TOYS, data_of, moved_model, toy, toy_model
 

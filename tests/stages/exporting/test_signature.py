@@ -5,7 +5,8 @@ import json
 import pytest
 
 from stages.common.meta import Resize
-from stages.exporting.signature import Names, Signature, describe
+from stages.exporting.section import Names
+from stages.exporting.signature import Signature, describe
 from tests.exported import NAMES, OPSET
 from tests.toy import MODELS, PARAMS, TOYS, data_of, toy
 

@@ -297,7 +297,13 @@ def test_a_file_that_the_mirror_lacks_is_named(raw: Path, tmp_path: Path, monkey
 
 def test_a_folder_where_the_mirror_should_have_a_file_is_named(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_mirror(tmp_path, monkeypatch, f"{NAME}/inside", b"")
-    assert "Is a directory" in failure(remote(), raw)
+    assert f"{NAME}: not a plain file" in failure(remote(), raw)
+
+
+def test_a_pipe_where_the_mirror_should_have_a_file_is_named_at_once(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = in_mirror(tmp_path, monkeypatch, "numbers/other", b"")
+    os.mkfifo(mirror / NAME)
+    assert f"{mirror / NAME}: not a plain file" in failure(remote(), raw)
 
 
 def test_a_mirror_that_is_nothing_is_refused(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
