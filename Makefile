@@ -2,7 +2,7 @@
 
 # The first Python that is new enough; to choose another: make PYTHON=/path/to/python repro
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(or $(shell for python in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c '$(NEW_ENOUGH)' 2> /dev/null && echo "$$python" && break; done),python3)
 INSTALLED := .venv/.installed
 

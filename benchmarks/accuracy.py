@@ -58,7 +58,7 @@ CIFAR10_JPEG = {
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure to reach: how it is measured on a model's folder, and the bound (`least` or `most`) that MODELS.md sets."""
+    """A figure to reach: how it is measured on a model's folder, and its bound (`least` or `most`)."""
 
     name: str
     measure: Callable[[Path], float]

@@ -58,15 +58,18 @@ def read_picture(path: str, signature: dict[str, Any]) -> np.ndarray:
     height, width, channels = signature["input"]["shape"][1:]
     try:
         with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            upright = ImageOps.exif_transpose(file)
+            if upright.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
+                upright = Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
+            picture = upright.convert("L" if channels == 1 else "RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not a picture that Pillow can read ({error})") from error
     resize = signature["resize"]
     if resize is None:
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     else:
-        scale = resize["shorter_side"] / min(picture.size)
-        picture = picture.resize(tuple(max(resize["shorter_side"], int(side * scale)) for side in picture.size), Image.Resampling.BILINEAR)
+        new_width, new_height = (int(resize["shorter_side"] * side / min(picture.size)) for side in picture.size)
+        picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
         left, top = (round((side - resize["crop"]) / 2) for side in picture.size)
         picture = picture.crop((left, top, left + resize["crop"], top + resize["crop"]))
     return np.asarray(picture, dtype=np.uint8).reshape(1, height, width, channels)

@@ -28,6 +28,7 @@ from stages.training.optimizers import GridSearch, build_optimizer
 CHECKED = Path("data") / "checked.json"
 
 MAX_MOVES = 1000  # of a schedule in its rehearsal
+USUAL_STEPS = 100  # of an epoch
 
 
 class Root(Section):
@@ -147,10 +148,12 @@ def no_loss() -> float:
 
 
 def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str) -> None:
-    """Moves it once an epoch, up to a bound: how many steps an epoch has is known only when the data is there."""
+    """Moves it up to a bound. How many steps an epoch has is known only when the data is there: any usual number will do,
+    but for a length that params give themselves, which even the shortest epochs must not outlast.
+    """
     if recipe.schedule is None:
         return
-    rate = MovingRate(recipe, optimizer, 1, key)
+    rate = MovingRate(recipe, optimizer, 1 if {"total_steps", "epochs"} & set(recipe.schedule.arguments) else USUAL_STEPS, key)
     optimizer.step(no_loss)  # once more, since a schedule wants one behind it before it moves on
     with fitting(key, recipe.schedule.name):
         for _ in range(min(recipe.epochs, MAX_MOVES)):

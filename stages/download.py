@@ -4,7 +4,7 @@
 
 With source: official the dataset's official files are fetched and checked (stages/reading/fetch.py); with source: sample,
 and for datasets that are written out in params.yaml, the dataset's own part on the shelf stages/datasets/ makes raw/.
-A download that fails, or is killed, leaves the raw/ of before.
+raw/.source says which of them it was. A download that fails, or is killed, leaves the raw/ of before.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from stages.common.files import replacing_folder
 from stages.common.params import check_section, check_source, look_up, read_params
 from stages.common.shelves import take_part
 from stages.reading.fetch import fetch
+from stages.reading.source import write_source
 
 
 def download(name: str) -> None:
@@ -25,6 +26,7 @@ def download(name: str) -> None:
     if has_official and source == "sample" and section.sample is None:
         raise UserError(f"params.yaml: datasets.{name}.download.sample is null, so there is no stand-in for it: set source to official.")
     with replacing_folder(Path("data") / name / "raw") as raw:
+        write_source(raw, source if has_official else "generated")
         if has_official and source == "official":
             for file in section.official:
                 fetch(file, raw)

@@ -1,6 +1,6 @@
 """Turns a dataset's raw files into what training reads: three files of tensors and a page that describes them.
 
-Reads   data/NAME/raw/ and, from params.yaml, `source`, `runtime.seed`, `datasets.NAME.kind` and `datasets.NAME.preprocess`.
+Reads   data/NAME/raw/ and, from params.yaml, `runtime.seed`, `datasets.NAME.kind` and `datasets.NAME.preprocess`.
 Writes  data/NAME/processed/{train,val,test}.safetensors and meta.json, all or nothing: a failure leaves the previous ones.
 
     python -m stages.preprocess NAME
@@ -11,17 +11,17 @@ measured is measured here, and on the chunks of train alone, so no part can let 
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from stages.common import files
 from stages.common.errors import UserError, run_stage
 from stages.common.meta import Counts, Meta
-from stages.common.params import Runtime, check_section, check_source, look_up, read_params
+from stages.common.params import Runtime, check_section, look_up, read_params
 from stages.common.shelves import take_part
 from stages.common.splits import SPLITS, SplitWriter
 from stages.reading.contents import Contents
+from stages.reading.source import Origin, read_source
 
 DATA = Path("data")
 
@@ -29,7 +29,6 @@ DATA = Path("data")
 def preprocess(name: str) -> None:
     """Write data/<name>/processed; raises UserError for a mistake in params.yaml or in the raw files."""
     params = read_params()
-    source = check_source(look_up(params, "source"))
     seed = check_section(Runtime, look_up(params, "runtime"), "runtime").seed
     part = take_part("datasets", look_up(params, "datasets", name, "kind"), f"datasets.{name}.kind")
     section = check_section(part.Preprocess, look_up(params, "datasets", name, "preprocess"), f"datasets.{name}.preprocess")
@@ -39,7 +38,7 @@ def preprocess(name: str) -> None:
     contents = part.read(raw, section, seed)
     with files.replacing_folder(DATA / name / "processed") as processed:
         counts, mean_std = write_splits(contents, processed)
-        meta = describe(name, contents, source if "official" in part.Download.model_fields else "generated", counts, mean_std)
+        meta = describe(name, contents, read_source(raw), counts, mean_std)
         (processed / "meta.json").write_bytes(files.as_json(meta.model_dump(mode="json")))
 
 
@@ -87,7 +86,7 @@ def refuse_empty(contents: Contents, counts: dict[str, Counts]) -> None:
 def describe(
     name: str,
     contents: Contents,
-    source: Literal["official", "sample", "generated"],
+    source: Origin,
     counts: dict[str, Counts],
     mean_std: tuple[list[float], list[float]] | None,
 ) -> Meta:

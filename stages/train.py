@@ -17,7 +17,7 @@ from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
 from stages.common.splits import read_split
-from stages.modelling.devices import prepare_torch
+from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
 from stages.training.loop import Fitted, Recipe, Row, fit, metric_name
@@ -64,9 +64,9 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
         network = build_network(architecture, meta, key)
         with torch.no_grad():
             logits = Model(network, meta).eval().logits(torch.zeros(2, *shape, dtype=BATCH_DTYPES[meta.input.dtype]))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError, AssertionError, OverflowError) as error:  # torch has no one kind for sizes that do not fit
         if is_out_of_memory(error):
-            raise
+            raise UserError(f"Out of memory on the network alone: make the sizes of {key} smaller.") from error
         raise UserError(f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {error}.") from error
     if logits.shape[-1] != meta.num_outputs:
         raise UserError(
@@ -118,10 +118,6 @@ def fit_shown(name: str, model: Model, recipe: Recipe, train: Batches, val: Batc
     shown = ", ".join(f"{key} {value:.4f}" for key, value in best.items() if value is not None and key.endswith(("loss", metric)))
     print(f"{name}: best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}")
     return fitted
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 if __name__ == "__main__":

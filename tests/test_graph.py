@@ -32,7 +32,7 @@ STAGES = ("check", "download", "preprocess", "train", "evaluate", "export")
 OF_DATASETS, OF_MODELS = STAGES[1:3], STAGES[3:]
 PARTS = [f"{shelf}/{name}" for shelf in ("datasets", "architectures") for name in part_names(shelf)]
 # What only a stage's own file may call: a part that read params.yaml itself would depend on keys that the graph cannot know.
-READERS = {"read_params", "read_section", "read_source", "look_up"}
+READERS = {"read_params", "read_section", "look_up"}
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -20,9 +20,8 @@ from ruamel.yaml import YAML
 
 from stages.common.files import as_json
 from stages.common.meta import Counts, Input, LeftOut, Meta, read_meta
-from stages.common.params import check_section
-from stages.common.shelves import take_part
 from stages.common.splits import SPLITS, SplitWriter, read_split
+from stages.download import download
 from stages.modelling.model import Model, build_network
 from stages.preprocess import preprocess
 from stages.training.batches import Batches
@@ -67,16 +66,13 @@ class Data:
 
 @functools.cache
 def sample(dataset: str) -> Data:
-    """The sample of a dataset of params.yaml, through its own generator and the stage preprocess."""
+    """The sample of a dataset of params.yaml, through the stages download and preprocess."""
     entry = PARAMS["datasets"][dataset]
-    part = take_part("datasets", entry["kind"], "kind")
     root = Path(tempfile.mkdtemp())
     try:
-        raw = root / "data" / dataset / "raw"
-        raw.mkdir(parents=True)
-        part.generate(raw, check_section(part.Download, entry["download"], "download"))
         (root / "params.yaml").write_text(json.dumps({"source": "sample", "runtime": RUNTIME, "datasets": {dataset: entry}}))
         with contextlib.chdir(root):
+            download(dataset)
             preprocess(dataset)
         processed = root / "data" / dataset / "processed"
         return Data(read_meta(processed), {split: read_split(processed, split) for split in SPLITS})

@@ -6,10 +6,10 @@ torchvision/<file name>. torchvision puts a SHA-256 prefix into every file name,
 """
 
 import os
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Literal
-from urllib.error import URLError
 
 import torch
 from pydantic import field_validator, model_validator
@@ -80,10 +80,17 @@ def build(params: Params, meta: Meta) -> nn.Module:
     """The network with fresh weights; the backbone's own last layer is cut off and `head` stands in its place."""
     import torchvision
 
-    # These two would add a second classifier, half way up, to their output while training.
-    auxiliary = {"aux_logits": False, "init_weights": True} if params.model in ("googlenet", "inception_v3") else {}
-    backbone = torchvision.models.get_model(params.model, weights=None, **auxiliary)
+    own = {}
+    if params.model in ("googlenet", "inception_v3"):
+        # These two would add a second classifier, half way up, to their output while training; and their pretrained weights
+        # want pictures normalised in another way, which they do themselves from ImageNet's.
+        own = {"aux_logits": False, "init_weights": True, "transform_input": weights_for(meta, params) != "none"}
+    backbone = torchvision.models.get_model(params.model, weights=None, **own)
     return Classifier(backbone, replace_last_layer(backbone, meta.num_outputs))
+
+
+def weights_for(meta: Meta, params: Params) -> str:
+    return params.weights.sample if meta.source == "sample" else params.weights.official
 
 
 def replace_last_layer(backbone: nn.Module, num_outputs: int) -> nn.Module:
@@ -103,7 +110,7 @@ def load_pretrained(network: Classifier, params: Params, meta: Meta) -> None:
     """Give the backbone the weights that params name for this source; called by train only, never on reading a checkpoint."""
     from torchvision.models import get_model_weights
 
-    name = params.weights.sample if meta.source == "sample" else params.weights.official
+    name = weights_for(meta, params)
     if name == "none":
         return
     weights = get_model_weights(params.model)[name]
@@ -122,7 +129,7 @@ def fetch_weights(url: str) -> dict[str, Tensor]:
             return torch.hub.load_state_dict_from_url(address, check_hash=True, weights_only=True, map_location="cpu")
         except UnpicklingError:  # its text advises to load it all the same
             problems.append(f"{address}: it holds more than tensors, so nothing of it was loaded")
-        except (URLError, OSError, RuntimeError) as error:
+        except (HTTPException, OSError, RuntimeError, EOFError) as error:  # EOFError: an empty file in torch.hub's cache
             problems.append(f"{address}: {error}")
     raise UserError(
         f"The weights {Path(url).name} could not be had ({'; '.join(problems)}): connect to the network, put the file into "
@@ -133,6 +140,10 @@ def fetch_weights(url: str) -> dict[str, Tensor]:
 def mirror_addresses(url: str) -> list[str]:
     mirror, path = os.environ.get("DATASETS_MIRROR", ""), f"torchvision/{Path(url).name}"
     if mirror.startswith(("http://", "https://")):
+        if "@" in mirror:
+            raise UserError(
+                "DATASETS_MIRROR holds a user's name, which cannot be used for pretrained weights: set it to an address without."
+            )
         return [f"{mirror.rstrip('/')}/{path}"]
     file = Path(mirror) / path
     return [file.resolve().as_uri()] if mirror and file.is_file() else []

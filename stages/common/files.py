@@ -15,19 +15,6 @@ from stages.common.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; when the block ends well it becomes `path`, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        yield beside
-        sync(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yields a new empty folder beside `path`; when the block ends well it takes the place of `path`, else it is removed.
 
@@ -35,22 +22,28 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     call puts that back before anything else. Raises UserError while another process is at it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(path.parent):
+    with _alone_with(path.parent):
         yield from _replacing_folder(path)
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Holds a lock on `folder`, which ends with the process at the latest and leaves no file behind."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _alone_with(path: Path) -> Iterator[None]:
+    """Holds a lock on a folder, or on a file that is made if need be; it ends with the process at the latest."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"Another process is writing into {folder}: wait until it has ended, and run the stage again.") from error
+        if not _locked(descriptor, path):
+            raise UserError(f"Another process is writing {path}: wait until it has ended, and run the stage again.")
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(path.stat(), os.fstat(descriptor))  # else its owner has renamed it in this very moment
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def _replacing_folder(path: Path) -> Iterator[Path]:
@@ -79,10 +72,28 @@ def sync(path: Path) -> None:
 
 
 def write_files(contents: Mapping[Path, bytes]) -> None:
-    """Writes files that belong together: none is replaced before all are written."""
+    """Writes files that belong together: none is replaced before all are written.
+
+    Raises UserError while another process is writing one of them.
+    """
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():
-            stack.enter_context(replacing_file(path)).write_bytes(content)
+            stack.enter_context(_replacing_file(path, content))
+
+
+@contextlib.contextmanager
+def _replacing_file(path: Path, content: bytes) -> Iterator[None]:
+    """Writes `content` beside `path`; it takes the place of `path` when the block ends well, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    with _alone_with(beside):
+        try:
+            beside.write_bytes(content)
+            sync(beside)
+            yield
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def as_json(content: Any) -> bytes:

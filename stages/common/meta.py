@@ -27,7 +27,7 @@ class Input(Section):
 
     - image: uint8 [height, width, channels]; `mean` and `std` per channel, of pixels scaled to 0..1.
     - features: float32 [num_features]; `mean` and `std` per feature (null: used as they are); NaN is missing, and so
-      is 0 in the features of `zero_is_missing`; a missing value becomes the feature's mean.
+      is 0 in the features of `zero_is_missing`; a missing value becomes the feature's mean (0 where there is none).
     - characters: code points below 128, 0 is padding; shape [null], since any length will do. With `alphabet` the
       network gets each character's place in it, from 1.
     """

@@ -5,6 +5,7 @@ changes a result has a default, and every mistake ends in a sentence that names 
 """
 
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,9 +15,11 @@ from ruamel.yaml.error import YAMLError
 from stages.common.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
+MAX_DEPTH = 20
+TOO_DEEP = f"params.yaml is nested more than {MAX_DEPTH} deep, or an alias stands within what it names: mend the file and run again."
 
 Source = Literal["sample", "official"]
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Section(BaseModel):
@@ -43,14 +46,32 @@ def read_params() -> dict[str, Any]:
         params = YAML(typ="safe").load(PARAMS_FILE)
     except FileNotFoundError as error:
         raise UserError("params.yaml is not in this folder: run the command in the root of the repository.") from error
-    except (YAMLError, ValueError) as error:  # ValueError: a value of the right look that is none, such as the date 2026-13-01
+    except RecursionError as error:
+        raise UserError(TOO_DEEP) from error
+    except (
+        YAMLError,
+        ValueError,
+        LookupError,
+    ) as error:  # the last two: a value of the right look that is none, such as the date 2026-13-01
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
         problem = getattr(error, "problem", None) or f"not valid YAML ({error})"
         raise UserError(f"params.yaml{where}: {problem}; mend the file and run again.") from error
     if not isinstance(params, dict):
         raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...), and does not.")
+    refuse_deep(params, {})
     return params
+
+
+def refuse_deep(value: Any, seen: dict[int, int], depth: int = 0) -> None:
+    """Refuses what is nested too deeply, or (by YAML's aliases) within itself; `seen` has the depth at which each part was met."""
+    if not isinstance(value, dict | list) or seen.get(id(value), -1) >= depth:
+        return
+    if depth > MAX_DEPTH:
+        raise UserError(TOO_DEEP)
+    seen[id(value)] = depth
+    for part in value.values() if isinstance(value, dict) else value:
+        refuse_deep(part, seen, depth + 1)
 
 
 def look_up(params: dict[str, Any], *keys: str) -> Any:
@@ -67,10 +88,6 @@ def look_up(params: dict[str, Any], *keys: str) -> Any:
 def read_section(model: type[SectionType], *keys: str) -> SectionType:
     """The section of params.yaml at `keys`, checked against `model`."""
     return check_section(model, look_up(read_params(), *keys), ".".join(keys))
-
-
-def read_source() -> Source:
-    return check_source(look_up(read_params(), "source"))
 
 
 def check_source(value: Any) -> Source:
@@ -96,4 +113,14 @@ def _problem(where: str, detail: Any, model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return f"{key} is missing"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    return f"{key} is {detail['input']!r}; {message}"
+    return f"{key} is {shown(detail['input'])}; {message}"
+
+
+def shown(value: Any) -> str:
+    """A value for a sentence, a long one shortened."""
+    short = Repr()
+    short.maxlevel, short.maxdict, short.maxlist, short.maxstring, short.maxother = 3, 10, 10, 200, 200
+    try:
+        return short.repr(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number of thousands of digits"

@@ -23,8 +23,8 @@ DTYPES = {"uint8": "U8", "int16": "I16", "int64": "I64", "float32": "F32"}
 class SplitWriter:
     """Writes one split: chunks of inputs and targets go to two files beside `path`, joined behind a header at the end.
 
-    Use it as a context manager; `path` appears only if the block ends well. `input_shape` and `target_shape` are
-    those of one item, dtypes numpy names.
+    Use it as a context manager, in a folder that is replaced whole: a block that fails may leave a part of `path`. `input_shape`
+    and `target_shape` are those of one item, dtypes numpy names.
     """
 
     def __init__(self, path: Path, input_shape: tuple[int, ...], input_dtype: str, target_shape: tuple[int, ...], target_dtype: str):

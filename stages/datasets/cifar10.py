@@ -20,8 +20,8 @@ from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
 from stages.reading.fetch import RemoteFile
-from stages.reading.gzips import read_errors_named
 from stages.reading.left_out import LeftOutItems
+from stages.reading.read_errors import read_errors_named
 
 FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = [f"data_batch_{number}.bin" for number in range(1, 6)]

@@ -1,7 +1,7 @@
 """Rows of numbers with a label: any CSV file with a header, one column of class numbers and numeric features.
 
 Reads   raw/<file> (plain, or gzipped as .csv.gz), twice: once for the labels, which the stratified splits need, and once
-        for the features, so memory holds one label a row and no more.
+        for the features, so memory holds a label a row and the numbers of one chunk.
 The sample is diabetes.csv's stand-in: its header and its kind of figures, drawn from a logistic model.
 """
 
@@ -22,7 +22,7 @@ from stages.reading.fetch import RemoteFile
 from stages.reading.left_out import LeftOutItems, printable
 from stages.reading.rows import numbered_rows, write_rows
 
-CHUNK = 1024
+CHUNK_NUMBERS = 32_768  # of a chunk in memory, as Python's floats
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -54,6 +54,8 @@ class Preprocess(Section):
     def _file_is_a_plain_name(self) -> "Preprocess":
         if self.file != Path(self.file).name:
             raise ValueError(f"expected file to be the name of a file in raw/, without a folder; got {self.file!r}")
+        if self.zero_is_missing and not self.standardise:
+            raise ValueError("expected zero_is_missing to be empty where standardise is false: no mean is measured to put there")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("expected classes with different names")
         return self
@@ -144,7 +146,7 @@ class Table:
                 continue
             features.append(values)
             labels.append(label)
-            if len(labels) == CHUNK:
+            if len(labels) * len(self.features) >= CHUNK_NUMBERS:
                 yield np.array(features, dtype=np.float32), np.array(labels, dtype=np.int64)
                 features, labels = [], []
         if labels:

@@ -7,12 +7,12 @@ The sample is drawn pictures of insects' make (a row of segments, legs, stripes)
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.errors import UserError
 from stages.common.meta import Input, InputKind, Resize, Task
@@ -24,11 +24,18 @@ from stages.reading.left_out import LeftOutItems, printable
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
-MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: 150 MB once unpacked
+MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
 CHUNK_BYTES = 16_000_000
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
-Folder = Annotated[str, Field(pattern=r"^[^/\\.][^\\]*$")]
+
+def stays_in_raw(folder: str) -> str:
+    if ".." in folder.split("/"):
+        raise ValueError("expected a folder within raw/")
+    return folder
+
+
+Folder = Annotated[str, Field(pattern=r"^[^/\\.][^\\]*$"), AfterValidator(stays_in_raw)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -66,21 +73,15 @@ class Preprocess(Section):
     val_fraction: float = Field(ge=0, lt=1)
     max_bad_fraction: float = Field(ge=0, le=1)
 
-    @field_validator("train", "test")
-    @classmethod
-    def _stays_in_raw(cls, folder: str) -> str:
-        if ".." in Path(folder).parts:
-            raise ValueError("expected a folder within raw/")
-        return folder
-
     @model_validator(mode="after")
     def _crops_fit(self) -> "Preprocess":
         if self.resize is None and self.train_crop != self.crop:
             raise ValueError(f"with resize null expected train_crop to be crop ({self.crop}), got {self.train_crop}")
         if self.resize is not None and max(self.crop, self.train_crop) > self.resize:
             raise ValueError(f"expected crop ({self.crop}) and train_crop ({self.train_crop}) to be at most resize ({self.resize})")
-        if self.train == self.test:
-            raise ValueError("expected different folders for train and test")
+        train, test = PurePosixPath(self.train), PurePosixPath(self.test)
+        if train.is_relative_to(test) or test.is_relative_to(train):
+            raise ValueError("expected different folders for train and test, and neither within the other")
         return self
 
     @property

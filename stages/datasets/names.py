@@ -14,6 +14,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from stages.common.errors import UserError
 from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.splits import hold_out
@@ -24,6 +25,7 @@ from stages.reading.rows import numbered_rows, write_rows
 
 TRAIN_FILE, TEST_FILE = "names_train.csv.gz", "names_test.csv.gz"
 CHUNK = 1024
+MAX_COUNTRIES = 10_000
 
 
 class Sample(Section):
@@ -75,9 +77,14 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
 def _train_labels(path: Path, max_length: int) -> tuple[np.ndarray, list[str]]:
     """The class of every good row of train, int64 [n], and the countries in sorted order."""
     seen: dict[str, int] = {}
-    order_seen = array("q", (seen.setdefault(country, len(seen)) for _, country in _good_rows(path, max_length, LeftOutItems())))
+    order_seen = array("q")
+    for _, country in _good_rows(path, max_length, LeftOutItems()):
+        order_seen.append(seen.setdefault(country, len(seen)))
+        if len(seen) > MAX_COUNTRIES:
+            raise UserError(f"{path} has more than {MAX_COUNTRIES:,} countries: its second column should hold a name's country.")
     classes = sorted(seen)
-    places = np.array([classes.index(country) for country in seen], dtype=np.int64)
+    place = {country: number for number, country in enumerate(classes)}
+    places = np.array([place[country] for country in seen], dtype=np.int64)
     return places[np.frombuffer(order_seen, dtype=np.int64)], classes
 
 
@@ -101,6 +108,8 @@ def _good_rows(path: Path, max_length: int, left_out: LeftOutItems, known: Conta
         reason = ""
         if len(cells) != 2 or not all(cells):
             reason = "expected a name and a country"
+        elif not cells[1].isprintable():
+            reason = f"the country {cells[1]!r} has a character that cannot be shown"
         elif known is not None and cells[1] not in known:
             reason = f"the country {cells[1]!r} is not in {TRAIN_FILE}"
         elif not 0 < len(name := fold(cells[0])) <= max_length:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from stages.common.meta import Input
 
 TILE, CAPTION, MARGIN = 112, 34, 8
+MAX_SHOWN = 120  # characters of a text, and features
 INK, RIGHT, WRONG = (20, 20, 20), (0, 130, 60), (200, 30, 30)
 
 
@@ -24,12 +25,21 @@ class Caption(NamedTuple):
     def colours(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         return RIGHT, RIGHT if self.is_right else WRONG
 
+    def cut(self) -> "Caption":
+        return Caption(cut(self.true), cut(self.predicted), self.is_right)
+
+
+def cut(text: str) -> str:
+    """As much of `text` as the sheet has room for."""
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
 
 def picture_sheet(inputs: np.ndarray, captions: list[Caption], points: list[tuple[np.ndarray, np.ndarray]] | None) -> Image.Image:
     """uint8 pictures [n, height, width, channels] in a square of tiles, each over the two lines of its caption.
 
     `points` marks (true, predicted) as row and column in the picture's pixels.
     """
+    captions = [caption.cut() for caption in captions]
     columns = max(1, math.ceil(math.sqrt(len(inputs))))
     rows = max(1, math.ceil(len(inputs) / columns))
     font = ImageFont.load_default(12)
@@ -58,6 +68,7 @@ def draw_cross(draw: ImageDraw.ImageDraw, x: float, y: float, colour: tuple[int,
 
 def text_sheet(lines: list[str], captions: list[Caption]) -> Image.Image:
     """A line an item: the input, the truth, and what was predicted."""
+    lines, captions = [cut(line) for line in lines], [caption.cut() for caption in captions]
     font = ImageFont.load_default(14)
     widths = [
         max((font.getlength(text) for text in column), default=0)
@@ -73,10 +84,11 @@ def text_sheet(lines: list[str], captions: list[Caption]) -> Image.Image:
 
 
 def as_lines(inputs: np.ndarray, description: Input) -> list[str]:
-    """Features as name=value, characters as their text."""
+    """Features as name=value, characters as their text; as much of them as a line shows."""
     if description.kind == "characters":
         return ["".join(chr(code) for code in row if code) for row in inputs]
-    return [", ".join(f"{name}={value:g}" for name, value in zip(description.names or [], row, strict=True)) for row in inputs]
+    names = (description.names or [])[:MAX_SHOWN]  # the sheet cuts the line; of thousands of features no text need be made
+    return [", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=False)) for row in inputs]
 
 
 def as_png(sheet: Image.Image) -> bytes:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from stages.common.meta import Meta
+from stages.exporting.parity import BATCH_SIZES
 from stages.exporting.signature import Entry, Signature
 
 NOT_REAL = {
@@ -14,6 +15,7 @@ NOT_REAL = {
 
 def model_card(signature: Signature, meta: Meta, training: dict[str, Any], architecture: dict[str, Any], parity: dict[str, float]) -> str:
     items = ", ".join(f"{split} {meta.counts[split].total}" for split in ("train", "val", "test"))
+    chosen_on = "validation" if meta.counts["val"].total else "train"
     differences = ", ".join(f"{form} {value:.1e}" for form, value in parity.items())
     sections = [
         f"# {signature.model}",
@@ -25,11 +27,11 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         "## How it was made",
         f"Architecture: `{architecture}`.",
         f"Recipe: `{training['recipe']}`, seed {training['seed']}.",
-        f"Epoch {training['best_epoch']} of {training['epochs']} was the best on validation and is kept.",
+        f"Epoch {training['best_epoch']} of {training['epochs']} was the best on {chosen_on} and is kept.",
         f"Data: `{meta.dataset}` ({meta.source}): {items}.",
         "Test metrics: `../metrics.json` and `../plots/`.",
         "## How far it equals the PyTorch model",
-        f"Largest difference on test items, batches of 1, 2, 7 and 64: {differences}.",
+        f"Largest difference on test items, batches of {', '.join(map(str, BATCH_SIZES))}: {differences}.",
         "## Use",
         f"`python examples/predict.py model.onnx INPUT` needs numpy, onnxruntime and Pillow only; ONNX opset {signature.opset}.",
     ]

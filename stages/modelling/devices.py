@@ -22,6 +22,10 @@ def prepare_torch(runtime: Runtime) -> torch.device:
     return device
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
 def choose_device(runtime: Runtime) -> torch.device:
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: runtime.device is cuda, and torch finds no CUDA device here: set it to auto or cpu.")

@@ -183,10 +183,12 @@ def _tar_entries(archive: Path, folder: _Folder) -> Iterator[Entry]:
         # As a stream (r|), so that nothing seeks, and block by block, so that the last block read is the last header.
         with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK) as opened:
             while info := opened.next():
-                stream.entry = info.name
+                stream.allow_content_of(info.name)
                 yield Entry(info.name, opened.extractfile(info) if info.isreg() else None, _tar_problem(info))
-                opened.members.clear()  # type: ignore[attr-defined]  # it grows by every entry, and nothing here needs it
-                stream.allow_one_more()
+                # These two grow with the entries, and nothing here needs them.
+                opened.members.clear()  # type: ignore[attr-defined]
+                opened.pax_headers.clear()  # type: ignore[attr-defined]
+                stream.allow_header()
         if stream.last_block != bytes(BLOCK):  # tarfile takes a header that is cut or damaged for the end
             raise tarfile.ReadError("the mark at its end is missing")
         stream.drain()
@@ -211,14 +213,20 @@ class _BoundedStream(io.RawIOBase):
     def __init__(self, file: gzip.GzipFile | io.BufferedReader, folder: _Folder):
         self.file, self.folder = file, folder
         self.entry, self.last_block = "", b""
-        self.allow_one_more()
+        self.allow_header()
 
-    def allow_one_more(self) -> None:
-        self.bytes_left = self.folder.bytes_left + HEADER_BYTES
+    def allow_header(self) -> None:
+        self.in_header, self.bytes_left = True, HEADER_BYTES
+
+    def allow_content_of(self, entry: str) -> None:
+        """As many bytes as the folder takes, and one too many, for the folder to see; blocks come whole."""
+        self.entry, self.in_header, self.bytes_left = entry, False, self.folder.bytes_left + 2 * BLOCK
 
     def read(self, size: int = CHUNK) -> bytes:
         block = self.file.read(size)
         self.bytes_left -= len(block)
+        if self.bytes_left < 0 and self.in_header:
+            raise self.folder.refusal(self.entry, f"is followed by more than {HEADER_BYTES:,} bytes of headers or padding")
         if self.bytes_left < 0:
             raise self.folder.too_large(self.entry)
         self.last_block = block

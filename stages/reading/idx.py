@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.common.errors import UserError
-from stages.reading.gzips import read_errors_named
+from stages.reading.read_errors import read_errors_named
 
 UNSIGNED_BYTE = 8
 

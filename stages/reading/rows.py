@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from stages.common.errors import UserError
-from stages.reading.gzips import read_errors_named
+from stages.reading.read_errors import read_errors_named
 
 # The longest line that is read into memory: a hostile file may have one line of many gigabytes.
 MAX_LINE_LENGTH = 1 << 20

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from stages.common.errors import UserError
 from stages.common.meta import InputKind, Task
 from stages.common.params import Section
+from stages.modelling.devices import is_out_of_memory
 from stages.modelling.model import ImageInput, Model
 from stages.training.augmentations import Augmentation, build_augmentations
 from stages.training.batches import Batches
@@ -56,8 +57,8 @@ class Recipe(Section):
     optimizer: Choice
     lr: float = Field(gt=0, le=1e6)
     schedule: Schedule | None
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=1_000_000_000)
+    batch_size: int = Field(ge=1, le=1_000_000_000)
     augment: list[Choice]
     clip_norm: float | None = Field(gt=0)
     ema: float | None = Field(gt=0, lt=1)
@@ -144,7 +145,7 @@ def fit(model: Model, recipe: Recipe, train: Batches, val: Batches | None, seed:
 
             def forward_and_back(seen: Tensor = seen, targets: Tensor = targets, score: Score = score) -> Tensor:
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                    logits = network(seen)
+                    logits = forward(network, seen, key)
                     loss = loss_function(logits, targets)
                 optimizer.zero_grad()
                 loss.backward()
@@ -172,6 +173,18 @@ def fit(model: Model, recipe: Recipe, train: Batches, val: Batches | None, seed:
             break
 
     return Fitted(best.weights, best.epoch, rows)
+
+
+def forward(network: nn.Module, inputs: Tensor, key: str) -> Tensor:
+    """The logits of a batch in training; what only some batches show (a single item, augmented pictures of another size) is named."""
+    try:
+        return network(inputs)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        shape = "x".join(map(str, inputs.shape))
+        what = f"The network cannot be trained on a batch of {shape} ({error})"
+        raise UserError(f"{what}: change {key}.batch_size or {key}.augment, or the architecture's sizes.") from error
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]

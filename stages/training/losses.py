@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from stages.common.errors import UserError
 from stages.common.meta import Task
-from stages.training.arguments import fitting
+from stages.training.arguments import fitting, refuse_text
 
 PADDED = -1
 
@@ -81,6 +81,13 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
         fitting_ones = ", ".join(other for other, (_, fits) in LOSSES.items() if task in fits)
         raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting_ones}.")
 
+    refuse_text(function, arguments, key)
+    if arguments.get("reduction", "mean") != "mean":
+        raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, which no batch's size changes.")
+    weight = arguments.get("weight")
+    if isinstance(weight, list) and len(weight) != num_outputs:
+        raise UserError(f"params.yaml: {key}.weight has {len(weight)} numbers, and the network {num_outputs} outputs: give one for each.")
+
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         # A list is a tensor that params.yaml cannot write: the classes' weights.
         tensors = {
@@ -92,7 +99,7 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
 
     with fitting(key, name):
         if loss(*_example(task, num_outputs)).ndim:
-            raise UserError(f"params.yaml: {key}.reduction must leave one number: mean or sum.")
+            raise UserError(f"params.yaml: {key} leaves more than one number: take out reduce and size_average.")
     return loss
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from examples.predict import read_picture
+from stages.datasets.image_folder import load_picture
 from stages.exporting.onnx_file import to_onnx
 from stages.exporting.section import Names
 from stages.exporting.signature import describe
@@ -108,3 +110,17 @@ def test_a_file_that_is_no_model_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     assert "model.onnx" in refusal("model.onnx", "1", folder=tmp_path)
     assert "absent.onnx" in refusal("absent.onnx", "1", folder=tmp_path)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (428, 107), (333, 250), (50, 50), (41, 97)])
+def test_a_photograph_is_read_as_the_models_own_pictures_were(tmp_path, size):
+    pixels = np.random.default_rng(size).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": {"shorter_side": 40, "crop": 32}}
+    assert np.array_equal(read_picture(str(tmp_path / "a.png"), signature)[0], load_picture(tmp_path / "a.png", 40, 32))
+
+
+def test_a_picture_of_16_bit_greys_is_read_as_the_models_own_pictures_were(tmp_path):
+    Image.fromarray((np.arange(32 * 32, dtype=np.uint16) * 60).reshape(32, 32)).save(tmp_path / "a.png")
+    signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": None}
+    assert np.array_equal(read_picture(str(tmp_path / "a.png"), signature)[0], load_picture(tmp_path / "a.png", None, 32))

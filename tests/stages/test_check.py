@@ -212,10 +212,10 @@ NAMED_PARTS = [
         {"name": "MSE", "redution": "sum"},
         "the arguments of models.line_gd.train.loss (MSE) do not fit: mse_loss() got an unexpected",
     ),
-    ("train.loss", {"name": "MSE", "reduction": "none"}, "train.loss.reduction must leave one number: mean or sum"),
-    ("train.loss", {"name": "MSE", "reduction": "median"}, "train.loss (MSE) do not fit: median is not"),
+    ("train.loss", {"name": "MSE", "reduction": "none"}, "train.loss.reduction is 'none'; expected mean"),
+    ("train.loss", {"name": "MSE", "reduction": "sum"}, "train.loss.reduction is 'sum'; expected mean"),
     ("train.loss", {"name": "SmoothL1", "beta": -1.0}, "train.loss (SmoothL1) do not fit"),
-    ("train.loss", {"name": "SmoothL1", "beta": "a"}, "train.loss (SmoothL1) do not fit"),
+    ("train.loss", {"name": "SmoothL1", "beta": "a"}, "train.loss.beta is 'a'; expected float, not a text"),
     ("train.optimizer", None, "train.optimizer is None"),
     ("train.optimizer", {"momentum": 0.9}, "train.optimizer.name is missing"),
     ("train.optimizer", {"name": "sgd"}, f"train.optimizer.name is 'sgd'; expected one of {', '.join(optimizer_names())}"),
@@ -520,3 +520,13 @@ def test_the_command_accepts_the_committed_params_in_silence(tmp_path: Path) -> 
     result = run_check(tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert (tmp_path / CHECKED).is_file()
+
+
+@pytest.mark.parametrize("schedule", [{"name": "OneCycleLR", "interval": "step", "pct_start": share} for share in (0.2, 0.3, 0.5)])
+@pytest.mark.parametrize("epochs", [2, 5, 10])
+def test_a_cycle_over_any_number_of_epochs_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: dict[str, Any], epochs: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train = COMMITTED["models"]["mnist_cnn"]["train"]
+    accepted(changed(f"{CNN}.train", train | {"schedule": schedule, "epochs": epochs}))

@@ -22,6 +22,7 @@ from stages.common.params import Section
 from stages.download import download
 from stages.reading import fetch as fetching
 from stages.reading.fetch import RemoteFile
+from stages.reading.source import read_source
 
 ROOT = Path(__file__).parents[2]
 REAL_MIRROR = Path(os.environ.get("DATASETS_MIRROR") or ROOT.parent / "shared" / "datasets")
@@ -82,7 +83,8 @@ def mirror_with(content: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def data() -> dict[str, bytes]:
-    return {path.as_posix(): path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    """All that lies there, but for the note on where it is from."""
+    return {path.as_posix(): path.read_bytes() for path in Path("data").rglob("*") if path.is_file() and path.name != ".source"}
 
 
 def folders_beside_raw(name: str) -> list[str]:
@@ -92,7 +94,7 @@ def folders_beside_raw(name: str) -> list[str]:
 def test_a_sample_is_generated_without_asking_anyone(project: Path) -> None:
     write_params("sample", ants=official({"path": "a/b", "sha256": pinned(b"x"), "urls": ["http://127.0.0.1:9/b"]}))
     download("ants")
-    assert data() == {"data/ants/raw/sample.txt": b"xxx"}
+    assert data() == {"data/ants/raw/sample.txt": b"xxx"} and read_source(Path("data/ants/raw")) == "sample"
 
 
 def test_official_files_are_fetched_instead(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +103,14 @@ def test_official_files_are_fetched_instead(project: Path, monkeypatch: pytest.M
         "official", ants=official(*({"path": f"ants/{n}.bin", "sha256": pinned(c), "urls": []} for n, c in [("one", b"1"), ("two", b"2")]))
     )
     download("ants")
-    assert data() == {"data/ants/raw/one.bin": b"1", "data/ants/raw/two.bin": b"2"}
+    assert data() == {"data/ants/raw/one.bin": b"1", "data/ants/raw/two.bin": b"2"} and read_source(Path("data/ants/raw")) == "official"
 
 
 @pytest.mark.parametrize("source", ["sample", "official"])
 def test_data_that_stands_in_params_is_written_whatever_the_source(project: Path, source: str) -> None:
     write_params(source, line={"kind": "numbers", "download": {"values": [1, 2]}})
     download("line")
-    assert data() == {"data/line/raw/numbers.json": b"[1, 2]"}
+    assert data() == {"data/line/raw/numbers.json": b"[1, 2]"} and read_source(Path("data/line/raw")) == "generated"
 
 
 def test_a_second_run_replaces_the_first(project: Path) -> None:

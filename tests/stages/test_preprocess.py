@@ -15,12 +15,14 @@ import pytest
 from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
+from stages.common.errors import UserError
 from stages.common.meta import read_meta
-from stages.common.params import check_section
 from stages.common.shelves import part_names, take_part
 from stages.common.splits import SPLITS, read_split
+from stages.download import download
 from stages.preprocess import FeatureMeasurement, PixelMeasurement, preprocess
 from stages.reading.idx import write_idx
+from stages.reading.source import write_source
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
@@ -33,13 +35,10 @@ def write_params(root, datasets, source="sample", seed=0):
     (root / "params.yaml").write_text(json.dumps({"source": source, "runtime": runtime, "datasets": datasets}))
 
 
-def generate(root, name):
-    entry = PARAMS["datasets"][name]
-    part = take_part("datasets", entry["kind"], "kind")
-    raw = root / "data" / name / "raw"
-    raw.mkdir(parents=True)
-    part.generate(raw, check_section(part.Download, entry["download"], name))
-    write_params(root, {name: entry})
+def generate(root, name, source="sample"):
+    write_params(root, {name: PARAMS["datasets"][name]}, source)
+    with contextlib.chdir(root):
+        download(name)
 
 
 def build(root, name):
@@ -235,6 +234,7 @@ def peak_and_size(root, kind, number, monkeypatch):
     raw = root / "data/many/raw"
     raw.mkdir(parents=True)
     write(raw, number)
+    write_source(raw, "sample")
     write_params(root, {"many": {"kind": kind, "preprocess": section}})
     tracemalloc.start()
     try:
@@ -289,8 +289,7 @@ def test_pixels_are_measured_exactly():
 
 
 def test_points_written_in_params_are_generated_under_every_source(tmp_path):
-    generate(tmp_path, "line")
-    write_params(tmp_path, {"line": PARAMS["datasets"]["line"]}, source="official")
+    generate(tmp_path, "line", source="official")
     assert read_meta(build(tmp_path, "line")).source == "generated"
 
 
@@ -333,3 +332,18 @@ def test_the_data_side_never_imports_torch(tmp_path):
     modules = ["stages.preprocess", *(f"stages.datasets.{kind}" for kind in part_names("datasets"))]
     program = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"real\n", b"official", b"\xff"])
+def test_data_of_unknown_origin_is_refused(tmp_path, content):
+    generate(tmp_path, "line")
+    file = tmp_path / "data/line/raw/.source"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError, match=r"\.source is (missing|damaged): run python -m stages.download line"):
+        build(tmp_path, "line")
+
+
+def test_a_sample_is_never_taken_for_the_official_data(tmp_path):
+    generate(tmp_path, "names")
+    write_params(tmp_path, {"names": PARAMS["datasets"]["names"]}, source="official")
+    assert read_meta(build(tmp_path, "names")).source == "sample"

@@ -221,7 +221,7 @@ MISTAKES = [
     ),
     (
         {"loss": {"name": "CrossEntropy", "weight": [1, 1, 1, 1]}},
-        r"arguments of models\.own\.train\.loss \(CrossEntropy\) do not fit: ",
+        r"models\.own\.train\.loss\.weight has 4 numbers, and the network 3 outputs",
     ),
     ({"lr": 1e300}, r"models\.own\.train\.lr is 1e\+300; expected less than or equal to 1000000"),
     ({"optimizer": {"name": "SGD"}, "schedule": {"name": "OneCycleLR", "interval": "step", "total_steps": 4}}, r"schedule ends after 4 of"),
@@ -291,3 +291,27 @@ def test_tensorboard_gets_curves_inputs_and_a_graph(name, project):
     assert [point.step for point in events.Scalars("loss/val")] == [1, 2, 3]
     logged = np.array([point.value for point in events.Scalars("loss/val")])
     np.testing.assert_allclose(logged, [float(row["loss"]) for row in curve(own) if row["split"] == "val"], rtol=1e-6)
+
+
+def test_a_batch_of_one_that_batch_normalisation_cannot_take_is_named(project):
+    own = project("shapes", architecture={"name": "fast_resnet", "first": 4, "channels": [4, 4, 4], "logit_scale": 1.0}, batch_size=23)
+    assert own.data.meta.counts["train"].total % 23 == 1
+    with pytest.raises(UserError, match=r"cannot be trained on a batch of 1x1x8x8 .*: change models\.own\.train\.batch_size or"):
+        train("own")
+
+
+def test_sizes_beyond_any_memory_are_named(project, monkeypatch):
+    def no_room(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    project("shapes")
+    monkeypatch.setattr(stage, "build_network", no_room)
+    with pytest.raises(UserError, match=r"Out of memory on the network alone: make the sizes of models\.own\.architecture smaller"):
+        train("own")
+
+
+def test_an_assertion_of_torchvision_s_is_named(project):
+    transformer = {"name": "torchvision_classifier", "model": "vit_b_32", "weights": NO_WEIGHTS, "frozen": False}
+    project("shapes", architecture=transformer)
+    with pytest.raises(UserError, match=r"models\.own\.architecture does not fit shapes's inputs of 8x8x1: Wrong image height"):
+        train("own")

@@ -296,3 +296,16 @@ def test_squeezenet_s_head_pools_as_torchvision_s_does():
     reference.classifier[1].load_state_dict(next(layer for layer in network.head if isinstance(layer, nn.Conv2d)).state_dict())
     pictures = torch.rand(2, 3, 64, 64, device=CPU)
     torch.testing.assert_close(network(pictures), reference(pictures))
+
+
+@pytest.mark.parametrize("model", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize("weights", ["none", "IMAGENET1K_V1"])
+def test_networks_that_normalise_themselves_do_so_with_pretrained_weights_alone(model, weights):
+    assert build(params(model, weights)).backbone.transform_input is (weights != "none")
+
+
+def test_a_mirror_s_address_with_a_name_in_it_is_refused_unshown(monkeypatch):
+    monkeypatch.setenv("DATASETS_MIRROR", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(UserError, match="holds a user's name") as refused:
+        torchvision_classifier.fetch_weights(f"{CLOSED}/resnet18-00000000.pth")
+    assert "secret" not in str(refused.value)

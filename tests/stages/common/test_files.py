@@ -1,5 +1,6 @@
 """What is written beside and renamed is there whole or not at all, whatever happened before."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.files import as_csv, as_json, replacing_file, replacing_folder, write_files
+from stages.common.errors import UserError
+from stages.common.files import as_csv, as_json, replacing_folder, write_files
 
 ROOT = Path(__file__).parents[3]
 
@@ -19,34 +21,6 @@ class Interrupted(BaseException):
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_file_appears_only_when_the_block_has_ended(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.json"
-    with replacing_file(path) as beside:
-        beside.write_text("new")
-        assert not path.exists()
-        assert beside.parent == path.parent, "a rename is only atomic on one disk"
-    assert path.read_text() == "new"
-    assert names_in(path.parent) == ["a.json"]
-
-
-def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text("old")
-    with pytest.raises(Interrupted), replacing_file(path) as beside:
-        beside.write_text("half of the n")
-        raise Interrupted
-    assert path.read_text() == "old"
-    assert names_in(tmp_path) == ["a.json"]
-
-
-def test_a_block_that_wrote_no_file_leaves_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text("old")
-    with pytest.raises(FileNotFoundError), replacing_file(path):
-        pass
-    assert path.read_text() == "old"
 
 
 def test_bytes_are_written_whole_over_longer_ones(tmp_path: Path) -> None:
@@ -165,6 +139,19 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> No
     assert names_in(tmp_path) == ["a folder", "a.csv", "plots"] and names_in(tmp_path / "plots") == ["b.csv"]
 
 
+def test_two_processes_never_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    (tmp_path / ".a.json.part").touch()
+    with (tmp_path / ".a.json.part").open("rb") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match=r"Another process is writing .*/\.a\.json\.part: wait until it has ended"):
+            write_files({path: b"new"})
+        assert (tmp_path / ".a.json.part").exists(), "it is the first one's"
+    write_files({path: b"new"})
+    assert path.read_bytes() == b"new" and names_in(tmp_path) == ["a.json"]
+
+
 def test_two_processes_never_write_into_the_same_folder(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
@@ -180,6 +167,6 @@ except UserError as error:
     with replacing_folder(tmp_path / "processed") as fresh:
         (fresh / "a").write_text("mine")
         second = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert second.stdout.startswith(f"Another process is writing into {tmp_path}: wait until it has ended")
+        assert second.stdout.startswith(f"Another process is writing {tmp_path}: wait until it has ended")
     assert names_in(tmp_path) == ["processed"] and names_in(tmp_path / "processed") == ["a"]
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "wrote\n"

@@ -12,6 +12,7 @@ from stages.common.meta import Meta, read_meta
 from stages.common.shelves import take_part
 from stages.common.splits import read_split
 from stages.preprocess import preprocess
+from stages.reading.source import write_source
 
 RUNTIME = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": False}
 
@@ -29,6 +30,7 @@ class Place:
 
     def describe(self, kind: str, **preprocess_section: Any) -> None:
         self.entry = {"kind": kind, "preprocess": preprocess_section}
+        write_source(self.raw, "sample" if "official" in take_part("datasets", kind, "kind").Download.model_fields else "generated")
 
     def generate(self, **download: Any) -> None:
         part = take_part("datasets", self.entry["kind"], "kind")
@@ -36,7 +38,7 @@ class Place:
 
     def run(self) -> Meta:
         datasets = {"own": self.entry}
-        Path("params.yaml").write_text(json.dumps({"source": "sample", "runtime": RUNTIME | {"seed": self.seed}, "datasets": datasets}))
+        Path("params.yaml").write_text(json.dumps({"runtime": RUNTIME | {"seed": self.seed}, "datasets": datasets}))
         preprocess("own")
         return read_meta(self.processed)
 

@@ -45,7 +45,7 @@ def test_mean_and_std_are_of_train_alone_and_ignore_missing_values(place):
 
 
 def test_standardise_false_leaves_mean_and_std_out(place):
-    write(place, LINES, standardise=False)
+    write(place, LINES, standardise=False, zero_is_missing=[])
     assert place.run().input.mean is None
 
 

@@ -4,8 +4,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
-from stages.datasets.image_folder import load_picture
+from stages.datasets.image_folder import Sample, load_picture
 
 PICTURES = {
     "train": "train",
@@ -190,6 +191,8 @@ def test_a_file_name_cannot_write_to_the_terminal(place, capsys):
         ({"train_crop": 9}, "with resize null expected train_crop to be crop (8), got 9"),
         (BIG | {"crop": 21}, "expected crop (21) and train_crop (20) to be at most resize (20)"),
         ({"test": "train"}, "expected different folders for train and test"),
+        ({"test": "train/"}, "expected different folders for train and test"),
+        ({"train": "test/./", "test": "test/bee"}, "and neither within the other"),
         ({"train": "a/../../.."}, "expected a folder within raw/"),
         ({"train": "/etc"}, "datasets.own.preprocess.train is '/etc'"),
         ({"train": "training"}, "training is not a folder"),
@@ -239,3 +242,12 @@ def test_the_sample_has_the_folders_and_numbers_asked_for(place):
     assert len(sizes) > 5
     meta = place.run()
     assert meta.classes == ["x", "y", "z"] and meta.counts["test"].per_class == {"x": 2, "y": 2, "z": 2}
+
+
+@pytest.mark.parametrize("folder", ["x/../../outside", "..", "/etc", "a\\b"])
+@pytest.mark.parametrize("key", ["folders", "classes"])
+def test_a_sample_cannot_be_drawn_outside_raw(key, folder):
+    sample = {"seed": 0, "folders": ["train", "val"], "classes": ["ants", "bees"], "num_per_class": [1, 1], "size": [16, 16]}
+    with pytest.raises(ValidationError):
+        Sample.model_validate(sample | {key: [folder, "other"]})
+    assert Sample.model_validate(sample)

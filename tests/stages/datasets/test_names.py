@@ -3,6 +3,7 @@ import gzip
 import numpy as np
 import pytest
 
+from stages.datasets import names
 from stages.datasets.names import fold
 
 NAMES = {"max_length": 8, "val_fraction": 0.25, "max_bad_fraction": 0.1}
@@ -92,3 +93,14 @@ def test_the_sample_has_every_country_alike_and_no_name_twice(place):
     meta = place.run()
     assert len(meta.classes) == 18 and set(meta.counts["test"].per_class.values()) == {50}
     assert len(np.unique(np.concatenate([place.split(split)[0] for split in ("train", "val", "test")]), axis=0)) == 3600
+
+
+def test_too_many_countries_are_refused(place, monkeypatch):
+    monkeypatch.setattr(names, "MAX_COUNTRIES", 2)
+    write(place, train=[*TRAIN, ("Xa", "Atlantis"), ("Xb", "Bali"), ("Xc", "Chad")])
+    assert "has more than 2 countries" in place.refusal()
+
+
+def test_a_country_that_could_write_to_the_terminal_makes_a_bad_row(place):
+    write(place, train=[*TRAIN, ("Xa", "\x1b[31mB")])
+    assert "the country '\\x1b[31mB' has a character that cannot be shown" in place.run().left_out.examples[0]

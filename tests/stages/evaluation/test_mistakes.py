@@ -139,3 +139,10 @@ def test_as_many_as_asked_for_are_drawn_and_no_more_than_there_are():
     sizes = [opened(evaluate.draw_mistakes(data.meta, inputs, targets, [targets + 1], most)).size for most in (1, 4, 100)]
     rows = [(height - MARGIN) // (TILE + mistakes.CAPTION + MARGIN) for _, height in sizes]
     assert rows == [1, 2, math.ceil(len(inputs) / math.ceil(math.sqrt(len(inputs))))]
+
+
+def test_a_table_of_thousands_of_features_makes_no_giant_picture():
+    description = Input(kind="features", shape=[20_000], dtype="float32", names=[f"feature {n}" for n in range(20_000)])
+    lines = mistakes.as_lines(np.ones((3, 20_000), dtype=np.float32), description)
+    sheet = mistakes.text_sheet(lines, [mistakes.Caption("is " + "x" * 10_000, "predicted " + "y" * 10_000, is_right=False)] * 3)
+    assert sheet.width < 10_000

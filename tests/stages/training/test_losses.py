@@ -99,18 +99,38 @@ def test_arguments_reach_the_loss():
     logits, targets = a_batch("multiclass")
     smoothed = build_loss("CrossEntropy", {"label_smoothing": 0.2}, "multiclass", 3, "loss")(logits, targets)
     torch.testing.assert_close(smoothed, nn.CrossEntropyLoss(label_smoothing=0.2)(logits, targets))
-    summed = build_loss("Focal", {"gamma": 1.0, "reduction": "sum"}, "multiclass", 3, "loss")(logits, targets)
-    torch.testing.assert_close(summed, sigmoid_focal_loss(logits, one_hot(logits, targets), gamma=1.0, reduction="sum"))
+    focused = build_loss("Focal", {"gamma": 1.0}, "multiclass", 3, "loss")(logits, targets)
+    torch.testing.assert_close(focused, sigmoid_focal_loss(logits, one_hot(logits, targets), gamma=1.0, reduction="mean"))
 
 
 @pytest.mark.parametrize(("name", "task"), FITTING)
-@pytest.mark.parametrize("arguments", [{"smoothing": 0.1}, {"reduction": "median"}])
-def test_wrong_arguments_are_refused_before_any_work(name, task, arguments):
+def test_wrong_arguments_are_refused_before_any_work(name, task):
     with pytest.raises(UserError, match=r"^params\.yaml: (the arguments of )?models\.own\.train\.loss"):
-        build_loss(name, arguments, task, NUM_OUTPUTS[task], "models.own.train.loss")
+        build_loss(name, {"smoothing": 0.1}, task, NUM_OUTPUTS[task], "models.own.train.loss")
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "median"])
+@pytest.mark.parametrize(("name", "task"), FITTING)
+def test_a_loss_that_is_no_mean_is_refused(name, task, reduction):
+    with pytest.raises(UserError, match=rf"models\.own\.train\.loss\.reduction is '{reduction}'; expected mean"):
+        build_loss(name, {"reduction": reduction}, task, NUM_OUTPUTS[task], "models.own.train.loss")
+
+
+def test_a_loss_that_leaves_many_numbers_is_refused():
+    refused = pytest.raises(UserError, match=r"loss leaves more than one number: take out reduce")
+    with refused, pytest.warns(UserWarning, match="deprecated"):
+        build_loss("MSE", {"reduce": False}, "regression", 2, "loss")
 
 
 @pytest.mark.parametrize(("name", "task"), FITTING)
-def test_a_loss_that_leaves_many_numbers_is_refused(name, task):
-    with pytest.raises(UserError, match=r"models\.own\.train\.loss\.reduction must leave one number: mean or sum"):
-        build_loss(name, {"reduction": "none"}, task, NUM_OUTPUTS[task], "models.own.train.loss")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_argument_that_is_not_finite_is_refused(name, task, value):
+    with pytest.raises(UserError, match=r"loss\.anything\.0 is (nan|inf); expected a finite number"):
+        build_loss(name, {"anything": [value]}, task, NUM_OUTPUTS[task], "loss")
+
+
+@pytest.mark.parametrize(("name", "task"), [pair for pair in FITTING if pair[1] != "regression"])
+def test_weights_of_another_number_than_the_outputs_are_refused(name, task):
+    number = NUM_OUTPUTS[task] + 1
+    with pytest.raises(UserError, match=rf"loss\.weight has {number} numbers, and the network {number - 1} outputs: give one for each"):
+        build_loss(name, {"weight": [1.0] * number}, task, NUM_OUTPUTS[task], "loss")
