@@ -88,7 +88,10 @@ def describe_input(meta: Meta, names: Names) -> Entry:
         )
     known = f" Known characters: {meta.input.alphabet}." if meta.input.alphabet else " Fold other characters to ASCII first."
     return Entry(
-        name=names.characters, dtype="int64", shape=[BATCH, LENGTH], meaning=f"Code points below 128, 0 = padding at the end, at least one a row.{known}"
+        name=names.characters,
+        dtype="int64",
+        shape=[BATCH, LENGTH],
+        meaning=f"Code points below 128, 0 = padding at the end, at least one a row.{known}",
     )
 
 
