@@ -51,7 +51,7 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
     if old.exists() and not path.exists():
         old.rename(path)
     for leftover in (beside, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        _remove(leftover)
     beside.mkdir()
     try:
         yield beside
@@ -62,7 +62,15 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
         if old.exists() and not path.exists():  # stopped between the two renames
             old.rename(path)
         for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """What stands at `path`, if anything: somebody may have put a file or a link where a folder belongs."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -52,12 +52,14 @@ class Preprocess(Section):
 
     @model_validator(mode="after")
     def _file_is_a_plain_name(self) -> "Preprocess":
-        if self.file != Path(self.file).name:
+        if self.file in ("", "..") or self.file != Path(self.file).name:
             raise ValueError(f"expected file to be the name of a file in raw/, without a folder; got {self.file!r}")
         if self.zero_is_missing and not self.standardise:
             raise ValueError("expected zero_is_missing to be empty where standardise is false: no mean is measured to put there")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("expected classes with different names")
+        if not all(name.strip() and name.isprintable() for name in self.classes):
+            raise ValueError("expected classes with names that can be shown")
         return self
 
     @property

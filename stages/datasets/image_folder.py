@@ -4,6 +4,7 @@ Reads   raw/<train>/<class>/* and raw/<test>/<class>/*, a hundred pictures at a 
 The sample is drawn pictures of insects' make (a row of segments, legs, stripes), JPEGs of varying size in the same folders.
 """
 
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ class Preprocess(Section):
             raise ValueError(f"with resize null expected train_crop to be crop ({self.crop}), got {self.train_crop}")
         if self.resize is not None and max(self.crop, self.train_crop) > self.resize:
             raise ValueError(f"expected crop ({self.crop}) and train_crop ({self.train_crop}) to be at most resize ({self.resize})")
+        if self.train_crop != self.crop and not self.val_fraction:
+            raise ValueError(
+                "expected val_fraction above 0 where train_crop is not crop: without val, epochs are compared on train's pictures"
+            )
         train, test = PurePosixPath(self.train), PurePosixPath(self.test)
         if train.is_relative_to(test) or test.is_relative_to(train):
             raise ValueError("expected different folders for train and test, and neither within the other")
@@ -246,7 +251,9 @@ def generate(raw: Path, download: Download) -> None:
             (raw / folder / name).mkdir(parents=True, exist_ok=True)
             for index in range(number):
                 width, height = (int(side * rng.uniform(0.8, 1.25)) for side in sample.size)
-                _draw(place, width, height, rng).save(raw / folder / name / f"{index:04}.jpg", quality=88)
+                content = io.BytesIO()  # Pillow would let a file pass that a full disk cuts short
+                _draw(place, width, height, rng).save(content, format="JPEG", quality=88)
+                (raw / folder / name / f"{index:04}.jpg").write_bytes(content.getvalue())
 
 
 def _draw(place: int, width: int, height: int, rng: np.random.Generator) -> Image.Image:

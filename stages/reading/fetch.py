@@ -183,7 +183,7 @@ def _unpacked(archive: Path, content: Path, unpack: Unpack) -> Path:
 def _move(content: Path, raw: Path) -> None:
     for path in sorted(content.iterdir()):
         if (raw / path.name).exists():
-            raise UserError(f"Two of the official files in params.yaml would both be raw/{path.name}: remove one, or give it another path.")
+            raise UserError(f"raw/{path.name} would be written twice: no two official files (and no .source) may have one name in raw/.")
         path.rename(raw / path.name)
 
 

@@ -219,6 +219,7 @@ class MovingRate:
         if self.chosen.name == "ReduceLROnPlateau" and self.chosen.interval != "epoch":
             raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
         num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
+        refuse_cycle(self.chosen, num_moves, key)
         self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, num_moves, key)
         if isinstance(self.schedule, lr_scheduler.OneCycleLR) and self.schedule.total_steps < num_moves:
             ends = f"ends after {self.schedule.total_steps} of {num_moves} {self.chosen.interval}s"
@@ -232,6 +233,14 @@ class MovingRate:
             self.schedule.step(loss or 0.0)
         else:
             self.schedule.step()
+
+
+def refuse_cycle(schedule: Schedule, num_moves: int, key: str) -> None:
+    """Refuses the two shares of a one-cycle schedule at which torch divides by zero, one of them in the run's last step."""
+    share = schedule.arguments.get("pct_start", 0.3)
+    if schedule.name == "OneCycleLR" and isinstance(share, int | float) and (share >= 1 or math.isclose(share * num_moves, 1)):
+        length = f"{num_moves} {schedule.interval}s"
+        raise UserError(f"params.yaml: {key}.pct_start is {share:g}, and of {length} it must leave more than one to rise, and one to fall.")
 
 
 def refuse_augmentation(recipe: Recipe, kind: InputKind, key: str) -> None:

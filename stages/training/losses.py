@@ -85,6 +85,8 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
     if arguments.get("reduction", "mean") != "mean":
         raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, which no batch's size changes.")
     weight = arguments.get("weight")
+    if isinstance(weight, list) and not all(type(value) in (int, float) and value > 0 for value in weight):
+        raise UserError(f"params.yaml: {key}.weight is {weight}; expected numbers above 0, one for each output.")
     if isinstance(weight, list) and len(weight) != num_outputs:
         raise UserError(f"params.yaml: {key}.weight has {len(weight)} numbers, and the network {num_outputs} outputs: give one for each.")
 

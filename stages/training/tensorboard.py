@@ -53,7 +53,7 @@ class TensorBoard:
             self.writer.add_text("inputs", "  \n".join(str(row) for row in inputs[:NUM_SHOWN].tolist()))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every shape that it reads
-            example = model.input(inputs[:2].long() if inputs.dtype == torch.int16 else inputs[:2])
+            example = model.input(example_of(model, inputs))
             # Traced here, for add_graph would also check the trace, which takes half a second more.
             self.writer.add_graph(torch.jit.trace(model.network, example, check_trace=False), example)
 
@@ -62,3 +62,10 @@ class TensorBoard:
             if value is not None and name != "epoch":
                 split, _, measure = name.rpartition("_")
                 self.writer.add_scalar(f"{measure}/{split}" if split else name, value, number)
+
+
+def example_of(model: Model, inputs: Tensor) -> Tensor:
+    """Two inputs to trace the network with. Pictures of train may be larger than the network takes: blank ones of its size will do."""
+    if model.meta.input.kind == "image":
+        return torch.zeros(2, *(size or 1 for size in model.meta.input.shape), dtype=inputs.dtype, device=inputs.device)
+    return inputs[:2].long() if inputs.dtype == torch.int16 else inputs[:2]

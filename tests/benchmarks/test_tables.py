@@ -26,8 +26,8 @@ def test_every_model_of_params_has_a_row_measured_or_not():
     assert "| new_model | | not measured yet | | |" in with_a_new_one
 
 
-def test_every_model_of_params_has_a_figure_to_reach():
-    assert set(accuracy.TO_REACH) == set(COMMITTED)
+def test_every_figure_to_reach_is_of_a_model_of_params():
+    assert set(accuracy.TO_REACH) <= set(COMMITTED)
 
 
 def test_a_figure_that_is_not_reached_is_shown_as_such():

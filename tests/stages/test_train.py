@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stages import train as stage
 from stages.common.errors import UserError, run_stage
+from stages.common.splits import SplitWriter
 from stages.modelling.model import load_checkpoint
 from stages.train import train
 from stages.training import loop
@@ -314,4 +315,30 @@ def test_an_assertion_of_torchvision_s_is_named(project):
     transformer = {"name": "torchvision_classifier", "model": "vit_b_32", "weights": NO_WEIGHTS, "frozen": False}
     project("shapes", architecture=transformer)
     with pytest.raises(UserError, match=r"models\.own\.architecture does not fit shapes's inputs of 8x8x1: Wrong image height"):
+        train("own")
+
+
+@pytest.mark.parametrize("augment", [[{"name": "RandomCrop", "size": 8}], []])
+def test_pictures_of_train_may_be_larger_than_the_networks_if_they_are_cut(augment, project):
+    own = project("shapes", augment=augment)
+    inputs, targets = own.data.splits["train"]
+    rewrite_split(own, "train", np.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0))), targets)
+    if augment:
+        train("own")
+        assert list(own.contents()) == [CHECKPOINT, CURVE]
+    else:
+        with pytest.raises(UserError, match=r"The network cannot be trained on a batch of \d+x1x10x10 .*models\.own\.train\.augment"):
+            train("own")
+
+
+def rewrite_split(own, name, inputs, targets):
+    with SplitWriter(own.processed / f"{name}.safetensors", inputs.shape[1:], "uint8", (), "int64") as writer:
+        writer.add(inputs, targets)
+
+
+@pytest.mark.parametrize(("share", "epochs"), [(1.0, 3), (0.2, 5), (0.5, 2)])
+def test_a_one_cycle_schedule_at_which_torch_divides_by_zero_is_refused(share, epochs, project):
+    schedule = {"name": "OneCycleLR", "interval": "epoch", "pct_start": share}
+    project("shapes", schedule=schedule, epochs=epochs)
+    with pytest.raises(UserError, match=rf"schedule\.pct_start is {share:g}, and of {epochs} epochs it must leave more than one to rise"):
         train("own")

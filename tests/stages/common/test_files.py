@@ -170,3 +170,11 @@ except UserError as error:
         assert second.stdout.startswith(f"Another process is writing {tmp_path}: wait until it has ended")
     assert names_in(tmp_path) == ["processed"] and names_in(tmp_path / "processed") == ["a"]
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "wrote\n"
+
+
+def test_a_file_where_the_folder_should_be_is_replaced_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("not a folder")
+    for _ in range(2):
+        with replacing_folder(tmp_path / "raw") as beside:
+            (beside / "a").touch()
+    assert names_in(tmp_path) == ["raw"] and names_in(tmp_path / "raw") == ["a"]

@@ -2,6 +2,9 @@ import gzip
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+
+from stages.datasets.csv import Preprocess
 
 TABLE = {
     "file": "table.csv",
@@ -172,3 +175,12 @@ def test_the_sample_has_the_real_header_ones_and_missing_zeros(place):
     assert sum(row[-1] == "1" for row in rows) == 140
     insulin = [row[4] == "0" for row in rows]
     assert 0.4 < np.mean(insulin) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"file": ""}, "name of a file in raw/"), ({"file": ".."}, "name of a file in raw/"), ({"classes": ["", "b"]}, "can be shown")],
+)
+def test_names_that_cannot_be_are_refused(changes, named):
+    with pytest.raises(ValidationError, match=named):
+        Preprocess.model_validate(TABLE | changes)

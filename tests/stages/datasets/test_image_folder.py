@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -18,6 +20,7 @@ PICTURES = {
     "val_fraction": 0.25,
     "max_bad_fraction": 0.1,
 }
+ROOT = Path(__file__).parents[3]
 BIG = {"resize": 20, "crop": 16, "train_crop": 20}
 
 
@@ -188,6 +191,7 @@ def test_a_file_name_cannot_write_to_the_terminal(place, capsys):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        (BIG | {"val_fraction": 0.0}, "expected val_fraction above 0 where train_crop is not crop"),
         ({"train_crop": 9}, "with resize null expected train_crop to be crop (8), got 9"),
         (BIG | {"crop": 21}, "expected crop (21) and train_crop (20) to be at most resize (20)"),
         ({"test": "train"}, "expected different folders for train and test"),
@@ -251,3 +255,17 @@ def test_a_sample_cannot_be_drawn_outside_raw(key, folder):
     with pytest.raises(ValidationError):
         Sample.model_validate(sample | {key: [folder, "other"]})
     assert Sample.model_validate(sample)
+
+
+def test_a_full_disk_cuts_no_picture_of_the_sample_short(tmp_path):
+    program = """
+import resource, sys
+from pathlib import Path
+from stages.datasets.image_folder import Download, generate
+sample = {"seed": 0, "folders": ["train", "val"], "classes": ["a", "b"], "num_per_class": [1, 1], "size": [300, 300]}
+official = [{"path": "a/a.zip", "sha256": "0" * 64, "urls": [], "unpack": {"max_megabytes": 1}}]
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+generate(Path(sys.argv[1]), Download.model_validate({"sample": sample, "official": official}))
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "File too large" in done.stderr

@@ -413,7 +413,7 @@ def test_an_archive_that_ends_too_soon_is_named(server: Server, raw: Path, tmp_p
 def test_two_files_of_one_name_are_refused(server: Server, raw: Path) -> None:
     url = server.add("/f", body(CONTENT))
     fetch(remote(url), raw)
-    with pytest.raises(UserError, match=r"would both be raw/numbers\.bin"):
+    with pytest.raises(UserError, match=r"raw/numbers\.bin would be written twice"):
         fetch(remote(url, path="more/numbers.bin"), raw)
 
 

@@ -134,3 +134,9 @@ def test_weights_of_another_number_than_the_outputs_are_refused(name, task):
     number = NUM_OUTPUTS[task] + 1
     with pytest.raises(UserError, match=rf"loss\.weight has {number} numbers, and the network {number - 1} outputs: give one for each"):
         build_loss(name, {"weight": [1.0] * number}, task, NUM_OUTPUTS[task], "loss")
+
+
+@pytest.mark.parametrize("weight", [[0, 1, 1], [1.0, -2.0, 1.0], [True, 1, 1], ["a", 1, 1]])
+def test_weights_that_are_no_numbers_above_0_are_refused(weight):
+    with pytest.raises(UserError, match=r"loss\.weight is .*; expected numbers above 0, one for each output"):
+        build_loss("CrossEntropy", {"weight": weight}, "multiclass", 3, "loss")
