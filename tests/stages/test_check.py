@@ -245,7 +245,7 @@ NAMED_PARTS = [
     ),
     ("train.schedule", {"name": "LambdaLR", "interval": "epoch"}, "train.schedule.name is 'LambdaLR'"),
     ("train.schedule", {"name": "OneCycleLR", "interval": "step", "pct": 0.2}, "train.schedule (OneCycleLR) do not fit"),
-    ("train.schedule", {"name": "OneCycleLR", "interval": "step", "pct_start": 3.0}, "train.schedule (OneCycleLR) do not fit"),
+    ("train.schedule", {"name": "OneCycleLR", "interval": "step", "pct_start": 3.0}, "train.schedule.pct_start is 3"),
     (
         "train.schedule",
         {"name": "OneCycleLR", "interval": "step", "total_steps": 5},
