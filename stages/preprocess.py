@@ -35,10 +35,11 @@ def preprocess(name: str) -> None:
     raw = DATA / name / "raw"
     if not raw.is_dir():
         raise UserError(f"{raw} is missing: run python -m stages.download {name} (or dvc repro) first.")
+    source = read_source(raw)
     contents = part.read(raw, section, seed)
     with files.replacing_folder(DATA / name / "processed") as processed:
         counts, mean_std = write_splits(contents, processed)
-        meta = describe(name, contents, read_source(raw), counts, mean_std)
+        meta = describe(name, contents, source, counts, mean_std)
         (processed / "meta.json").write_bytes(files.as_json(meta.model_dump(mode="json")))
 
 

@@ -51,7 +51,7 @@ class Preprocess(Section):
     max_bad_fraction: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
-    def _file_is_a_plain_name(self) -> "Preprocess":
+    def _entries_fit(self) -> "Preprocess":
         if self.file in ("", "..") or self.file != Path(self.file).name:
             raise ValueError(f"expected file to be the name of a file in raw/, without a folder; got {self.file!r}")
         if self.zero_is_missing and not self.standardise:
