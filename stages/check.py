@@ -21,9 +21,10 @@ from stages.evaluation.section import Evaluate
 from stages.exporting.section import Export
 from stages.training.arguments import fitting
 from stages.training.augmentations import build_augmentations
-from stages.training.loop import MovingRate, Recipe, refuse_augmentation
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
+from stages.training.recipe import Recipe, refuse_augmentation
+from stages.training.schedules import MovingRate
 
 CHECKED = Path("data") / "checked.json"
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from stages.common import files
 from stages.common.errors import UserError, run_stage
-from stages.common.meta import Counts, Meta
+from stages.common.meta import Counts, Meta, Origin
 from stages.common.params import Runtime, check_section, look_up, read_params
 from stages.common.shelves import take_part
 from stages.common.splits import SPLITS, SplitWriter
 from stages.reading.contents import Contents
-from stages.reading.source import Origin, read_source
+from stages.reading.source import read_source
 
 DATA = Path("data")
 

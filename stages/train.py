@@ -2,9 +2,11 @@
 
 Command: python -m stages.train MODEL
 Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; params.yaml: runtime, models.<MODEL>
-Writes:  models/<MODEL>/checkpoint.safetensors and models/<MODEL>/plots/learning_curve.csv; TensorBoard's files under logs/
+Writes:  models/<MODEL>/checkpoint.safetensors and models/<MODEL>/plots/learning_curve.csv; under logs/ TensorBoard's files, and the
+         state of the run, from which the next one goes on if this one is stopped or killed
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ from stages.common.splits import read_split
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
-from stages.training.loop import Fitted, Recipe, Row, fit, metric_name
+from stages.training.loop import Fitted, fit
+from stages.training.recipe import Recipe
+from stages.training.resume import STATES, Keeper, StartOver, ingredients
+from stages.training.scores import Row, metric_name
 from stages.training.tensorboard import TensorBoard
 
 BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.int64}
@@ -35,13 +40,20 @@ def train(name: str) -> None:
     meta = read_meta(processed)
 
     device = prepare_torch(runtime)
+    decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
+    files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
+    keeper = Keeper(STATES / name, ingredients(decisive, files, architecture["name"], device), runtime.save_minutes)
     try:
         network = build_fitting(architecture, meta, f"{key}.architecture")
         load_pretrained(network, architecture, meta)
         model = Model(network, meta).to(device)
         train_batches = Batches(*read_split(processed, "train"), recipe.batch_size, device)
         val_batches = Batches(*read_split(processed, "val"), max(recipe.batch_size, 256), device) if meta.counts["val"].total else None
-        fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime)
+        with keeper:
+            fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime, keeper)
+    except StartOver:
+        train(name)
+        return
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -49,12 +61,23 @@ def train(name: str) -> None:
 
     training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     network.load_state_dict(fitted.weights)
+    checkpoint = as_checkpoint(network, architecture, meta, training)
+    if keeper.was_over and is_recorded(checkpoint):  # nothing was lost: somebody wants to see it trained again
+        keeper.forget()
+        train(name)
+        return
     write_files(
         {
-            folder / "checkpoint.safetensors": as_checkpoint(network, architecture, meta, training),
+            folder / "checkpoint.safetensors": checkpoint,
             folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
         }
     )
+
+
+def is_recorded(content: bytes) -> bool:
+    """Whether DVC has noted a file with this content in dvc.lock: a run that ended just before DVC was killed is not there yet."""
+    lock = Path("dvc.lock")
+    return lock.exists() and hashlib.md5(content, usedforsecurity=False).hexdigest() in lock.read_text(encoding="utf-8")
 
 
 def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.nn.Module:
@@ -99,7 +122,7 @@ def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta
         part.load_pretrained(network, part.Params.model_validate(architecture), meta)
 
 
-def fit_shown(name: str, model: Model, recipe: Recipe, train: Batches, val: Batches | None, runtime: Runtime) -> Fitted:
+def fit_shown(name: str, model: Model, recipe: Recipe, train: Batches, val: Batches | None, runtime: Runtime, keeper: Keeper) -> Fitted:
     """fit() with a progress bar (on a terminal), TensorBoard and a last line that says how it went."""
     metric = metric_name(model.task)
     bf16 = runtime.mixed_precision and train.inputs.is_cuda
@@ -113,7 +136,7 @@ def fit_shown(name: str, model: Model, recipe: Recipe, train: Batches, val: Batc
             bar.update()
             tensorboard.epoch(epoch, row)
 
-        fitted = fit(model, recipe, train, val, runtime.seed, bf16, f"models.{name}.train", watch)
+        fitted = fit(model, recipe, train, val, runtime.seed, bf16, f"models.{name}.train", keeper, watch)
     best = fitted.rows[fitted.best_epoch - 1]
     shown = ", ".join(f"{key} {value:.4f}" for key, value in best.items() if value is not None and key.endswith(("loss", metric)))
     print(f"{name}: best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}")

@@ -26,6 +26,7 @@ import tests.closure
 from stages.common.errors import UserError
 from stages.common.shelves import part_names
 from tests.closure import ROOT, closure, imported_files
+from tests.toy import RUNTIME
 
 PARAMS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = ("check", "download", "preprocess", "train", "evaluate", "export")
@@ -387,7 +388,7 @@ class Built:
 @pytest.fixture(scope="module")
 def first_build(tmp_path_factory: pytest.TempPathFactory) -> Built:
     params = copy.deepcopy(PARAMS)
-    params["runtime"] = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": True}
+    params["runtime"] = RUNTIME | {"mixed_precision": True}
     params["evaluate"]["num_resamples"] = 100
     params["models"]["line_gd"]["train"]["epochs"] = 3
     built = Built(tmp_path_factory.mktemp("built"), params)
@@ -399,13 +400,14 @@ def first_build(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture
 def built(first_build: Built, tmp_path: Path) -> Built:
-    return Built(shutil.copytree(first_build.root, tmp_path / "copy"), first_build.params)
+    """A copy without logs, where the states of the runs that built it are: what is trained here is trained."""
+    return Built(shutil.copytree(first_build.root, tmp_path / "copy", ignore=shutil.ignore_patterns("logs")), first_build.params)
 
 
 # What stands beside the keys that a stage declares when it runs alone: valid values, and others than those that it was built
 # with. Of `download` preprocess asks only whether it is there, and the check refuses a dataset without it.
 OTHERS: dict[str, dict[str, Any]] = {
-    "runtime": {"seed": 1, "threads": 2, "device": "auto", "mixed_precision": False},
+    "runtime": {"seed": 1, "threads": 2, "device": "auto", "mixed_precision": False, "save_minutes": 1.0},
     "datasets.line": {"download": {}},
 }
 

@@ -20,6 +20,7 @@ from stages.common.meta import read_meta
 from stages.common.splits import SPLITS, read_split
 from stages.preprocess import preprocess
 from stages.reading.source import write_source
+from tests.toy import RUNTIME
 
 REPOSITORY = Path(__file__).parents[1]
 MIRROR = Path(os.environ.get("DATASETS_MIRROR") or REPOSITORY.parent / "shared/datasets")
@@ -35,7 +36,7 @@ def from_mirror(name):
 
 def build(root, name, entry):
     """Preprocess data/<name>/raw, which the caller has filled, as official data; returns meta and every split."""
-    runtime = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": False}
+    runtime = RUNTIME
     (root / "params.yaml").write_text(json.dumps({"runtime": runtime, "datasets": {name: entry}}))
     write_source(root / "data" / name / "raw", "official")
     with contextlib.chdir(root):

@@ -29,7 +29,7 @@ from stages.training.batches import Batches
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
 MODELS: list[str] = list(PARAMS["models"])
-RUNTIME = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": False}
+RUNTIME = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": False, "save_minutes": 5.0}
 CPU = torch.device("cpu")
 
 torch.set_num_threads(1)
@@ -234,6 +234,16 @@ def toy_model(name: str, seed: int = 0) -> Model:
     return build(TOYS[name], toy(name).meta, seed)
 
 
+class NoKeeper:
+    """For a run that is neither saved nor taken up."""
+
+    def take_up(self, run: Any) -> None: ...
+
+    def pause(self, run: Any) -> None: ...
+
+    def end_epoch(self, run: Any) -> None: ...
+
+
 # A place to run the stages in
 
 
@@ -255,6 +265,10 @@ class Project:
 
     def write(self) -> None:
         (self.root / "params.yaml").write_text(json.dumps(self.params))
+
+    def forget(self) -> None:
+        """Removes the states that runs left, so that the next one trains from its start."""
+        shutil.rmtree(self.root / "logs" / "resume")
 
     def contents(self, *suffixes: str) -> dict[str, bytes]:
         """What lies under models/own, by path."""

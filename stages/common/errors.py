@@ -15,6 +15,14 @@ class UserError(Exception):
     """Something that the person at the keyboard can mend. The message is one sentence that says what is wrong and what to do."""
 
 
+class Stopped(Exception):
+    """A signal asked the stage to end, and it saved first what it had done, up to `place`."""
+
+    def __init__(self, signal_number: int, place: str):
+        self.code = 128 + signal_number
+        super().__init__(f"Stopped by {signal.Signals(signal_number).name} {place}: the next run goes on from there.")
+
+
 def disk_full_message(error: OSError) -> str:
     where = f" while writing {error.filename}" if error.filename else ""
     return f"The disk (or a limit on file size) is full{where}: free some space and run the stage again; earlier results were kept."
@@ -40,6 +48,8 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
         leave(error, f"{error.filename} cannot be used ({error.strerror}): mend the path or its permissions, and run the stage again.")
     except MemoryError as error:
         leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
+    except Stopped as error:
+        leave(error, str(error), error.code)
     except KeyboardInterrupt as error:
         leave(error, "Interrupted; earlier results were kept.", INTERRUPTED)
     sys.exit(0)

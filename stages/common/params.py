@@ -18,6 +18,9 @@ PARAMS_FILE = Path("params.yaml")
 MAX_DEPTH = 20
 TOO_DEEP = f"params.yaml is nested more than {MAX_DEPTH} deep, or an alias stands within what it names: mend the file and run again."
 
+# The last two are for a value of the right look that is none, such as the date 2026-13-01.
+NOT_YAML = (YAMLError, ValueError, LookupError)
+
 Source = Literal["sample", "official"]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -29,12 +32,13 @@ class Section(BaseModel):
 
 
 class Runtime(Section):
-    """`runtime`: the seed of everything random, threads of one stage, and where networks run."""
+    """`runtime`: the seed of everything random, threads of one stage, where networks run, and how often a training is saved."""
 
     seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=1, le=1024)
     device: Literal["auto", "cpu", "cuda"]
     mixed_precision: bool
+    save_minutes: float = Field(gt=0)
 
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -48,11 +52,7 @@ def read_params() -> dict[str, Any]:
         raise UserError("params.yaml is not in this folder: run the command in the root of the repository.") from error
     except RecursionError as error:
         raise UserError(TOO_DEEP) from error
-    except (
-        YAMLError,
-        ValueError,
-        LookupError,
-    ) as error:  # the last two: a value of the right look that is none, such as the date 2026-13-01
+    except NOT_YAML as error:
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
         problem = getattr(error, "problem", None) or f"not valid YAML ({error})"

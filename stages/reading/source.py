@@ -1,14 +1,12 @@
 """Where the files of a raw/ folder are from, written beside them: nobody can take a sample for the real data later on."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from stages.common.errors import UserError
+from stages.common.meta import Origin
 
 FILE = ".source"
-
-# generated: a worked example that is written out in params.yaml, so there is nothing to stand in for.
-Origin = Literal["official", "sample", "generated"]
 
 
 def write_source(raw: Path, source: Origin) -> None:

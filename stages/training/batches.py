@@ -23,9 +23,9 @@ class Batches:
         """Batches in one pass."""
         return -(-len(self.inputs) // self.batch_size)
 
-    def shuffled(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in an order drawn from `generator`, which lives on the CPU so that every device sees the same order."""
-        for places in self.order(generator):
+    def shuffled(self, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass, from batch `start` on, in an order drawn from `generator`: on the CPU, so that every device sees the same one."""
+        for places in self.order(generator)[start:]:
             on_device = places.to(self.inputs.device)
             yield self.take(self.inputs[on_device], self.targets[on_device])
 

@@ -1,21 +1,18 @@
-"""Optimizers (torch.optim, and an exhaustive search) and learning rate schedules (torch.optim.lr_scheduler) by name."""
+"""Optimizers by name: torch.optim's, and an exhaustive search."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.nn import Parameter
-from torch.optim import Optimizer, lr_scheduler
+from torch.optim import Optimizer
 
 from stages.common.errors import UserError
 from stages.training.arguments import fitting, refuse_text
 
 # Takes sparse gradients only, which no architecture here has.
 NOT_FOR_DENSE = {"SparseAdam"}
-# These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
-NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
 
 
 class GridSearch(Optimizer):
@@ -25,21 +22,24 @@ class GridSearch(Optimizer):
     """
 
     def __init__(self, params: Iterable[Parameter], lr: float, start: float):
-        super().__init__(params, {"lr": lr, "start": start})
+        super().__init__(params, {"lr": lr, "start": start, "num_steps": 0})
         weights = [weight for group in self.param_groups for weight in group["params"]]
         if sum(weight.numel() for weight in weights) != 1:
             raise ValueError("GridSearch searches one weight; give it an architecture with one (linear without bias, one feature)")
-        self.weight, self.num_steps, self.value = weights[0], 0, start
+        self.weight = weights[0]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float]) -> float:  # type: ignore[override]  # the loop always gives a closure
         with torch.enable_grad():
             loss = closure()
-        group = self.param_groups[0]
-        self.value = group["start"] + self.num_steps * group["lr"]
+        self.param_groups[0]["num_steps"] += 1  # in the group, for what stands there is saved with the optimizer's state
         self.weight.fill_(self.value)
-        self.num_steps += 1
         return loss
+
+    @property
+    def value(self) -> float:
+        group = self.param_groups[0]
+        return float(group["start"] + (group["num_steps"] - 1) * group["lr"])
 
 
 def optimizer_names() -> list[str]:
@@ -58,37 +58,3 @@ def build_optimizer(name: str, arguments: dict[str, Any], lr: float, weights: It
     refuse_text(kind, arguments, key)
     with fitting(key, name):
         return kind(weights, lr=lr, **plain)
-
-
-def schedule_names() -> list[str]:
-    kinds = vars(lr_scheduler).items()
-    base = lr_scheduler.LRScheduler
-    return sorted(
-        name
-        for name, kind in kinds
-        if inspect.isclass(kind) and issubclass(kind, base) and not name.startswith("_") and name not in NOT_BY_PARAMS
-    )
-
-
-def build_schedule(
-    name: str, arguments: dict[str, Any], optimizer: Optimizer, lr: float, num_intervals: int, key: str
-) -> lr_scheduler.LRScheduler:
-    """The schedule `name` of params.yaml (at `key`).
-
-    What follows from other params is filled in where the schedule takes it and params leave it out: `max_lr` is train.lr,
-    and `total_steps`, `T_max` and PolynomialLR's `total_iters` are the number of intervals (steps or epochs) of the run.
-    """
-    if name not in schedule_names():
-        raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(schedule_names())}.")
-    kind = getattr(lr_scheduler, name)
-    accepted = inspect.signature(kind).parameters
-    derived = {"max_lr": lr, "T_max": num_intervals}
-    if "epochs" not in arguments:
-        derived["total_steps"] = num_intervals
-    if name == "PolynomialLR":
-        derived["total_iters"] = num_intervals
-    filled = {argument: value for argument, value in derived.items() if argument in accepted} | arguments
-    refuse_text(kind, arguments, key)
-    with fitting(key, name), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "scheduler before optimizer": the first step is the constructor's own
-        return kind(optimizer, **filled)

@@ -15,7 +15,8 @@ from stages.check import CHECKED, check
 from stages.common.errors import UserError, run_stage
 from stages.common.shelves import part_names, take_part
 from stages.training.losses import LOSSES
-from stages.training.optimizers import optimizer_names, schedule_names
+from stages.training.optimizers import optimizer_names
+from stages.training.schedules import schedule_names
 
 ROOT = Path(__file__).parents[2]
 COMMITTED: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
@@ -94,7 +95,7 @@ ROOT_AND_SHARED = [
     ("datasets", ["line"], "datasets is ['line']"),
     ("source", "oficial", "source is 'oficial'; expected sample or official"),
     ("source", 3, "source is 3"),
-    ("runtime.sed", 1, "runtime.sed is not a known key (known: seed, threads, device, mixed_precision)"),
+    ("runtime.sed", 1, "runtime.sed is not a known key (known: seed, threads, device, mixed_precision, save_minutes)"),
     ("runtime.threads", GONE, "runtime.threads is missing"),
     ("runtime.threads", 100_000, "runtime.threads is 100000; expected less than or equal to 1024"),
     ("evaluate.num_resamples", 10**9, "evaluate.num_resamples is 1000000000"),

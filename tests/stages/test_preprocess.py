@@ -23,6 +23,7 @@ from stages.download import download
 from stages.preprocess import FeatureMeasurement, PixelMeasurement, preprocess
 from stages.reading.idx import write_idx
 from stages.reading.source import write_source
+from tests.toy import RUNTIME
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
@@ -31,7 +32,7 @@ SPLITTING_NAMES = [name for name in NAMES if PARAMS["datasets"][name]["kind"] !=
 
 
 def write_params(root, datasets, source="sample", seed=0):
-    runtime = {"seed": seed, "threads": 1, "device": "cpu", "mixed_precision": False}
+    runtime = RUNTIME | {"seed": seed}
     (root / "params.yaml").write_text(json.dumps({"source": source, "runtime": runtime, "datasets": datasets}))
 
 

@@ -90,6 +90,7 @@ def test_a_second_run_gives_the_same_bytes(name, project):
     own = project(name)
     train("own")
     first = own.contents()
+    own.forget()
     train("own")
     assert own.contents() == first
 
@@ -185,6 +186,7 @@ def test_a_failure_leaves_the_earlier_checkpoint_as_it_was(failure, project, mon
     own = project("shapes")
     train("own")
     before = own.contents()
+    own.forget()
     failing_in_the_middle(monkeypatch, failure)
     with pytest.raises((UserError, Broken)):
         train("own")

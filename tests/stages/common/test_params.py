@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 
 from stages.common.errors import UserError
 from stages.common.params import Runtime, Section, check_section, check_source, look_up, read_params, read_section
-
-RUNTIME = {"seed": 0, "threads": 1, "device": "auto", "mixed_precision": True}
+from tests.toy import RUNTIME
 
 
 class Blade(Section):

@@ -13,8 +13,7 @@ from stages.common.shelves import take_part
 from stages.common.splits import read_split
 from stages.preprocess import preprocess
 from stages.reading.source import write_source
-
-RUNTIME = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": False}
+from tests.toy import RUNTIME
 
 
 class Place:

@@ -10,8 +10,11 @@ from pydantic import ValidationError
 
 from stages.common.errors import UserError
 from stages.training import loop
-from stages.training.loop import Recipe, exponential_average, fit, metric_per_item
-from tests.toy import CPU, TOYS, Batches, Data, build, recipe, toy, toy_model
+from stages.training.loop import fit
+from stages.training.recipe import Recipe
+from stages.training.run import exponential_average
+from stages.training.scores import metric_per_item
+from tests.toy import CPU, TOYS, Batches, Data, NoKeeper, build, recipe, toy, toy_model
 
 SEED = 20261120
 KEY = "models.own.train"
@@ -23,7 +26,11 @@ def run(name, seed=0, val=True, model=None, watch=lambda *_: None, data=None, **
     model = model or toy_model(name)
     section = Recipe.model_validate(recipe(data, **changes))
     batches = data.batches("train", section.batch_size)
-    return model, fit(model, section, batches, data.batches("val") if val else None, seed, False, KEY, watch)
+    return model, fit(model, section, batches, data.batches("val") if val else None, seed, False, KEY, NoKeeper(), watch)
+
+
+def no_pause():
+    """What measuring calls between batches."""
 
 
 def as_bytes(fitted):
@@ -109,7 +116,7 @@ def test_the_score_of_val_is_that_of_the_whole_split_whatever_the_batches():
         logits = model.logits(inputs.long())
     right = (logits.argmax(-1) == targets)[targets >= 0].float().mean()
     for batch_size in (1, 3, 8):
-        measured, metric = loop.measure(model, model.network, loss, data.batches("val", batch_size))
+        measured, metric = loop.measure(model, model.network, loss, data.batches("val", batch_size), no_pause)
         assert measured == pytest.approx(loss(logits, targets).item(), rel=1e-5) and metric == pytest.approx(right.item())
 
 
@@ -188,7 +195,9 @@ def test_without_val_train_is_measured_with_the_weights_that_are_kept():
     kept.network.load_state_dict(fitted.weights)
     loss = loop.build_loss("MSE", {}, "regression", 1, "loss")
     best = fitted.rows[fitted.best_epoch - 1]
-    assert loop.measure(kept, kept.network, loss, toy("numbers").batches("train"))[0] == pytest.approx(best["train_loss"], rel=1e-6)
+    assert loop.measure(kept, kept.network, loss, toy("numbers").batches("train"), no_pause)[0] == pytest.approx(
+        best["train_loss"], rel=1e-6
+    )
     assert best["val_loss"] is None and best["val_mae"] is None
 
 
@@ -293,7 +302,9 @@ def test_measuring_never_augments(monkeypatch):
     kept = toy_model("shapes")
     kept.network.load_state_dict(fitted.weights)
     loss = loop.build_loss("CrossEntropy", {}, "multiclass", 3, "loss")
-    assert loop.measure(kept, kept.network, loss, toy("shapes").batches("val"))[0] == pytest.approx(fitted.rows[0]["val_loss"], rel=1e-6)
+    assert loop.measure(kept, kept.network, loss, toy("shapes").batches("val"), no_pause)[0] == pytest.approx(
+        fitted.rows[0]["val_loss"], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["numbers", "patients", "words", "codes"])
@@ -369,5 +380,5 @@ def test_a_gpu_learns_as_the_cpu_does(name):
     for device in (CPU, torch.device("cuda")):
         model = toy_model(name).to(device)
         train, val = (Batches(*data.splits[split], 8, device) for split in ("train", "val"))
-        losses.append(fit(model, section, train, val, 0, False, KEY, lambda *_: None).rows[-1]["val_loss"])
+        losses.append(fit(model, section, train, val, 0, False, KEY, NoKeeper(), lambda *_: None).rows[-1]["val_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

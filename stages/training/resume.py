@@ -1,0 +1,221 @@
+"""Keeps the state of a run on the disk while it trains, so that a run that dies goes on where it was, to the very same weights.
+
+A state is a file of tensors and JSON (safetensors, no pickle) that ends with its SHA-256. It is written beside and renamed; the one
+before it is kept. Each names what its run was made of (params, data, code, libraries, device): a state of anything else, or a
+damaged one, is set aside with a warning. The states lie under logs/resume/, outside DVC's outputs, which DVC may delete before it
+runs a stage.
+"""
+
+import hashlib
+import json
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+from tqdm import tqdm
+
+from stages.common.errors import Stopped
+from stages.common.files import write_files
+
+STATES = Path("logs") / "resume"
+CODE = Path(__file__).parents[1]
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# Saving takes at most this share of the time: epochs that are too short for it are not all saved.
+LARGEST_SHARE = 0.05
+
+
+class StartOver(Exception):
+    """A state looked right and did not fit; it has been set aside, and what it was loaded into must be made anew."""
+
+
+class Resumable(Protocol):
+    @property
+    def is_over(self) -> bool: ...
+    @property
+    def place(self) -> str: ...
+    def state(self) -> dict[str, Any]: ...
+    def load(self, state: dict[str, Any]) -> None: ...
+
+
+class Keeper:
+    """Saves a run and takes it up again. Use it in a with statement, in which SIGTERM and SIGINT save the run before they end it.
+
+    `folder` is the run's own, under STATES; `made_of` has a short hash of everything that its result depends on, by name.
+    """
+
+    def __init__(self, folder: Path, made_of: dict[str, str], save_minutes: float):
+        self.folder, self.made_of, self.every = folder, made_of, 60 * save_minutes
+        self.last, self.previous = folder / "last", folder / "previous"
+        self.was_over, self.asked, self.handlers = False, 0, dict[int, Any]()
+        self.saved_at, self.cost = time.monotonic(), 0.0
+
+    def __enter__(self) -> "Keeper":
+        try:
+            self.handlers = {int(number): signal.signal(number, self._ask) for number in SIGNALS}
+        except ValueError:  # not in the main thread, to which alone signals come
+            self.handlers = {}
+        return self
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        """The run ends itself at its next pause; asked twice, as the signal would have ended it."""
+        if self.asked:
+            signal.signal(number, self.handlers[number])
+            signal.raise_signal(number)
+        self.asked = number
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def take_up(self, run: Resumable) -> None:
+        """Loads the newest state that is whole and of this very run, if there is one."""
+        for path in (self.last, self.previous):
+            if (state := self._read(path)) is None:
+                continue
+            try:
+                run.load(state)
+            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                self._set_aside(path, f"does not fit its run ({type(error).__name__}: {error})", "damaged")
+                raise StartOver from error
+            self.was_over = run.is_over
+            tell(f"{self.folder.name}: goes on {run.place} ({path})")
+            return
+
+    def pause(self, run: Resumable) -> None:
+        """To be called wherever the run could be left: saves it if it is time, and ends it if a signal has asked for it."""
+        if self.asked:
+            self._save(run)
+            raise Stopped(self.asked, run.place)
+        if time.monotonic() - self.saved_at >= self.every:
+            self._save(run)
+
+    def end_epoch(self, run: Resumable) -> None:
+        """To be called between epochs, and after the last."""
+        if run.is_over or self.cost <= LARGEST_SHARE * (time.monotonic() - self.saved_at):
+            self._save(run)
+
+    def forget(self) -> None:
+        for path in (self.last, self.previous):
+            path.unlink(missing_ok=True)
+
+    def _save(self, run: Resumable) -> None:
+        """A state that cannot be saved is no reason to end the run, which may well end before anything kills it."""
+        started = time.monotonic()
+        try:
+            content = as_bytes({"made_of": self.made_of, "is_over": run.is_over, "state": run.state()})
+            if self.last.exists():
+                self.last.replace(self.previous)
+            write_files({self.last: content})
+            if run.is_over:
+                self.previous.unlink(missing_ok=True)
+        except OSError as error:
+            tell(
+                f"warning: the state of {self.folder.name} cannot be saved ({error}): a run that is stopped now goes on from the last one."
+            )
+        self.saved_at = time.monotonic()
+        self.cost = self.saved_at - started
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            saved = from_bytes(path.read_bytes())
+            made_of, is_over, state = dict(saved["made_of"]), bool(saved["is_over"]), dict(saved["state"])
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+            self._set_aside(path, f"is damaged ({error})", "damaged")
+            return None
+        others = [name for name in self.made_of.keys() | made_of.keys() if self.made_of.get(name) != made_of.get(name)]
+        if not others:
+            return state
+        if is_over:  # an earlier run came to its end, and this is another
+            path.unlink(missing_ok=True)
+        else:
+            self._set_aside(path, f"is of another run (other {', '.join(sorted(map(str, others)))})", "other")
+        return None
+
+    def _set_aside(self, path: Path, why: str, suffix: str) -> None:
+        aside = path.with_name(f"{path.name}.{suffix}")
+        tell(f"warning: {path} {' '.join(why.split())}: it is set aside as {aside.name} and not used.")
+        path.replace(aside)
+
+
+def tell(line: str) -> None:
+    """A line on stderr that does not tear the progress bar."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def ingredients(params: dict[str, Any], data: Iterable[Path], architecture: str, device: torch.device) -> dict[str, str]:
+    """A short hash of everything that decides a run's result, by name, in the words of a warning about it."""
+    code = [CODE / "train.py", CODE / "architectures" / f"{architecture}.py"]
+    code += [path for folder in ("training", "modelling", "common") for path in sorted((CODE / folder).glob("*.py"))]
+    processor = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return {
+        "params": short_hash(json.dumps(params, sort_keys=True).encode()),
+        "data": short_hash(*(file_hash(path) for path in data)),
+        "code": short_hash(*(file_hash(path) for path in code)),
+        "libraries": f"Python {platform.python_version()}, torch {torch.__version__}",  # torchvision's version follows from torch's
+        "device": f"{device.type} ({processor}, {platform.machine()})",
+    }
+
+
+def file_hash(path: Path) -> bytes:
+    if not path.exists():  # a dataset without val
+        return b""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def short_hash(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
+
+
+def as_bytes(tree: Any) -> bytes:
+    """A tree of dicts, lists, tuples, plain values and tensors (copied to the CPU), with a SHA-256 at the end."""
+    tensors: dict[str, Tensor] = {}
+    description = json.dumps(pack(tree, tensors)).encode()
+    content = save({**tensors, "tree": torch.frombuffer(bytearray(description), dtype=torch.uint8)})
+    return content + hashlib.sha256(content).digest()
+
+
+def from_bytes(content: bytes) -> Any:
+    """The tree that as_bytes() was given. Raises ValueError, LookupError, TypeError or SafetensorError for anything else."""
+    if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+        raise ValueError("its SHA-256 is not that of its content")
+    tensors = load(content[:-32])
+    return unpack(json.loads(tensors.pop("tree").numpy().tobytes()), tensors)
+
+
+def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, its tensors moved to `tensors`; JSON has neither tuples nor keys that are numbers."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[key, pack(part, tensors)] for key, part in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"tuple" if isinstance(value, tuple) else "list": [pack(part, tensors) for part in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be saved")
+
+
+def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: unpack(part, tensors) for key, part in content}
+    return {"tuple": tuple, "list": list}[kind](unpack(part, tensors) for part in content)

@@ -1,0 +1,131 @@
+"""All that changes while a network is trained, as one tree of tensors and plain values that can be saved and taken up again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from stages.modelling.model import Model
+from stages.training.optimizers import GridSearch, build_optimizer
+from stages.training.recipe import Recipe
+from stages.training.schedules import MovingRate
+from stages.training.scores import Best, Row, Score
+
+
+class Run:
+    """A run of a recipe: what was done (`rows`, one a finished epoch, and `step` batches of the next) and what that has made.
+
+    Everything random follows from `seed`: the orders of train, drawn from `order`, and torch's own generators for the rest. `key` is
+    the section of params.yaml, for errors' sentences.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe, steps_per_epoch: int, device: torch.device, seed: int, key: str):
+        self.recipe, self.network, self.task, self.device = recipe, model.network, model.task, device
+        torch.manual_seed(seed)
+        self.order = torch.Generator().manual_seed(seed)
+        self.weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self.optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, self.weights, f"{key}.optimizer")
+        self.schedule = MovingRate(recipe, self.optimizer, steps_per_epoch, f"{key}.schedule")
+        self.average = AveragedModel(self.network, multi_avg_fn=exponential_average(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.best, self.rows = Best(recipe, model.task), list[Row]()
+        self.start_epoch()
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is measured and kept."""
+        return self.network if self.average is None else self.average.module
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that is being trained, from 1."""
+        return len(self.rows) + 1
+
+    @property
+    def place(self) -> str:
+        if self.is_over:
+            return f"after its last epoch, {len(self.rows)}"
+        return f"in epoch {self.epoch} of {self.recipe.epochs}, after {self.step} steps of it"
+
+    @property
+    def is_over(self) -> bool:
+        stale = self.recipe.patience is not None and len(self.rows) - self.best.epoch >= self.recipe.patience
+        return len(self.rows) == self.recipe.epochs or (stale and bool(self.rows))
+
+    def start_epoch(self) -> None:
+        self.step, self.score = 0, Score.zero(self.task, self.device)
+        self.lr, self.order_at_start = self.optimizer.param_groups[0]["lr"], self.order.get_state()
+
+    def end_step(self) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        self.schedule.move("step")
+        self.step += 1
+
+    def end_epoch(self, row: Row) -> None:
+        if isinstance(self.optimizer, GridSearch):
+            row["weight"] = self.optimizer.value
+        self.rows.append(row)
+        self.schedule.move("epoch", row["train_loss"] if row["val_loss"] is None else row["val_loss"])
+        if self.best.is_beaten_by(row):
+            self.best.keep(row, self.kept)
+        self.start_epoch()
+
+    def state(self) -> dict[str, Any]:
+        """What load() needs to go on from here: after a step, while the epoch that was trained is measured, or after the last."""
+        outcome = {"best": self.best.state(), "rows": self.rows}
+        if self.is_over:
+            return outcome
+        return outcome | {
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "average": None if self.average is None else dict(self.average.state_dict()),
+            "step": self.step,
+            "score": self.score.state(),
+            "lr": self.lr,
+            "order_at_start": self.order_at_start,
+            "random": torch.get_rng_state(),
+            "random_on_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.best.load(state["best"])
+        self.rows = state["rows"]
+        if self.is_over:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.order.set_state(state["order_at_start"])
+        self.start_epoch()
+        self.step, self.lr = state["step"], state["lr"]
+        self.score.load(state["score"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_on_device"], self.device)
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """Moves averages towards the current weights; the decay grows to its full value, so that short runs forget their start too.
+
+    The warm-up min(decay, (1 + n) / (10 + n)) is that of TensorFlow's ExponentialMovingAverage.
+    """
+
+    @torch.no_grad()
+    def update(averages: Tensors, current: Tensors, num_updates: Tensor | int) -> None:
+        n = int(num_updates)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        for average, weight in zip(averages, current, strict=True):
+            if average.is_floating_point():
+                average.lerp_(weight, share)
+            else:
+                average.copy_(weight)
+
+    return update

@@ -1,0 +1,92 @@
+"""Learning rate schedules (torch.optim.lr_scheduler) by name."""
+
+import inspect
+import math
+import warnings
+from typing import Any, Literal
+
+from torch.optim import Optimizer, lr_scheduler
+
+from stages.common.errors import UserError
+from stages.training.arguments import fitting, refuse_text
+from stages.training.recipe import Recipe, Schedule
+
+# These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
+NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
+
+
+def schedule_names() -> list[str]:
+    kinds = vars(lr_scheduler).items()
+    base = lr_scheduler.LRScheduler
+    return sorted(
+        name
+        for name, kind in kinds
+        if inspect.isclass(kind) and issubclass(kind, base) and not name.startswith("_") and name not in NOT_BY_PARAMS
+    )
+
+
+def build_schedule(
+    name: str, arguments: dict[str, Any], optimizer: Optimizer, lr: float, num_intervals: int, key: str
+) -> lr_scheduler.LRScheduler:
+    """The schedule `name` of params.yaml (at `key`).
+
+    What follows from other params is filled in where the schedule takes it and params leave it out: `max_lr` is train.lr,
+    and `total_steps`, `T_max` and PolynomialLR's `total_iters` are the number of intervals (steps or epochs) of the run.
+    """
+    if name not in schedule_names():
+        raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(schedule_names())}.")
+    kind = getattr(lr_scheduler, name)
+    accepted = inspect.signature(kind).parameters
+    derived = {"max_lr": lr, "T_max": num_intervals}
+    if "epochs" not in arguments:
+        derived["total_steps"] = num_intervals
+    if name == "PolynomialLR":
+        derived["total_iters"] = num_intervals
+    filled = {argument: value for argument, value in derived.items() if argument in accepted} | arguments
+    refuse_text(kind, arguments, key)
+    with fitting(key, name), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # "scheduler before optimizer": the first step is the constructor's own
+        return kind(optimizer, **filled)
+
+
+class MovingRate:
+    """The learning rate as recipe.schedule moves it, after every step or every epoch; it stays where it is for null."""
+
+    def __init__(self, recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int, key: str):
+        self.chosen = recipe.schedule
+        if self.chosen is None:
+            return
+        if self.chosen.name == "ReduceLROnPlateau" and self.chosen.interval != "epoch":
+            raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
+        num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
+        refuse_cycle(self.chosen, num_moves, key)
+        self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, num_moves, key)
+        if isinstance(self.schedule, lr_scheduler.OneCycleLR) and self.schedule.total_steps < num_moves:
+            ends = f"ends after {self.schedule.total_steps} of {num_moves} {self.chosen.interval}s"
+            raise UserError(f"params.yaml: {key} {ends}: leave total_steps (or epochs and steps_per_epoch) out.")
+
+    def move(self, after: Literal["step", "epoch"], loss: float | None = None) -> None:
+        """Moves on, if `after` is the schedule's interval; `loss` is the epoch's, for a schedule that watches it."""
+        if self.chosen is None or self.chosen.interval != after:
+            return
+        if isinstance(self.schedule, lr_scheduler.ReduceLROnPlateau):
+            self.schedule.step(loss or 0.0)
+        else:
+            self.schedule.step()
+
+    def state(self) -> dict[str, Any] | None:
+        return None if self.chosen is None else self.schedule.state_dict()
+
+    def load(self, state: dict[str, Any] | None) -> None:
+        if self.chosen is not None and state is not None:
+            self.schedule.load_state_dict(state)
+            # The optimizer's steps before the first move may have been another process's.
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before `optimizer\.step\(\)`")
+
+
+def refuse_cycle(schedule: Schedule, num_moves: int, key: str) -> None:
+    """Refuses the two shares of a one-cycle schedule at which torch divides by zero, one of them in the run's last step."""
+    share = schedule.arguments.get("pct_start", 0.3)
+    if schedule.name == "OneCycleLR" and isinstance(share, int | float) and (share >= 1 or math.isclose(share * num_moves, 1)):
+        length = f"{num_moves} {schedule.interval}s"
+        raise UserError(f"params.yaml: {key}.pct_start is {share:g}, and of {length} it must leave more than one to rise, and one to fall.")

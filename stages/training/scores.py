@@ -1,0 +1,95 @@
+"""Loss and metric of a pass over a split, and which epoch is the best by them."""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.common.meta import Task
+from stages.training.losses import PADDED
+from stages.training.recipe import Recipe
+
+Row = dict[str, float | None]
+
+
+@dataclass
+class Score:
+    """Sums over the items (or the characters) seen so far, on the device, so that no step waits for it."""
+
+    task: Task
+    loss: Tensor
+    metric: Tensor
+    count: Tensor
+
+    @classmethod
+    def zero(cls, task: Task, device: torch.device) -> "Score":
+        return cls(task, *(torch.zeros((), dtype=torch.float64, device=device) for _ in range(3)))
+
+    def add(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Adds a batch with its mean `loss`."""
+        per_item = metric_per_item(self.task, logits.detach().float(), targets)
+        self.loss += loss.detach() * len(per_item)
+        self.metric += per_item.sum()
+        self.count += len(per_item)
+
+    def means(self) -> tuple[float, float]:
+        """Mean loss and metric; waits for the device."""
+        loss, metric = (torch.stack([self.loss, self.metric]) / self.count).tolist()
+        return loss, metric
+
+    def state(self) -> list[Tensor]:
+        return [self.loss, self.metric, self.count]
+
+    def load(self, state: list[Tensor]) -> None:
+        for own, saved in zip(self.state(), state, strict=True):
+            own.copy_(saved)
+
+
+def metric_name(task: Task) -> str:
+    return "mae" if task == "regression" else "accuracy"
+
+
+def metric_per_item(task: Task, logits: Tensor, targets: Tensor) -> Tensor:
+    """Absolute error, or 1.0 where the class is right, of every item (of every character that is not padding)."""
+    if task == "regression":
+        return (logits - targets).abs().flatten()
+    if task == "binary":
+        return ((logits[:, 0] > 0) == (targets == 1)).float()
+    right = (logits.argmax(-1) == targets).float()
+    return right[targets != PADDED] if task == "sequence" else right
+
+
+def watched(row: Row, measure: str) -> float | None:
+    """The value of val, or of train where there is no val."""
+    value = row[f"val_{measure}"]
+    return row[f"train_{measure}"] if value is None else value
+
+
+class Best:
+    """The best epoch so far; of two equal ones the earlier."""
+
+    def __init__(self, recipe: Recipe, task: Task):
+        self.measure = "loss" if recipe.best_by == "loss" else metric_name(task)
+        self.sign = -1 if self.measure == "accuracy" else 1
+        self.epoch, self.value = 0, math.inf
+        self.weights: dict[str, Tensor] = {}
+
+    def is_beaten_by(self, row: Row) -> bool:
+        return self._value(row) < self.value
+
+    def keep(self, row: Row, network: nn.Module) -> None:
+        self.epoch, self.value = int(row["epoch"] or 0), self._value(row)
+        self.weights = copy.deepcopy(network.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "value": self.value, "weights": self.weights}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.epoch, self.value, self.weights = state["epoch"], state["value"], dict(state["weights"])
+
+    def _value(self, row: Row) -> float:
+        value = watched(row, self.measure)
+        return math.inf if value is None or math.isnan(value) else self.sign * value

@@ -1,0 +1,417 @@
+"""Resume: wherever a run is stopped, it goes on to the very same weights; a state that is not its own is set aside and never used."""
+
+import hashlib
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from stages.common.errors import Stopped
+from stages.modelling.model import Model
+from stages.train import is_recorded, train
+from stages.training import resume
+from stages.training.loop import fit
+from stages.training.optimizers import optimizer_names
+from stages.training.recipe import Recipe
+from stages.training.resume import Keeper, StartOver, as_bytes, from_bytes, ingredients
+from stages.training.schedules import schedule_names
+from tests.stages.training.test_optimizers import NEEDED, SCHEDULE_NEEDS
+from tests.toy import CPU, ROOT, TOYS, NoKeeper, Project, build, recipe, toy
+
+CHECKPOINT = "checkpoint.safetensors"
+MADE_OF = {"params": "1", "data": "2"}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Where the state of a run named own is kept."""
+    return tmp_path / "own"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda name, **changes: Project(tmp_path, name, **changes)
+
+
+@pytest.fixture
+def rng():
+    seed = int.from_bytes(os.urandom(4), "little")
+    print("seed", seed)  # shown by pytest where the test fails
+    return random.Random(seed)
+
+
+class StoppingKeeper(Keeper):
+    """Asked to stop at its pause number `at`, from 0."""
+
+    def __init__(self, folder, at):
+        super().__init__(folder, MADE_OF, 5.0)
+        self.left = at
+
+    def pause(self, run):
+        self.asked = signal.SIGTERM if self.left == 0 else 0
+        self.left -= 1
+        super().pause(run)
+
+
+def fitted(name, keeper, architecture=None, **changes):
+    data = toy(name)
+    network = build(architecture or TOYS[name], data.meta).network
+    section = Recipe.model_validate(recipe(data, **changes))
+    batches = data.batches("train", section.batch_size), data.batches("val")
+    return fit(Model(network, data.meta), section, *batches, 0, False, "train", keeper, lambda *_: None)
+
+
+def outcome(run):
+    return {name: tensor.numpy().tobytes() for name, tensor in run.weights.items()}, run.best_epoch, run.rows
+
+
+def stopped_everywhere(place, name, **changes):
+    """The outcome of a run that is stopped, and taken up by a new process's objects, at every one of its pauses."""
+    for _ in range(100):
+        try:
+            return fitted(name, StoppingKeeper(place, 1), **changes)
+        except Stopped:
+            continue
+    pytest.fail("it does not come to an end")
+
+
+RICH = {
+    "numbers": {"optimizer": {"name": "LBFGS", "max_iter": 3}, "lr": 0.1},
+    "patients": {"patience": 1, "schedule": {"name": "ReduceLROnPlateau", "interval": "epoch", "patience": 0}, "lr": 0.1},
+    "shapes": {
+        "augment": [{"name": "RandomHorizontalFlip", "p": 0.5}, {"name": "RandomAffine", "degrees": 10}],
+        "ema": 0.9,
+        "clip_norm": 1.0,
+        "schedule": {"name": "OneCycleLR", "interval": "step"},
+    },
+    "spots": {"optimizer": {"name": "SGD", "momentum": 0.9}, "best_by": "metric"},
+    "words": {"architecture": TOYS["words"] | {"dropout": 0.5, "character_dropout": 0.2}, "optimizer": {"name": "AdamW"}},
+    "codes": {"schedule": {"name": "MultiStepLR", "interval": "epoch", "milestones": [1, 2]}},
+}
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_run_that_is_stopped_at_every_pause_ends_as_one_that_never_was(name, place):
+    assert outcome(stopped_everywhere(place, name, **RICH[name])) == outcome(fitted(name, NoKeeper(), **RICH[name]))
+
+
+@pytest.mark.parametrize("name", optimizer_names())
+def test_every_optimizer_goes_on_where_it_was(name, place, rng):
+    changes = {"optimizer": {"name": name, **NEEDED.get(name, {})}, "architecture": {"name": "linear", "bias": False}}
+    with pytest.raises(Stopped):
+        fitted("numbers", StoppingKeeper(place, rng.randrange(1, 11)), **changes)
+    assert outcome(fitted("numbers", Keeper(place, MADE_OF, 5), **changes)) == outcome(fitted("numbers", NoKeeper(), **changes))
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+@pytest.mark.parametrize("name", schedule_names())
+def test_every_schedule_goes_on_where_it_was(name, interval, place, rng):
+    if name == "ReduceLROnPlateau":
+        interval = "epoch"  # the only one that it takes
+    changes = {
+        "schedule": {"name": name, "interval": interval, **SCHEDULE_NEEDS.get(name, {})},
+        "optimizer": {"name": "SGD", "momentum": 0.9},
+    }
+    with pytest.raises(Stopped):
+        fitted("numbers", StoppingKeeper(place, rng.randrange(1, 11)), **changes)
+    assert outcome(fitted("numbers", Keeper(place, MADE_OF, 5), **changes)) == outcome(fitted("numbers", NoKeeper(), **changes))
+
+
+# Killed and stopped processes
+
+
+LONG = {
+    "epochs": 800,
+    "ema": 0.9,
+    "augment": [{"name": "RandomAffine", "degrees": 10}],
+    "schedule": {"name": "OneCycleLR", "interval": "step"},
+}
+
+
+def start(own):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.train", "own"]
+    return subprocess.Popen(command, cwd=own.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_a_state(own, process):
+    deadline = time.monotonic() + 60
+    while not (own.root / "logs" / "resume" / "own" / "last").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bytes(project, rng):
+    own = project("shapes", **LONG)
+    train("own")
+    expected = own.contents()
+    own.forget()
+    shutil.rmtree(own.folder)
+    for _ in range(2):
+        process = start(own)
+        wait_for_a_state(own, process)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=rng.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+        assert own.contents() == {}
+    process = start(own)
+    _, errors = process.communicate()
+    assert process.returncode == 0 and "own: goes on in epoch" in errors
+    assert own.contents() == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_the_run_and_ends_it_within_ten_seconds(number, project):
+    own = project("shapes", **LONG)
+    process = start(own)
+    wait_for_a_state(own, process)
+    asked = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert time.monotonic() - asked < 10 and process.returncode == 128 + number
+    (said,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert said.startswith(f"error: Stopped by {number.name} in epoch ") and said.endswith("the next run goes on from there.")
+    assert "Traceback" not in errors and own.contents() == {}
+    assert (own.root / "logs/resume/own/last").exists()
+
+
+def stop_in_the_middle(own, monkeypatch, at=5):
+    """Leaves the state of a run that was stopped at that pause."""
+
+    def pause(self, run):
+        self.count = getattr(self, "count", 0) + 1
+        self.asked = signal.SIGTERM if self.count == at else 0
+        Keeper.pause(self, run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stages.train.Keeper", type("Stopping", (Keeper,), {"pause": pause}))
+        with pytest.raises(Stopped):
+            train("own")
+    return own.root / "logs" / "resume" / "own" / "last"
+
+
+# What is not this run's own
+
+
+def trained_anew(own):
+    own.forget()
+    train("own")
+    return own.contents()
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "a bit": lambda content: content[:200] + bytes([content[200] ^ 1]) + content[201:],
+    "noise": lambda content: os.urandom(500),
+    "no tree": lambda content: sealed(save({"weight": torch.zeros(1)})),
+    "another tree": lambda content: as_bytes({"state": 1}),
+    "no JSON": lambda content: sealed(save({"tree": torch.zeros(3, dtype=torch.uint8)})),
+    "a pickle": lambda content: sealed(b"\x80\x04\x95\x0f\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix"),
+}
+
+
+def sealed(content):
+    return content + hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(damage, project, monkeypatch, capsys):
+    own = project("shapes")
+    last = stop_in_the_middle(own, monkeypatch)
+    assert last.with_name("previous").exists()
+    last.write_bytes(DAMAGES[damage](last.read_bytes()))
+    train("own")
+    errors, made = capsys.readouterr().err, own.contents()
+    assert "warning: logs/resume/own/last is damaged (" in errors and "it is set aside as last.damaged and not used." in errors
+    assert "own: goes on in epoch 2 of 3, after 0 steps of it (logs/resume/own/previous)" in errors
+    assert last.with_name("last.damaged").exists() and made == trained_anew(own)
+
+
+def test_two_damaged_states_are_set_aside_and_the_run_starts_anew(project, monkeypatch, capsys):
+    own = project("shapes")
+    last = stop_in_the_middle(own, monkeypatch)
+    for path in (last, last.with_name("previous")):
+        path.write_bytes(b"")
+    train("own")
+    assert "goes on" not in capsys.readouterr().err
+    assert own.contents() == trained_anew(own)
+
+
+def test_a_state_that_looks_right_and_does_not_fit_is_set_aside(project, monkeypatch, capsys):
+    """Whole, and with this run's own ingredients, but with another network's weights: somebody has made it."""
+    own = project("shapes")
+    last = stop_in_the_middle(own, monkeypatch)
+    saved = from_bytes(last.read_bytes())
+    saved["state"]["network"] = {"weight": torch.zeros(3)}
+    last.write_bytes(as_bytes(saved))
+    train("own")
+    errors = capsys.readouterr().err
+    assert "warning: logs/resume/own/last does not fit its run (RuntimeError: " in errors
+    assert "(logs/resume/own/previous)" in errors
+    assert own.contents() == trained_anew(own)
+
+
+OTHERS = {
+    "params": lambda own: own.params["models"]["own"]["train"].update(lr=0.02),
+    "data": lambda own: (own.processed / "val.safetensors").write_bytes((own.processed / "train.safetensors").read_bytes()),
+    "threads": lambda own: own.params["runtime"].update(threads=2),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_state_of_another_run_is_set_aside_with_what_is_other(other, project, monkeypatch, capsys):
+    own = project("shapes")
+    stop_in_the_middle(own, monkeypatch)
+    OTHERS[other](own)
+    own.write()
+    train("own")
+    errors = capsys.readouterr().err
+    assert (
+        f"warning: logs/resume/own/last is of another run (other {'data' if other == 'data' else 'params'}): it is set aside as last.other"
+        in errors
+    )
+    assert "goes on" not in errors and own.contents() == trained_anew(own)
+
+
+def test_how_often_a_run_is_saved_is_no_ingredient(project, monkeypatch, capsys):
+    own = project("shapes")
+    stop_in_the_middle(own, monkeypatch)
+    own.params["runtime"]["save_minutes"] = 0.5
+    own.write()
+    train("own")
+    assert "own: goes on in epoch 2 of 3" in capsys.readouterr().err
+
+
+def test_code_libraries_and_device_are_ingredients(tmp_path, monkeypatch):
+    first = ingredients({}, [], "cnn", CPU)
+    assert first == ingredients({}, [], "cnn", CPU) and first != ingredients({}, [], "mlp", CPU)
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    other = ingredients({}, [], "cnn", CPU)
+    assert [name for name in first if first[name] != other[name]] == ["libraries"]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "none")
+    assert ingredients({}, [], "cnn", CPU)["device"] != first["device"]
+
+
+# A run that came to its end
+
+
+def test_a_run_that_ended_and_was_lost_is_there_at_once(project, capsys):
+    """Killed between its end and DVC's note of it: nothing is trained again."""
+    own = project("shapes")
+    train("own")
+    first = own.contents()
+    for path in own.contents():
+        (own.folder / path).unlink()
+    capsys.readouterr()
+    train("own")
+    assert "own: goes on after its last epoch, 3 (logs/resume/own/last)" in capsys.readouterr().err
+    assert own.contents() == first
+
+
+def test_a_run_that_dvc_has_noted_is_trained_again_when_asked_for(project, monkeypatch):
+    own = project("shapes")
+    train("own")
+    first = own.contents()
+    assert not is_recorded(first[CHECKPOINT])
+    (own.root / "dvc.lock").write_text(f"md5: {hashlib.md5(first[CHECKPOINT]).hexdigest()}\n")
+    assert is_recorded(first[CHECKPOINT])
+    steps = []
+    monkeypatch.setattr("stages.train.Keeper", type("Counting", (Keeper,), {"pause": lambda *_: steps.append(1)}))
+    train("own")
+    assert own.contents() == first and len(steps) >= 9
+
+
+def test_the_state_of_a_run_that_ended_gives_way_without_a_word(project, capsys):
+    own = project("shapes")
+    train("own")
+    own.params["models"]["own"]["train"]["lr"] = 0.02
+    own.write()
+    capsys.readouterr()
+    train("own")
+    assert "warning" not in capsys.readouterr().err
+    assert [path.name for path in (own.root / "logs" / "resume" / "own").iterdir()] == ["last"]
+
+
+# Saving
+
+
+def test_a_run_is_saved_every_few_minutes_and_after_every_epoch_that_is_worth_it(place, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    keeper, saved = Keeper(place, MADE_OF, 1.0), []
+
+    class Counting:
+        is_over, place = False, "here"
+
+        def state(self):
+            now[0] += 1  # a second for each
+            saved.append(now[0])
+            return {}
+
+    run = Counting()
+    keeper.pause(run)
+    assert not saved
+    now[0] = 61
+    keeper.pause(run)
+    assert saved == [62]
+    now[0] = 70
+    keeper.end_epoch(run)
+    assert saved == [62], "a second in eight is too much"
+    now[0] = 83
+    keeper.end_epoch(run)
+    assert saved == [62, 84]
+
+
+def test_a_full_disk_costs_the_state_and_not_the_run(project, monkeypatch, capsys):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    own = project("shapes")
+    monkeypatch.setattr(resume, "write_files", full)
+    train("own")
+    assert "warning: the state of own cannot be saved ([Errno 28] No space left on device)" in capsys.readouterr().err
+    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
+
+
+# The file
+
+
+def test_every_value_comes_back_as_it_was():
+    tensors = [torch.randn(2, 3), torch.zeros(0), torch.tensor(3), torch.ones(4, dtype=torch.uint8), torch.randn(4, 3).t().bfloat16()]
+    tree = {0: tensors, "a": (1, None, True, 0.1, math.inf, -math.inf, "é"), "b": {"c": [], "d": {}, "e": ()}, "f": tensors[0]}
+    back = from_bytes(as_bytes(tree))
+    assert back["a"] == tree["a"] and back["b"] == tree["b"] and list(back) == list(tree)
+    assert all(torch.equal(one, other) and one.dtype == other.dtype for one, other in zip(back[0], tensors, strict=True))
+    assert math.isnan(from_bytes(as_bytes(math.nan)))
+
+
+def test_what_json_cannot_hold_is_refused_at_once():
+    with pytest.raises(TypeError, match="a function cannot be saved"):
+        as_bytes({"schedule": lambda: 1})
+
+
+def test_a_state_that_fits_in_no_way_ends_the_attempt(place):
+    keeper = Keeper(place, MADE_OF, 5)
+    place.mkdir()
+    keeper.last.write_bytes(as_bytes({"made_of": MADE_OF, "is_over": False, "state": {"best": 1}}))
+    with pytest.raises(StartOver):
+        fitted("shapes", keeper)
+    assert (place / "last.damaged").exists() and not keeper.last.exists()
+
+
+def test_no_pickle_is_in_a_state(project, monkeypatch):
+    own = project("shapes")
+    content = stop_in_the_middle(own, monkeypatch).read_bytes()
+    assert json.loads(load(content[:-32])["tree"].numpy().tobytes())["dict"][0][0] == "made_of"
