@@ -1,8 +1,13 @@
-"""What a figure was measured on."""
+"""What a figure was measured on, and where it is written."""
 
+import json
 import os
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
 
 
 def hardware() -> str:
@@ -13,3 +18,13 @@ def hardware() -> str:
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def write_result(name: str, result: Any) -> None:
+    """benchmarks/results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
