@@ -6,7 +6,8 @@ Writes:  benchmarks/results/resume.json
 
 Each kill is a SIGKILL to `dvc repro --single-item train@MODEL` and all that it started, at a moment drawn uniformly from the time
 that it takes undisturbed. The next `dvc repro` must end well, with the same checkpoint, learning curve and dvc.lock. Now and then the
-second is killed too. Besides, a few trainings of each model get SIGTERM, and their leaving is timed.
+second is killed too. DVC writes dvc.lock in place: where a kill has torn it, it is taken from git again, as the README says, and
+counted. Besides, a few trainings of each model get SIGTERM, and their leaving is timed.
 """
 
 import argparse
@@ -47,6 +48,22 @@ class Place:
         """Everything before the model, and the model undisturbed, twice: the second time is timed."""
         run(["git", "clone", "--quiet", str(ROOT), str(self.root)], self.root.parent)
         run([*DVC, "repro", "--quiet", f"train@{self.model}"], self.root)
+        run(
+            [
+                "git",
+                "-c",
+                "user.name=kill",
+                "-c",
+                "user.email=kill@localhost",
+                "commit",
+                "--quiet",
+                "--all",
+                "--allow-empty",
+                "-m",
+                "Built",
+            ],
+            self.root,
+        )
         self.forget()
         started = time.monotonic()
         run(self.repro, self.root)
@@ -71,12 +88,15 @@ class Place:
     def trial(self, rng: random.Random) -> dict[str, Any]:
         """One training that is killed, once or again and again, and taken up until it ends."""
         self.forget()
-        kills, words = 0, []
+        kills, torn = 0, 0
         while kills == 0 or rng.random() < KILLED_AGAIN:
             ended = killed(self.repro, self.root, rng.uniform(0, self.seconds))
             kills += 0 if ended else 1
             if ended:
                 break
+            if self.is_torn():
+                torn += 1
+                run(["git", "checkout", "--quiet", "dvc.lock"], self.root)
         finished = subprocess.run(self.repro, cwd=self.root, env=environment(), capture_output=True, text=True, check=False)
         output = finished.stdout + finished.stderr
         words = re.findall(rf"{self.model}: goes on (in|after)", output)
@@ -84,7 +104,18 @@ class Place:
         same = finished.returncode == 0 and self.contents() == self.expected
         if not same:
             print(f"{self.model}: not the same after {kills} kills:\n{output}", file=sys.stderr)
-        return {"model": self.model, "kills": kills, "took_up": took_up, "same": same, "warnings": output.count("warning: logs/resume")}
+        return {
+            "model": self.model,
+            "kills": kills,
+            "took_up": took_up,
+            "same": same,
+            "torn": torn,
+            "warnings": output.count("warning: logs/resume"),
+        }
+
+    def is_torn(self) -> bool:
+        """Whether DVC can no longer read its lock file: it is always written in the same bytes here."""
+        return (self.root / "dvc.lock").read_bytes() != self.expected["dvc.lock"]
 
     def term(self, rng: random.Random) -> float:
         """Seconds from SIGTERM to the end of a training that has saved its first state."""
@@ -98,7 +129,7 @@ class Place:
             process.wait(timeout=rng.uniform(0, 0.5))
         asked = time.monotonic()
         process.terminate()
-        if (code := process.wait()) not in (0, 143):
+        if (code := process.wait()) not in (0, 143, -signal.SIGTERM):  # the last: while it was writing its result
             sys.exit(f"{self.model} left with {code} when it was asked to stop")
         return time.monotonic() - asked
 
@@ -149,6 +180,7 @@ def main() -> None:
         "trainings": len(trials),
         "identical": sum(trial["same"] for trial in trials),
         "taken_up": dict(Counter(trial["took_up"] for trial in trials)),
+        "dvc_lock_torn": sum(trial["torn"] for trial in trials),
         "states_set_aside": sum(trial["warnings"] for trial in trials),
         "models": {
             part["model"]: {
