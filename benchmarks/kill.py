@@ -199,9 +199,8 @@ def main() -> None:
     }
     write_result("resume", result)
     slowest = max(seconds for part in by_model for seconds in part["terms"])
-    print(
-        f"{result['kills']} kills: {result['identical']} of {result['trainings']} trainings ended identical; SIGTERM at most {slowest:.1f} s"
-    )
+    print(f"{result['kills']} kills: {result['identical']} of {result['trainings']} trainings ended identical")
+    print(f"SIGTERM to the end: {slowest:.1f} s at most")
     median = statistics.median(part["seconds"] for part in by_model)
     print(f"taken up {result['taken_up']}; a training takes {median:.0f} s undisturbed (median of the models)")
     sys.exit(result["identical"] != result["trainings"])

@@ -1,0 +1,401 @@
+"""Trains the same networks on the same data with the lessons' plain loop, with Lightning and with this engine: images a second, time
+to the lesson's accuracy, peak memory.
+
+Command: DATASETS_MIRROR=FOLDER python -m benchmarks.train [--work FOLDER] [--threads N] [--seconds S] [--repeats N] [MODEL ...]
+Needs:   pip install lightning (the other contestant; without it its column stays empty)
+Reads:   the committed state of this repository, which it clones into the work folder, where the real data is preprocessed
+Writes:  benchmarks/results/train.json
+
+Contestants, each in a process of its own, one after another, in turns:
+
+- plain: the lesson's loop. torchvision's dataset with ToTensor and Normalize for each picture, DataLoader, `loss.item()` at each step;
+  its own batch size and optimizer. Names become tensors one by one, in a collate function.
+- lightning: the same dataset, loader and optimizer under lightning.Trainer.
+- engine, lesson's recipe: stages/training with the lesson's optimizer and batch size.
+- engine: stages/training with the recipe of params.yaml, augmentation and averaged weights included.
+
+Throughput is counted from the WARM_UP-th step on. Time to accuracy starts with the process and holds everything: imports, reading,
+warming up, measuring val after each epoch.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks.accuracy import change_params, make_clone, run
+from benchmarks.hardware import hardware, today, write_result
+
+ROOT = Path(__file__).parents[1]
+WARM_UP = 30
+CONTESTANTS = ("plain", "lightning", "engine, lesson's recipe", "engine")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the lesson's script trains with, and the accuracy that it is said to reach."""
+
+    optimizer: dict[str, Any]
+    lr: float
+    batch_size: int
+    epochs: int
+    accuracy: float
+
+
+SGD = {"name": "SGD", "momentum": 0.5}
+LESSONS = {
+    "mnist_cnn": Lesson(SGD, 0.01, 64, 10, 0.98),
+    "mnist_resnet": Lesson(SGD, 0.01, 64, 10, 0.99),
+    "cifar10_cnn": Lesson({"name": "SGD"}, 0.01, 64, 20, 0.65),
+    "names_gru": Lesson({"name": "Adam"}, 0.001, 256, 100, 0.84),
+}
+
+
+class Over(Exception):
+    """The measurement has what it wants."""
+
+
+class Clock:
+    """Counts the samples of each step; ends the run after `seconds` of steady steps, or when val has reached `target`."""
+
+    def __init__(self, seconds: float, target: float | None, started: float):
+        self.seconds, self.target, self.started = seconds, target, started
+        self.steps = self.samples = 0
+        self.steady_since = self.reached_after = None
+        self.best = 0.0
+
+    def step(self, count: int) -> None:
+        self.steps += 1
+        if self.steps == WARM_UP:
+            self.steady_since, self.samples = time.monotonic(), 0
+        else:
+            self.samples += count
+        if self.target is None and self.steady_since is not None and time.monotonic() - self.steady_since >= self.seconds:
+            raise Over
+
+    def epoch(self, accuracy: float) -> None:
+        self.best = max(self.best, accuracy)
+        if self.target is not None and accuracy >= self.target:
+            self.reached_after = time.time() - self.started
+            raise Over
+
+    def result(self) -> dict[str, Any]:
+        took = time.monotonic() - self.steady_since if self.steady_since is not None else None
+        return {
+            "samples_per_s": round(self.samples / took, 1) if took else None,
+            "reached_after_s": self.reached_after and round(self.reached_after, 1),
+            "best_accuracy": round(self.best, 4),
+            "seconds": round(time.time() - self.started, 1),
+            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        }
+
+
+# One contestant, in a process of its own
+
+
+def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock) -> None:
+    os.chdir(clone)
+    from stages.common.meta import read_meta
+    from stages.common.params import Runtime, look_up, read_params
+    from stages.modelling.devices import prepare_torch
+    from stages.modelling.model import Model, build_network
+
+    params = read_params()
+    runtime = Runtime.model_validate(params["runtime"] | {"threads": threads})
+    entry = look_up(params, "models", model)
+    processed = Path("data") / entry["dataset"] / "processed"
+    meta = read_meta(processed)
+    device = prepare_torch(runtime)
+    network = build_network(entry["architecture"], meta, model)
+    race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
+    if contestant == "plain":
+        plain(race)
+    elif contestant == "lightning":
+        with_lightning(race)
+    else:
+        recipe = entry["train"]
+        if contestant != "engine":
+            lesson = race.lesson
+            plainly = {"schedule": None, "augment": [], "clip_norm": None, "ema": None}
+            recipe = (
+                recipe
+                | plainly
+                | {"optimizer": lesson.optimizer, "lr": lesson.lr, "batch_size": lesson.batch_size, "epochs": lesson.epochs}
+            )
+        with_engine(race, Model(network, meta).to(device), recipe, runtime)
+
+
+def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> None:
+    from stages.common.splits import read_split
+    from stages.training.batches import Batches
+    from stages.training.loop import fit
+    from stages.training.recipe import Recipe
+    from stages.training.resume import Keeper
+
+    section, clock = Recipe.model_validate(recipe), race.clock
+
+    class Timed(Keeper):
+        """Saves as always, and counts."""
+
+        def pause(self, run: Any) -> None:
+            super().pause(run)
+            if model.network.training:
+                clock.step(section.batch_size)
+
+        def end_epoch(self, run: Any) -> None:
+            super().end_epoch(run)
+            clock.epoch(run.rows[-1]["val_accuracy"])
+
+    train = Batches(*read_split(race.processed, "train"), section.batch_size, race.device)
+    val = Batches(*read_split(race.processed, "val"), 256, race.device)
+    keeper = Timed(Path("logs") / "train-benchmark", {"": str(time.time())}, runtime.save_minutes)
+    bf16 = runtime.mixed_precision and race.device.type == "cuda"
+    fit(model, section, train, val, runtime.seed, bf16, "train", keeper, lambda *_: None)
+
+
+def plain(race: Any) -> None:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    network, device, lesson = race.network, race.device, race.lesson
+    train, val = lesson_loaders(race)
+    criterion, optimizer = nn.CrossEntropyLoss(), lesson_optimizer(lesson, network)
+    for _ in range(lesson.epochs):
+        network.train()
+        total = 0.0
+        for inputs, targets in train:
+            optimizer.zero_grad()
+            loss = criterion(network(inputs.to(device)), targets.to(device))
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+            race.clock.step(len(targets))
+        network.eval()
+        correct = 0
+        with torch.no_grad():
+            for inputs, targets in val:
+                correct += (network(inputs.to(device)).argmax(1).cpu() == targets).sum().item()
+        race.clock.epoch(correct / len(val.dataset))
+
+
+def with_lightning(race: Any) -> None:
+    import warnings
+
+    import lightning
+    import torch
+    from torch import nn
+
+    warnings.simplefilter("ignore")  # of too few workers in the loader: the lesson has none
+    lightning.seed_everything(0, verbose=False)
+    clock, lesson = race.clock, race.lesson
+
+    class Lesson(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.criterion = race.network, nn.CrossEntropyLoss()
+
+        def training_step(self, batch: Any, _index: int) -> Any:
+            inputs, targets = batch
+            return self.criterion(self.network(inputs), targets)
+
+        def on_train_batch_end(self, _outputs: Any, batch: Any, _index: int) -> None:
+            clock.step(len(batch[1]))
+
+        def on_validation_epoch_start(self) -> None:
+            self.correct = 0
+
+        def validation_step(self, batch: Any, _index: int) -> None:
+            self.correct += (self.network(batch[0]).argmax(1) == batch[1]).sum().item()
+
+        def on_validation_epoch_end(self) -> None:
+            clock.epoch(self.correct / len(val.dataset))
+
+        def configure_optimizers(self) -> Any:
+            return lesson_optimizer(lesson, self.network)
+
+    train, val = lesson_loaders(race)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    accelerator = "gpu" if race.device.type == "cuda" else "cpu"
+    threads = torch.get_num_threads()
+    trainer = lightning.Trainer(max_epochs=lesson.epochs, accelerator=accelerator, devices=1, num_sanity_val_steps=0, **quiet)
+    torch.set_num_threads(threads)
+    trainer.fit(Lesson(), train, val)
+
+
+def lesson_optimizer(lesson: Lesson, network: Any) -> Any:
+    import torch
+
+    arguments = {key: value for key, value in lesson.optimizer.items() if key != "name"}
+    return getattr(torch.optim, lesson.optimizer["name"])(network.parameters(), lr=lesson.lr, **arguments)
+
+
+def lesson_loaders(race: Any) -> tuple[Any, Any]:
+    """DataLoaders of train and val as the lessons make them: an item is read, turned into a tensor and normalised one at a time."""
+    from torch.utils.data import DataLoader
+
+    from stages.common.splits import read_split
+
+    train, val = (lesson_dataset(race.meta, *read_split(race.processed, split)) for split in ("train", "val"))
+    collate: Callable[..., Any] | None = names_to_tensors if race.meta.input.kind == "characters" else None
+    size = race.lesson.batch_size
+    return DataLoader(train, batch_size=size, shuffle=True, collate_fn=collate), DataLoader(val, batch_size=size, collate_fn=collate)
+
+
+def lesson_dataset(meta: Any, inputs: Any, targets: Any) -> Any:
+    """torchvision's own dataset around arrays that are in memory already, or a list of names with their countries."""
+    import torch
+
+    if meta.input.kind == "characters":
+        return Names(["".join(chr(code) for code in row if code) for row in inputs], targets.tolist())
+    from torchvision import datasets, transforms
+
+    normalize = transforms.Compose([transforms.ToTensor(), transforms.Normalize(meta.input.mean, meta.input.std)])
+    grey = inputs.shape[-1] == 1
+    dataset: Any = object.__new__(datasets.MNIST if grey else datasets.CIFAR10)
+    dataset.data = torch.from_numpy(inputs[..., 0]) if grey else inputs
+    dataset.targets = torch.from_numpy(targets) if grey else targets.tolist()
+    dataset.transform, dataset.target_transform = normalize, None
+    return dataset
+
+
+class Names:
+    def __init__(self, names: list[str], countries: list[int]):
+        self.names, self.countries = names, countries
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[str, int]:
+        return self.names[index], self.countries[index]
+
+
+def names_to_tensors(batch: list[tuple[str, int]]) -> tuple[Any, Any]:
+    """Names to code points, padded to the longest of the batch."""
+    import torch
+
+    longest = max(len(name) for name, _ in batch)
+    padded = torch.zeros(len(batch), longest, dtype=torch.int64)
+    for row, (name, _) in enumerate(batch):
+        padded[row, : len(name)] = torch.tensor([ord(character) for character in name])
+    return padded, torch.tensor([country for _, country in batch])
+
+
+# The race
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"default: {' '.join(LESSONS)}")
+    parser.add_argument("--work", type=Path, default=ROOT / "logs" / "train")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch, for every contestant; default: one a core")
+    parser.add_argument("--seconds", type=float, default=10, help="of steady steps in each measurement of throughput")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--skip-time-to-accuracy", action="store_true")
+    parser.add_argument("--one", nargs=2, metavar=("CONTESTANT", "TARGET"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.models) - set(LESSONS):
+        parser.error(f"no such model here: {', '.join(sorted(unknown))}; known: {', '.join(LESSONS)}")
+    if arguments.one:
+        one(arguments)
+        return
+    if not os.environ.get("DATASETS_MIRROR"):
+        parser.error("set DATASETS_MIRROR to a folder with the official files")
+    os.environ["DATASETS_MIRROR"] = str(Path(os.environ["DATASETS_MIRROR"]).resolve())
+    models = arguments.models or list(LESSONS)
+    clone = make_clone(arguments.work.resolve())
+    change_params(clone / "params.yaml", 0, argparse.Namespace(threads=arguments.threads, pretrained=False))
+    datasets = sorted({dataset_of(clone, model) for model in models})
+    run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"preprocess@{dataset}" for dataset in datasets)], clone)
+    results = {model: race(model, clone, arguments) for model in models}
+    write_result(
+        "train",
+        {
+            "models": results,
+            "threads": arguments.threads,
+            "seconds_of_each_measurement": arguments.seconds,
+            "command": "DATASETS_MIRROR=FOLDER python -m benchmarks.train",
+            "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
+            "hardware": hardware(),
+            "date": today(),
+        },
+    )
+
+
+def dataset_of(clone: Path, model: str) -> str:
+    from ruamel.yaml import YAML
+
+    return str(YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"])
+
+
+def one(arguments: argparse.Namespace) -> None:
+    contestant, target = arguments.one
+    clock = Clock(arguments.seconds, float(target) or None, float(os.environ["STARTED"]))
+    with contextlib.suppress(Over):
+        contest(contestant, arguments.models[0], arguments.work, arguments.threads, clock)
+    print(json.dumps(clock.result()))
+
+
+def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    measured: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in contestants()}
+    for _ in range(arguments.repeats):  # in turns, so that a noisy minute is everybody's
+        for contestant in measured:
+            measured[contestant].append(measure(contestant, model, clone, 0.0, arguments))
+    speeds = {contestant: [result["samples_per_s"] for result in results] for contestant, results in measured.items()}
+    table: dict[str, Any] = {
+        contestant: {
+            "samples_per_s": round(statistics.median(values), 1),
+            "each": values,
+            "peak_mb": max(result["peak_mb"] for result in measured[contestant]),
+        }
+        for contestant, values in speeds.items()
+    }
+    for contestant, values in speeds.items():
+        ratios = [value / base for value, base in zip(values, speeds["plain"], strict=True)]
+        table[contestant]["times_plain"] = round(statistics.median(ratios), 2)
+    if not arguments.skip_time_to_accuracy:
+        target = LESSONS[model].accuracy
+        for contestant in ("plain", "engine"):
+            result = measure(contestant, model, clone, target, arguments)
+            table[contestant] |= {key: result[key] for key in ("reached_after_s", "best_accuracy", "seconds")}
+        plain_s, engine_s = (table[contestant]["reached_after_s"] for contestant in ("plain", "engine"))
+        table["time_to_accuracy"] = {
+            "accuracy": target,
+            "times_shorter": round((plain_s or table["plain"]["seconds"]) / engine_s, 1) if engine_s else None,
+            "plain_reached_it": plain_s is not None,
+        }
+    return table
+
+
+def contestants() -> Iterator[str]:
+    import importlib.util
+
+    for contestant in CONTESTANTS:
+        if contestant != "lightning" or importlib.util.find_spec("lightning"):
+            yield contestant
+
+
+def measure(contestant: str, model: str, clone: Path, target: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    options = ["--work", str(clone), "--threads", str(arguments.threads), "--seconds", str(arguments.seconds)]
+    command = [sys.executable, "-m", "benchmarks.train", model, *options, "--one", contestant, str(target)]
+    environment = {**os.environ, "STARTED": str(time.time()), "PYTHONPATH": os.pathsep.join([str(clone), os.environ.get("PYTHONPATH", "")])}
+    finished = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        sys.exit(f"{contestant} failed on {model}:\n{finished.stdout}{finished.stderr}")
+    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    print(f"{model}, {contestant}: {result}", flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    main()
