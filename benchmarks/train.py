@@ -71,7 +71,8 @@ class Clock:
     def __init__(self, seconds: float, target: float | None, started: float):
         self.seconds, self.target, self.started = seconds, target, started
         self.steps = self.samples = 0
-        self.steady_since = self.reached_after = None
+        self.steady_since: float | None = None
+        self.reached_after: float | None = None
         self.best = 0.0
 
     def step(self, count: int) -> None:
@@ -126,7 +127,7 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
         recipe = entry["train"]
         if contestant != "engine":
             lesson = race.lesson
-            plainly = {"schedule": None, "augment": [], "clip_norm": None, "ema": None}
+            plainly: dict[str, Any] = {"schedule": None, "augment": [], "clip_norm": None, "ema": None}
             recipe = (
                 recipe
                 | plainly
@@ -192,7 +193,7 @@ def plain(race: Any) -> None:
 def with_lightning(race: Any) -> None:
     import warnings
 
-    import lightning
+    import lightning  # type: ignore[import-not-found]  # not among the dependencies: only this benchmark wants it
     import torch
     from torch import nn
 
