@@ -116,14 +116,11 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
     entry = look_up(params, "models", model)
     processed = Path("data") / entry["dataset"] / "processed"
     meta = read_meta(processed)
-    device = prepare_torch(runtime)
+    engine = contestant.startswith("engine")
+    device = prepare_torch(runtime) if engine else as_lessons_do(threads)
     network = build_network(entry["architecture"], meta, model)
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
-    if contestant == "plain":
-        plain(race)
-    elif contestant == "lightning":
-        with_lightning(race)
-    else:
+    if engine:
         recipe = entry["train"]
         if contestant != "engine":
             lesson = race.lesson
@@ -134,6 +131,16 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
                 | {"optimizer": lesson.optimizer, "lr": lesson.lr, "batch_size": lesson.batch_size, "epochs": lesson.epochs}
             )
         with_engine(race, Model(network, meta).to(device), recipe, runtime)
+    else:
+        {"plain": plain, "lightning": with_lightning}[contestant](race)
+
+
+def as_lessons_do(threads: int) -> Any:
+    """Without the deterministic algorithms that the engine pays for."""
+    import torch
+
+    torch.set_num_threads(threads)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> None:

@@ -23,6 +23,7 @@ from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
 from stages.training.loop import Fitted, fit
+from stages.training.processes import Processes, is_launched, join, launch
 from stages.training.recipe import Recipe
 from stages.training.resume import STATES, Keeper, StartOver, ingredients
 from stages.training.scores import Row, metric_name
@@ -34,23 +35,29 @@ BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.i
 def train(name: str) -> None:
     key = f"models.{name}"
     runtime, recipe = read_section(Runtime, "runtime"), read_section(Recipe, "models", name, "train")
+    num_processes = min(runtime.num_processes, recipe.batch_size)
+    if num_processes > 1 and not is_launched():
+        launch("stages.train", name, num_processes)
+        return
     params = read_params()
     architecture = look_up(params, "models", name, "architecture")
     processed, folder = Path("data") / look_up(params, "models", name, "dataset") / "processed", Path("models") / name
     meta = read_meta(processed)
 
     device = prepare_torch(runtime)
+    processes = join(device)
     decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
     files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
-    keeper = Keeper(STATES / name, ingredients(decisive, files, architecture["name"], device), runtime.save_minutes)
+    keeper = Keeper(STATES / name, ingredients(decisive, files, architecture["name"], device), runtime.save_minutes, processes)
     try:
         network = build_fitting(architecture, meta, f"{key}.architecture")
         load_pretrained(network, architecture, meta)
         model = Model(network, meta).to(device)
-        train_batches = Batches(*read_split(processed, "train"), recipe.batch_size, device)
-        val_batches = Batches(*read_split(processed, "val"), max(recipe.batch_size, 256), device) if meta.counts["val"].total else None
+        train_batches = Batches(*read_split(processed, "train"), recipe.batch_size, device, processes)
+        val = read_split(processed, "val") if meta.counts["val"].total else None
+        val_batches = Batches(*val, max(recipe.batch_size, 256), device, processes) if val else None
         with keeper:
-            fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime, keeper)
+            fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime, keeper, processes)
     except StartOver:
         train(name)
         return
@@ -62,9 +69,11 @@ def train(name: str) -> None:
     training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     network.load_state_dict(fitted.weights)
     checkpoint = as_checkpoint(network, architecture, meta, training)
-    if keeper.was_over and is_recorded(checkpoint):  # nothing was lost: somebody wants to see it trained again
+    if processes.first_says(keeper.was_over and is_recorded(checkpoint)):  # nothing was lost: somebody wants to see it trained again
         keeper.forget()
         train(name)
+        return
+    if not processes.is_first:
         return
     write_files(
         {
@@ -122,10 +131,14 @@ def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta
         part.load_pretrained(network, part.Params.model_validate(architecture), meta)
 
 
-def fit_shown(name: str, model: Model, recipe: Recipe, train: Batches, val: Batches | None, runtime: Runtime, keeper: Keeper) -> Fitted:
-    """fit() with a progress bar (on a terminal), TensorBoard and a last line that says how it went."""
-    metric = metric_name(model.task)
+def fit_shown(
+    name: str, model: Model, recipe: Recipe, train: Batches, val: Batches | None, runtime: Runtime, keeper: Keeper, processes: Processes
+) -> Fitted:
+    """fit() with a progress bar (on a terminal), TensorBoard and a last line that says how it went: by process 0, if there are several."""
+    metric, key = metric_name(model.task), f"models.{name}.train"
     bf16 = runtime.mixed_precision and train.inputs.is_cuda
+    if not processes.is_first:
+        return fit(model, recipe, train, val, runtime.seed, bf16, key, keeper, lambda *_: None, processes)
     with TensorBoard(name) as tensorboard, tqdm(total=recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
         tensorboard.start(model, train.inputs)
 
@@ -136,7 +149,7 @@ def fit_shown(name: str, model: Model, recipe: Recipe, train: Batches, val: Batc
             bar.update()
             tensorboard.epoch(epoch, row)
 
-        fitted = fit(model, recipe, train, val, runtime.seed, bf16, f"models.{name}.train", keeper, watch)
+        fitted = fit(model, recipe, train, val, runtime.seed, bf16, key, keeper, watch, processes)
     best = fitted.rows[fitted.best_epoch - 1]
     shown = ", ".join(f"{key} {value:.4f}" for key, value in best.items() if value is not None and key.endswith(("loss", metric)))
     print(f"{name}: best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}")

@@ -32,12 +32,15 @@ class Section(BaseModel):
 
 
 class Runtime(Section):
-    """`runtime`: the seed of everything random, threads of one stage, where networks run, and how often a training is saved."""
+    """`runtime`: the seed of everything random, threads of one process, where networks run, in how many processes one is trained,
+    and how often a training is saved.
+    """
 
     seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=1, le=1024)
     device: Literal["auto", "cpu", "cuda"]
     mixed_precision: bool
+    num_processes: int = Field(ge=1, le=1024)
     save_minutes: float = Field(gt=0)
 
 

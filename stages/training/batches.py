@@ -6,16 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.training.processes import Processes, alone
+
 # Texts are sorted by length within so many batches: most of the gain in speed, and neighbours still change with every pass.
 SORTED_TOGETHER = 16
 
 
 class Batches:
-    """Inputs and targets of one split on a device, taken by index."""
+    """Inputs and targets of one split on a device, taken by index; of several processes each takes its share of every batch."""
 
-    def __init__(self, inputs: np.ndarray, targets: np.ndarray, batch_size: int, device: torch.device):
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray, batch_size: int, device: torch.device, processes: Processes | None = None):
         self.inputs, self.targets = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
-        self.batch_size = batch_size
+        self.batch_size, self.processes = batch_size, processes or alone()
         # Characters are the only int16.
         self.lengths = torch.from_numpy(np.count_nonzero(inputs, axis=1)) if inputs.dtype == np.int16 else None
 
@@ -25,7 +27,9 @@ class Batches:
 
     def shuffled(self, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass, from batch `start` on, in an order drawn from `generator`: on the CPU, so that every device sees the same one."""
-        for places in self.order(generator)[start:]:
+        for whole in self.order(generator)[start:]:
+            # A last batch of fewer rows than processes gives some of them a row that another has too.
+            places = whole[self.processes.rank :: self.processes.count] if len(whole) > self.processes.rank else whole[-1:]
             on_device = places.to(self.inputs.device)
             yield self.take(self.inputs[on_device], self.targets[on_device])
 
@@ -40,8 +44,10 @@ class Batches:
         return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, targets in zip(self.inputs.split(self.batch_size), self.targets.split(self.batch_size), strict=True):
-            yield self.take(inputs, targets)
+        """One pass in the order of the rows; each process takes whole batches."""
+        for start in range(self.processes.rank * self.batch_size, len(self.inputs), self.processes.count * self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield self.take(self.inputs[rows], self.targets[rows])
 
     def take(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Characters without the padding that every row of the batch shares, which no result depends on."""

@@ -13,6 +13,7 @@ from stages.modelling.model import ImageInput, Model
 from stages.training.augmentations import Augmentation, build_augmentations
 from stages.training.batches import Batches
 from stages.training.losses import Loss, build_loss
+from stages.training.processes import Processes, alone
 from stages.training.recipe import Recipe, refuse_augmentation
 from stages.training.resume import Keeper
 from stages.training.run import Run
@@ -34,18 +35,29 @@ class Fitted:
 
 
 def fit(
-    model: Model, recipe: Recipe, train: Batches, val: Batches | None, seed: int, bf16: bool, key: str, keeper: Keeper, watch: Watcher
+    model: Model,
+    recipe: Recipe,
+    train: Batches,
+    val: Batches | None,
+    seed: int,
+    bf16: bool,
+    key: str,
+    keeper: Keeper,
+    watch: Watcher,
+    processes: Processes | None = None,
 ) -> Fitted:
     """Train `model` in place and return the best epoch; `key` is the section of params.yaml, for errors' sentences.
 
     The run goes on from what `keeper` has of it, and is saved there as it goes. `watch` is called after every epoch with its
-    number and its row, and at the start for the epochs that an earlier run has done.
+    number and its row, and at the start for the epochs that an earlier run has done. Of several `processes` each calls it.
     """
     device, network, meta = train.inputs.device, model.network, model.meta
+    if meta.input.kind == "image":
+        network.to(memory_format=torch.channels_last)
     refuse_augmentation(recipe, meta.input.kind, key)
     augmentations = build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
     loss_function = build_loss(recipe.loss.name, recipe.loss.arguments, model.task, meta.num_outputs, f"{key}.loss")
-    run = Run(model, recipe, len(train), device, seed, key)
+    run = Run(model, recipe, len(train), device, seed, key, processes or alone())
     keeper.take_up(run)
     for epoch, row in enumerate(run.rows, 1):
         watch(epoch, row)
@@ -57,7 +69,7 @@ def fit(
 
             def forward_and_back(seen: Tensor = seen, targets: Tensor = targets) -> Tensor:
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                    logits = forward(network, seen, key)
+                    logits = forward(run.trained, seen, key)
                     loss = loss_function(logits, targets)
                 run.optimizer.zero_grad()
                 loss.backward()
@@ -120,22 +132,28 @@ def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) 
 
 def epoch_scores(model: Model, run: Run, loss_function: Loss, train: Batches, val: Batches | None, pause: Callable[[], None]) -> Row:
     """Loss and metric of train and val. Without a val split train is measured again, with the weights that the epoch ended with."""
-    metric = metric_name(model.task)
-    train_loss, train_metric = run.score.means() if val is not None else measure(model, run.kept, loss_function, train, pause)
-    val_loss, val_metric = measure(model, run.kept, loss_function, val, pause) if val is not None else (None, None)
+    metric, watched = metric_name(model.task), train if val is None else val
+    run.processes.share_buffers(run.kept)
+    scores = measure(model, run.kept, loss_function, watched, pause, run.processes)
+    train_loss, train_metric = scores if val is None else run.score.means(run.processes)
+    val_loss, val_metric = (None, None) if val is None else scores
     return {"train_loss": train_loss, "val_loss": val_loss, f"train_{metric}": train_metric, f"val_{metric}": val_metric}
 
 
 @torch.no_grad()
-def measure(model: Model, network: nn.Module, loss_function: Loss, batches: Batches, pause: Callable[[], None]) -> tuple[float, float]:
+def measure(
+    model: Model, network: nn.Module, loss_function: Loss, batches: Batches, pause: Callable[[], None], processes: Processes
+) -> tuple[float, float]:
     """Mean loss and metric of a split, without augmentation, in evaluation mode; `pause` is called after every batch."""
     network.eval()
     score = Score.zero(model.task, batches.inputs.device)
-    for inputs, targets in batches.in_order():
+    everybodys = len(batches) // processes.count  # the rest is not for every process, and all must pause together
+    for number, (inputs, targets) in enumerate(batches.in_order()):
         logits = network(model.input(inputs))
         score.add(logits, targets, loss_function(logits, targets))
-        pause()
-    return score.means()
+        if number < everybodys:
+            pause()
+    return score.means(processes)
 
 
 def refuse_divergence(row: Row, first: Row, recipe: Recipe, key: str) -> None:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from stages.common.errors import Stopped
 from stages.common.files import write_files
+from stages.training.processes import Processes, alone
 
 STATES = Path("logs") / "resume"
 CODE = Path(__file__).parents[1]
@@ -53,8 +54,8 @@ class Keeper:
     `folder` is the run's own, under STATES; `made_of` has a short hash of everything that its result depends on, by name.
     """
 
-    def __init__(self, folder: Path, made_of: dict[str, str], save_minutes: float):
-        self.folder, self.made_of, self.every = folder, made_of, 60 * save_minutes
+    def __init__(self, folder: Path, made_of: dict[str, str], save_minutes: float, processes: Processes | None = None):
+        self.folder, self.made_of, self.every, self.processes = folder, made_of, 60 * save_minutes, processes or alone()
         self.last, self.previous = folder / "last", folder / "previous"
         self.was_over, self.asked, self.handlers = False, 0, dict[int, Any]()
         self.saved_at, self.cost = time.monotonic(), 0.0
@@ -68,7 +69,7 @@ class Keeper:
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         """The run ends itself at its next pause; asked twice, as the signal would have ended it."""
-        if self.asked:
+        if self.asked and self.processes.count == 1:  # several get a Ctrl-C from the terminal and from torchrun
             signal.signal(number, self.handlers[number])
             signal.raise_signal(number)
         self.asked = number
@@ -80,28 +81,36 @@ class Keeper:
     def take_up(self, run: Resumable) -> None:
         """Loads the newest state that is whole and of this very run, if there is one."""
         for path in (self.last, self.previous):
-            if (state := self._read(path)) is None:
+            state = self._read(path) if self.processes.is_first else None
+            if not self.processes.first_says(state is not None):
                 continue
             try:
+                if state is None:
+                    state = from_bytes(path.read_bytes())["state"]
                 run.load(state)
             except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                if not self.processes.is_first:
+                    raise StartOver from error
                 self._set_aside(path, f"does not fit its run ({type(error).__name__}: {error})", "damaged")
                 raise StartOver from error
             self.was_over = run.is_over
-            tell(f"{self.folder.name}: goes on {run.place} ({path})")
+            if self.processes.is_first:
+                tell(f"{self.folder.name}: goes on {run.place} ({path})")
             return
 
     def pause(self, run: Resumable) -> None:
         """To be called wherever the run could be left: saves it if it is time, and ends it if a signal has asked for it."""
-        if self.asked:
+        is_due = time.monotonic() - self.saved_at >= self.every
+        asked, must_save = divmod(self.processes.first_says(2 * self.asked + is_due), 2)
+        if asked or must_save:
             self._save(run)
-            raise Stopped(self.asked, run.place)
-        if time.monotonic() - self.saved_at >= self.every:
-            self._save(run)
+        if asked:
+            raise Stopped(asked, run.place)
 
     def end_epoch(self, run: Resumable) -> None:
         """To be called between epochs, and after the last."""
-        if run.is_over or self.cost <= LARGEST_SHARE * (time.monotonic() - self.saved_at):
+        is_worth_it = self.cost <= LARGEST_SHARE * (time.monotonic() - self.saved_at)
+        if self.processes.first_says(run.is_over or is_worth_it):
             self._save(run)
 
     def forget(self) -> None:
@@ -110,9 +119,11 @@ class Keeper:
 
     def _save(self, run: Resumable) -> None:
         """A state that cannot be saved is no reason to end the run, which may well end before anything kills it."""
-        started = time.monotonic()
+        started, state = time.monotonic(), run.state()
         try:
-            content = as_bytes({"made_of": self.made_of, "is_over": run.is_over, "state": run.state()})
+            if not self.processes.is_first:
+                return
+            content = as_bytes({"made_of": self.made_of, "is_over": run.is_over, "state": state})
             if self.last.exists():
                 self.last.replace(self.previous)
             write_files({self.last: content})
@@ -122,8 +133,9 @@ class Keeper:
             tell(
                 f"warning: the state of {self.folder.name} cannot be saved ({error}): a run that is stopped now goes on from the last one."
             )
-        self.saved_at = time.monotonic()
-        self.cost = self.saved_at - started
+        finally:
+            self.saved_at = time.monotonic()
+            self.cost = self.saved_at - started
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

@@ -9,9 +9,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from stages.modelling.model import Model
 from stages.training.optimizers import GridSearch, build_optimizer
+from stages.training.processes import Processes
 from stages.training.recipe import Recipe
 from stages.training.schedules import MovingRate
 from stages.training.scores import Best, Row, Score
+
+# Of several processes each draws its own noise.
+SEEDS_APART = 1_000_003
 
 
 class Run:
@@ -21,16 +25,21 @@ class Run:
     the section of params.yaml, for errors' sentences.
     """
 
-    def __init__(self, model: Model, recipe: Recipe, steps_per_epoch: int, device: torch.device, seed: int, key: str):
-        self.recipe, self.network, self.task, self.device = recipe, model.network, model.task, device
-        torch.manual_seed(seed)
+    def __init__(self, model: Model, recipe: Recipe, steps_per_epoch: int, device: torch.device, seed: int, key: str, processes: Processes):
+        self.recipe, self.network, self.task, self.device, self.processes = recipe, model.network, model.task, device, processes
+        torch.manual_seed(seed + processes.rank * SEEDS_APART)
         self.order = torch.Generator().manual_seed(seed)
         self.weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         self.optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, self.weights, f"{key}.optimizer")
         self.schedule = MovingRate(recipe, self.optimizer, steps_per_epoch, f"{key}.schedule")
         self.average = AveragedModel(self.network, multi_avg_fn=exponential_average(recipe.ema), use_buffers=True) if recipe.ema else None
         self.best, self.rows = Best(recipe, model.task), list[Row]()
+        self.trained = processes.wrap(self.network)
         self.start_epoch()
+
+    @property
+    def on_cuda(self) -> bool:
+        return self.device.type == "cuda"
 
     @property
     def kept(self) -> nn.Module:
@@ -73,7 +82,10 @@ class Run:
         self.start_epoch()
 
     def state(self) -> dict[str, Any]:
-        """What load() needs to go on from here: after a step, while the epoch that was trained is measured, or after the last."""
+        """What load() needs to go on from here: after a step, while the epoch that was trained is measured, or after the last.
+
+        All processes must call it at the same place.
+        """
         outcome = {"best": self.best.state(), "rows": self.rows}
         if self.is_over:
             return outcome
@@ -83,11 +95,11 @@ class Run:
             "schedule": self.schedule.state(),
             "average": None if self.average is None else dict(self.average.state_dict()),
             "step": self.step,
-            "score": self.score.state(),
+            "score": self.processes.gather(torch.stack(self.score.state()).cpu()),
             "lr": self.lr,
             "order_at_start": self.order_at_start,
-            "random": torch.get_rng_state(),
-            "random_on_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "random": self.processes.gather(torch.get_rng_state()),
+            "random_on_device": self.processes.gather(torch.cuda.get_rng_state(self.device)) if self.on_cuda else None,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -103,10 +115,10 @@ class Run:
         self.order.set_state(state["order_at_start"])
         self.start_epoch()
         self.step, self.lr = state["step"], state["lr"]
-        self.score.load(state["score"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_on_device"], self.device)
+        self.score.load(state["score"][self.processes.rank])
+        torch.set_rng_state(state["random"][self.processes.rank])
+        if self.on_cuda:
+            torch.cuda.set_rng_state(state["random_on_device"][self.processes.rank], self.device)
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]

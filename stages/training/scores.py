@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stages.common.meta import Task
 from stages.training.losses import PADDED
+from stages.training.processes import Processes
 from stages.training.recipe import Recipe
 
 Row = dict[str, float | None]
@@ -35,15 +36,15 @@ class Score:
         self.metric += per_item.sum()
         self.count += len(per_item)
 
-    def means(self) -> tuple[float, float]:
-        """Mean loss and metric; waits for the device."""
-        loss, metric = (torch.stack([self.loss, self.metric]) / self.count).tolist()
-        return loss, metric
+    def means(self, processes: Processes) -> tuple[float, float]:
+        """Mean loss and metric over all processes; waits for the device."""
+        loss, metric, count = processes.sum(torch.stack(self.state())).tolist()
+        return loss / count, metric / count
 
     def state(self) -> list[Tensor]:
         return [self.loss, self.metric, self.count]
 
-    def load(self, state: list[Tensor]) -> None:
+    def load(self, state: Tensor) -> None:
         for own, saved in zip(self.state(), state, strict=True):
             own.copy_(saved)
 

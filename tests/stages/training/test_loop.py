@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from stages.common.errors import UserError
 from stages.training import loop
 from stages.training.loop import fit
+from stages.training.processes import alone
 from stages.training.recipe import Recipe
 from stages.training.run import exponential_average
 from stages.training.scores import metric_per_item
@@ -116,7 +117,7 @@ def test_the_score_of_val_is_that_of_the_whole_split_whatever_the_batches():
         logits = model.logits(inputs.long())
     right = (logits.argmax(-1) == targets)[targets >= 0].float().mean()
     for batch_size in (1, 3, 8):
-        measured, metric = loop.measure(model, model.network, loss, data.batches("val", batch_size), no_pause)
+        measured, metric = loop.measure(model, model.network, loss, data.batches("val", batch_size), no_pause, alone())
         assert measured == pytest.approx(loss(logits, targets).item(), rel=1e-5) and metric == pytest.approx(right.item())
 
 
@@ -195,7 +196,7 @@ def test_without_val_train_is_measured_with_the_weights_that_are_kept():
     kept.network.load_state_dict(fitted.weights)
     loss = loop.build_loss("MSE", {}, "regression", 1, "loss")
     best = fitted.rows[fitted.best_epoch - 1]
-    assert loop.measure(kept, kept.network, loss, toy("numbers").batches("train"), no_pause)[0] == pytest.approx(
+    assert loop.measure(kept, kept.network, loss, toy("numbers").batches("train"), no_pause, alone())[0] == pytest.approx(
         best["train_loss"], rel=1e-6
     )
     assert best["val_loss"] is None and best["val_mae"] is None
@@ -302,7 +303,7 @@ def test_measuring_never_augments(monkeypatch):
     kept = toy_model("shapes")
     kept.network.load_state_dict(fitted.weights)
     loss = loop.build_loss("CrossEntropy", {}, "multiclass", 3, "loss")
-    assert loop.measure(kept, kept.network, loss, toy("shapes").batches("val"), no_pause)[0] == pytest.approx(
+    assert loop.measure(kept, kept.network, loss, toy("shapes").batches("val"), no_pause, alone())[0] == pytest.approx(
         fitted.rows[0]["val_loss"], rel=1e-6
     )
 

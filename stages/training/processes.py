@@ -1,0 +1,132 @@
+"""A training in several processes (`runtime.num_processes`) of one machine: DistributedDataParallel under torchrun.
+
+Each process has the whole data and takes its share of every batch; gradients are averaged over all before each step, by gloo on the
+CPU and by NCCL on CUDA, so that a step is that of the whole batch. Batch normalisation sees the share alone; its running figures
+are those of process 0, which also keeps, saves and shows the run. The processes meet through files and talk over loopback.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.common.errors import Stopped, UserError
+
+MEETING = "REPRISE_MEETING"  # in the environment of torchrun's processes: the file through which they find each other
+PR_SET_PDEATHSIG = 1
+
+
+class Processes:
+    """The processes of one training, seen from one of them: `rank` of `count`. Made by alone() or join()."""
+
+    def __init__(self, rank: int, count: int):
+        self.rank, self.count = rank, count
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network whose backward averages the gradients over all processes."""
+        if self.count == 1:
+            return network
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(network, static_graph=True)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of every process's values, in place."""
+        if self.count > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    def first_says(self, number: int) -> int:
+        """The number that process 0 has given. It goes from CPU to CPU, so that no GPU is waited for."""
+        if self.count == 1:
+            return number
+        said = torch.tensor(number)
+        torch.distributed.broadcast(said, 0)
+        return int(said)
+
+    def gather(self, values: Tensor) -> list[Tensor]:
+        """Every process's values (on the CPU), by rank."""
+        if self.count == 1:
+            return [values]
+        gathered = [torch.empty_like(values) for _ in range(self.count)]
+        torch.distributed.all_gather(gathered, values)
+        return gathered
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Gives every process the running figures of process 0."""
+        if self.count > 1:
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+
+def alone() -> Processes:
+    return Processes(0, 1)
+
+
+def is_launched() -> bool:
+    """Whether this process is one of those that launch() has started."""
+    return MEETING in os.environ
+
+
+def join(device: torch.device) -> Processes:
+    """Meets the other processes that launch() has started; they end with it, however it ends."""
+    if not is_launched():
+        return alone()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if not torch.distributed.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, init_method=Path(os.environ[MEETING]).as_uri(), rank=rank, world_size=count)
+    return Processes(rank, count)
+
+
+def launch(stage: str, name: str, count: int) -> None:
+    """Runs `python -m STAGE NAME` in `count` processes under torchrun and returns when all have ended well.
+
+    Output of process 0 is shown as it comes, and that of another where it fails first. Raises UserError where a process fails.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    with tempfile.TemporaryDirectory(prefix="reprise-") as folder:
+        # torchrun's own store is a file as well: its TCP store would listen on every address of the machine.
+        loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        os.environ |= loopback | {MEETING: f"{folder}/meeting", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        options = ["--nnodes=1", f"--nproc-per-node={count}", "--max-restarts=0"]
+        options += ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/rendezvous", "--rdzv-conf=store_type=file"]
+        quiet = ",".join(f"{rank}:3" for rank in range(1, count))
+        try:
+            torchrun([*options, f"--log-dir={folder}/logs", f"--redirects={quiet}", "--module", stage, name])
+        except SignalException as stop:
+            raise Stopped(stop.sigval, "in all its processes") from stop
+        except ChildFailedError as error:
+            raise UserError(what_failed(error.failures, Path(folder) / "logs", count)) from error
+
+
+def what_failed(failures: dict[int, Any], logs: Path, count: int) -> str:
+    """A sentence on the process that failed first, from torchrun's ProcessFailures by rank, after what others than process 0 said.
+
+    Where all found the same mistake process 0 has said it already. The others are often but torn away: by torchrun's SIGTERM, or by the
+    broken connection to the one that died.
+    """
+    rank = min(
+        failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].exitcode > 0, failures[rank].timestamp)
+    )
+    for path in sorted(logs.rglob("stderr.log")):
+        said = path.read_text(encoding="utf-8", errors="replace")
+        if "Traceback" in said or codes.get(0, -signal.SIGTERM) == -signal.SIGTERM:
+            sys.stderr.write(said)
+    how = f"was killed by {signal.Signals(-codes[rank]).name}" if codes[rank] < 0 else f"ended with exit code {codes[rank]}"
+    reason = "for the reason above if it could give one"
+    return f"Process {rank} of {count} {how}, {reason}; the next run goes on from the last state that was saved."

@@ -1,0 +1,211 @@
+"""One training in two processes, under a real torchrun: the same figures, the same bytes again, and an end whatever ends one of them."""
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.modelling.model import load_checkpoint
+from stages.training.processes import alone
+from tests.toy import ROOT, Project
+
+CHECKPOINT, CURVE = "checkpoint.safetensors", "plots/learning_curve.csv"
+LONG = {"epochs": 3000, "ema": 0.9, "augment": [{"name": "RandomHorizontalFlip"}], "schedule": {"name": "OneCycleLR", "interval": "step"}}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def make(name, num_processes=2, **changes):
+        own = Project(tmp_path, name, **changes)
+        own.params["runtime"]["num_processes"] = num_processes
+        own.write()
+        return own
+
+    return make
+
+
+def start(own):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.train", "own"]
+    return subprocess.Popen(command, cwd=own.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def trained(own):
+    process = start(own)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert output.count("own: best epoch") == 1
+    return own.contents()
+
+
+def losses(contents):
+    return [float(row["loss"]) for row in csv.DictReader(io.StringIO(contents[CURVE].decode()))]
+
+
+def children(process):
+    """The two trainings that torchrun has started, by rank."""
+    found = {}
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        environment = dict(part.partition("=")[::2] for part in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+        if "RANK" in environment:
+            found[int(environment["RANK"])] = int(pid)
+    return found
+
+
+def wait_for_a_state(own, process):
+    deadline = time.monotonic() + 60
+    while not (own.root / "logs" / "resume" / "own" / "last").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.01)
+
+
+def wait_for_the_end_of(pids, seconds=10):
+    deadline = time.monotonic() + seconds
+    while alive := [pid for pid in pids if is_running(pid)]:
+        assert time.monotonic() < deadline, f"{alive} are still there"
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_two_processes_learn_what_one_learns(project):
+    """Without anything random but the order the two differ by rounding alone; 24 rows in batches of 7 leave the last batch uneven."""
+    own = project("words", batch_size=7, clip_norm=1.0, ema=0.9)
+    two = trained(own)
+    assert trained(forgotten(own)) == two, "the same bytes again"
+    own.params["runtime"]["num_processes"] = 1
+    own.write()
+    one = trained(forgotten(own))
+    assert losses(two) == pytest.approx(losses(one), rel=0.02)
+    assert load_checkpoint(own.folder / CHECKPOINT)[0].meta == own.data.meta
+
+
+def forgotten(own):
+    own.forget()
+    return own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["numbers", "patients", "shapes", "spots", "codes"])
+def test_every_kind_of_task_is_trained_in_two_processes(name, project):
+    own = project(name)
+    two = trained(own)
+    own.params["runtime"]["num_processes"] = 1
+    own.write()
+    assert losses(two) == pytest.approx(losses(trained(forgotten(own))), rel=0.02)
+
+
+def test_a_batch_of_one_is_trained_by_one_process(project):
+    own = project("codes", batch_size=1, epochs=1)
+    assert "goes on" not in str(trained(own))
+
+
+def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_same_bytes(project):
+    own = project("shapes", **LONG | {"epochs": 300})
+    expected = trained(own)
+    for path in expected:
+        (own.folder / path).unlink()
+    own.forget()
+    process = start(own)
+    wait_for_a_state(own, process)
+    workers, asked = children(process), time.monotonic()
+    assert set(workers) == {0, 1}
+    process.terminate()
+    _, errors = process.communicate()
+    assert time.monotonic() - asked < 10 and process.returncode == 128 + signal.SIGTERM, errors
+    wait_for_the_end_of(workers.values())
+    assert own.contents() == {}
+    assert trained(own) == expected
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_dead_process_ends_the_training_and_not_in_a_hang(rank, project):
+    own = project("shapes", **LONG)
+    process = start(own)
+    wait_for_a_state(own, process)
+    workers, asked = children(process), time.monotonic()
+    os.kill(workers[rank], signal.SIGKILL)
+    _, errors = process.communicate()
+    assert time.monotonic() - asked < 30 and process.returncode == 1
+    said = errors.splitlines()[-1]
+    assert said.startswith(f"error: Process {rank} of 2 was killed by SIGKILL, ") and "the last state that was saved" in said
+    wait_for_the_end_of(workers.values())
+    assert own.contents() == {}
+
+
+def test_a_killed_launcher_leaves_no_process_behind(project):
+    own = project("shapes", **LONG)
+    process = start(own)
+    wait_for_a_state(own, process)
+    workers = children(process)
+    process.kill()
+    process.communicate()
+    wait_for_the_end_of(workers.values())
+
+
+def test_a_failure_in_the_second_process_is_shown(project):
+    """The second process alone cannot save what it says: its output comes from torchrun's file."""
+    own = project("shapes", **LONG)
+    (own.root / "sitecustomize.py").write_text(
+        "import os\nif os.environ.get('RANK') == '1':\n    raise SystemExit('the second has failed')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{own.root}"}
+    command = [sys.executable, "-m", "stages.train", "own"]
+    finished = subprocess.run(command, cwd=own.root, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert "the second has failed" in finished.stderr
+    assert finished.stderr.splitlines()[-1].startswith("error: Process 1 of 2 ended with exit code 1, for the reason above")
+
+
+def test_a_mistake_in_params_is_one_sentence_before_the_failed_process_is_named(project):
+    own = project("shapes", lr=50.0, optimizer={"name": "SGD"}, epochs=40, loss={"name": "CrossEntropy", "wieght": [1, 1, 1]})
+    process = start(own)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.count("error: params.yaml: the arguments of models.own.train.loss") >= 1
+    assert "Traceback" not in errors
+
+
+def test_nothing_listens_beyond_loopback(project):
+    own = project("shapes", **LONG)
+    process = start(own)
+    wait_for_a_state(own, process)
+    pids = {process.pid, *children(process).values()}
+    listening = [address for pid in pids for address in addresses_that_listen(pid)]
+    process.kill()
+    process.communicate()
+    wait_for_the_end_of(pids)
+    assert listening and all(address.startswith(("0100007F:", "00000000000000000000000001000000:")) for address in listening), listening
+
+
+def addresses_that_listen(pid):
+    """Hexadecimal addresses of the process's listening TCP sockets, as /proc gives them; 0100007F is 127.0.0.1."""
+    sockets = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            sockets.add(str(link.readlink()))
+        except FileNotFoundError:
+            continue
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                yield fields[1]
+
+
+def test_alone_there_is_nobody_to_talk_to():
+    processes = alone()
+    assert processes.is_first and processes.first_says(7) == 7
