@@ -110,8 +110,16 @@ def uniform(count: int, low: float, high: float, device: torch.device) -> Tensor
 
 def sample_affine(images: Tensor, theta: Tensor, height: int, width: int, padding_mode: str = "zeros") -> Tensor:
     """Each picture through its own affine map theta [batch, 2, 3] (output to input, in -1..1): [batch, channels, height, width]."""
-    grid = functional.affine_grid(theta, [len(images), images.shape[1], height, width], align_corners=False)
+    x, y = centres(width, images.device), centres(height, images.device).unsqueeze(1)
+    maps = theta.view(-1, 2, 3, 1, 1)
+    # functional.affine_grid gives the same by a product of small matrices for each picture, in three times the time.
+    grid = (maps[:, :, 0] * x + (maps[:, :, 1] * y + maps[:, :, 2])).permute(0, 2, 3, 1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode=padding_mode, align_corners=False)
+
+
+def centres(count: int, device: torch.device) -> Tensor:
+    """Where the centres of so many pixels side by side lie between -1 and 1."""
+    return (2 * torch.arange(count, device=device) + 1) / count - 1
 
 
 BATCHED: dict[str, Callable[..., Augmentation]] = {

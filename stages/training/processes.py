@@ -120,9 +120,8 @@ def what_failed(failures: dict[int, Any], logs: Path, count: int) -> str:
     Where all found the same mistake process 0 has said it already. The others are often but torn away: by torchrun's SIGTERM, or by the
     broken connection to the one that died.
     """
-    rank = min(
-        failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, failures[rank].exitcode > 0, failures[rank].timestamp)
-    )
+    codes = {rank: failure.exitcode for rank, failure in failures.items()}
+    rank = min(failures, key=lambda rank: (codes[rank] == -signal.SIGTERM, codes[rank] > 0, failures[rank].timestamp))
     for path in sorted(logs.rglob("stderr.log")):
         said = path.read_text(encoding="utf-8", errors="replace")
         if "Traceback" in said or codes.get(0, -signal.SIGTERM) == -signal.SIGTERM:
