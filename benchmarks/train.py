@@ -12,7 +12,8 @@ Contestants, each in a process of its own, one after another, in turns:
   its own batch size and optimizer. Names become tensors one by one, in a collate function.
 - lightning: the same dataset, loader and optimizer under lightning.Trainer.
 - engine, lesson's recipe: stages/training with the lesson's optimizer and batch size.
-- engine: stages/training with the recipe of params.yaml, augmentation and averaged weights included.
+- engine: stages/training with the recipe of params.yaml, augmentation and averaged weights included, one thread a core.
+- engine, processes: the same with runtime.num_processes at one a core, and one thread each.
 
 Throughput is counted from the WARM_UP-th step on. Time to accuracy starts with the process and holds everything: imports, reading,
 warming up, measuring val after each epoch.
@@ -38,7 +39,8 @@ from benchmarks.hardware import hardware, today, write_result
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 30
-CONTESTANTS = ("plain", "lightning", "engine, lesson's recipe", "engine")
+CONTESTANTS = ("plain", "lightning", "engine, lesson's recipe", "engine, lesson's recipe, processes", "engine", "engine, processes")
+RACERS = ("plain", "engine, processes")  # to the lesson's accuracy
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,10 @@ class Clock:
             self.steady_since, self.samples = time.monotonic(), 0
         else:
             self.samples += count
-        if self.target is None and self.steady_since is not None and time.monotonic() - self.steady_since >= self.seconds:
-            raise Over
+
+    @property
+    def is_over(self) -> bool:
+        return self.target is None and self.steady_since is not None and time.monotonic() - self.steady_since >= self.seconds
 
     def epoch(self, accuracy: float) -> None:
         self.best = max(self.best, accuracy)
@@ -97,7 +101,7 @@ class Clock:
             "reached_after_s": self.reached_after and round(self.reached_after, 1),
             "best_accuracy": round(self.best, 4),
             "seconds": round(time.time() - self.started, 1),
-            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of one process
         }
 
 
@@ -112,7 +116,8 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
     from stages.modelling.model import Model, build_network
 
     params = read_params()
-    runtime = Runtime.model_validate(params["runtime"] | {"threads": threads})
+    in_processes = contestant.endswith("processes")
+    runtime = Runtime.model_validate(params["runtime"] | {"threads": 1 if in_processes else threads})
     entry = look_up(params, "models", model)
     processed = Path("data") / entry["dataset"] / "processed"
     meta = read_meta(processed)
@@ -122,7 +127,7 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
     if engine:
         recipe = entry["train"]
-        if contestant != "engine":
+        if "lesson" in contestant:
             lesson = race.lesson
             plainly: dict[str, Any] = {"schedule": None, "augment": [], "clip_norm": None, "ema": None}
             recipe = (
@@ -147,10 +152,11 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
     from stages.common.splits import read_split
     from stages.training.batches import Batches
     from stages.training.loop import fit
+    from stages.training.processes import join
     from stages.training.recipe import Recipe
     from stages.training.resume import Keeper
 
-    section, clock = Recipe.model_validate(recipe), race.clock
+    section, clock, processes = Recipe.model_validate(recipe), race.clock, join(race.device)
 
     class Timed(Keeper):
         """Saves as always, and counts."""
@@ -159,16 +165,18 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
             super().pause(run)
             if model.network.training:
                 clock.step(section.batch_size)
+            if processes.first_says(clock.is_over):
+                raise Over
 
         def end_epoch(self, run: Any) -> None:
             super().end_epoch(run)
             clock.epoch(run.rows[-1]["val_accuracy"])
 
-    train = Batches(*read_split(race.processed, "train"), section.batch_size, race.device)
-    val = Batches(*read_split(race.processed, "val"), 256, race.device)
-    keeper = Timed(Path("logs") / "train-benchmark", {"": str(time.time())}, runtime.save_minutes)
+    train = Batches(*read_split(race.processed, "train"), section.batch_size, race.device, processes)
+    val = Batches(*read_split(race.processed, "val"), 256, race.device, processes)
+    keeper = Timed(Path("logs") / "train-benchmark", {"": str(clock.started)}, runtime.save_minutes, processes)
     bf16 = runtime.mixed_precision and race.device.type == "cuda"
-    fit(model, section, train, val, runtime.seed, bf16, "train", keeper, lambda *_: None)
+    fit(model, section, train, val, runtime.seed, bf16, "train", keeper, lambda *_: None, processes)
 
 
 def plain(race: Any) -> None:
@@ -189,6 +197,8 @@ def plain(race: Any) -> None:
             optimizer.step()
             total += loss.item()
             race.clock.step(len(targets))
+            if race.clock.is_over:
+                raise Over
         network.eval()
         correct = 0
         with torch.no_grad():
@@ -219,6 +229,8 @@ def with_lightning(race: Any) -> None:
 
         def on_train_batch_end(self, _outputs: Any, batch: Any, _index: int) -> None:
             clock.step(len(batch[1]))
+            if clock.is_over:
+                raise Over
 
         def on_validation_epoch_start(self) -> None:
             self.correct = 0
@@ -349,9 +361,16 @@ def dataset_of(clone: Path, model: str) -> str:
 def one(arguments: argparse.Namespace) -> None:
     contestant, target = arguments.one
     clock = Clock(arguments.seconds, float(target) or None, float(os.environ["STARTED"]))
+    if contestant.endswith("processes"):
+        from stages.training.processes import is_launched, launch
+
+        if not is_launched():
+            launch("benchmarks.train", sys.argv[1:], arguments.threads)
+            return
     with contextlib.suppress(Over):
         contest(contestant, arguments.models[0], arguments.work, arguments.threads, clock)
-    print(json.dumps(clock.result()))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(clock.result()), flush=True)
 
 
 def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -373,10 +392,10 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
         table[contestant]["times_plain"] = round(statistics.median(ratios), 2)
     if not arguments.skip_time_to_accuracy:
         target = LESSONS[model].accuracy
-        for contestant in ("plain", "engine"):
+        for contestant in RACERS:
             result = measure(contestant, model, clone, target, arguments)
             table[contestant] |= {key: result[key] for key in ("reached_after_s", "best_accuracy", "seconds")}
-        plain_s, engine_s = (table[contestant]["reached_after_s"] for contestant in ("plain", "engine"))
+        plain_s, engine_s = (table[contestant]["reached_after_s"] for contestant in RACERS)
         table["time_to_accuracy"] = {
             "accuracy": target,
             "times_shorter": round((plain_s or table["plain"]["seconds"]) / engine_s, 1) if engine_s else None,

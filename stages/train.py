@@ -37,7 +37,7 @@ def train(name: str) -> None:
     runtime, recipe = read_section(Runtime, "runtime"), read_section(Recipe, "models", name, "train")
     num_processes = min(runtime.num_processes, recipe.batch_size)
     if num_processes > 1 and not is_launched():
-        launch("stages.train", name, num_processes)
+        launch("stages.train", [name], num_processes)
         return
     params = read_params()
     architecture = look_up(params, "models", name, "architecture")

@@ -90,8 +90,8 @@ def join(device: torch.device) -> Processes:
     return Processes(rank, count)
 
 
-def launch(stage: str, name: str, count: int) -> None:
-    """Runs `python -m STAGE NAME` in `count` processes under torchrun and returns when all have ended well.
+def launch(module: str, arguments: list[str], count: int) -> None:
+    """Runs `python -m MODULE ARGUMENTS` in `count` processes under torchrun and returns when all have ended well.
 
     Output of process 0 is shown as it comes, and that of another where it fails first. Raises UserError where a process fails.
     """
@@ -107,7 +107,7 @@ def launch(stage: str, name: str, count: int) -> None:
         options += ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/rendezvous", "--rdzv-conf=store_type=file"]
         quiet = ",".join(f"{rank}:3" for rank in range(1, count))
         try:
-            torchrun([*options, f"--log-dir={folder}/logs", f"--redirects={quiet}", "--module", stage, name])
+            torchrun([*options, f"--log-dir={folder}/logs", f"--redirects={quiet}", "--module", module, *arguments])
         except SignalException as stop:
             raise Stopped(stop.sigval, "in all its processes") from stop
         except ChildFailedError as error:
