@@ -39,6 +39,7 @@ from benchmarks.hardware import hardware, today, write_result
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 30
+TALK = 25  # steps between two questions whether the time is over
 CONTESTANTS = ("plain", "lightning", "engine, lesson's recipe", "engine, lesson's recipe, processes", "engine", "engine, processes")
 RACERS = ("plain", "engine, processes")  # to the lesson's accuracy
 
@@ -165,7 +166,7 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
             super().pause(run)
             if model.network.training:
                 clock.step(section.batch_size)
-            if processes.first_says(clock.is_over):
+            if clock.steps % TALK == 0 and processes.first_says(clock.is_over):
                 raise Over
 
         def end_epoch(self, run: Any) -> None:

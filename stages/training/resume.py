@@ -59,6 +59,7 @@ class Keeper:
         self.last, self.previous = folder / "last", folder / "previous"
         self.was_over, self.asked, self.handlers = False, 0, dict[int, Any]()
         self.saved_at, self.cost = time.monotonic(), 0.0
+        self.pauses, self.next_talk, self.talked_at = 0, 0, (0, time.monotonic())
 
     def __enter__(self) -> "Keeper":
         try:
@@ -100,12 +101,26 @@ class Keeper:
 
     def pause(self, run: Resumable) -> None:
         """To be called wherever the run could be left: saves it if it is time, and ends it if a signal has asked for it."""
+        self.pauses += 1
+        if self.pauses < self.next_talk:
+            return
         is_due = time.monotonic() - self.saved_at >= self.every
-        asked, must_save = divmod(self.processes.first_says(2 * self.asked + is_due), 2)
+        asked, must_save, self.next_talk = self._agree(self.asked, is_due)
         if asked or must_save:
             self._save(run)
         if asked:
             raise Stopped(asked, run.place)
+
+    def _agree(self, asked: int, is_due: bool) -> tuple[int, int, int]:
+        """What process 0 has decided, and at which pause all talk again: about twice a second, for talking at each would cost more than it."""
+        if self.processes.count == 1:
+            return asked, is_due, 0
+        now = time.monotonic()
+        steps_per_s = (self.pauses - self.talked_at[0]) / max(now - self.talked_at[1], 1e-3)
+        self.talked_at = self.pauses, now
+        following = self.pauses + max(1, min(int(steps_per_s / 2), 1000))
+        decision = self.processes.first_says((following << 8) + 2 * asked + is_due)
+        return (decision & 255) >> 1, decision & 1, decision >> 8
 
     def end_epoch(self, run: Resumable) -> None:
         """To be called between epochs, and after the last."""
