@@ -112,7 +112,7 @@ class Keeper:
             raise Stopped(asked, run.place)
 
     def _agree(self, asked: int, is_due: bool) -> tuple[int, int, int]:
-        """What process 0 has decided, and at which pause all talk again: about twice a second, for talking at each would cost more than it."""
+        """What process 0 has decided, and at which pause all talk again: about twice a second, for talk takes time."""
         if self.processes.count == 1:
             return asked, is_due, 0
         now = time.monotonic()
