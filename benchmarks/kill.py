@@ -141,10 +141,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
-def run(command: list[str], folder: Path) -> None:
+def run(command: list[str], folder: Path) -> str:
+    """Standard output of a command that must end well."""
     finished = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
     if finished.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}{finished.stderr}")
+    return finished.stdout
 
 
 def killed(command: list[str], folder: Path, after: float) -> bool:
@@ -193,6 +195,7 @@ def main() -> None:
             for part in by_model
         },
         "seed": arguments.seed,
+        "commit": run(["git", "rev-parse", "--short", "HEAD"], ROOT).strip(),
         "command": "python -m benchmarks.kill",
         "hardware": hardware(),
         "date": today(),
