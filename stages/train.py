@@ -18,17 +18,19 @@ from stages.common.files import as_csv, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
-from stages.common.splits import read_split
+from stages.common.splits import SplitFile, read_split
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
-from stages.training.loop import Fitted, fit
+from stages.training.loop import AnyBatches, Fitted, fit
 from stages.training.processes import Processes, is_launched, join, launch
 from stages.training.recipe import Recipe
 from stages.training.resume import STATES, Keeper, StartOver, ingredients
 from stages.training.scores import Row, metric_name
-from stages.training.tensorboard import TensorBoard
+from stages.training.streams import StreamedBatches
+from stages.training.tensorboard import NUM_SHOWN, TensorBoard
 
+MB = 10**6
 BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.int64}
 
 
@@ -53,9 +55,10 @@ def train(name: str) -> None:
         network = build_fitting(architecture, meta, f"{key}.architecture")
         load_pretrained(network, architecture, meta)
         model = Model(network, meta).to(device)
-        train_batches = Batches(*read_split(processed, "train"), recipe.batch_size, device, processes)
-        val = read_split(processed, "val") if meta.counts["val"].total else None
-        val_batches = Batches(*val, max(recipe.batch_size, 256), device, processes) if val else None
+        memory = runtime.stream_above_mb * MB
+        train_batches = read_batches(processed, "train", recipe.batch_size, device, memory, processes)
+        val_size = max(recipe.batch_size, 256)
+        val_batches = read_batches(processed, "val", val_size, device, memory, processes) if meta.counts["val"].total else None
         with keeper:
             fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime, keeper, processes)
     except StartOver:
@@ -81,6 +84,14 @@ def train(name: str) -> None:
             folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
         }
     )
+
+
+def read_batches(processed: Path, split: str, batch_size: int, device: torch.device, memory: int, processes: Processes) -> AnyBatches:
+    """A split's batches: from the device, or streamed from its file where that is larger than `memory` (bytes)."""
+    file = SplitFile(processed, split)
+    if file.num_bytes > memory:
+        return StreamedBatches(file, batch_size, device, memory, processes)
+    return Batches(*read_split(processed, split), batch_size, device, processes)
 
 
 def is_recorded(content: bytes) -> bool:
@@ -132,15 +143,22 @@ def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta
 
 
 def fit_shown(
-    name: str, model: Model, recipe: Recipe, train: Batches, val: Batches | None, runtime: Runtime, keeper: Keeper, processes: Processes
+    name: str,
+    model: Model,
+    recipe: Recipe,
+    train: AnyBatches,
+    val: AnyBatches | None,
+    runtime: Runtime,
+    keeper: Keeper,
+    processes: Processes,
 ) -> Fitted:
     """fit() with a progress bar (on a terminal), TensorBoard and a last line that says how it went: by process 0, if there are several."""
     metric, key = metric_name(model.task), f"models.{name}.train"
-    bf16 = runtime.mixed_precision and train.inputs.is_cuda
+    bf16 = runtime.mixed_precision and train.device.type == "cuda"
     if not processes.is_first:
         return fit(model, recipe, train, val, runtime.seed, bf16, key, keeper, lambda *_: None, processes)
     with TensorBoard(name) as tensorboard, tqdm(total=recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
-        tensorboard.start(model, train.inputs)
+        tensorboard.start(model, train.first(NUM_SHOWN))
 
         def watch(epoch: int, row: Row) -> None:
             bar.set_postfix(

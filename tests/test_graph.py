@@ -407,7 +407,15 @@ def built(first_build: Built, tmp_path: Path) -> Built:
 # What stands beside the keys that a stage declares when it runs alone: valid values, and others than those that it was built
 # with. Of `download` preprocess asks only whether it is there, and the check refuses a dataset without it.
 OTHERS: dict[str, dict[str, Any]] = {
-    "runtime": {"seed": 1, "threads": 2, "device": "auto", "mixed_precision": False, "num_processes": 2, "save_minutes": 1.0},
+    "runtime": {
+        "seed": 1,
+        "threads": 2,
+        "device": "auto",
+        "mixed_precision": False,
+        "num_processes": 2,
+        "stream_above_mb": 2000,
+        "save_minutes": 1.0,
+    },
     "datasets.line": {"download": {}},
 }
 

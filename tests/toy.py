@@ -29,7 +29,15 @@ from stages.training.batches import Batches
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
 MODELS: list[str] = list(PARAMS["models"])
-RUNTIME = {"seed": 0, "threads": 1, "device": "cpu", "mixed_precision": False, "num_processes": 1, "save_minutes": 5.0}
+RUNTIME = {
+    "seed": 0,
+    "threads": 1,
+    "device": "cpu",
+    "mixed_precision": False,
+    "num_processes": 1,
+    "stream_above_mb": 1000,
+    "save_minutes": 5.0,
+}
 CPU = torch.device("cpu")
 
 torch.set_num_threads(1)

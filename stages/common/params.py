@@ -33,7 +33,7 @@ class Section(BaseModel):
 
 class Runtime(Section):
     """`runtime`: the seed of everything random, threads of one process, where networks run, in how many processes one is trained,
-    and how often a training is saved.
+    from what size on a split is streamed, and how often a training is saved.
     """
 
     seed: int = Field(ge=0, lt=2**31)
@@ -41,6 +41,7 @@ class Runtime(Section):
     device: Literal["auto", "cpu", "cuda"]
     mixed_precision: bool
     num_processes: int = Field(ge=1, le=1024)
+    stream_above_mb: int = Field(ge=1, le=10**9)
     save_minutes: float = Field(gt=0)
 
 

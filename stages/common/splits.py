@@ -5,10 +5,13 @@ Each file holds `inputs` and `targets`, the item first: uint8 pictures [n, heigh
 padded) or float32 [n, num_outputs] (regression).
 """
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -73,19 +76,77 @@ class SplitWriter:
                     shutil.copyfileobj(part, file, 1 << 20)
 
 
+class SplitFile:
+    """One split of processed/, read piece by piece; what was read takes no memory but the caller's."""
+
+    def __init__(self, processed: Path, split: str):
+        self.path = processed / f"{split}.safetensors"
+        with _naming(self.path):
+            with self.path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length))
+            self.tensors = {name: self._describe(header[name], 8 + length) for name in ("inputs", "targets")}
+        self.count, self.num_bytes = len_of(self.tensors["inputs"]), self.path.stat().st_size
+
+    def _describe(self, entry: dict[str, Any], start: int) -> tuple[np.dtype, tuple[int, ...], int]:
+        """Dtype, shape and place in the file of a tensor; refuses one that the file is too short for."""
+        dtype = np.dtype({name: kind for kind, name in DTYPES.items()}[entry["dtype"]])
+        shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
+        if last - first != dtype.itemsize * int(np.prod(shape, dtype=np.int64)) or start + last > self.path.stat().st_size:
+            raise ValueError("it is shorter than it says")
+        return dtype, shape, start + first
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows of `inputs` or `targets`."""
+        return self.read_all(name, [(start, min(stop, self.count))])
+
+    def read_all(self, name: str, places: list[tuple[int, int]]) -> np.ndarray:
+        """Rows from several places (start and stop of each), one after another.
+
+        They are read, not mapped: a file that is cut meanwhile is an error then, where the process would be killed, and pages that were
+        looked at do not count as its memory.
+        """
+        dtype, shape, offset = self.tensors[name]
+        rows = np.empty((sum(stop - start for start, stop in places), *shape[1:]), dtype)
+        row_bytes, filled = rows.nbytes // max(len(rows), 1), 0
+        with _naming(self.path), self.path.open("rb", buffering=0) as file:
+            for start, stop in (place for place in places if place[0] < place[1]):
+                piece = rows[filled : filled + stop - start].data.cast("B")
+                file.seek(offset + start * row_bytes)
+                while len(piece):
+                    if not (count := file.readinto(piece)):
+                        raise ValueError("it has become shorter")
+                    piece = piece[count:]
+                filled += stop - start
+        return rows
+
+
+def len_of(tensor: tuple[np.dtype, tuple[int, ...], int]) -> int:
+    return tensor[1][0]
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turns what a missing or damaged split raises into a sentence."""
+    from safetensors import SafetensorError
+
+    stage = f"python -m stages.preprocess {path.parent.parent.name}"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run {stage} (or dvc repro) first.") from error
+    except (SafetensorError, LookupError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} is damaged ({error}): run {stage} again.") from error
+
+
 def read_split(processed: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of a split, the whole of it in memory."""
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     path = processed / f"{split}.safetensors"
-    try:
+    with _naming(path):
         tensors = load_file(path)
         return tensors["inputs"], tensors["targets"]
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: run python -m stages.preprocess {processed.parent.name} (or dvc repro) first.") from error
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}): run python -m stages.preprocess {processed.parent.name} again.") from error
 
 
 def hold_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

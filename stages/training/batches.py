@@ -17,41 +17,54 @@ class Batches:
 
     def __init__(self, inputs: np.ndarray, targets: np.ndarray, batch_size: int, device: torch.device, processes: Processes | None = None):
         self.inputs, self.targets = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
-        self.batch_size, self.processes = batch_size, processes or alone()
-        # Characters are the only int16.
-        self.lengths = torch.from_numpy(np.count_nonzero(inputs, axis=1)) if inputs.dtype == np.int16 else None
+        self.batch_size, self.device, self.processes = batch_size, device, processes or alone()
+        self.lengths = lengths_of(inputs)
 
     def __len__(self) -> int:
         """Batches in one pass."""
         return -(-len(self.inputs) // self.batch_size)
 
+    def first(self, count: int) -> Tensor:
+        """The first inputs, to look at."""
+        return self.inputs[:count]
+
     def shuffled(self, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass, from batch `start` on, in an order drawn from `generator`: on the CPU, so that every device sees the same one."""
-        for whole in self.order(generator)[start:]:
-            # A last batch of fewer rows than processes gives some of them a row that another has too.
-            places = whole[self.processes.rank :: self.processes.count] if len(whole) > self.processes.rank else whole[-1:]
-            on_device = places.to(self.inputs.device)
-            yield self.take(self.inputs[on_device], self.targets[on_device])
-
-    def order(self, generator: torch.Generator) -> list[Tensor]:
-        """The places of each batch's rows. Texts of like length come together, so that little of a batch is padding."""
-        shuffled = torch.randperm(len(self.inputs), generator=generator)
-        if self.lengths is None:
-            return list(shuffled.split(self.batch_size))
-        batches: list[Tensor] = []
-        for places in shuffled.split(SORTED_TOGETHER * self.batch_size):
-            batches += places[self.lengths[places].argsort(stable=True)].split(self.batch_size)
-        return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+        for whole in draw_batches(len(self.inputs), self.lengths, self.batch_size, generator)[start:]:
+            places = share(whole, self.processes).to(self.device)
+            yield take(self.inputs[places], self.targets[places])
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in the order of the rows; each process takes whole batches."""
         for start in range(self.processes.rank * self.batch_size, len(self.inputs), self.processes.count * self.batch_size):
             rows = slice(start, start + self.batch_size)
-            yield self.take(self.inputs[rows], self.targets[rows])
+            yield take(self.inputs[rows], self.targets[rows])
 
-    def take(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Characters without the padding that every row of the batch shares, which no result depends on."""
-        if self.lengths is None:
-            return inputs, targets
-        longest = max(int((inputs != 0).sum(dim=1).max()), 1)
-        return inputs[:, :longest].long(), targets[:, :longest] if targets.ndim == 2 else targets
+
+def lengths_of(inputs: np.ndarray) -> Tensor | None:
+    """The length of every row of characters, which are the only int16."""
+    return torch.from_numpy(np.count_nonzero(inputs, axis=1)) if inputs.dtype == np.int16 else None
+
+
+def draw_batches(count: int, lengths: Tensor | None, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """The places of each batch's rows. Texts of like length come together, so that little of a batch is padding."""
+    shuffled = torch.randperm(count, generator=generator)
+    if lengths is None:
+        return list(shuffled.split(batch_size))
+    batches: list[Tensor] = []
+    for places in shuffled.split(SORTED_TOGETHER * batch_size):
+        batches += places[lengths[places].argsort(stable=True)].split(batch_size)
+    return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def share(places: Tensor, processes: Processes) -> Tensor:
+    """This process's part of a batch. A last batch of fewer rows than processes gives some of them a row that another has too."""
+    return places[processes.rank :: processes.count] if len(places) > processes.rank else places[-1:]
+
+
+def take(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Characters (int16) without the padding that every row of the batch shares, which no result depends on."""
+    if inputs.dtype != torch.int16:
+        return inputs, targets
+    longest = max(int((inputs != 0).sum(dim=1).max()), 1)
+    return inputs[:, :longest].long(), targets[:, :longest] if targets.ndim == 2 else targets

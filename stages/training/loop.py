@@ -18,10 +18,12 @@ from stages.training.recipe import Recipe, refuse_augmentation
 from stages.training.resume import Keeper
 from stages.training.run import Run
 from stages.training.scores import Row, Score, metric_name
+from stages.training.streams import StreamedBatches
 
 # A run whose loss grows past this multiple of its first epoch's will not come back.
 EXPLODED = 1e4
 
+AnyBatches = Batches | StreamedBatches
 Watcher = Callable[[int, Row], None]
 
 
@@ -37,8 +39,8 @@ class Fitted:
 def fit(
     model: Model,
     recipe: Recipe,
-    train: Batches,
-    val: Batches | None,
+    train: AnyBatches,
+    val: AnyBatches | None,
     seed: int,
     bf16: bool,
     key: str,
@@ -51,8 +53,8 @@ def fit(
     The run goes on from what `keeper` has of it, and is saved there as it goes. `watch` is called after every epoch with its
     number and its row, and at the start for the epochs that an earlier run has done. Of several `processes` each calls it.
     """
-    device, network, meta = train.inputs.device, model.network, model.meta
-    if meta.input.kind == "image":
+    device, network, meta = train.device, model.network, model.meta
+    if meta.input.kind == "image" and recipe.optimizer.name != "LBFGS":  # which sees all weights as one row
         network.to(memory_format=torch.channels_last)
     refuse_augmentation(recipe, meta.input.kind, key)
     augmentations = build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
@@ -130,7 +132,7 @@ def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) 
         raise UserError(f"params.yaml: {key} makes pictures of {given} (height, width, channels); the network gets {wanted}.")
 
 
-def epoch_scores(model: Model, run: Run, loss_function: Loss, train: Batches, val: Batches | None, pause: Callable[[], None]) -> Row:
+def epoch_scores(model: Model, run: Run, loss_function: Loss, train: AnyBatches, val: AnyBatches | None, pause: Callable[[], None]) -> Row:
     """Loss and metric of train and val. Without a val split train is measured again, with the weights that the epoch ended with."""
     metric, watched = metric_name(model.task), train if val is None else val
     run.processes.share_buffers(run.kept)
@@ -142,11 +144,11 @@ def epoch_scores(model: Model, run: Run, loss_function: Loss, train: Batches, va
 
 @torch.no_grad()
 def measure(
-    model: Model, network: nn.Module, loss_function: Loss, batches: Batches, pause: Callable[[], None], processes: Processes
+    model: Model, network: nn.Module, loss_function: Loss, batches: AnyBatches, pause: Callable[[], None], processes: Processes
 ) -> tuple[float, float]:
     """Mean loss and metric of a split, without augmentation, in evaluation mode; `pause` is called after every batch."""
     network.eval()
-    score = Score.zero(model.task, batches.inputs.device)
+    score = Score.zero(model.task, batches.device)
     everybodys = len(batches) // processes.count  # the rest is not for every process, and all must pause together
     for number, (inputs, targets) in enumerate(batches.in_order()):
         logits = network(model.input(inputs))

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from stages.modelling.model import Model
@@ -109,6 +110,7 @@ class Run:
             return
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        lay_out_as_weights(self.optimizer)
         self.schedule.load(state["schedule"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -119,6 +121,17 @@ class Run:
         torch.set_rng_state(state["random"][self.processes.rank])
         if self.on_cuda:
             torch.cuda.set_rng_state(state["random_on_device"][self.processes.rank], self.device)
+
+
+def lay_out_as_weights(optimizer: Optimizer) -> None:
+    """Gives what an optimizer keeps for each weight the weight's own layout in memory (channels last, for a convolution of pictures).
+
+    A saved state is contiguous, and torch's fused kernels walk weights and their state side by side without a look at the layout.
+    """
+    for weight, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 Tensors = tuple[Tensor, ...] | list[Tensor]

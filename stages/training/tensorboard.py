@@ -43,14 +43,14 @@ class TensorBoard:
             threading.excepthook = self.excepthook
 
     def start(self, model: Model, inputs: Tensor) -> None:
-        """Shows the first inputs of train and the graph."""
+        """Shows inputs (the first NUM_SHOWN of train) and the graph."""
         if model.meta.input.kind == "image":
-            self.writer.add_images("inputs", inputs[:NUM_SHOWN], dataformats="NHWC")
+            self.writer.add_images("inputs", inputs, dataformats="NHWC")
         elif model.meta.input.kind == "characters":
-            lines = ["".join(chr(code) for code in row if code) for row in inputs[:NUM_SHOWN].tolist()]
+            lines = ["".join(chr(code) for code in row if code) for row in inputs.tolist()]
             self.writer.add_text("inputs", "  \n".join(lines))
         else:
-            self.writer.add_text("inputs", "  \n".join(str(row) for row in inputs[:NUM_SHOWN].tolist()))
+            self.writer.add_text("inputs", "  \n".join(str(row) for row in inputs.tolist()))
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every shape that it reads
             example = model.input(example_of(model, inputs))

@@ -95,7 +95,11 @@ ROOT_AND_SHARED = [
     ("datasets", ["line"], "datasets is ['line']"),
     ("source", "oficial", "source is 'oficial'; expected sample or official"),
     ("source", 3, "source is 3"),
-    ("runtime.sed", 1, "runtime.sed is not a known key (known: seed, threads, device, mixed_precision, num_processes, save_minutes)"),
+    (
+        "runtime.sed",
+        1,
+        "runtime.sed is not a known key (known: seed, threads, device, ",
+    ),
     ("runtime.threads", GONE, "runtime.threads is missing"),
     ("runtime.threads", 100_000, "runtime.threads is 100000; expected less than or equal to 1024"),
     ("evaluate.num_resamples", 10**9, "evaluate.num_resamples is 1000000000"),

@@ -13,6 +13,7 @@ import pytest
 
 from stages.modelling.model import load_checkpoint
 from stages.training.processes import alone
+from tests.stages.training.test_resume import TWO_CONVOLUTIONS
 from tests.toy import ROOT, Project
 
 CHECKPOINT, CURVE = "checkpoint.safetensors", "plots/learning_curve.csv"
@@ -114,7 +115,7 @@ def test_a_batch_of_one_is_trained_by_one_process(project):
 
 
 def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_same_bytes(project):
-    own = project("shapes", **LONG | {"epochs": 300})
+    own = project("shapes", architecture=TWO_CONVOLUTIONS, **LONG | {"epochs": 300})
     expected = trained(own)
     for path in expected:
         (own.folder / path).unlink()

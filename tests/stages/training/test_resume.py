@@ -85,16 +85,20 @@ def stopped_everywhere(place, name, **changes):
     pytest.fail("it does not come to an end")
 
 
+CONVOLUTIONS = [{"channels": 3, "kernel": 3, "padding": 1, "pool": 2}, {"channels": 5, "kernel": 3, "padding": 1, "pool": 1}]
+TWO_CONVOLUTIONS = {"name": "cnn", "convolutions": CONVOLUTIONS, "hidden": [], "activation": "relu"}  # the second has a layout to keep
+
 RICH = {
     "numbers": {"optimizer": {"name": "LBFGS", "max_iter": 3}, "lr": 0.1},
     "patients": {"patience": 1, "schedule": {"name": "ReduceLROnPlateau", "interval": "epoch", "patience": 0}, "lr": 0.1},
     "shapes": {
+        "architecture": TWO_CONVOLUTIONS,
         "augment": [{"name": "RandomHorizontalFlip", "p": 0.5}, {"name": "RandomAffine", "degrees": 10}],
         "ema": 0.9,
         "clip_norm": 1.0,
         "schedule": {"name": "OneCycleLR", "interval": "step"},
     },
-    "spots": {"optimizer": {"name": "SGD", "momentum": 0.9}, "best_by": "metric"},
+    "spots": {"architecture": TWO_CONVOLUTIONS, "optimizer": {"name": "SGD", "momentum": 0.9}, "best_by": "metric"},
     "words": {"architecture": TOYS["words"] | {"dropout": 0.5, "character_dropout": 0.2}, "optimizer": {"name": "AdamW"}},
     "codes": {"schedule": {"name": "MultiStepLR", "interval": "epoch", "milestones": [1, 2]}},
 }
@@ -111,6 +115,15 @@ def test_every_optimizer_goes_on_where_it_was(name, place, rng):
     with pytest.raises(Stopped):
         fitted("numbers", StoppingKeeper(place, rng.randrange(1, 11)), **changes)
     assert outcome(fitted("numbers", Keeper(place, MADE_OF, 5), **changes)) == outcome(fitted("numbers", NoKeeper(), **changes))
+
+
+@pytest.mark.parametrize("name", [name for name in optimizer_names() if name not in ("GridSearch", "Muon")])
+def test_every_optimizer_goes_on_with_convolutions(name, place, rng):
+    """Their weights lie in memory by channels, and what an optimizer keeps for them must too."""
+    changes = {"optimizer": {"name": name} | ({"momentum": 0.9} if name == "SGD" else {}), "architecture": TWO_CONVOLUTIONS}
+    with pytest.raises(Stopped):
+        fitted("shapes", StoppingKeeper(place, rng.randrange(1, 11)), **changes)
+    assert outcome(fitted("shapes", Keeper(place, MADE_OF, 5), **changes)) == outcome(fitted("shapes", NoKeeper(), **changes))
 
 
 @pytest.mark.parametrize("interval", ["step", "epoch"])
