@@ -1,12 +1,13 @@
 """Writes the README's tables from benchmarks/results, so that no figure in it is typed by hand.
 
 Command: python -m benchmarks.tables
-Reads:   benchmarks/results/accuracy.json (written by benchmarks/accuracy.py) and fresh_clone.json (by fresh_clone.py)
+Reads:   benchmarks/results/NAME.json, each written by the script of its name (resume.json by kill.py)
 Writes:  README.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ def main() -> None:
 def with_tables(text: str) -> str:
     """The README's text with every table made anew from the results file of its name."""
     models = YAML(typ="safe").load(ROOT / "params.yaml")["models"]
-    tables = {"accuracy": accuracy_table(read_results("accuracy"), models), "fresh_clone": fresh_clone_table(read_results("fresh_clone"))}
+    tables = {
+        "accuracy": accuracy_table(read_results("accuracy"), models),
+        "fresh_clone": measured(fresh_clone_table, "fresh_clone"),
+        "train": measured(train_table, "train"),
+        "resume": measured(resume_table, "resume"),
+        "memory": measured(memory_table, "memory"),
+        "startup": measured(startup_table, "startup"),
+    }
     for name, table in tables.items():
         place = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", flags=re.DOTALL)
         text, found = place.subn(rf"\g<1>{table}\g<2>", text)
@@ -59,10 +67,70 @@ def accuracy_table(results: dict[str, Any], models: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\nMeasured on {'; '.join(hardware)}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.\n"
 
 
-def fresh_clone_table(result: dict[str, Any]) -> str:
-    """Time and disk of each step."""
+def measured(table: Callable[[dict[str, Any]], str], name: str) -> str:
+    """The table of a results file with what it was measured on below it; a sentence where nothing has been measured yet."""
+    result = read_results(name)
     if not result:
-        return "Time and disk: not measured yet.\n"
+        return "Not measured yet.\n"
+    commit = f" of {result['commit']}" if "commit" in result else ""
+    command = result.get("command", f"python -m benchmarks.{name}")
+    return f"{table(result)}\n\nMeasured{commit} on {result['hardware']}, {result['date']}, by `{command}`.\n"
+
+
+def train_table(result: dict[str, Any]) -> str:
+    """Samples a second of every contestant, with the ratio to the plain loop, and the time to the lesson's accuracy."""
+    models = result["models"]
+    contestants = list(dict.fromkeys(name for table in models.values() for name in table if name != "time_to_accuracy"))
+    lines = [f"| samples/s (times the plain loop) | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
+    for contestant in contestants:
+        cells = [f"{table[contestant]['samples_per_s']:,.0f} ({table[contestant]['times_plain']:.1f})" for table in models.values()]
+        lines.append(f"| {contestant} | {' | '.join(cells)} |")
+    if any("time_to_accuracy" in table for table in models.values()):
+        races = [table.get("time_to_accuracy") for table in models.values()]
+        goals = [f"{race['accuracy']:.0%}: {ratio(race)}" if race else "" for race in races]
+        lines.append(f"| *time to the lesson's accuracy, times shorter* | {' | '.join(goals)} |")
+    runs = {len(entry["each"]) for table in models.values() for name, entry in table.items() if name != "time_to_accuracy"}
+    seconds = result["seconds_of_each_measurement"]
+    return "\n".join(lines) + f"\n\nMedians of {max(runs)} measurements of {seconds:g} s, {result['threads']} cores for each."
+
+
+def ratio(race: dict[str, Any]) -> str:
+    if race["times_shorter"] is None:
+        return "not reached"
+    return f"{'' if race['plain_reached_it'] else 'more than '}{race['times_shorter']:.1f}"
+
+
+def resume_table(result: dict[str, Any]) -> str:
+    """What became of the trainings that were killed."""
+    lines = ["| model | kills | trainings | ended in the same bytes | SIGTERM to the end |", "|---|---|---|---|---|"]
+    for model, entry in result["models"].items():
+        slowest = max(entry["sigterm_to_end_s"])
+        lines.append(f"| {model} | {entry['kills']} | {entry['trainings']} | {entry['identical']} | at most {slowest:.1f} s |")
+    lines.append(f"| all | {result['kills']} | {result['trainings']} | {result['identical']} | |")
+    taken_up = ", ".join(f"{count} {place}" for place, count in sorted(result["taken_up"].items()))
+    torn = f"DVC's lock file was torn, and taken from git again, {result['dvc_lock_torn']} times"
+    return "\n".join(lines) + f"\n\nTaken up: {taken_up}. {torn}. Drawn from seed {result['seed']}."
+
+
+def memory_table(result: dict[str, Any]) -> str:
+    lines = ["| train split | peak memory | rows/s |", "|---|---|---|"]
+    lines += [f"| {row['gb']:g} GB | {row['peak_mb']:,} MB | {row['rows_per_s']:,} |" for row in result["streamed"]]
+    lost = {name: 1 - result["in_memory"][name]["streamed_of_in_memory"] for name in ("linear", "cifar10_cnn")}
+    limits = f"Streamed in windows of {result['stream_above_mb']} MB in all, the process's memory limited to {result['limit_mb']:,} MB."
+    return "\n".join(lines) + (
+        f"\n\n{limits} A linear network, start-up and hashing included. Against the same rows in memory "
+        f"it is slower by {lost['linear']:.0%}, and cifar10_cnn by {lost['cifar10_cnn']:.0%}."
+    )
+
+
+def startup_table(result: dict[str, Any]) -> str:
+    lines = ["| stage | seconds to its work | slow packages it imports |", "|---|---|---|"]
+    lines += [f"| {row['stage']} | {row['seconds']:.1f} | {', '.join(row['imports'])} |" for row in result["stages"]]
+    return "\n".join(lines) + f"\n\nMedians of {len(result['stages'][0]['each'])}; for train up to the end of its first step."
+
+
+def fresh_clone_table(result: dict[str, Any]) -> str:
+    """Time and disk of each step, measured once."""
     rows = [
         ("installing the locked requirements, once", f"{result['install_s'] / 60:.1f} min", f"{result['venv_gb']:.1f} GB"),
         ("`make repro`: every dataset, model, evaluation and export", f"{result['repro_s'] / 60:.1f} min", f"{result['rest_gb']:.1f} GB"),
@@ -70,7 +138,7 @@ def fresh_clone_table(result: dict[str, Any]) -> str:
         ("`make test`", f"{result['test_s'] / 60:.1f} min", ""),
     ]
     lines = ["| step | time | disk |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines) + f"\n\nMeasured once, on {result['hardware']}, {result['date']}, by `python -m benchmarks.fresh_clone`.\n"
+    return "\n".join(lines)
 
 
 def shown(figure: dict[str, Any]) -> str:
