@@ -102,6 +102,7 @@ class Clock:
             "reached_after_s": self.reached_after and round(self.reached_after, 1),
             "best_accuracy": round(self.best, 4),
             "seconds": round(time.time() - self.started, 1),
+            "steady_s": round(took, 1) if took else None,
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of one process
         }
 
@@ -330,14 +331,8 @@ def main() -> None:
     if arguments.one:
         one(arguments)
         return
-    if not os.environ.get("DATASETS_MIRROR"):
-        parser.error("set DATASETS_MIRROR to a folder with the official files")
-    os.environ["DATASETS_MIRROR"] = str(Path(os.environ["DATASETS_MIRROR"]).resolve())
     models = arguments.models or list(LESSONS)
-    clone = make_clone(arguments.work.resolve())
-    change_params(clone / "params.yaml", 0, argparse.Namespace(threads=arguments.threads, pretrained=False))
-    datasets = sorted({dataset_of(clone, model) for model in models})
-    run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"preprocess@{dataset}" for dataset in datasets)], clone)
+    clone = prepare_data(parser, arguments.work, models, arguments.threads)
     results = {model: race(model, clone, arguments) for model in models}
     write_result(
         "train",
@@ -351,6 +346,18 @@ def main() -> None:
             "date": today(),
         },
     )
+
+
+def prepare_data(parser: argparse.ArgumentParser, work: Path, models: list[str], threads: int) -> Path:
+    """A clone with the real data of the models, ready to be trained on."""
+    if not os.environ.get("DATASETS_MIRROR"):
+        parser.error("set DATASETS_MIRROR to a folder with the official files")
+    os.environ["DATASETS_MIRROR"] = str(Path(os.environ["DATASETS_MIRROR"]).resolve())
+    clone = make_clone(work.resolve())
+    change_params(clone / "params.yaml", 0, argparse.Namespace(threads=threads, pretrained=False))
+    datasets = sorted({dataset_of(clone, model) for model in models})
+    run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"preprocess@{dataset}" for dataset in datasets)], clone)
+    return clone
 
 
 def dataset_of(clone: Path, model: str) -> str:
