@@ -90,7 +90,7 @@ def compiled() -> None:
     def wrap(_: Processes, network: Any) -> Any:
         return torch.compile(network)
 
-    Processes.wrap = wrap  # type: ignore[method-assign]
+    Processes.wrap = wrap  # type: ignore[method-assign,assignment]
 
 
 VARIANTS: dict[str, Callable[[], None]] = {
