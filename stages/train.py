@@ -50,9 +50,9 @@ def train(name: str) -> None:
     processes = join(device)
     decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
     files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
-    keeper = Keeper(STATES / name, ingredients(decisive, files, architecture["name"], device), runtime.save_minutes, processes)
     try:
         network = build_fitting(architecture, meta, f"{key}.architecture")
+        keeper = Keeper(STATES / name, ingredients(decisive, files, architecture["name"], device), runtime.save_minutes, processes)
         load_pretrained(network, architecture, meta)
         model = Model(network, meta).to(device)
         memory = runtime.stream_above_mb * MB

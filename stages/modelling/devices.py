@@ -17,10 +17,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, NEVER = -1, -4, -1
 
 def prepare_torch(runtime: Runtime) -> torch.device:
     """Set torch's seed and threads, and its deterministic kernels; returns the device."""
-    keep_freed_memory()
     torch.manual_seed(runtime.seed)
     torch.set_num_threads(runtime.threads)
     device = choose_device(runtime)
+    if device.type == "cpu":
+        keep_freed_memory()
     # On CUDA some layers have no deterministic kernel: there torch warns and goes on. torch.use_deterministic_algorithms
     # would do the same and import all of torch's inductor, for a second and a half.
     torch.set_deterministic_debug_mode("warn" if device.type == "cuda" else "error")

@@ -71,14 +71,15 @@ def fit(
 
             def forward_and_back(seen: Tensor = seen, targets: Tensor = targets) -> Tensor:
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                    logits = forward(run.trained, seen, key)
+                    logits = forward(network, seen, key)
                     loss = loss_function(logits, targets)
                 run.optimizer.zero_grad()
                 loss.backward()
+                everybodys = run.processes.average(run.weights, loss)
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(run.weights, recipe.clip_norm)
                 run.score.add(logits, targets, loss)
-                return loss
+                return everybodys
 
             # Every optimizer calls it once, but for LBFGS, which measures the loss as often as it needs.
             run.optimizer.step(forward_and_back)  # type: ignore[arg-type]  # a tensor is as good as the float that torch's types ask for

@@ -1,8 +1,11 @@
-"""A training in several processes (`runtime.num_processes`) of one machine: DistributedDataParallel under torchrun.
+"""A training in several processes (`runtime.num_processes`) of one machine, under torchrun.
 
 Each process has the whole data and takes its share of every batch; gradients are averaged over all before each step, by gloo on the
 CPU and by NCCL on CUDA, so that a step is that of the whole batch. Batch normalisation sees the share alone; its running figures
 are those of process 0, which also keeps, saves and shows the run. The processes meet through files and talk over loopback.
+
+torch's DistributedDataParallel is not used: it sums in an order that it changes after its first steps, which a run that was
+taken up would repeat, and its bytes would be others than those of a run that went through.
 """
 
 import ctypes
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 from stages.common.errors import Stopped, UserError
 
 MEETING = "REPRISE_MEETING"  # in the environment of torchrun's processes: the file through which they find each other
+LAUNCHER = "REPRISE_LAUNCHER"  # the process that runs torchrun
 PR_SET_PDEATHSIG = 1
 
 
@@ -32,13 +36,19 @@ class Processes:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The network whose backward averages the gradients over all processes."""
+    def average(self, weights: list[nn.Parameter], loss: Tensor) -> Tensor:
+        """Averages the weights' gradients over all processes, in place, and the loss, which it returns: the same bits for each."""
         if self.count == 1:
-            return network
-        from torch.nn.parallel import DistributedDataParallel
-
-        return DistributedDataParallel(network, static_graph=True)
+            return loss
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        row = torch.cat([*(gradient.flatten() for gradient in gradients), loss.detach().to(gradients[0].dtype).view(1)])
+        torch.distributed.all_reduce(row)
+        row /= self.count
+        for gradient, part in zip(gradients, row[:-1].split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+        return row[-1]
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of every process's values, in place."""
@@ -82,11 +92,15 @@ def join(device: torch.device) -> Processes:
     """Meets the other processes that launch() has started; they end with it, however it ends."""
     if not is_launched():
         return alone()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":  # elsewhere torchrun alone ends them, unless it is killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(os.environ[LAUNCHER]):  # it was killed before that
+        sys.exit(1)
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if not torch.distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, init_method=Path(os.environ[MEETING]).as_uri(), rank=rank, world_size=count)
+        store = torch.distributed.FileStore(os.environ[MEETING], count)
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
     return Processes(rank, count)
 
 
@@ -101,8 +115,15 @@ def launch(module: str, arguments: list[str], count: int) -> None:
 
     with tempfile.TemporaryDirectory(prefix="reprise-") as folder:
         # torchrun's own store is a file as well: its TCP store would listen on every address of the machine.
-        loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-        os.environ |= loopback | {MEETING: f"{folder}/meeting", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        interface = "lo" if sys.platform == "linux" else "lo0"
+        os.environ |= {
+            MEETING: f"{folder}/meeting",
+            LAUNCHER: str(os.getpid()),
+            "GLOO_SOCKET_IFNAME": interface,
+            "NCCL_SOCKET_IFNAME": interface,
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        }
         options = ["--nnodes=1", f"--nproc-per-node={count}", "--max-restarts=0"]
         options += ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/rendezvous", "--rdzv-conf=store_type=file"]
         quiet = ",".join(f"{rank}:3" for rank in range(1, count))

@@ -8,6 +8,7 @@ runs a stage.
 
 import hashlib
 import json
+import os
 import platform
 import signal
 import sys
@@ -23,16 +24,24 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.common.errors import Stopped
+from stages.common.errors import Stopped, UserError
 from stages.common.files import write_files
+from stages.modelling.devices import is_out_of_memory
 from stages.training.processes import Processes, alone
 
 STATES = Path("logs") / "resume"
 CODE = Path(__file__).parents[1]
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+# Variables by which they can be told to choose others.
+SWITCHES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_", "DNNL_", "CUBLAS_", "ATEN_CPU_CAPABILITY")
+
 # Saving takes at most this share of the time: epochs that are too short for it are not all saved.
 LARGEST_SHARE = 0.05
+
+
+# What reading a file that is none of ours can raise.
+UNREADABLE = (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError)
 
 
 class StartOver(Exception):
@@ -70,7 +79,7 @@ class Keeper:
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         """The run ends itself at its next pause; asked twice, as the signal would have ended it."""
-        if self.asked and self.processes.count == 1:  # several get a Ctrl-C from the terminal and from torchrun
+        if self.asked and self.processes.count == 1:  # torchrun may pass on more than one
             signal.signal(number, self.handlers[number])
             signal.raise_signal(number)
         self.asked = number
@@ -78,6 +87,8 @@ class Keeper:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
+        if self.asked and not isinstance(error, Stopped):  # too late for another pause: it ends as it would have without us
+            signal.raise_signal(self.asked)
 
     def take_up(self, run: Resumable) -> None:
         """Loads the newest state that is whole and of this very run, if there is one."""
@@ -85,19 +96,27 @@ class Keeper:
             state = self._read(path) if self.processes.is_first else None
             if not self.processes.first_says(state is not None):
                 continue
-            try:
-                if state is None:
-                    state = from_bytes(path.read_bytes())["state"]
-                run.load(state)
-            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-                if not self.processes.is_first:
-                    raise StartOver from error
-                self._set_aside(path, f"does not fit its run ({type(error).__name__}: {error})", "damaged")
-                raise StartOver from error
+            problem = self._load(run, path, state)
+            if self.processes.sum(torch.tensor(int(problem is not None))):  # of any process: all must do the same
+                if self.processes.is_first:
+                    self._set_aside(path, f"does not fit its run ({type(problem).__name__}: {problem})", "damaged")
+                if self.processes.is_first and path.exists() and problem is not None:
+                    raise problem
+                raise StartOver from problem
             self.was_over = run.is_over
             if self.processes.is_first:
                 tell(f"{self.folder.name}: goes on {run.place} ({path})")
             return
+
+    def _load(self, run: Resumable, path: Path, state: dict[str, Any] | None) -> Exception | None:
+        """Loads the state (that process 0 has read, the others read it here); what the state itself is to blame for."""
+        try:
+            run.load(from_bytes(path.read_bytes())["state"] if state is None else state)
+        except (*UNREADABLE, RuntimeError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
+            return error
+        return None
 
     def pause(self, run: Resumable) -> None:
         """To be called wherever the run could be left: saves it if it is time, and ends it if a signal has asked for it."""
@@ -144,7 +163,7 @@ class Keeper:
             write_files({self.last: content})
             if run.is_over:
                 self.previous.unlink(missing_ok=True)
-        except OSError as error:
+        except (OSError, UserError, MemoryError) as error:
             tell(
                 f"warning: the state of {self.folder.name} cannot be saved ({error}): a run that is stopped now goes on from the last one."
             )
@@ -158,22 +177,24 @@ class Keeper:
             made_of, is_over, state = dict(saved["made_of"]), bool(saved["is_over"]), dict(saved["state"])
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             self._set_aside(path, f"is damaged ({error})", "damaged")
             return None
         others = [name for name in self.made_of.keys() | made_of.keys() if self.made_of.get(name) != made_of.get(name)]
         if not others:
             return state
-        if is_over:  # an earlier run came to its end, and this is another
-            path.unlink(missing_ok=True)
-        else:
-            self._set_aside(path, f"is of another run (other {', '.join(sorted(map(str, others)))})", "other")
+        if is_over:  # an earlier run came to its end, and this is another, whose states will take its place
+            return None
+        self._set_aside(path, f"is of another run (other {', '.join(sorted(map(str, others)))})", "other")
         return None
 
     def _set_aside(self, path: Path, why: str, suffix: str) -> None:
         aside = path.with_name(f"{path.name}.{suffix}")
         tell(f"warning: {path} {' '.join(why.split())}: it is set aside as {aside.name} and not used.")
-        path.replace(aside)
+        try:
+            path.replace(aside)
+        except OSError as error:
+            tell(f"warning: {path} cannot be moved ({error}).")
 
 
 def tell(line: str) -> None:
@@ -185,14 +206,23 @@ def ingredients(params: dict[str, Any], data: Iterable[Path], architecture: str,
     """A short hash of everything that decides a run's result, by name, in the words of a warning about it."""
     code = [CODE / "train.py", CODE / "architectures" / f"{architecture}.py"]
     code += [path for folder in ("training", "modelling", "common") for path in sorted((CODE / folder).glob("*.py"))]
-    processor = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else torch.cuda.get_device_name(device)
+    processor = processor_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
+    switches = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SWITCHES)]
     return {
-        "params": short_hash(json.dumps(params, sort_keys=True).encode()),
+        "params": short_hash(json.dumps(params, sort_keys=True, default=str).encode()),
         "data": short_hash(*(file_hash(path) for path in data)),
         "code": short_hash(*(file_hash(path) for path in code)),
         "libraries": f"Python {platform.python_version()}, torch {torch.__version__}",  # torchvision's version follows from torch's
-        "device": f"{device.type} ({processor}, {platform.machine()})",
+        "device": ", ".join([device.type, processor, platform.machine(), *switches]),
     }
+
+
+def processor_name() -> str:
+    """Its model and instruction set, by which the libraries choose their kernels."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{model} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def file_hash(path: Path) -> bytes:
@@ -216,7 +246,7 @@ def as_bytes(tree: Any) -> bytes:
 
 def from_bytes(content: bytes) -> Any:
     """The tree that as_bytes() was given. Raises ValueError, LookupError, TypeError or SafetensorError for anything else."""
-    if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+    if hashlib.sha256(memoryview(content)[:-32]).digest() != content[-32:]:
         raise ValueError("its SHA-256 is not that of its content")
     tensors = load(content[:-32])
     return unpack(json.loads(tensors.pop("tree").numpy().tobytes()), tensors)
@@ -242,7 +272,7 @@ def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        return tensors[content]
+        return tensors[content].clone()  # in memory of its own, which torch aligns as the kernels like it
     if kind == "dict":
         return {key: unpack(part, tensors) for key, part in content}
     return {"tuple": tuple, "list": list}[kind](unpack(part, tensors) for part in content)

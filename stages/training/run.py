@@ -35,7 +35,6 @@ class Run:
         self.schedule = MovingRate(recipe, self.optimizer, steps_per_epoch, f"{key}.schedule")
         self.average = AveragedModel(self.network, multi_avg_fn=exponential_average(recipe.ema), use_buffers=True) if recipe.ema else None
         self.best, self.rows = Best(recipe, model.task), list[Row]()
-        self.trained = processes.wrap(self.network)
         self.start_epoch()
 
     @property
@@ -110,7 +109,8 @@ class Run:
             return
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        lay_out_as_weights(self.optimizer)
+        if self.optimizer.defaults.get("fused"):
+            lay_out_as_weights(self.optimizer)
         self.schedule.load(state["schedule"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

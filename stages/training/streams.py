@@ -1,7 +1,7 @@
 """Batches of a split that is larger than memory: read from its file as they are needed, a window ahead.
 
 The rows are shuffled in two steps: blocks of neighbouring rows in an order of their own for each pass, and within a window of many
-blocks every row. Rows of different windows never share a batch in one pass, and nearly any two do in some pass. Of several
+blocks every row. Rows of different windows never share a batch in one pass, and any two may in another. Of several
 processes each reads every window and takes its share of it.
 """
 

@@ -94,6 +94,12 @@ def test_two_processes_learn_what_one_learns(project):
     assert load_checkpoint(own.folder / CHECKPOINT)[0].meta == own.data.meta
 
 
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+def test_lbfgs_asks_all_processes_for_the_loss_equally_often(line_search, project):
+    own = project("words", optimizer={"name": "LBFGS", "line_search_fn": line_search}, lr=0.3, epochs=5)
+    assert len(losses(trained(own))) == 10
+
+
 def forgotten(own):
     own.forget()
     return own
@@ -114,8 +120,10 @@ def test_a_batch_of_one_is_trained_by_one_process(project):
     assert "goes on" not in str(trained(own))
 
 
-def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_same_bytes(project):
-    own = project("shapes", architecture=TWO_CONVOLUTIONS, **LONG | {"epochs": 300})
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_same_bytes(count, project):
+    """Of three the order of a sum shows in its last bits."""
+    own = project("shapes", num_processes=count, architecture=TWO_CONVOLUTIONS, **LONG | {"epochs": 300})
     expected = trained(own)
     for path in expected:
         (own.folder / path).unlink()
@@ -123,7 +131,7 @@ def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_sam
     process = start(own)
     wait_for_a_state(own, process)
     workers, asked = children(process), time.monotonic()
-    assert set(workers) == {0, 1}
+    assert set(workers) == set(range(count))
     process.terminate()
     _, errors = process.communicate()
     assert time.monotonic() - asked < 10 and process.returncode == 128 + signal.SIGTERM, errors
@@ -155,6 +163,18 @@ def test_a_killed_launcher_leaves_no_process_behind(project):
     process.kill()
     process.communicate()
     wait_for_the_end_of(workers.values())
+
+
+def test_a_launcher_that_is_killed_at_once_leaves_no_process_behind(project):
+    own = project("shapes", **LONG)
+    process = start(own)
+    while not (workers := children(process)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    wait_for_the_end_of(workers.values(), seconds=30)
+    assert not (own.root / "logs" / "resume").exists() and own.contents() == {}
 
 
 def test_a_failure_in_the_second_process_is_shown(project):

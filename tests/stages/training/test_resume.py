@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from stages.common.errors import Stopped
+from stages.common.errors import Stopped, UserError
 from stages.modelling.model import Model
 from stages.train import is_recorded, train
 from stages.training import resume
@@ -355,6 +355,43 @@ def test_the_state_of_a_run_that_ended_gives_way_without_a_word(project, capsys)
     train("own")
     assert "warning" not in capsys.readouterr().err
     assert [path.name for path in (own.root / "logs" / "resume" / "own").iterdir()] == ["last"]
+
+
+def test_a_signal_after_the_last_pause_still_ends_the_stage(project, monkeypatch):
+    project("shapes")
+    ended: list[int] = []
+    monkeypatch.setattr("signal.raise_signal", ended.append)
+
+    def end_epoch(self, run):
+        Keeper.end_epoch(self, run)
+        self.asked = signal.SIGTERM if run.is_over else 0
+
+    monkeypatch.setattr("stages.train.Keeper", type("Late", (Keeper,), {"end_epoch": end_epoch}))
+    train("own")
+    assert ended == [signal.SIGTERM]
+
+
+def test_a_lack_of_memory_leaves_the_states_where_they_are(project, monkeypatch):
+    def no_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    own = project("shapes")
+    last = stop_in_the_middle(own, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr("stages.training.run.Run.load", no_memory)
+        with pytest.raises(UserError, match="Out of memory"):
+            train("own")
+    assert sorted(path.name for path in last.parent.iterdir()) == ["last", "previous"]
+
+
+def test_a_state_that_cannot_be_set_aside_is_not_used(project, monkeypatch, capsys):
+    own = project("shapes")
+    last = stop_in_the_middle(own, monkeypatch)
+    last.write_bytes(b"")
+    last.with_name("last.damaged").mkdir()
+    train("own")
+    assert "warning: logs/resume/own/last cannot be moved (" in capsys.readouterr().err
+    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
 
 
 # Saving
