@@ -359,7 +359,7 @@ def test_the_state_of_a_run_that_ended_gives_way_without_a_word(project, capsys)
 
 def test_a_signal_after_the_last_pause_still_ends_the_stage(project, monkeypatch):
     project("shapes")
-    ended: list[int] = []
+    ended = []
     monkeypatch.setattr("signal.raise_signal", ended.append)
 
     def end_epoch(self, run):
