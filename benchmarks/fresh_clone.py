@@ -11,13 +11,11 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.hardware import hardware
+from benchmarks.hardware import hardware, today, write_result
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "fresh_clone.json"
 
 
 def main() -> None:
@@ -33,9 +31,9 @@ def main() -> None:
         "venv_gb": disk(folder / ".venv"),
         "rest_gb": disk(folder) - disk(folder / ".venv"),
         "hardware": hardware(),
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
     }
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    write_result("fresh_clone", result)
     print(json.dumps(result, indent=2))
 
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy import run
 from benchmarks.hardware import hardware, today, write_result
 
 ROOT = Path(__file__).parents[1]
@@ -139,14 +140,6 @@ DVC = [sys.executable, "-m", "dvc"]
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-
-
-def run(command: list[str], folder: Path) -> str:
-    """Standard output of a command that must end well."""
-    finished = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
-    if finished.returncode:
-        sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}{finished.stderr}")
-    return finished.stdout
 
 
 def killed(command: list[str], folder: Path, after: float) -> bool:

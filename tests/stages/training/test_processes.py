@@ -13,7 +13,7 @@ import pytest
 
 from stages.modelling.model import load_checkpoint
 from stages.training.processes import alone
-from tests.stages.training.test_resume import TWO_CONVOLUTIONS
+from tests.stages.training.test_resume import TWO_CONVOLUTIONS, start, wait_for_a_state
 from tests.toy import ROOT, Project
 
 CHECKPOINT, CURVE = "checkpoint.safetensors", "plots/learning_curve.csv"
@@ -31,12 +31,6 @@ def project(tmp_path, monkeypatch):
         return own
 
     return make
-
-
-def start(own):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "stages.train", "own"]
-    return subprocess.Popen(command, cwd=own.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def trained(own):
@@ -59,13 +53,6 @@ def children(process):
         if "RANK" in environment:
             found[int(environment["RANK"])] = int(pid)
     return found
-
-
-def wait_for_a_state(own, process):
-    deadline = time.monotonic() + 60
-    while not (own.root / "logs" / "resume" / "own" / "last").exists():
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-        time.sleep(0.01)
 
 
 def wait_for_the_end_of(pids, seconds=10):
