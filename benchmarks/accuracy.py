@@ -4,17 +4,13 @@ Command: DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy [--work FOLDER] [M
 Reads:   the committed state of this repository, which it clones into the work folder (logs/accuracy)
 Writes:  benchmarks/results/accuracy.json: an entry a model; the entries of models that are not named stay as they are
 
-In the clone it changes params.yaml where the committed one cannot be used: `source: official`; CIFAR-10 comes from the
-JPEG copy in the mirror (dataset cifar10_jpeg, added here); the transfer model starts from no weights unless --pretrained says
-that ImageNet's can be had. Models whose figure is a mean of several seeds are rebuilt for each.
+The transfer model starts from no weights unless --pretrained says that ImageNet's can be had. Models whose figure is a mean of several
+seeds are rebuilt for each.
 """
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,33 +23,10 @@ import onnxruntime
 from ruamel.yaml import YAML
 
 from benchmarks.hardware import hardware
+from benchmarks.real_data import change_params, make_clone, require_mirror, run
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-
-CIFAR10_JPEG = {
-    "kind": "image_folder",
-    "download": {
-        "sample": None,
-        "official": [
-            {"path": f"cifar10_jpeg/{split}.zip", "sha256": sha256, "urls": [], "unpack": {"max_megabytes": 200, "folder": split}}
-            for split, sha256 in (
-                ("train", "db1d97e295438a1fc80ebc6ea1a1c56bd627cf900e10c0feb7dc09b6c8c9aece"),
-                ("test", "6c887066a4086d1a396d7bdf9015dd0af187d06e9edad255daea6ab4158f39a0"),
-            )
-        ],
-    },
-    "preprocess": {
-        "train": "train",
-        "test": "test",
-        "resize": None,
-        "crop": 32,
-        "train_crop": 32,
-        "normalize": "train",
-        "val_fraction": 0.1,
-        "max_bad_fraction": 0.0,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -128,10 +101,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.models) - set(TO_REACH):
         parser.error(f"no such model: {', '.join(sorted(unknown))}; known: {', '.join(TO_REACH)}")
-    if not os.environ.get("DATASETS_MIRROR"):
-        parser.error("set DATASETS_MIRROR to a folder with the official files")
-    os.environ["DATASETS_MIRROR"] = str(Path(os.environ["DATASETS_MIRROR"]).resolve())
-
+    require_mirror(parser)
     clone = make_clone(arguments.work.resolve())
     committed = YAML(typ="safe").load(clone / "params.yaml")["models"]
     for model in arguments.models or TO_REACH:
@@ -146,51 +116,15 @@ def recipe(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: entry[key] for key in ("architecture", "train")}
 
 
-def make_clone(work: Path) -> Path:
-    """A clone of the committed state; an earlier one is brought to it, so that what has not changed is not rebuilt."""
-    if not (work / ".git").exists():
-        work.parent.mkdir(parents=True, exist_ok=True)
-        run(["git", "clone", "--quiet", str(ROOT), str(work)], work.parent)
-    run(["git", "fetch", "--quiet", str(ROOT), "HEAD"], work)
-    run(["git", "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"], work)
-    return work
-
-
-def run(command: list[str], folder: Path) -> str:
-    """Run a command with this Python's programs first; its standard output."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path}
-    finished = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if finished.returncode:
-        sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}")
-    return finished.stdout
-
-
 def rebuild(clone: Path, model: str, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Every figure of the model, once a seed."""
     values: dict[str, list[float]] = {figure.name: [] for figure in TO_REACH[model]}
     for seed in range(5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1)):
-        change_params(clone / "params.yaml", seed, arguments)
+        change_params(clone / "params.yaml", seed, arguments.threads, arguments.pretrained)
         run(["dvc", "repro", "--quiet", f"evaluate@{model}", f"export@{model}"], clone)
         for figure in TO_REACH[model]:
             values[figure.name].append(figure.measure(clone / "models" / model))
     return values
-
-
-def change_params(path: Path, seed: int, arguments: argparse.Namespace) -> None:
-    yaml = YAML()
-    yaml.width = 4096
-    params = yaml.load(path)
-    params["source"] = "official"
-    params["runtime"]["seed"], params["runtime"]["threads"] = seed, arguments.threads
-    params["datasets"]["cifar10_jpeg"] = CIFAR10_JPEG
-    for model in ("cifar10_cnn", "cifar10_resnet"):
-        params["models"][model]["dataset"] = "cifar10_jpeg"
-    if not arguments.pretrained:
-        params["models"]["hymenoptera_transfer"]["architecture"]["weights"]["official"] = "none"
-    yaml.dump(params, path)
 
 
 def describe(model: str, values: dict[str, list[float]], clone: Path, seconds: float) -> dict[str, Any]:

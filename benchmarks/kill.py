@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import run
 from benchmarks.hardware import hardware, today, write_result
+from benchmarks.real_data import run
 
 ROOT = Path(__file__).parents[1]
 MODELS = ["mnist_cnn", "cifar10_resnet", "names_gru", "diabetes_mlp", "hello_embedding", "hymenoptera_transfer"]

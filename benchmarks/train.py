@@ -34,8 +34,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.accuracy import change_params, make_clone, run
 from benchmarks.hardware import hardware, today, write_result
+from benchmarks.real_data import change_params, make_clone, require_mirror, run
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 30
@@ -153,7 +153,7 @@ def as_lessons_do(threads: int) -> Any:
 def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> None:
     from stages.common.splits import read_split
     from stages.training.batches import Batches
-    from stages.training.loop import fit
+    from stages.training.loop import Training, fit
     from stages.training.processes import join
     from stages.training.recipe import Recipe
     from stages.training.resume import Keeper
@@ -178,7 +178,7 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
     val = Batches(*read_split(race.processed, "val"), 256, race.device, processes)
     keeper = Timed(Path("logs") / "train-benchmark", {"": str(clock.started)}, runtime.save_minutes, processes)
     bf16 = runtime.mixed_precision and race.device.type == "cuda"
-    fit(model, section, train, val, runtime.seed, bf16, "train", keeper, lambda *_: None, processes)
+    fit(Training(model, section, train, val, runtime.seed, "train", bf16, processes), keeper, lambda *_: None)
 
 
 def plain(race: Any) -> None:
@@ -350,11 +350,9 @@ def main() -> None:
 
 def prepare_data(parser: argparse.ArgumentParser, work: Path, models: list[str], threads: int) -> Path:
     """A clone with the real data of the models, ready to be trained on."""
-    if not os.environ.get("DATASETS_MIRROR"):
-        parser.error("set DATASETS_MIRROR to a folder with the official files")
-    os.environ["DATASETS_MIRROR"] = str(Path(os.environ["DATASETS_MIRROR"]).resolve())
+    require_mirror(parser)
     clone = make_clone(work.resolve())
-    change_params(clone / "params.yaml", 0, argparse.Namespace(threads=threads, pretrained=False))
+    change_params(clone / "params.yaml", 0, threads)
     datasets = sorted({dataset_of(clone, model) for model in models})
     run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"preprocess@{dataset}" for dataset in datasets)], clone)
     return clone

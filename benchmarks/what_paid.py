@@ -38,8 +38,8 @@ def fill_new_tensors() -> None:
 
     from stages.modelling import devices
 
-    def prepare(runtime: Any, original: Callable[..., Any] = devices.prepare_torch) -> Any:
-        device = original(runtime)
+    def prepare(runtime: Any, rank: int = 0, original: Callable[..., Any] = devices.prepare_torch) -> Any:
+        device = original(runtime, rank)
         torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]  # a property of the module
         return device
 

@@ -6,6 +6,7 @@ Writes:  models/<MODEL>/metrics.json (flat), and under models/<MODEL>/plots/: pr
          every test item), breakdown.csv (a row a class or a regressed number), mistakes.png (the worst mistakes)
 """
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from stages.common.errors import run_stage
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.meta import Meta
 from stages.common.params import Runtime, look_up, read_params, read_section
-from stages.common.splits import read_split
+from stages.common.splits import SplitFile
 from stages.evaluation import metrics, mistakes
 from stages.evaluation.section import Evaluate
 from stages.modelling.devices import prepare_torch
@@ -30,27 +31,32 @@ def evaluate(name: str) -> None:
     processed = Path("data") / look_up(read_params(), "models", name, "dataset") / "processed"
     folder = Path("models") / name
     model, _ = load_checkpoint(folder / "checkpoint.safetensors")
-    inputs, targets = read_split(processed, "test")
+    test = SplitFile(processed, "test")
+    targets = test.read("targets", 0, test.count)
 
-    outputs = predict(model, inputs, prepare_torch(runtime))
+    outputs = predict(model, test.pieces("inputs", BATCH_SIZE), prepare_torch(runtime))
+    worst = worst_first(model.meta, targets, outputs)[: section.num_mistakes]
+    mistakes_png = draw_mistakes(model.meta, test.take("inputs", worst), targets[worst], [output[worst] for output in outputs])
     scores = measure(model.meta, targets, outputs, section.num_resamples, runtime.seed)
     write_files(
         {
             folder / "metrics.json": as_json({key: round(value, 6) for key, value in scores.items()}),
             folder / "plots" / "predictions.csv": as_csv(prediction_rows(model.meta, targets, outputs)),
             folder / "plots" / "breakdown.csv": as_csv(breakdown_rows(model.meta, targets, outputs)),
-            folder / "plots" / "mistakes.png": draw_mistakes(model.meta, inputs, targets, outputs, section.num_mistakes),
+            folder / "plots" / "mistakes.png": mistakes_png,
         }
     )
     print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
 
 
 @torch.no_grad()
-def predict(model: Model, inputs: np.ndarray, device: torch.device) -> list[np.ndarray]:
-    """The model's outputs for every row of `inputs`, in the order of model.output_names."""
+def predict(model: Model, pieces: Iterable[np.ndarray], device: torch.device) -> list[np.ndarray]:
+    """The model's outputs for every row of a split's inputs, which come piece by piece; in the order of model.output_names."""
     model.to(device)
-    rows = torch.from_numpy(inputs.astype(np.int64) if model.meta.input.kind == "characters" else inputs)
-    batches = [[output.cpu().numpy() for output in model(batch.to(device))] for batch in rows.split(BATCH_SIZE)]
+    batches = []
+    for rows in pieces:
+        inputs = torch.from_numpy(rows.astype(np.int64) if model.meta.input.kind == "characters" else rows)
+        batches.append([output.cpu().numpy() for output in model(inputs.to(device))])
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
@@ -78,15 +84,19 @@ def breakdown_rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -
     return metrics.per_class(targets[real], outputs[1][real], meta.classes or [])
 
 
-def draw_mistakes(meta: Meta, inputs: np.ndarray, targets: np.ndarray, outputs: list[np.ndarray], most: int) -> bytes:
-    """The items furthest from the truth, right ones too (in green) where there are too few wrong ones."""
-    worst = np.argsort(-wrongness(meta, targets, outputs), kind="stable")[:most]
-    captions = [caption(meta, targets[place], [output[place] for output in outputs]) for place in worst]
+def worst_first(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    """The places of all items, the furthest from the truth first."""
+    return np.argsort(-wrongness(meta, targets, outputs), kind="stable")
+
+
+def draw_mistakes(meta: Meta, inputs: np.ndarray, targets: np.ndarray, outputs: list[np.ndarray]) -> bytes:
+    """A sheet of items with what they are and what was predicted, in red, or in green where that is right."""
+    captions = [caption(meta, *item) for item in zip(targets, zip(*outputs, strict=True), strict=True)]
     if meta.input.kind != "image":
-        return mistakes.as_png(mistakes.text_sheet(mistakes.as_lines(inputs[worst], meta.input), captions))
+        return mistakes.as_png(mistakes.text_sheet(mistakes.as_lines(inputs, meta.input), captions))
     is_point = meta.task == "regression" and meta.num_outputs == 2
-    points = [(targets[place], outputs[0][place]) for place in worst] if is_point else None
-    return mistakes.as_png(mistakes.picture_sheet(inputs[worst], captions, points))
+    points = list(zip(targets, outputs[0], strict=True)) if is_point else None
+    return mistakes.as_png(mistakes.picture_sheet(inputs, captions, points))
 
 
 def wrongness(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
@@ -98,7 +108,7 @@ def wrongness(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> np.
     return wrong.max(axis=1) if wrong.ndim == 2 else wrong
 
 
-def caption(meta: Meta, target: np.ndarray, outputs: list[np.ndarray]) -> mistakes.Caption:
+def caption(meta: Meta, target: np.ndarray, outputs: Sequence[np.ndarray]) -> mistakes.Caption:
     if meta.task == "regression":
         return mistakes.Caption(f"is {numbers(target)}", f"predicted {numbers(outputs[0])}", is_right=False)
     classes = meta.classes or []

@@ -15,10 +15,10 @@ import torch
 from stages.common.errors import run_stage
 from stages.common.files import as_json, replacing_folder
 from stages.common.params import Runtime, look_up, read_params, read_section
-from stages.common.splits import read_split
+from stages.common.splits import SplitFile
 from stages.exporting.model_card import model_card
 from stages.exporting.onnx_file import to_onnx
-from stages.exporting.parity import Run, check_parity
+from stages.exporting.parity import BATCH_SIZES, Run, check_parity, spread
 from stages.exporting.section import Export
 from stages.exporting.signature import Signature, describe
 from stages.exporting.torchscript import to_torchscript
@@ -31,7 +31,8 @@ def export(name: str) -> None:
     prepare_torch(runtime.model_copy(update={"device": "cpu"}))
     processed, folder = Path("data") / look_up(read_params(), "models", name, "dataset") / "processed", Path("models") / name
     model, description = load_checkpoint(folder / "checkpoint.safetensors")
-    inputs, _ = read_split(processed, "test")
+    test = SplitFile(processed, "test")
+    inputs = test.take("inputs", spread(test.count, max(BATCH_SIZES)))
 
     signature = describe(name, model.meta, section.names, section.opset)
     example = example_batch(inputs)

@@ -18,12 +18,12 @@ from stages.common.files import as_csv, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
-from stages.common.splits import SplitFile, read_split
+from stages.common.splits import SplitFile
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
-from stages.training.loop import AnyBatches, Fitted, fit
-from stages.training.processes import Processes, is_launched, join, launch
+from stages.training.loop import AnyBatches, Fitted, Training, fit
+from stages.training.processes import Processes, is_launched, join, launch, own_rank
 from stages.training.recipe import Recipe
 from stages.training.resume import STATES, Keeper, StartOver, ingredients
 from stages.training.scores import Row, metric_name
@@ -41,49 +41,59 @@ def train(name: str) -> None:
     if num_processes > 1 and not is_launched():
         launch("stages.train", [name], num_processes)
         return
-    params = read_params()
-    architecture = look_up(params, "models", name, "architecture")
-    processed, folder = Path("data") / look_up(params, "models", name, "dataset") / "processed", Path("models") / name
-    meta = read_meta(processed)
-
-    device = prepare_torch(runtime)
+    device = prepare_torch(runtime, own_rank())
     processes = join(device)
-    decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
-    files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
     try:
-        network = build_fitting(architecture, meta, f"{key}.architecture")
-        keeper = Keeper(STATES / name, ingredients(decisive, files, architecture["name"], device), runtime.save_minutes, processes)
-        load_pretrained(network, architecture, meta)
-        model = Model(network, meta).to(device)
-        memory = runtime.stream_above_mb * MB
-        train_batches = read_batches(processed, "train", recipe.batch_size, device, memory, processes)
-        val_size = max(recipe.batch_size, 256)
-        val_batches = read_batches(processed, "val", val_size, device, memory, processes) if meta.counts["val"].total else None
-        with keeper:
-            fitted = fit_shown(name, model, recipe, train_batches, val_batches, runtime, keeper, processes)
-    except StartOver:
-        train(name)
-        return
+        while (made := train_once(name, runtime, recipe, device, processes)) is None:
+            pass
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise UserError(f"Out of memory on {device.type}: lower {key}.train.batch_size (now {recipe.batch_size}).") from error
+    if processes.is_first:
+        write_files(made)
 
-    training = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
+
+def train_once(name: str, runtime: Runtime, recipe: Recipe, device: torch.device, processes: Processes) -> dict[Path, bytes] | None:
+    """The files of the trained model; None where the run must begin anew, because its state is no use and has been put away."""
+    torch.manual_seed(runtime.seed)
+    params, key = read_params(), f"models.{name}"
+    architecture = look_up(params, "models", name, "architecture")
+    processed, folder = Path("data") / look_up(params, "models", name, "dataset") / "processed", Path("models") / name
+    meta = read_meta(processed)
+    network = build_fitting(architecture, meta, f"{key}.architecture")
+    decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
+    files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
+    made_of = ingredients(decisive, files, architecture["name"], device) if processes.is_first else {}
+    load_pretrained(network, architecture, meta)
+    model, memory = Model(network, meta).to(device), runtime.stream_above_mb * MB
+    training = Training(
+        model,
+        recipe,
+        train=read_batches(processed, "train", recipe.batch_size, device, memory, processes),
+        val=read_batches(processed, "val", max(recipe.batch_size, 256), device, memory, processes) if meta.counts["val"].total else None,
+        seed=runtime.seed,
+        key=f"{key}.train",
+        bf16=runtime.mixed_precision and device.type == "cuda",
+        processes=processes,
+    )
+    keeper = Keeper(STATES / name, made_of, runtime.save_minutes, processes)
+    try:
+        with keeper:
+            fitted = fit_shown(name, training, keeper)
+    except StartOver:
+        return None
+
     network.load_state_dict(fitted.weights)
-    checkpoint = as_checkpoint(network, architecture, meta, training)
+    about = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
+    checkpoint = as_checkpoint(network, architecture, meta, about)
     if processes.first_says(keeper.was_over and is_recorded(checkpoint)):  # nothing was lost: somebody wants to see it trained again
         keeper.forget()
-        train(name)
-        return
-    if not processes.is_first:
-        return
-    write_files(
-        {
-            folder / "checkpoint.safetensors": checkpoint,
-            folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
-        }
-    )
+        return None
+    return {
+        folder / "checkpoint.safetensors": checkpoint,
+        folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
+    }
 
 
 def read_batches(processed: Path, split: str, batch_size: int, device: torch.device, memory: int, processes: Processes) -> AnyBatches:
@@ -91,7 +101,12 @@ def read_batches(processed: Path, split: str, batch_size: int, device: torch.dev
     file = SplitFile(processed, split)
     if file.num_bytes > memory:
         return StreamedBatches(file, batch_size, device, memory, processes)
-    return Batches(*read_split(processed, split), batch_size, device, processes)
+    try:
+        inputs, targets = (file.read(tensor, 0, file.count) for tensor in ("inputs", "targets"))
+        return Batches(inputs, targets, batch_size, device, processes)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        what = f"{file.path} ({file.num_bytes // MB} MB) does not fit in memory"
+        raise UserError(f"{what}: lower runtime.stream_above_mb (now {memory // MB}) to less than that, and it is streamed.") from error
 
 
 def is_recorded(content: bytes) -> bool:
@@ -142,23 +157,13 @@ def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta
         part.load_pretrained(network, part.Params.model_validate(architecture), meta)
 
 
-def fit_shown(
-    name: str,
-    model: Model,
-    recipe: Recipe,
-    train: AnyBatches,
-    val: AnyBatches | None,
-    runtime: Runtime,
-    keeper: Keeper,
-    processes: Processes,
-) -> Fitted:
+def fit_shown(name: str, training: Training, keeper: Keeper) -> Fitted:
     """fit() with a progress bar (on a terminal), TensorBoard and a last line that says how it went: by process 0, if there are several."""
-    metric, key = metric_name(model.task), f"models.{name}.train"
-    bf16 = runtime.mixed_precision and train.device.type == "cuda"
-    if not processes.is_first:
-        return fit(model, recipe, train, val, runtime.seed, bf16, key, keeper, lambda *_: None, processes)
-    with TensorBoard(name) as tensorboard, tqdm(total=recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
-        tensorboard.start(model, train.first(NUM_SHOWN))
+    metric = metric_name(training.model.task)
+    if not training.processes.is_first:
+        return fit(training, keeper, lambda *_: None)
+    with TensorBoard(name) as tensorboard, tqdm(total=training.recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
+        tensorboard.start(training.model, training.train.first(NUM_SHOWN))
 
         def watch(epoch: int, row: Row) -> None:
             bar.set_postfix(
@@ -167,7 +172,7 @@ def fit_shown(
             bar.update()
             tensorboard.epoch(epoch, row)
 
-        fitted = fit(model, recipe, train, val, runtime.seed, bf16, key, keeper, watch, processes)
+        fitted = fit(training, keeper, watch)
     best = fitted.rows[fitted.best_epoch - 1]
     shown = ", ".join(f"{key} {value:.4f}" for key, value in best.items() if value is not None and key.endswith(("loss", metric)))
     print(f"{name}: best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}")

@@ -251,6 +251,8 @@ class NoKeeper:
 
     def end_epoch(self, run: Any) -> None: ...
 
+    def change_pace(self) -> None: ...
+
 
 # A place to run the stages in
 

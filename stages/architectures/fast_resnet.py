@@ -1,6 +1,6 @@
-"""A small residual network with batch normalisation for pictures of 32x32, made to learn much in few epochs.
+"""A small residual network with batch normalisation for small pictures, made to learn much in few epochs.
 
-Groups of two convolutions at 16x16, 8x8 and 4x4 pixels behind a small first one, the picture halved early because most
+Groups of two convolutions behind a small first one, each of which halves the picture before most of its work, because most
 of the time goes where it is large, as in https://github.com/KellerJordan/cifar10-airbench (its description, April 2024).
 Logits are scaled down as in https://myrtle.ai/learn/how-to-train-your-resnet-7-batch-norm/.
 """
@@ -18,11 +18,19 @@ INPUTS: tuple[InputKind, ...] = ("image",)
 TASKS: tuple[Task, ...] = PER_ITEM
 
 
+class First(Section):
+    """The first convolution; `stride` 2 halves the picture."""
+
+    channels: Size
+    kernel: Size
+    stride: Size
+
+
 class Params(Section):
-    """`first`: channels of the first convolution; `channels`: of each group; `logit_scale`: what logits are multiplied by."""
+    """`channels`: of each group behind the first convolution; `logit_scale`: what logits are multiplied by."""
 
     name: Literal["fast_resnet"]
-    first: Size
+    first: First
     channels: list[Size] = Field(min_length=1)
     logit_scale: float = Field(gt=0)
 
@@ -47,9 +55,9 @@ class FastResNet(nn.Module):
 
     def __init__(self, in_channels: int, params: Params, num_outputs: int):
         super().__init__()
-        widths = [params.first, *params.channels]
+        first, widths = params.first, [params.first.channels, *params.channels]
         self.features = nn.Sequential(
-            nn.Conv2d(in_channels, params.first, 3, padding=1),
+            nn.Conv2d(in_channels, first.channels, first.kernel, first.stride, padding=first.kernel // 2),
             nn.GELU(),
             *(Group(before, after) for before, after in pairwise(widths)),
             nn.AdaptiveMaxPool2d(1),

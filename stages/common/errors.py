@@ -16,11 +16,16 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """A signal asked the stage to end, and it saved first what it had done, up to `place`."""
+    """A signal asked the stage to end at `place`, and it saved first what the next run goes on `from_where`."""
 
-    def __init__(self, signal_number: int, place: str):
+    def __init__(self, signal_number: int, place: str, from_where: str = "there"):
         self.code = 128 + signal_number
-        super().__init__(f"Stopped by {signal.Signals(signal_number).name} {place}: the next run goes on from there.")
+        super().__init__(f"Stopped by {signal.Signals(signal_number).name} {place}: the next run goes on from {from_where}.")
+
+
+def heeded_signals() -> list[signal.Signals]:
+    """Those that ask a program to end, but for what whoever started it has had it ignore (nohup and a shell's background do)."""
+    return [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def disk_full_message(error: OSError) -> str:

@@ -22,17 +22,20 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     call puts that back before anything else. Raises UserError while another process is at it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_with(path.parent):
+    with alone_with(path.parent):
         yield from _replacing_folder(path)
 
 
 @contextlib.contextmanager
-def _alone_with(path: Path) -> Iterator[None]:
-    """Holds a lock on a folder, or on a file that is made if need be; it ends with the process at the latest."""
+def alone_with(path: Path, refusal: str = "") -> Iterator[None]:
+    """Holds a lock on a folder, or on a file that is made if need be; it ends with the process at the latest.
+
+    Raises UserError (with `refusal`, if given) while another process holds it.
+    """
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if not _locked(descriptor, path):
-            raise UserError(f"Another process is writing {path}: wait until it has ended, and run the stage again.")
+            raise UserError(refusal or f"Another process is writing {path}: wait until it has ended, and run the stage again.")
         yield
     finally:
         os.close(descriptor)
@@ -74,9 +77,12 @@ def _remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Ask the system to put the file's bytes on the disk, so that a rename never outlives its content."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Ask the system to put a file's bytes on the disk, so that a rename never outlives its content, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_files(contents: Mapping[Path, bytes]) -> None:
@@ -94,12 +100,13 @@ def _replacing_file(path: Path, content: bytes) -> Iterator[None]:
     """Writes `content` beside `path`; it takes the place of `path` when the block ends well, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
-    with _alone_with(beside):
+    with alone_with(beside):
         try:
             beside.write_bytes(content)
             sync(beside)
             yield
             beside.replace(path)
+            sync(path.parent)
         finally:
             beside.unlink(missing_ok=True)
 

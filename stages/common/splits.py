@@ -8,7 +8,7 @@ padded) or float32 [n, num_outputs] (regression).
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -86,7 +86,10 @@ class SplitFile:
                 length = int.from_bytes(file.read(8), "little")
                 header = json.loads(file.read(length))
             self.tensors = {name: self._describe(header[name], 8 + length) for name in ("inputs", "targets")}
-        self.count, self.num_bytes = len_of(self.tensors["inputs"]), self.path.stat().st_size
+            counts = {name: shape[0] for name, (_, shape, _) in self.tensors.items()}
+            if counts["inputs"] != counts["targets"]:
+                raise ValueError(f"it has {counts['inputs']} inputs and {counts['targets']} targets")
+        self.count, self.num_bytes = counts["inputs"], self.path.stat().st_size
 
     def _describe(self, entry: dict[str, Any], start: int) -> tuple[np.dtype, tuple[int, ...], int]:
         """Dtype, shape and place in the file of a tensor; refuses one that the file is too short for."""
@@ -99,6 +102,15 @@ class SplitFile:
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows of `inputs` or `targets`."""
         return self.read_all(name, [(start, min(stop, self.count))])
+
+    def pieces(self, name: str, size: int) -> Iterator[np.ndarray]:
+        """All rows, in order, so many at a time."""
+        for start in range(0, self.count, size):
+            yield self.read(name, start, start + size)
+
+    def take(self, name: str, places: Iterable[int]) -> np.ndarray:
+        """The rows at these places."""
+        return self.read_all(name, [(place, place + 1) for place in places])
 
     def read_all(self, name: str, places: list[tuple[int, int]]) -> np.ndarray:
         """Rows from several places (start and stop of each), one after another.
@@ -121,32 +133,22 @@ class SplitFile:
         return rows
 
 
-def len_of(tensor: tuple[np.dtype, tuple[int, ...], int]) -> int:
-    return tensor[1][0]
-
-
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Turns what a missing or damaged split raises into a sentence."""
-    from safetensors import SafetensorError
-
     stage = f"python -m stages.preprocess {path.parent.parent.name}"
     try:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run {stage} (or dvc repro) first.") from error
-    except (SafetensorError, LookupError, TypeError, ValueError, OverflowError, MemoryError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} is damaged ({error}): run {stage} again.") from error
 
 
 def read_split(processed: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of a split, the whole of it in memory."""
-    from safetensors.numpy import load_file
-
-    path = processed / f"{split}.safetensors"
-    with _naming(path):
-        tensors = load_file(path)
-        return tensors["inputs"], tensors["targets"]
+    file = SplitFile(processed, split)
+    return file.read("inputs", 0, file.count), file.read("targets", 0, file.count)
 
 
 def hold_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

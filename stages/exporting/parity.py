@@ -16,12 +16,12 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def cases(inputs: np.ndarray) -> Iterator[np.ndarray]:
-    """Batches of every size, of rows from all over the test split (some twice where it has fewer); texts at several lengths too.
+    """Batches of every size, of rows from all over `inputs` (some twice where there are fewer); texts at several lengths too.
 
     int16 inputs are characters: each batch comes as int64 at its full width, cut to its longest row, cut shorter still, and padded further.
     What a test split never has, and a consumer may well send, comes last: missing features, and characters of no known code.
     """
-    batches = [inputs[np.linspace(0, len(inputs) - 1, size).astype(np.int64)] for size in BATCH_SIZES]
+    batches = [inputs[spread(len(inputs), size)] for size in BATCH_SIZES]
     if inputs.dtype != np.int16:
         yield from batches
         if inputs.dtype == np.float32:
@@ -33,6 +33,11 @@ def cases(inputs: np.ndarray) -> Iterator[np.ndarray]:
         for length in sorted({1, max(1, longest // 2), longest, inputs.shape[1], text.shape[1]}):
             yield text[:, :length]
     yield np.where(texts[-1] == 0, 0, every_third(texts[-1], np.int64(UNKNOWN_CODE)))
+
+
+def spread(count: int, size: int) -> np.ndarray:
+    """`size` places from all over `count` rows."""
+    return np.linspace(0, count - 1, size).astype(np.int64)
 
 
 def every_third(batch: np.ndarray, value: np.generic) -> np.ndarray:

@@ -15,11 +15,11 @@ from stages.common.params import Runtime
 M_TRIM_THRESHOLD, M_MMAP_MAX, NEVER = -1, -4, -1
 
 
-def prepare_torch(runtime: Runtime) -> torch.device:
-    """Set torch's seed and threads, and its deterministic kernels; returns the device."""
+def prepare_torch(runtime: Runtime, rank: int = 0) -> torch.device:
+    """Set torch's seed and threads, and its deterministic kernels; returns the device of the process number `rank` of a training."""
     torch.manual_seed(runtime.seed)
     torch.set_num_threads(runtime.threads)
-    device = choose_device(runtime)
+    device = choose_device(runtime, rank)
     if device.type == "cpu":
         keep_freed_memory()
     # On CUDA some layers have no deterministic kernel: there torch warns and goes on. torch.use_deterministic_algorithms
@@ -45,13 +45,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
-def choose_device(runtime: Runtime) -> torch.device:
+def choose_device(runtime: Runtime, rank: int) -> torch.device:
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: runtime.device is cuda, and torch finds no CUDA device here: set it to auto or cpu.")
     if runtime.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    # torchrun numbers the processes of one training on this machine: each has a GPU of its own.
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = torch.device("cuda", rank)  # each process has a GPU of its own
     if device.index >= torch.cuda.device_count():
         found = f"torch finds {torch.cuda.device_count()} CUDA devices"
         raise UserError(f"params.yaml: runtime.num_processes is {runtime.num_processes}, and {found}: lower it.")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,20 @@ AnyBatches = Batches | StreamedBatches
 Watcher = Callable[[int, Row], None]
 
 
+@dataclass(frozen=True)
+class Training:
+    """What fit() trains, on what and how; `key` is the recipe's section of params.yaml, for errors' sentences."""
+
+    model: Model
+    recipe: Recipe
+    train: AnyBatches
+    val: AnyBatches | None
+    seed: int
+    key: str
+    bf16: bool = False
+    processes: Processes = field(default_factory=alone)
+
+
 @dataclass
 class Fitted:
     """The best epoch's weights, its number (from 1), and one row an epoch for the learning curve."""
@@ -36,46 +50,36 @@ class Fitted:
     rows: list[Row]
 
 
-def fit(
-    model: Model,
-    recipe: Recipe,
-    train: AnyBatches,
-    val: AnyBatches | None,
-    seed: int,
-    bf16: bool,
-    key: str,
-    keeper: Keeper,
-    watch: Watcher,
-    processes: Processes | None = None,
-) -> Fitted:
-    """Train `model` in place and return the best epoch; `key` is the section of params.yaml, for errors' sentences.
+def fit(training: Training, keeper: Keeper, watch: Watcher) -> Fitted:
+    """Trains the model in place and returns the best epoch.
 
     The run goes on from what `keeper` has of it, and is saved there as it goes. `watch` is called after every epoch with its
-    number and its row, and at the start for the epochs that an earlier run has done. Of several `processes` each calls it.
+    number and its row, and at the start for the epochs that an earlier run has done. Of several processes each calls it.
     """
-    device, network, meta = train.device, model.network, model.meta
+    model, recipe, key = training.model, training.recipe, training.key
+    device, network, meta = training.train.device, model.network, model.meta
     if meta.input.kind == "image" and recipe.optimizer.name != "LBFGS":  # which sees all weights as one row
         network.to(memory_format=torch.channels_last)
     refuse_augmentation(recipe, meta.input.kind, key)
     augmentations = build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
     loss_function = build_loss(recipe.loss.name, recipe.loss.arguments, model.task, meta.num_outputs, f"{key}.loss")
-    run = Run(model, recipe, len(train), device, seed, key, processes or alone())
+    run = Run(model, recipe, len(training.train), device, training.seed, key, training.processes)
     keeper.take_up(run)
     for epoch, row in enumerate(run.rows, 1):
         watch(epoch, row)
 
     while not run.is_over:
         network.train()
-        for inputs, targets in train.shuffled(run.order, run.step):
+        for inputs, targets in training.train.shuffled(run.order, run.step):
             seen = prepare(model, inputs, augmentations, f"{key}.augment")
 
             def forward_and_back(seen: Tensor = seen, targets: Tensor = targets) -> Tensor:
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.bf16):
                     logits = forward(network, seen, key)
                     loss = loss_function(logits, targets)
                 run.optimizer.zero_grad()
                 loss.backward()
-                everybodys = run.processes.average(run.weights, loss)
+                everybodys = run.processes.average(run.weights, loss, len(targets))
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(run.weights, recipe.clip_norm)
                 run.score.add(logits, targets, loss)
@@ -86,7 +90,8 @@ def fit(
             run.end_step()
             keeper.pause(run)
 
-        row = {"epoch": run.epoch, "lr": run.lr, **epoch_scores(model, run, loss_function, train, val, lambda: keeper.pause(run))}
+        keeper.change_pace()
+        row = {"epoch": run.epoch, "lr": run.lr, **epoch_scores(training, run, loss_function, lambda: keeper.pause(run))}
         refuse_divergence(row, run.rows[0] if run.rows else row, recipe, key)
         run.end_epoch(row)
         watch(len(run.rows), row)
@@ -133,13 +138,14 @@ def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) 
         raise UserError(f"params.yaml: {key} makes pictures of {given} (height, width, channels); the network gets {wanted}.")
 
 
-def epoch_scores(model: Model, run: Run, loss_function: Loss, train: AnyBatches, val: AnyBatches | None, pause: Callable[[], None]) -> Row:
+def epoch_scores(training: Training, run: Run, loss_function: Loss, pause: Callable[[], None]) -> Row:
     """Loss and metric of train and val. Without a val split train is measured again, with the weights that the epoch ended with."""
-    metric, watched = metric_name(model.task), train if val is None else val
+    metric, has_val = metric_name(run.task), training.val is not None
     run.processes.share_buffers(run.kept)
-    scores = measure(model, run.kept, loss_function, watched, pause, run.processes)
-    train_loss, train_metric = scores if val is None else run.score.means(run.processes)
-    val_loss, val_metric = (None, None) if val is None else scores
+    watched = training.train if training.val is None else training.val
+    scores = measure(training.model, run.kept, loss_function, watched, pause, run.processes)
+    train_loss, train_metric = run.score.means(run.processes) if has_val else scores
+    val_loss, val_metric = scores if has_val else (None, None)
     return {"train_loss": train_loss, "val_loss": val_loss, f"train_{metric}": train_metric, f"val_{metric}": val_metric}
 
 

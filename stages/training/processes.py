@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.common.errors import Stopped, UserError
+from stages.common.errors import Stopped, UserError, heeded_signals
 
 MEETING = "REPRISE_MEETING"  # in the environment of torchrun's processes: the file through which they find each other
 LAUNCHER = "REPRISE_LAUNCHER"  # the process that runs torchrun
@@ -36,25 +36,36 @@ class Processes:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def average(self, weights: list[nn.Parameter], loss: Tensor) -> Tensor:
-        """Averages the weights' gradients over all processes, in place, and the loss, which it returns: the same bits for each."""
+    def average(self, weights: list[nn.Parameter], loss: Tensor, num_rows: int) -> Tensor:
+        """Averages the weights' gradients over the rows of all processes, in place, and the loss, which it returns: the same bits for each.
+
+        `num_rows` is how many this process's gradients and loss are the mean of: a batch need not divide by the processes.
+        """
         if self.count == 1:
             return loss
         for weight in weights:
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        row = torch.cat([*(gradient.flatten() for gradient in gradients), loss.detach().to(gradients[0].dtype).view(1)])
+        parts = [*(gradient.flatten() for gradient in gradients), loss.detach().view(1), torch.ones_like(loss).view(1)]
+        row = torch.cat([part.to(gradients[0].dtype) for part in parts]).mul_(num_rows)
         torch.distributed.all_reduce(row)
-        row /= self.count
-        for gradient, part in zip(gradients, row[:-1].split([gradient.numel() for gradient in gradients]), strict=True):
+        row /= row[-1].clone()
+        for gradient, part in zip(gradients, row[:-2].split([gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
-        return row[-1]
+        return row[-2]
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of every process's values, in place."""
         if self.count > 1:
             torch.distributed.all_reduce(values)
         return values
+
+    def largest(self, *numbers: int) -> list[int]:
+        """The largest of what all processes have given, for each number."""
+        values = torch.tensor(numbers)
+        if self.count > 1:
+            torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
+        return values.tolist()
 
     def first_says(self, number: int) -> int:
         """The number that process 0 has given. It goes from CPU to CPU, so that no GPU is waited for."""
@@ -88,6 +99,11 @@ def is_launched() -> bool:
     return MEETING in os.environ
 
 
+def own_rank() -> int:
+    """This process's place among those that launch() has started on this machine, from 0."""
+    return int(os.environ["RANK"]) if is_launched() else 0
+
+
 def join(device: torch.device) -> Processes:
     """Meets the other processes that launch() has started; they end with it, however it ends."""
     if not is_launched():
@@ -96,7 +112,7 @@ def join(device: torch.device) -> Processes:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(os.environ[LAUNCHER]):  # it was killed before that
         sys.exit(1)
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, count = own_rank(), int(os.environ["WORLD_SIZE"])
     if not torch.distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         store = torch.distributed.FileStore(os.environ[MEETING], count)
@@ -123,6 +139,7 @@ def launch(module: str, arguments: list[str], count: int) -> None:
             "NCCL_SOCKET_IFNAME": interface,
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            "TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(number.name for number in heeded_signals()),
         }
         options = ["--nnodes=1", f"--nproc-per-node={count}", "--max-restarts=0"]
         options += ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/rendezvous", "--rdzv-conf=store_type=file"]
@@ -130,7 +147,7 @@ def launch(module: str, arguments: list[str], count: int) -> None:
         try:
             torchrun([*options, f"--log-dir={folder}/logs", f"--redirects={quiet}", "--module", module, *arguments])
         except SignalException as stop:
-            raise Stopped(stop.sigval, "in all its processes") from stop
+            raise Stopped(stop.sigval, "in all its processes", "the last state that was saved") from stop
         except ChildFailedError as error:
             raise UserError(what_failed(error.failures, Path(folder) / "logs", count)) from error
 

@@ -6,6 +6,7 @@ damaged one, is set aside with a warning. The states lie under logs/resume/, out
 runs a stage.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
@@ -24,14 +26,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.common.errors import Stopped, UserError
-from stages.common.files import write_files
+from stages.common.errors import Stopped, UserError, heeded_signals
+from stages.common.files import alone_with, write_files
 from stages.modelling.devices import is_out_of_memory
 from stages.training.processes import Processes, alone
 
 STATES = Path("logs") / "resume"
 CODE = Path(__file__).parents[1]
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # Variables by which they can be told to choose others.
 SWITCHES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_", "DNNL_", "CUBLAS_", "ATEN_CPU_CAPABILITY")
@@ -58,24 +59,36 @@ class Resumable(Protocol):
 
 
 class Keeper:
-    """Saves a run and takes it up again. Use it in a with statement, in which SIGTERM and SIGINT save the run before they end it.
+    """Saves a run and takes it up again. Use it in a with statement: in it a signal that asks the process to end saves the run first.
 
-    `folder` is the run's own, under STATES; `made_of` has a short hash of everything that its result depends on, by name.
+    `folder` is the run's own, under STATES; no other process may use it meanwhile, which a UserError says. `made_of` has a
+    short hash of everything that the run's result depends on, by name. Of several processes, only the first needs it.
     """
 
     def __init__(self, folder: Path, made_of: dict[str, str], save_minutes: float, processes: Processes | None = None):
         self.folder, self.made_of, self.every, self.processes = folder, made_of, 60 * save_minutes, processes or alone()
         self.last, self.previous = folder / "last", folder / "previous"
         self.was_over, self.asked, self.handlers = False, 0, dict[int, Any]()
+        self.lock = contextlib.ExitStack()
         self.saved_at, self.cost = time.monotonic(), 0.0
         self.pauses, self.next_talk, self.talked_at = 0, 0, (0, time.monotonic())
 
     def __enter__(self) -> "Keeper":
+        if self.processes.is_first:
+            self._lock()
         try:
-            self.handlers = {int(number): signal.signal(number, self._ask) for number in SIGNALS}
+            self.handlers = {int(number): signal.signal(number, self._ask) for number in heeded_signals()}
         except ValueError:  # not in the main thread, to which alone signals come
             self.handlers = {}
         return self
+
+    def _lock(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError:  # then nothing can be saved either, and saving will say so
+            return
+        refusal = f"Another process is training {self.folder.name} here: wait until it has ended, or stop it, and run the stage again."
+        self.lock.enter_context(alone_with(self.folder, refusal))
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         """The run ends itself at its next pause; asked twice, as the signal would have ended it."""
@@ -85,6 +98,7 @@ class Keeper:
         self.asked = number
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.lock.close()
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         if self.asked and not isinstance(error, Stopped):  # too late for another pause: it ends as it would have without us
@@ -123,23 +137,23 @@ class Keeper:
         self.pauses += 1
         if self.pauses < self.next_talk:
             return
-        is_due = time.monotonic() - self.saved_at >= self.every
-        asked, must_save, self.next_talk = self._agree(self.asked, is_due)
-        if asked or must_save:
-            self._save(run)
+        asked, is_due = self.asked, int(time.monotonic() - self.saved_at >= self.every)
+        if self.processes.count > 1:
+            asked, is_due, self.next_talk = self.processes.largest(asked, is_due, self._following_talk())
+        is_saved = self._save(run) if asked or is_due else False
         if asked:
-            raise Stopped(asked, run.place)
+            raise Stopped(asked, run.place, "there" if is_saved else "the last state that was saved")
 
-    def _agree(self, asked: int, is_due: bool) -> tuple[int, int, int]:
-        """What process 0 has decided, and at which pause all talk again: about twice a second, for talk takes time."""
-        if self.processes.count == 1:
-            return asked, is_due, 0
+    def _following_talk(self) -> int:
+        """At which pause several processes should talk again: about twice a second, for talk takes time."""
         now = time.monotonic()
-        steps_per_s = (self.pauses - self.talked_at[0]) / max(now - self.talked_at[1], 1e-3)
+        pauses_per_s = (self.pauses - self.talked_at[0]) / max(now - self.talked_at[1], 1e-3)
         self.talked_at = self.pauses, now
-        following = self.pauses + max(1, min(int(steps_per_s / 2), 1000))
-        decision = self.processes.first_says((following << 8) + 2 * asked + is_due)
-        return (decision & 255) >> 1, decision & 1, decision >> 8
+        return self.pauses + max(1, min(int(pauses_per_s / 2), 1000))
+
+    def change_pace(self) -> None:
+        """To be called where pauses begin to be further apart, or less: several processes talk at the next one then."""
+        self.next_talk, self.talked_at = 0, (self.pauses, time.monotonic())
 
     def end_epoch(self, run: Resumable) -> None:
         """To be called between epochs, and after the last."""
@@ -151,22 +165,24 @@ class Keeper:
         for path in (self.last, self.previous):
             path.unlink(missing_ok=True)
 
-    def _save(self, run: Resumable) -> None:
-        """A state that cannot be saved is no reason to end the run, which may well end before anything kills it."""
+    def _save(self, run: Resumable) -> bool:
+        """Whether it could be: a state that cannot be saved is no reason to end the run, which may well end before anything kills it."""
         started, state = time.monotonic(), run.state()
         try:
             if not self.processes.is_first:
-                return
+                return True
             content = as_bytes({"made_of": self.made_of, "is_over": run.is_over, "state": state})
             if self.last.exists():
                 self.last.replace(self.previous)
             write_files({self.last: content})
             if run.is_over:
                 self.previous.unlink(missing_ok=True)
+            return True
         except (OSError, UserError, MemoryError) as error:
             tell(
                 f"warning: the state of {self.folder.name} cannot be saved ({error}): a run that is stopped now goes on from the last one."
             )
+            return False
         finally:
             self.saved_at = time.monotonic()
             self.cost = self.saved_at - started
@@ -212,7 +228,7 @@ def ingredients(params: dict[str, Any], data: Iterable[Path], architecture: str,
         "params": short_hash(json.dumps(params, sort_keys=True, default=str).encode()),
         "data": short_hash(*(file_hash(path) for path in data)),
         "code": short_hash(*(file_hash(path) for path in code)),
-        "libraries": f"Python {platform.python_version()}, torch {torch.__version__}",  # torchvision's version follows from torch's
+        "libraries": f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {version('torchvision')}",
         "device": ", ".join([device.type, processor, platform.machine(), *switches]),
     }
 

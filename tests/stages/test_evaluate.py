@@ -12,6 +12,7 @@ from PIL import Image
 
 from stages.common.errors import UserError
 from stages.common.files import write_files
+from stages.common.splits import SplitFile, SplitWriter
 from stages.evaluate import BATCH_SIZE, evaluate, predict
 from stages.modelling.model import as_checkpoint, load_checkpoint
 from tests.toy import CPU, TOYS, Data, Project, toy, toy_model
@@ -38,7 +39,7 @@ class Evaluated(Project):
 
     def outputs(self):
         model, _ = load_checkpoint(self.folder / "checkpoint.safetensors")
-        return predict(model, self.data.splits["test"][0], CPU)
+        return predict(model, [self.data.splits["test"][0]], CPU)
 
 
 @pytest.fixture
@@ -155,11 +156,15 @@ def test_the_breakdown_has_a_row_a_class_or_a_number(name, project):
         assert [int(row["count"]) for row in rows] == np.bincount(targets[targets >= 0], minlength=len(meta.classes)).tolist()
 
 
-def test_more_items_than_one_batch_are_all_predicted():
+def test_more_items_than_one_batch_are_all_predicted(tmp_path):
     inputs = np.linspace(-1, 1, BATCH_SIZE * 2 + 3, dtype=np.float32)[:, None]
+    with SplitWriter(tmp_path / "test.safetensors", (1,), "float32", (1,), "float32") as writer:
+        writer.add(inputs, inputs)
+    pieces = list(SplitFile(tmp_path, "test").pieces("inputs", BATCH_SIZE))
+    assert [len(piece) for piece in pieces] == [BATCH_SIZE, BATCH_SIZE, 3]
     model = toy_model("numbers")
     with torch.no_grad():
-        np.testing.assert_allclose(predict(model, inputs, CPU)[0], model(torch.from_numpy(inputs))[0].numpy(), rtol=1e-6)
+        np.testing.assert_allclose(predict(model, pieces, CPU)[0], model(torch.from_numpy(inputs))[0].numpy(), rtol=1e-6)
 
 
 def test_the_seed_moves_the_intervals_and_nothing_else(project):

@@ -174,6 +174,16 @@ def test_running_out_of_memory_ends_in_a_sentence_that_names_the_batch_size(fail
         train("own")
 
 
+def test_a_split_that_memory_cannot_hold_names_the_limit_above_which_it_is_streamed(project, monkeypatch):
+    def read(*_):
+        raise MemoryError
+
+    project("shapes")
+    monkeypatch.setattr(stage.SplitFile, "read", read)
+    with pytest.raises(UserError, match=r"train\.safetensors \(0 MB\) does not fit in memory: lower runtime\.stream_above_mb \(now 1000\)"):
+        train("own")
+
+
 def test_what_looks_like_another_error_is_not_called_a_lack_of_memory(project, monkeypatch):
     project("shapes")
     monkeypatch.setattr(stage, "fit_shown", lambda *_: torch.zeros(2) @ torch.zeros(3))
@@ -297,7 +307,11 @@ def test_tensorboard_gets_curves_inputs_and_a_graph(name, project):
 
 
 def test_a_batch_of_one_that_batch_normalisation_cannot_take_is_named(project):
-    own = project("shapes", architecture={"name": "fast_resnet", "first": 4, "channels": [4, 4, 4], "logit_scale": 1.0}, batch_size=23)
+    own = project(
+        "shapes",
+        architecture={"name": "fast_resnet", "first": {"channels": 4, "kernel": 3, "stride": 1}, "channels": [4, 4, 4], "logit_scale": 1.0},
+        batch_size=23,
+    )
     assert own.data.meta.counts["train"].total % 23 == 1
     with pytest.raises(UserError, match=r"cannot be trained on a batch of 1x1x8x8 .*: change models\.own\.train\.batch_size or"):
         train("own")

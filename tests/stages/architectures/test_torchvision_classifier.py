@@ -20,7 +20,7 @@ from stages.architectures import torchvision_classifier
 from stages.architectures.torchvision_classifier import Params, load_pretrained
 from stages.common.errors import UserError
 from stages.modelling.model import Model
-from stages.training.loop import fit
+from stages.training.loop import Training, fit
 from stages.training.recipe import Recipe
 from tests.toy import CPU, Data, NoKeeper, describe, recipe
 from tests.toy import PICTURE as GREY
@@ -250,7 +250,7 @@ def pretrained(published):
         data = photographs()
         section = Recipe.model_validate(recipe(data, epochs=1, batch_size=3, ema=0.5, optimizer={"name": "SGD", "momentum": 0.9}))
         train, val = data.batches("train", 3), data.batches("val")
-        return network, fit(Model(network, data.meta), section, train, val, SEED, False, "train", NoKeeper(), lambda *_: None)
+        return network, fit(Training(Model(network, data.meta), section, train, val, SEED, "train"), NoKeeper(), lambda *_: None)
 
     return make
 

@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from stages.common.errors import UserError
-from stages.common.splits import SplitWriter, hold_out, read_split
+from stages.common.splits import SplitFile, SplitWriter, hold_out, read_split
 
 
 def test_chunks_are_joined_in_order_as_safetensors_reads_them(tmp_path):
@@ -68,6 +68,20 @@ def test_a_damaged_or_missing_file_is_named(tmp_path):
         read_split(tmp_path, "test")
     with pytest.raises(UserError, match=r"train\.safetensors is missing"):
         read_split(tmp_path, "train")
+
+
+def test_a_file_with_fewer_targets_than_inputs_is_damaged(tmp_path):
+    save_file({"inputs": np.zeros((3, 1), np.float32), "targets": np.zeros(2, np.int64)}, tmp_path / "test.safetensors")
+    with pytest.raises(UserError, match=r"test\.safetensors is damaged \(it has 3 inputs and 2 targets\)"):
+        read_split(tmp_path, "test")
+
+
+def test_rows_are_read_from_any_places(tmp_path):
+    with SplitWriter(tmp_path / "test.safetensors", (2,), "float32", (), "int64") as writer:
+        writer.add(np.arange(12).reshape(6, 2), np.arange(6))
+    file = SplitFile(tmp_path, "test")
+    assert file.take("inputs", [4, 0, 4]).tolist() == [[8, 9], [0, 1], [8, 9]] and file.take("targets", []).tolist() == []
+    assert [piece.tolist() for piece in file.pieces("targets", 4)] == [[0, 1, 2, 3], [4, 5]]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -125,18 +125,23 @@ def test_captions_say_what_it_is_and_what_was_predicted(task, target, outputs, e
     assert evaluate.caption(meta(task, ["a", "b"], ["row", "column"]), target, outputs) == expected
 
 
+def drawn(description, inputs, targets, outputs, most):
+    worst = evaluate.worst_first(description, targets, outputs)[:most]
+    return evaluate.draw_mistakes(description, inputs[worst], targets[worst], [output[worst] for output in outputs])
+
+
 def test_the_worst_pictures_are_drawn_worst_first():
     inputs = np.stack([np.full((8, 8, 1), value, dtype=np.uint8) for value in (10, 20, 30)])
     probabilities = np.array([[0.9, 0.1], [0.1, 0.9], [0.4, 0.6]])
     outputs = [probabilities, probabilities.argmax(axis=1)]
-    sheet = opened(evaluate.draw_mistakes(meta("multiclass", ["a", "b"]), inputs, np.array([0, 0, 0]), outputs, 2))
+    sheet = opened(drawn(meta("multiclass", ["a", "b"]), inputs, np.array([0, 0, 0]), outputs, 2))
     assert [int(tile(sheet, column)[0, 0, 0]) for column in (0, 1)] == [20, 30]
 
 
 def test_as_many_as_asked_for_are_drawn_and_no_more_than_there_are():
     data = toy("spots")
     inputs, targets = data.splits["test"]
-    sizes = [opened(evaluate.draw_mistakes(data.meta, inputs, targets, [targets + 1], most)).size for most in (1, 4, 100)]
+    sizes = [opened(drawn(data.meta, inputs, targets, [targets + 1], most)).size for most in (1, 4, 100)]
     rows = [(height - MARGIN) // (TILE + mistakes.CAPTION + MARGIN) for _, height in sizes]
     assert rows == [1, 2, math.ceil(len(inputs) / math.ceil(math.sqrt(len(inputs))))]
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from stages.common.errors import UserError
 from stages.training import loop
-from stages.training.loop import fit
+from stages.training.loop import Training, fit
 from stages.training.processes import alone
 from stages.training.recipe import Recipe
 from stages.training.run import exponential_average
@@ -27,7 +27,7 @@ def run(name, seed=0, val=True, model=None, watch=lambda *_: None, data=None, **
     model = model or toy_model(name)
     section = Recipe.model_validate(recipe(data, **changes))
     batches = data.batches("train", section.batch_size)
-    return model, fit(model, section, batches, data.batches("val") if val else None, seed, False, KEY, NoKeeper(), watch)
+    return model, fit(Training(model, section, batches, data.batches("val") if val else None, seed, KEY), NoKeeper(), watch)
 
 
 def no_pause():
@@ -244,7 +244,7 @@ def test_the_average_s_decay_grows_to_its_full_value():
 
 
 def test_batch_normalisation_s_statistics_are_averaged_with_the_weights():
-    architecture = {"name": "fast_resnet", "first": 4, "channels": [4], "logit_scale": 1.0}
+    architecture = {"name": "fast_resnet", "first": {"channels": 4, "kernel": 3, "stride": 1}, "channels": [4], "logit_scale": 1.0}
     model = build(architecture, toy("shapes").meta)
     _, fitted = run("shapes", model=model, ema=0.9, epochs=1)
     assert not torch.equal(fitted.weights["features.2.enter.2.running_mean"], model.network.state_dict()["features.2.enter.2.running_mean"])
@@ -381,5 +381,5 @@ def test_a_gpu_learns_as_the_cpu_does(name):
     for device in (CPU, torch.device("cuda")):
         model = toy_model(name).to(device)
         train, val = (Batches(*data.splits[split], 8, device) for split in ("train", "val"))
-        losses.append(fit(model, section, train, val, 0, False, KEY, NoKeeper(), lambda *_: None).rows[-1]["val_loss"])
+        losses.append(fit(Training(model, section, train, val, 0, KEY), NoKeeper(), lambda *_: None).rows[-1]["val_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

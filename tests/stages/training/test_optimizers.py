@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from stages.common.errors import UserError
-from stages.training.loop import fit
+from stages.training.loop import Training, fit
 from stages.training.optimizers import build_optimizer, optimizer_names
 from stages.training.recipe import Recipe
 from stages.training.schedules import NOT_BY_PARAMS, build_schedule, schedule_names
@@ -27,7 +27,7 @@ def train_numbers(**changes):
     model = build({"name": "linear", "bias": False}, data.meta)
     before = model.network.weight.clone()
     section = Recipe.model_validate(recipe(data, **changes))
-    fitted = fit(model, section, data.batches("train", 8), None, 0, False, "models.own.train", NoKeeper(), lambda *_: None)
+    fitted = fit(Training(model, section, data.batches("train", 8), None, 0, "models.own.train"), NoKeeper(), lambda *_: None)
     assert fitted.weights["weight"].isfinite().all()
     return before, model.network.weight, fitted
 
@@ -89,7 +89,7 @@ def test_grid_search_finds_the_weight_of_a_line():
     data = type(data)(data.meta, {"train": (inputs, targets - 1)})  # y = 2 x
     model = build({"name": "linear", "bias": False}, data.meta)
     section = recipe(data, optimizer={"name": "GridSearch", "start": 0.0}, lr=0.1, epochs=41, batch_size=24)
-    fitted = fit(model, Recipe.model_validate(section), data.batches("train", 24), None, 0, False, "train", NoKeeper(), lambda *_: None)
+    fitted = fit(Training(model, Recipe.model_validate(section), data.batches("train", 24), None, 0, "train"), NoKeeper(), lambda *_: None)
     assert fitted.weights["weight"].item() == pytest.approx(2.0) and fitted.best_epoch == 21
     assert [row["weight"] for row in fitted.rows] == pytest.approx([0.1 * step for step in range(41)])
     losses = [row["train_loss"] for row in fitted.rows]

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from stages.modelling.model import load_checkpoint
-from stages.training.processes import alone
+from stages.training import resume
+from stages.training.processes import Processes, alone
 from tests.stages.training.test_resume import TWO_CONVOLUTIONS, start, wait_for_a_state
 from tests.toy import ROOT, Project
 
@@ -214,6 +216,68 @@ def addresses_that_listen(pid):
                 yield fields[1]
 
 
+def test_a_signal_to_any_process_stops_all(project):
+    own = project("shapes", **LONG)
+    process = start(own)
+    wait_for_a_state(own, process)
+    workers = children(process)
+    os.kill(workers[1], signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 1 and "error: Stopped by SIGTERM in epoch " in errors
+    wait_for_the_end_of(workers.values())
+    assert (own.root / "logs/resume/own/last").exists() and own.contents() == {}
+
+
+def test_an_uneven_batch_weighs_by_its_rows():
+    """Three rows' mean gradient is 1 and one row's 5: the whole batch's is 2."""
+
+    class Pair(Processes):
+        """Process 0 of two; what process 1 gives is known."""
+
+        def __init__(self):
+            super().__init__(0, 2)
+
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.ones(2)
+
+    def all_reduce(row):
+        row += torch.tensor([5.0, 5.0, 9.0, 1.0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.distributed, "all_reduce", all_reduce)
+        loss = Pair().average([weight], torch.tensor(1.0), 3)
+    assert weight.grad.tolist() == [2.0, 2.0] and loss == 3.0
+
+
+class Wordy(Processes):
+    """One of two, both of which say the same; counts how often they talk."""
+
+    def __init__(self):
+        super().__init__(0, 2)
+        self.talks = 0
+
+    def largest(self, *numbers):
+        self.talks += 1
+        return list(numbers)
+
+
+def test_processes_talk_twice_a_second_and_at_once_where_the_pace_changes(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    processes = Wordy()
+    keeper = resume.Keeper(tmp_path, {}, 60.0, processes)
+    for _ in range(1000):  # a hundred a second
+        now[0] += 0.01
+        keeper.pause(None)
+    assert 15 <= processes.talks <= 25
+    keeper.change_pace()
+    processes.talks = 0
+    for _ in range(10):  # one a second from now on
+        now[0] += 1
+        keeper.pause(None)
+    assert processes.talks == 10
+
+
 def test_alone_there_is_nobody_to_talk_to():
     processes = alone()
-    assert processes.is_first and processes.first_says(7) == 7
+    assert processes.is_first and processes.first_says(7) == 7 and processes.largest(3, 0) == [3, 0]

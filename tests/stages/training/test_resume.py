@@ -19,7 +19,7 @@ from stages.common.errors import Stopped, UserError
 from stages.modelling.model import Model
 from stages.train import is_recorded, train
 from stages.training import resume
-from stages.training.loop import fit
+from stages.training.loop import Training, fit
 from stages.training.optimizers import optimizer_names
 from stages.training.recipe import Recipe
 from stages.training.resume import Keeper, StartOver, as_bytes, from_bytes, ingredients
@@ -68,7 +68,7 @@ def fitted(name, keeper, architecture=None, **changes):
     network = build(architecture or TOYS[name], data.meta).network
     section = Recipe.model_validate(recipe(data, **changes))
     batches = data.batches("train", section.batch_size), data.batches("val")
-    return fit(Model(network, data.meta), section, *batches, 0, False, "train", keeper, lambda *_: None)
+    return fit(Training(Model(network, data.meta), section, *batches, 0, "train"), keeper, lambda *_: None)
 
 
 def outcome(run):
@@ -184,7 +184,7 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bytes(project, rn
     assert own.contents() == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_the_run_and_ends_it_within_ten_seconds(number, project):
     own = project("shapes", **LONG)
     process = start(own)
@@ -197,6 +197,35 @@ def test_a_signal_saves_the_run_and_ends_it_within_ten_seconds(number, project):
     assert said.startswith(f"error: Stopped by {number.name} in epoch ") and said.endswith("the next run goes on from there.")
     assert "Traceback" not in errors and own.contents() == {}
     assert (own.root / "logs/resume/own/last").exists()
+
+
+def test_a_signal_that_the_process_was_told_to_ignore_does_not_end_it(place, monkeypatch):
+    """As nohup does with SIGHUP, and a shell with SIGINT of what runs in its background."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Keeper(place, MADE_OF, 5) as keeper:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not keeper.asked and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) == keeper._ask
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_two_processes_cannot_train_one_model_in_one_folder(project):
+    own = project("shapes", **LONG)
+    first = start(own)
+    wait_for_a_state(own, first)
+    second = start(own)
+    _, errors = second.communicate()
+    assert second.returncode == 1 and first.poll() is None, errors
+    assert (
+        errors.splitlines()[-1]
+        == "error: Another process is training own here: wait until it has ended, or stop it, and run the stage again."
+    )
+    first.kill()
+    first.communicate()
+    with Keeper(own.root / "logs" / "resume" / "own", MADE_OF, 5):
+        """The lock ends with its process."""
 
 
 def stop_in_the_middle(own, monkeypatch, at=5):
@@ -310,9 +339,11 @@ def test_how_often_a_run_is_saved_is_no_ingredient(project, monkeypatch, capsys)
 def test_code_libraries_and_device_are_ingredients(tmp_path, monkeypatch):
     first = ingredients({}, [], "cnn", CPU)
     assert first == ingredients({}, [], "cnn", CPU) and first != ingredients({}, [], "mlp", CPU)
-    monkeypatch.setattr(torch, "__version__", "9.9")
-    other = ingredients({}, [], "cnn", CPU)
-    assert [name for name in first if first[name] != other[name]] == ["libraries"]
+    for patch in ((torch, "__version__", "9.9"), (resume, "version", lambda _: "9.9")):
+        with monkeypatch.context() as library:
+            library.setattr(*patch)
+            other = ingredients({}, [], "cnn", CPU)
+        assert [name for name in first if first[name] != other[name]] == ["libraries"]
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "none")
     assert ingredients({}, [], "cnn", CPU)["device"] != first["device"]
 
@@ -432,6 +463,24 @@ def test_a_full_disk_costs_the_state_and_not_the_run(project, monkeypatch, capsy
     monkeypatch.setattr(resume, "write_files", full)
     train("own")
     assert "warning: the state of own cannot be saved ([Errno 28] No space left on device)" in capsys.readouterr().err
+    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
+
+
+def test_what_is_said_of_a_run_that_was_stopped_and_could_not_be_saved_is_true(place, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(resume, "write_files", full)
+    with pytest.raises(Stopped, match=r"after 1 steps of it: the next run goes on from the last state that was saved\.$"):
+        fitted("shapes", StoppingKeeper(place, 0))
+
+
+def test_a_folder_that_cannot_be_made_costs_the_states_and_not_the_run(project, capsys):
+    own = project("shapes")
+    (own.root / "logs").mkdir()
+    (own.root / "logs" / "resume").write_bytes(b"")
+    train("own")
+    assert "warning: the state of own cannot be saved (" in capsys.readouterr().err
     assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
 
 
