@@ -1,8 +1,8 @@
-"""Writes the README's tables from benchmarks/results, so that no figure in it is typed by hand.
+"""Writes the tables of README.md and benchmarks/README.md from benchmarks/results, so that no figure in them is typed by hand.
 
 Command: python -m benchmarks.tables
 Reads:   benchmarks/results/NAME.json, each written by the script of its name (resume.json by kill.py)
-Writes:  README.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
+Writes:  both, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 """
 
 import json
@@ -16,30 +16,34 @@ from ruamel.yaml import YAML
 from benchmarks.accuracy import recipe
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+PLACE = re.compile(r"(?<=<!-- table: )(\w+)( -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    tables = every_table()
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
-def with_tables(text: str) -> str:
-    """The README's text with every table made anew from the results file of its name."""
+def with_tables(text: str, tables: dict[str, str]) -> str:
+    """A page's text with every table put in anew."""
+    return PLACE.sub(lambda place: place[1] + place[2] + tables[place[1]], text)
+
+
+def every_table() -> dict[str, str]:
+    """Each made of the results file of its name."""
     models = YAML(typ="safe").load(ROOT / "params.yaml")["models"]
-    tables = {
+    return {
         "accuracy": accuracy_table(read_results("accuracy"), models),
         "fresh_clone": measured(fresh_clone_table, "fresh_clone"),
         "train": measured(train_table, "train"),
         "resume": measured(resume_table, "resume"),
         "memory": measured(memory_table, "memory"),
         "startup": measured(startup_table, "startup"),
+        "what_paid": measured(what_paid_table, "what_paid"),
     }
-    for name, table in tables.items():
-        place = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", flags=re.DOTALL)
-        text, found = place.subn(rf"\g<1>{table}\g<2>", text)
-        assert found == 1, f"README.md has no place for the table {name}"
-    return text
 
 
 def read_results(name: str) -> dict[str, Any]:
@@ -127,6 +131,23 @@ def startup_table(result: dict[str, Any]) -> str:
     lines = ["| stage | seconds to its work | slow packages it imports |", "|---|---|---|"]
     lines += [f"| {row['stage']} | {row['seconds']:.1f} | {', '.join(row['imports'])} |" for row in result["stages"]]
     return "\n".join(lines) + f"\n\nMedians of {len(result['stages'][0]['each'])}; for train up to the end of its first step."
+
+
+def what_paid_table(result: dict[str, Any]) -> str:
+    """A row for each means of speed: what is left of the throughput without it, and the seconds until the steps are steady."""
+    models = result["models"]
+    variants = list(dict.fromkeys(name for table in models.values() for name in table))
+    lines = [f"| samples/s, of the engine's; seconds before | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
+    for variant in variants:
+        cells = [shown_variant(table[variant]) if variant in table else "" for table in models.values()]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return (
+        "\n".join(lines) + f"\n\nMedians of {result['repeats']} measurements of {result['seconds']:g} s, {result['threads']} threads each."
+    )
+
+
+def shown_variant(entry: dict[str, Any]) -> str:
+    return f"{entry['samples_per_s']:,} ({entry['of_all']:.2f}); {entry['warm_up_s']:.0f} s"
 
 
 def fresh_clone_table(result: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[1]
 WARM_UP = 30
 TALK = 25  # steps between two questions whether the time is over
 CONTESTANTS = ("plain", "lightning", "engine, lesson's recipe", "engine, lesson's recipe, processes", "engine", "engine, processes")
-RACERS = ("plain", "engine, processes")  # to the lesson's accuracy
+RACERS = ("plain", "engine")  # to the lesson's accuracy
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,12 @@ def main() -> None:
                 runs[name].append(measure(name, model, clone, arguments))
                 print(f"{model}, {name}: {runs[name][-1]}", flush=True)
         result[model] = {name: summary(measured, runs["all"]) for name, measured in runs.items()}
-    about = {"threads": arguments.threads, "command": "DATASETS_MIRROR=FOLDER python -m benchmarks.what_paid"}
+    about = {
+        "threads": arguments.threads,
+        "repeats": arguments.repeats,
+        "seconds": arguments.seconds,
+        "command": "DATASETS_MIRROR=FOLDER python -m benchmarks.what_paid",
+    }
     write_result("what_paid", {"models": result, **about, "hardware": hardware(), "date": today()})
 
 

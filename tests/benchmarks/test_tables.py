@@ -14,9 +14,13 @@ MEASURED = {
 }
 
 
-def test_the_readme_holds_the_tables_as_the_script_writes_them():
-    text = tables.README.read_text(encoding="utf-8")
-    assert text == tables.with_tables(text), "run python -m benchmarks.tables"
+def test_the_pages_hold_the_tables_as_the_script_writes_them():
+    made, places = tables.every_table(), []
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == tables.with_tables(text, made), "run python -m benchmarks.tables"
+        places += [place[1] for place in tables.PLACE.finditer(text)]
+    assert sorted(places) == sorted(made)
 
 
 def test_every_model_of_params_has_a_row_measured_or_not():
