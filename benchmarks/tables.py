@@ -7,6 +7,7 @@ Writes:  both, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 
 import json
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,10 @@ def read_results(name: str) -> dict[str, Any]:
 
 def accuracy_table(results: dict[str, Any], models: dict[str, Any]) -> str:
     """A row for each of `models`, in their order, measured or not; a figure of another recipe than theirs is marked."""
-    lines = ["| model | data | measured on the test split | to reach | reached |", "|---|---|---|---|---|"]
+    lines = ["| model | data | measured on the test split | to reach | reached | training |", "|---|---|---|---|---|---|"]
     for model, committed in models.items():
         if model not in results:
-            lines.append(f"| {model} | | not measured yet | | |")
+            lines.append(f"| {model} | | not measured yet | | | |")
             continue
         entry = results[model]
         figures = entry["figures"]
@@ -65,10 +66,18 @@ def accuracy_table(results: dict[str, Any], models: dict[str, Any]) -> str:
         reached = "yes" if all(figure["reached"] for figure in figures) else "**no**"
         if entry["recipe"] != recipe(committed):
             reached += " (with an earlier recipe)"
-        lines.append(f"| {model} | {entry['dataset']} | {measured} | {bounds} | {reached} |")
+        lines.append(f"| {model} | {entry['dataset']} | {measured} | {bounds} | {reached} | {seconds_of(entry)} |")
     hardware = sorted({entry["hardware"] for entry in results.values()})
     dates = sorted({entry["date"] for entry in results.values()})
     return "\n".join(lines) + f"\n\nMeasured on {'; '.join(hardware)}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.\n"
+
+
+def seconds_of(entry: dict[str, Any]) -> str:
+    """The median seconds of a training and the threads it had; nothing where that was not measured."""
+    if "train_s" not in entry:
+        return ""
+    threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
+    return f"{statistics.median(entry['train_s']):.0f} s, {threads}"
 
 
 def measured(table: Callable[[dict[str, Any]], str], name: str) -> str:

@@ -27,7 +27,7 @@ def test_every_model_of_params_has_a_row_measured_or_not():
     table = tables.accuracy_table(tables.read_results("accuracy"), COMMITTED)
     assert [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2 : 2 + len(COMMITTED)]] == list(COMMITTED)
     with_a_new_one = tables.accuracy_table(tables.read_results("accuracy"), {"new_model": ENTRY, **COMMITTED})
-    assert "| new_model | | not measured yet | | |" in with_a_new_one
+    assert "| new_model | | not measured yet | | | |" in with_a_new_one
 
 
 def test_every_figure_to_reach_is_of_a_model_of_params():
@@ -36,7 +36,12 @@ def test_every_figure_to_reach_is_of_a_model_of_params():
 
 def test_a_figure_that_is_not_reached_is_shown_as_such():
     table = tables.accuracy_table({"some_model": MEASURED}, {"some_model": ENTRY})
-    assert "| some_model | mnist | accuracy 0.9000 | ≥ 0.95 | **no** |" in table
+    assert "| some_model | mnist | accuracy 0.9000 | ≥ 0.95 | **no** |  |" in table
+
+
+def test_the_seconds_of_a_training_are_shown_with_its_threads():
+    table = tables.accuracy_table({"some_model": MEASURED | {"train_s": [40.0, 44.0, 41.0], "threads": 2}}, {"some_model": ENTRY})
+    assert table.splitlines()[2].endswith("| **no** | 41 s, 2 threads |")
 
 
 def test_a_figure_of_another_recipe_is_marked():
