@@ -28,7 +28,7 @@ from stages.training.schedules import MovingRate
 
 CHECKED = Path("data") / "checked.json"
 
-MAX_MOVES = 1000  # of a schedule in its rehearsal
+MAX_MOVES = 1000  # of a schedule in its rehearsal, before its last
 USUAL_STEPS = 100  # of an epoch
 
 
@@ -149,16 +149,14 @@ def no_loss() -> float:
 
 
 def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str) -> None:
-    """Moves it up to a bound. How many steps an epoch has is known only when the data is there: any usual number will do,
+    """Moves it. How many steps an epoch has is known only when the data is there: any usual number will do,
     but for a length that params give themselves, which even the shortest epochs must not outlast.
     """
     if recipe.schedule is None:
         return
     rate = MovingRate(recipe, optimizer, 1 if {"total_steps", "epochs"} & set(recipe.schedule.arguments) else USUAL_STEPS, key)
     optimizer.step(no_loss)  # once more, since a schedule wants one behind it before it moves on
-    with fitting(key, recipe.schedule.name):
-        for _ in range(min(recipe.epochs, MAX_MOVES)):
-            rate.move(recipe.schedule.interval, 1.0)
+    rate.rehearse(min(recipe.epochs, MAX_MOVES))
 
 
 def rehearse_augmentations(recipe: Recipe, key: str) -> None:

@@ -1,14 +1,17 @@
 """What a stage says when it cannot go on: one sentence on stderr and exit code 1, with no traceback."""
 
+import contextlib
 import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-INTERRUPTED = 128 + signal.SIGINT  # the exit code of a shell's own programs
+SAID = "REPRISE_SAID"  # in the environment of a training's processes: a file into which the first writes the sentence as well
 
 
 class UserError(Exception):
@@ -16,16 +19,46 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """A signal asked the stage to end at `place`, and it saved first what the next run goes on `from_where`."""
+    """A signal asked the stage to end, and it has put away what it had done; `where` it was, and what the next run will do."""
 
-    def __init__(self, signal_number: int, place: str, from_where: str = "there"):
+    def __init__(self, signal_number: int, where: str):
         self.code = 128 + signal_number
-        super().__init__(f"Stopped by {signal.Signals(signal_number).name} {place}: the next run goes on from {from_where}.")
+        super().__init__(f"Stopped by {signal.Signals(signal_number).name} {where}.")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the stage to end, wherever it was."""
+
+    def __init__(self, signal_number: int):
+        self.number = signal_number
+        super().__init__(signal.Signals(signal_number).name)
 
 
 def heeded_signals() -> list[signal.Signals]:
     """Those that ask a program to end, but for what whoever started it has had it ignore (nohup and a shell's background do)."""
     return [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """In it a signal that asks the process to end is raised as Interrupted, so that what is half done is cleared away."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in heeded_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tell(line: str) -> None:
+    """A line on stderr that does not tear a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
 
 
 def disk_full_message(error: OSError) -> str:
@@ -42,7 +75,8 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
         print(f"usage: {usage}", file=sys.stderr)
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
     try:
-        stage(sys.argv[1])
+        with interruptible():
+            stage(sys.argv[1])
     except UserError as error:
         leave(error, str(error))
     except OSError as error:
@@ -55,8 +89,8 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
         leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
     except Stopped as error:
         leave(error, str(error), error.code)
-    except KeyboardInterrupt as error:
-        leave(error, "Interrupted; earlier results were kept.", INTERRUPTED)
+    except Interrupted as error:
+        leave(error, f"Stopped by {error}; earlier results were kept.", 128 + error.number)
     sys.exit(0)
 
 
@@ -66,5 +100,9 @@ def leave(error: BaseException, sentence: str, code: int = 1) -> NoReturn:
         import traceback
 
         traceback.print_exception(error)
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    line = f"error: {' '.join(sentence.split())}"
+    print(line, file=sys.stderr)
+    if SAID in os.environ and os.environ.get("RANK") == "0":
+        with contextlib.suppress(OSError):  # whoever wanted to know has gone
+            Path(os.environ[SAID]).write_text(line, encoding="utf-8")
     sys.exit(code)

@@ -172,6 +172,5 @@ def refuse_divergence(row: Row, first: Row, recipe: Recipe, key: str) -> None:
     if all(math.isfinite(loss) and loss <= EXPLODED * max(abs(start), 1.0) for loss in losses):
         return
     grown = "is not a number any more" if any(map(math.isnan, losses)) else f"has grown to {max(losses):.3g}"
-    raise UserError(
-        f"The loss {grown} in epoch {row['epoch']}: lower {key}.lr (now {recipe.lr:g}) or set {key}.clip_norm (for example 1.0)."
-    )
+    clip = f"set {key}.clip_norm (for example 1.0)" if recipe.clip_norm is None else f"{key}.clip_norm (now {recipe.clip_norm:g})"
+    raise UserError(f"The loss {grown} in epoch {row['epoch']}: lower {key}.lr (now {recipe.lr:g}) or {clip}.")

@@ -8,18 +8,21 @@ torch's DistributedDataParallel is not used: it sums in an order that it changes
 taken up would repeat, and its bytes would be others than those of a run that went through.
 """
 
+import contextlib
 import ctypes
+import logging
 import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stages.common.errors import Stopped, UserError, heeded_signals
+from stages.common.errors import SAID, Stopped, UserError, heeded_signals
 
 MEETING = "REPRISE_MEETING"  # in the environment of torchrun's processes: the file through which they find each other
 LAUNCHER = "REPRISE_LAUNCHER"  # the process that runs torchrun
@@ -48,7 +51,8 @@ class Processes:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         parts = [*(gradient.flatten() for gradient in gradients), loss.detach().view(1), torch.ones_like(loss).view(1)]
         row = torch.cat([part.to(gradients[0].dtype) for part in parts]).mul_(num_rows)
-        torch.distributed.all_reduce(row)
+        with self._together():
+            torch.distributed.all_reduce(row)
         row /= row[-1].clone()
         for gradient, part in zip(gradients, row[:-2].split([gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -57,14 +61,16 @@ class Processes:
     def sum(self, values: Tensor) -> Tensor:
         """The sum of every process's values, in place."""
         if self.count > 1:
-            torch.distributed.all_reduce(values)
+            with self._together():
+                torch.distributed.all_reduce(values)
         return values
 
     def largest(self, *numbers: int) -> list[int]:
         """The largest of what all processes have given, for each number."""
         values = torch.tensor(numbers)
         if self.count > 1:
-            torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
+            with self._together():
+                torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
         return values.tolist()
 
     def first_says(self, number: int) -> int:
@@ -72,7 +78,8 @@ class Processes:
         if self.count == 1:
             return number
         said = torch.tensor(number)
-        torch.distributed.broadcast(said, 0)
+        with self._together():
+            torch.distributed.broadcast(said, 0)
         return int(said)
 
     def gather(self, values: Tensor) -> list[Tensor]:
@@ -80,14 +87,24 @@ class Processes:
         if self.count == 1:
             return [values]
         gathered = [torch.empty_like(values) for _ in range(self.count)]
-        torch.distributed.all_gather(gathered, values)
+        with self._together():
+            torch.distributed.all_gather(gathered, values)
         return gathered
 
     def share_buffers(self, network: nn.Module) -> None:
         """Gives every process the running figures of process 0."""
         if self.count > 1:
-            for buffer in network.buffers():
-                torch.distributed.broadcast(buffer, 0)
+            with self._together():
+                for buffer in network.buffers():
+                    torch.distributed.broadcast(buffer, 0)
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """Around what all do at once: an error there is that another has died, which launch() says more of."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise UserError(f"Process {self.rank} of {self.count} has lost another one.") from error
 
 
 def alone() -> Processes:
@@ -123,17 +140,20 @@ def join(device: torch.device) -> Processes:
 def launch(module: str, arguments: list[str], count: int) -> None:
     """Runs `python -m MODULE ARGUMENTS` in `count` processes under torchrun and returns when all have ended well.
 
-    Output of process 0 is shown as it comes, and that of another where it fails first. Raises UserError where a process fails.
+    Output of process 0 is shown as it comes, and that of another where it fails first. Raises UserError where a process fails, and
+    Stopped where a signal has ended them.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what goes wrong is said below
     with tempfile.TemporaryDirectory(prefix="reprise-") as folder:
         # torchrun's own store is a file as well: its TCP store would listen on every address of the machine.
         interface = "lo" if sys.platform == "linux" else "lo0"
         os.environ |= {
             MEETING: f"{folder}/meeting",
+            SAID: f"{folder}/said",
             LAUNCHER: str(os.getpid()),
             "GLOO_SOCKET_IFNAME": interface,
             "NCCL_SOCKET_IFNAME": interface,
@@ -147,23 +167,32 @@ def launch(module: str, arguments: list[str], count: int) -> None:
         try:
             torchrun([*options, f"--log-dir={folder}/logs", f"--redirects={quiet}", "--module", module, *arguments])
         except SignalException as stop:
-            raise Stopped(stop.sigval, "in all its processes", "the last state that was saved") from stop
+            raise Stopped(stop.sigval, f"in its {count} processes") from stop
         except ChildFailedError as error:
-            raise UserError(what_failed(error.failures, Path(folder) / "logs", count)) from error
+            raise what_ended_them(error.failures, Path(folder), count) from error
 
 
-def what_failed(failures: dict[int, Any], logs: Path, count: int) -> str:
-    """A sentence on the process that failed first, from torchrun's ProcessFailures by rank, after what others than process 0 said.
-
-    Where all found the same mistake process 0 has said it already. The others are often but torn away: by torchrun's SIGTERM, or by the
-    broken connection to the one that died.
-    """
+def what_ended_them(failures: dict[int, Any], folder: Path, count: int) -> Stopped | UserError:
+    """The signal or the failure that came first, from torchrun's ProcessFailures by rank; shows what that process said."""
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    rank = min(failures, key=lambda rank: (codes[rank] == -signal.SIGTERM, codes[rank] > 0, failures[rank].timestamp))
-    for path in sorted(logs.rglob("stderr.log")):
-        said = path.read_text(encoding="utf-8", errors="replace")
-        if "Traceback" in said or codes.get(0, -signal.SIGTERM) == -signal.SIGTERM:
-            sys.stderr.write(said)
-    how = f"was killed by {signal.Signals(-codes[rank]).name}" if codes[rank] < 0 else f"ended with exit code {codes[rank]}"
+    rank = min(codes, key=lambda rank: (is_aftermath(codes[rank]), codes[rank] > 0, failures[rank].timestamp))
+    number = -codes[rank] if codes[rank] < 0 else codes[rank] - 128
+    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # to one of them, which has stopped all
+        return Stopped(number, f"in its {count} processes")
+    show_what_it_said(rank, folder)
+    how = f"was killed by {signal.Signals(number).name}" if codes[rank] < 0 else f"ended with exit code {codes[rank]}"
     reason = "for the reason above if it could give one"
-    return f"Process {rank} of {count} {how}, {reason}; the next run goes on from the last state that was saved."
+    return UserError(f"Process {rank} of {count} {how}, {reason}; any state that was saved is kept for the next run.")
+
+
+def is_aftermath(code: int) -> bool:
+    """Whether a process with this exit code was stopped, as torchrun does with the others where one fails."""
+    return code in (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+def show_what_it_said(rank: int, folder: Path) -> None:
+    """What a process other than 0 wrote into torchrun's file, but for a mistake that process 0 has found and shown as well."""
+    shown = (folder / "said").read_text(encoding="utf-8") if (folder / "said").exists() else ""
+    for path in sorted((folder / "logs").rglob(f"{rank}/stderr.log")):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        sys.stderr.writelines(f"{line}\n" for line in lines if line != shown)

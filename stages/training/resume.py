@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import signal
-import sys
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -24,9 +23,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
-from tqdm import tqdm
 
-from stages.common.errors import Stopped, UserError, heeded_signals
+from stages.common.errors import Stopped, UserError, heeded_signals, tell
 from stages.common.files import alone_with, write_files
 from stages.modelling.devices import is_out_of_memory
 from stages.training.processes import Processes, alone
@@ -69,7 +67,7 @@ class Keeper:
         self.folder, self.made_of, self.every, self.processes = folder, made_of, 60 * save_minutes, processes or alone()
         self.last, self.previous = folder / "last", folder / "previous"
         self.was_over, self.asked, self.handlers = False, 0, dict[int, Any]()
-        self.lock = contextlib.ExitStack()
+        self.lock, self.said = contextlib.ExitStack(), ""
         self.saved_at, self.cost = time.monotonic(), 0.0
         self.pauses, self.next_talk, self.talked_at = 0, 0, (0, time.monotonic())
 
@@ -101,7 +99,7 @@ class Keeper:
         self.lock.close()
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        if self.asked and not isinstance(error, Stopped):  # too late for another pause: it ends as it would have without us
+        if self.asked and error is None:  # too late for another pause: it ends as it would have without us
             signal.raise_signal(self.asked)
 
     def take_up(self, run: Resumable) -> None:
@@ -142,7 +140,7 @@ class Keeper:
             asked, is_due, self.next_talk = self.processes.largest(asked, is_due, self._following_talk())
         is_saved = self._save(run) if asked or is_due else False
         if asked:
-            raise Stopped(asked, run.place, "there" if is_saved else "the last state that was saved")
+            raise Stopped(asked, f"{run.place}: the next run {'goes on from there' if is_saved else self._outlook()}")
 
     def _following_talk(self) -> int:
         """At which pause several processes should talk again: about twice a second, for talk takes time."""
@@ -179,13 +177,18 @@ class Keeper:
                 self.previous.unlink(missing_ok=True)
             return True
         except (OSError, UserError, MemoryError) as error:
-            tell(
-                f"warning: the state of {self.folder.name} cannot be saved ({error}): a run that is stopped now goes on from the last one."
-            )
+            problem = f"warning: the state of {self.folder.name} cannot be saved ({error}): a run that is stopped now {self._outlook()}."
+            if problem != self.said:  # it may be the same at every epoch
+                tell(problem)
+            self.said = problem
             return False
         finally:
             self.saved_at = time.monotonic()
             self.cost = self.saved_at - started
+
+    def _outlook(self) -> str:
+        """What becomes of a run that ends without having been saved now."""
+        return "goes on from the last state that was saved" if self.last.exists() or self.previous.exists() else "begins anew"
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:
@@ -211,11 +214,6 @@ class Keeper:
             path.replace(aside)
         except OSError as error:
             tell(f"warning: {path} cannot be moved ({error}).")
-
-
-def tell(line: str) -> None:
-    """A line on stderr that does not tear the progress bar."""
-    tqdm.write(line, file=sys.stderr)
 
 
 def ingredients(params: dict[str, Any], data: Iterable[Path], architecture: str, device: torch.device) -> dict[str, str]:

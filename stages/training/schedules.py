@@ -58,21 +58,34 @@ class MovingRate:
             return
         if self.chosen.name == "ReduceLROnPlateau" and self.chosen.interval != "epoch":
             raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
-        num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
-        refuse_cycle(self.chosen, num_moves, key)
-        self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, num_moves, key)
-        if isinstance(self.schedule, lr_scheduler.OneCycleLR) and self.schedule.total_steps < num_moves:
-            ends = f"ends after {self.schedule.total_steps} of {num_moves} {self.chosen.interval}s"
+        self.key = key
+        self.num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
+        refuse_cycle(self.chosen, self.num_moves, key)
+        self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, self.num_moves, key)
+        if isinstance(self.schedule, lr_scheduler.OneCycleLR) and self.schedule.total_steps < self.num_moves:
+            ends = f"ends after {self.schedule.total_steps} of {self.num_moves} {self.chosen.interval}s"
             raise UserError(f"params.yaml: {key} {ends}: leave total_steps (or epochs and steps_per_epoch) out.")
 
     def move(self, after: Literal["step", "epoch"], loss: float | None = None) -> None:
         """Moves on, if `after` is the schedule's interval; `loss` is the epoch's, for a schedule that watches it."""
         if self.chosen is None or self.chosen.interval != after:
             return
-        if isinstance(self.schedule, lr_scheduler.ReduceLROnPlateau):
-            self.schedule.step(loss or 0.0)
-        else:
-            self.schedule.step()
+        with fitting(self.key, self.chosen.name):
+            if isinstance(self.schedule, lr_scheduler.ReduceLROnPlateau):
+                self.schedule.step(loss or 0.0)
+            else:
+                self.schedule.step()
+
+    def rehearse(self, most: int) -> None:
+        """Makes its first moves, `most` of them, and its last two."""
+        if self.chosen is None:
+            return
+        for _ in range(min(self.num_moves, most)):
+            self.move(self.chosen.interval, 1.0)
+        if self.num_moves > most + 2:
+            self.schedule.last_epoch = self.num_moves - 2
+            for _ in range(2):
+                self.move(self.chosen.interval, 1.0)
 
     def state(self) -> dict[str, Any] | None:
         return None if self.chosen is None else self.schedule.state_dict()

@@ -6,12 +6,15 @@ It is for people to look at while training; no stage reads it, and DVC and git i
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from stages.common.errors import tell
 from stages.modelling.model import Model
 
 LOGS = Path("logs") / "tensorboard"
@@ -19,31 +22,48 @@ NUM_SHOWN = 64
 
 
 class TensorBoard:
-    """Use it in a with statement; what cannot be written (a full disk) is raised by the next call."""
+    """Use it in a with statement. What cannot be written (to a full disk) is not shown, and is no reason to end the training."""
 
     def __init__(self, name: str):
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(LOGS / name / time.strftime("%Y%m%d-%H%M%S")))
+        self.folder, self.is_off = LOGS / name / time.strftime("%Y%m%d-%H%M%S"), False
         self.excepthook = threading.excepthook
 
     def __enter__(self) -> "TensorBoard":
         threading.excepthook = self.keep_quiet
+        self._attempt(self._open)
         return self
 
+    def _open(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(self.folder))
+
+    def _attempt(self, write: Callable[..., None], *arguments: Any) -> None:
+        """Writes, until that fails; the writer's thread hands an error of its own to one of the next calls."""
+        if self.is_off:
+            return
+        try:
+            write(*arguments)
+        except OSError as error:
+            self.is_off = True
+            tell(f"warning: {self.folder} cannot be written ({error}): the training goes on, and TensorBoard will not show the rest of it.")
+
     def keep_quiet(self, failure: threading.ExceptHookArgs) -> None:
-        """The writer's thread hands its error to the next call, so Python need not print it as well."""
+        """What stops the writer's thread is told by _attempt(), so Python need not print it as well."""
         if type(failure.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
             self.excepthook(failure)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self.writer.close()
+            self._attempt(lambda: self.writer.close())
         finally:
             threading.excepthook = self.excepthook
 
     def start(self, model: Model, inputs: Tensor) -> None:
         """Shows inputs (the first NUM_SHOWN of train) and the graph."""
+        self._attempt(self._start, model, inputs)
+
+    def _start(self, model: Model, inputs: Tensor) -> None:
         if model.meta.input.kind == "image":
             self.writer.add_images("inputs", inputs, dataformats="NHWC")
         elif model.meta.input.kind == "characters":
@@ -58,6 +78,9 @@ class TensorBoard:
             self.writer.add_graph(torch.jit.trace(model.network, example, check_trace=False), example)
 
     def epoch(self, number: int, row: dict[str, float | None]) -> None:
+        self._attempt(self._epoch, number, row)
+
+    def _epoch(self, number: int, row: dict[str, float | None]) -> None:
         for name, value in row.items():
             if value is not None and name != "epoch":
                 split, _, measure = name.rpartition("_")

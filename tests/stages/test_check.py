@@ -256,6 +256,7 @@ NAMED_PARTS = [
         {"name": "OneCycleLR", "interval": "step", "total_steps": 5},
         "train.schedule ends after 5 of 500 steps: leave total_steps",
     ),
+    ("train.schedule", {"name": "PolynomialLR", "interval": "step", "power": -1}, "train.schedule (PolynomialLR) do not fit: ZeroDivision"),
     ("train.schedule", {"name": "StepLR", "interval": "epoch"}, "train.schedule (StepLR) do not fit"),
     ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": "30"}, "train.schedule.step_size is '30'; expected int"),
     ("train.schedule", {"name": "StepLR", "interval": "epoch", "step_size": 0}, "train.schedule (StepLR) do not fit: ZeroDivisionError"),

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.common.errors import DISK_FULL, UserError, run_stage
+from stages.common.files import replacing_folder
 
 ROOT = Path(__file__).parents[3]
 USAGE = "python -m stages.sow FIELD"
@@ -95,11 +97,34 @@ def test_a_path_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, ca
     assert (left.value.code, capsys.readouterr().err) == (1, said)
 
 
-def test_a_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["stage", "name"])
-    with pytest.raises(SystemExit) as left:
-        run_stage(raising(KeyboardInterrupt()), usage=USAGE)
-    assert (left.value.code, capsys.readouterr().err) == (130, "error: Interrupted; earlier results were kept.\n")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_one_line_and_what_was_half_done_is_cleared_away(
+    leave: Callable[..., tuple[object, str]], tmp_path: Path, number: signal.Signals
+) -> None:
+    def stage(name: str) -> None:
+        with replacing_folder(tmp_path / name):
+            assert list(tmp_path.iterdir())
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    assert leave(stage, "north") == (128 + number, f"error: Stopped by {number.name}; earlier results were kept.\n")
+    assert list(tmp_path.iterdir()) == [] and signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_so(leave: Callable[..., tuple[object, str]]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert leave(lambda _: signal.raise_signal(signal.SIGHUP), "north") == (0, "")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_ctrl_c_while_a_stage_still_imports_prints_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "stages.train", "own"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "denied"), ValueError("a bug")])

@@ -470,8 +470,14 @@ def test_what_is_said_of_a_run_that_was_stopped_and_could_not_be_saved_is_true(p
     def full(_):
         raise OSError(28, "No space left on device")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "write_files", full)
+        with pytest.raises(Stopped, match=r"after 1 steps of it: the next run begins anew\.$"):
+            fitted("shapes", StoppingKeeper(place, 0))
+    with pytest.raises(Stopped, match=r"after 1 steps of it: the next run goes on from there\.$"):
+        fitted("shapes", StoppingKeeper(place, 0))
     monkeypatch.setattr(resume, "write_files", full)
-    with pytest.raises(Stopped, match=r"after 1 steps of it: the next run goes on from the last state that was saved\.$"):
+    with pytest.raises(Stopped, match=r"after 2 steps of it: the next run goes on from the last state that was saved\.$"):
         fitted("shapes", StoppingKeeper(place, 0))
 
 
@@ -480,7 +486,8 @@ def test_a_folder_that_cannot_be_made_costs_the_states_and_not_the_run(project, 
     (own.root / "logs").mkdir()
     (own.root / "logs" / "resume").write_bytes(b"")
     train("own")
-    assert "warning: the state of own cannot be saved (" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert errors.count("warning: the state of own cannot be saved (") == 1, "at the first epoch, and not again at each"
     assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
 
 
