@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.hardware import hardware, today, write_result
-from benchmarks.real_data import run
+from benchmarks.real_data import environment, run
 
 ROOT = Path(__file__).parents[1]
 MODELS = ["mnist_cnn", "cifar10_resnet", "names_gru", "diabetes_mlp", "hello_embedding", "hymenoptera_transfer"]
@@ -136,10 +136,6 @@ class Place:
 
 
 DVC = [sys.executable, "-m", "dvc"]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
 def killed(command: list[str], folder: Path, after: float) -> bool:

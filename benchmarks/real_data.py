@@ -56,12 +56,15 @@ def make_clone(work: Path) -> Path:
     return work
 
 
+def environment() -> dict[str, str]:
+    """This process's, with this Python's programs first."""
+    return {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+
 def run(command: list[str], folder: Path) -> str:
     """Run a command with this Python's programs first; its standard output."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path}
     finished = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if finished.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}")
