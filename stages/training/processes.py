@@ -8,14 +8,13 @@ torch's DistributedDataParallel is not used: it sums in an order that it changes
 taken up would repeat, and its bytes would be others than those of a run that went through.
 """
 
-import contextlib
 import ctypes
 import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,7 @@ class Processes:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         parts = [*(gradient.flatten() for gradient in gradients), loss.detach().view(1), torch.ones_like(loss).view(1)]
         row = torch.cat([part.to(gradients[0].dtype) for part in parts]).mul_(num_rows)
-        with self._together():
-            torch.distributed.all_reduce(row)
+        self._together(torch.distributed.all_reduce, row)
         row /= row[-1].clone()
         for gradient, part in zip(gradients, row[:-2].split([gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -60,26 +58,19 @@ class Processes:
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of every process's values, in place."""
-        if self.count > 1:
-            with self._together():
-                torch.distributed.all_reduce(values)
+        self._together(torch.distributed.all_reduce, values)
         return values
 
     def largest(self, *numbers: int) -> list[int]:
         """The largest of what all processes have given, for each number."""
         values = torch.tensor(numbers)
-        if self.count > 1:
-            with self._together():
-                torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX)
+        self._together(torch.distributed.all_reduce, values, torch.distributed.ReduceOp.MAX)
         return values.tolist()
 
     def first_says(self, number: int) -> int:
         """The number that process 0 has given. It goes from CPU to CPU, so that no GPU is waited for."""
-        if self.count == 1:
-            return number
         said = torch.tensor(number)
-        with self._together():
-            torch.distributed.broadcast(said, 0)
+        self._together(torch.distributed.broadcast, said, 0)
         return int(said)
 
     def gather(self, values: Tensor) -> list[Tensor]:
@@ -87,22 +78,20 @@ class Processes:
         if self.count == 1:
             return [values]
         gathered = [torch.empty_like(values) for _ in range(self.count)]
-        with self._together():
-            torch.distributed.all_gather(gathered, values)
+        self._together(torch.distributed.all_gather, gathered, values)
         return gathered
 
     def share_buffers(self, network: nn.Module) -> None:
         """Gives every process the running figures of process 0."""
-        if self.count > 1:
-            with self._together():
-                for buffer in network.buffers():
-                    torch.distributed.broadcast(buffer, 0)
+        for buffer in network.buffers():
+            self._together(torch.distributed.broadcast, buffer, 0)
 
-    @contextlib.contextmanager
-    def _together(self) -> Iterator[None]:
-        """Around what all do at once: an error there is that another has died, which launch() says more of."""
+    def _together(self, collective: Callable[..., object], *arguments: Any) -> None:
+        """What all do at once, if there are several: an error there is that another has died, which launch() says more of."""
+        if self.count == 1:
+            return
         try:
-            yield
+            collective(*arguments)
         except RuntimeError as error:
             raise UserError(f"Process {self.rank} of {self.count} has lost another one.") from error
 

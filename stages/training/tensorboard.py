@@ -3,6 +3,7 @@
 It is for people to look at while training; no stage reads it, and DVC and git ignore the folder.
 """
 
+import functools
 import threading
 import time
 import warnings
@@ -21,6 +22,26 @@ LOGS = Path("logs") / "tensorboard"
 NUM_SHOWN = 64
 
 
+Writer = Callable[..., None]
+
+
+def while_it_can(write: Writer) -> Writer:
+    """A method that writes, until that fails; the writer's thread hands an error of its own to one of the next calls."""
+
+    @functools.wraps(write)
+    def attempt(board: "TensorBoard", *arguments: Any) -> None:
+        if board.is_off:
+            return
+        try:
+            write(board, *arguments)
+        except OSError as error:
+            board.is_off = True
+            what = f"{board.folder} cannot be written ({error})"
+            tell(f"warning: {what}: the training goes on, and TensorBoard will not show the rest of it.")
+
+    return attempt
+
+
 class TensorBoard:
     """Use it in a with statement. What cannot be written (to a full disk) is not shown, and is no reason to end the training."""
 
@@ -30,40 +51,33 @@ class TensorBoard:
 
     def __enter__(self) -> "TensorBoard":
         threading.excepthook = self.keep_quiet
-        self._attempt(self._open)
+        self._open()
         return self
 
+    @while_it_can
     def _open(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(self.folder))
 
-    def _attempt(self, write: Callable[..., None], *arguments: Any) -> None:
-        """Writes, until that fails; the writer's thread hands an error of its own to one of the next calls."""
-        if self.is_off:
-            return
-        try:
-            write(*arguments)
-        except OSError as error:
-            self.is_off = True
-            tell(f"warning: {self.folder} cannot be written ({error}): the training goes on, and TensorBoard will not show the rest of it.")
-
     def keep_quiet(self, failure: threading.ExceptHookArgs) -> None:
-        """What stops the writer's thread is told by _attempt(), so Python need not print it as well."""
+        """What stops the writer's thread is told by while_it_can(), so Python need not print it as well."""
         if type(failure.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
             self.excepthook(failure)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self._attempt(lambda: self.writer.close())
+            self._close()
         finally:
             threading.excepthook = self.excepthook
 
+    @while_it_can
+    def _close(self) -> None:
+        self.writer.close()
+
+    @while_it_can
     def start(self, model: Model, inputs: Tensor) -> None:
         """Shows inputs (the first NUM_SHOWN of train) and the graph."""
-        self._attempt(self._start, model, inputs)
-
-    def _start(self, model: Model, inputs: Tensor) -> None:
         if model.meta.input.kind == "image":
             self.writer.add_images("inputs", inputs, dataformats="NHWC")
         elif model.meta.input.kind == "characters":
@@ -77,10 +91,8 @@ class TensorBoard:
             # Traced here, for add_graph would also check the trace, which takes half a second more.
             self.writer.add_graph(torch.jit.trace(model.network, example, check_trace=False), example)
 
+    @while_it_can
     def epoch(self, number: int, row: dict[str, float | None]) -> None:
-        self._attempt(self._epoch, number, row)
-
-    def _epoch(self, number: int, row: dict[str, float | None]) -> None:
         for name, value in row.items():
             if value is not None and name != "epoch":
                 split, _, measure = name.rpartition("_")
