@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[1]
 WARM_UP = 30
 TALK = 25  # steps between two questions whether the time is over
 CONTESTANTS = ("plain", "lightning", "engine, lesson's recipe", "engine, lesson's recipe, processes", "engine", "engine, processes")
-RACERS = ("plain", "engine")  # to the lesson's accuracy
+RACERS = ("plain", "engine", "engine, processes")  # to the lesson's accuracy
 
 
 @dataclass(frozen=True)
@@ -401,10 +401,12 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
         for contestant in RACERS:
             result = measure(contestant, model, clone, target, arguments)
             table[contestant] |= {key: result[key] for key in ("reached_after_s", "best_accuracy", "seconds")}
-        plain_s, engine_s = (table[contestant]["reached_after_s"] for contestant in RACERS)
+        seconds = {contestant: table[contestant]["reached_after_s"] for contestant in RACERS}
+        plain_s = seconds.pop("plain")
+        least = plain_s or table["plain"]["seconds"]
         table["time_to_accuracy"] = {
             "accuracy": target,
-            "times_shorter": round((plain_s or table["plain"]["seconds"]) / engine_s, 1) if engine_s else None,
+            "times_shorter": {contestant: own and round(least / own, 1) for contestant, own in seconds.items()},
             "plain_reached_it": plain_s is not None,
         }
     return table
