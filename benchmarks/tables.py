@@ -171,7 +171,7 @@ def fresh_clone_table(result: dict[str, Any]) -> str:
 
 
 def shown(figure: dict[str, Any]) -> str:
-    spread = f" ± {figure['std']:.3f} ({figure['seeds']} seeds)" if "seeds" in figure else ""
+    spread = f" ± {figure['std']:.4f} ({figure['seeds']} seeds)" if "seeds" in figure else ""
     return f"{figure['name']} {figure['value']:.4f}{spread}"
 
 
