@@ -1,0 +1,307 @@
+"""The pipeline as DVC knows it: what its stages are, which are up to date, and what dvc.lock notes of those that have run.
+
+`dvc repro` runs one stage after another. Here its steps are taken apart, so that commands can run beside each other: begin() does what
+comes before a stage's command and finish() what comes after, each alone in the repository, under DVC's own lock, which is waited for
+however long another command of DVC's has it. What they leave behind is what `dvc repro` leaves: files, cache, run cache, dvc.lock.
+
+Two things differ from DVC: dvc.lock is replaced whole, so that it is never seen half-written, and its entries are in the order of
+the graph whatever ended first; and a stage whose dependencies change while it runs is not noted.
+
+The only module of this project that talks to DVC, through the classes behind its commands: they are no public interface, so the
+tests compare the outcome with that of `dvc repro`.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.rwlock import rwlock
+from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.serialize import to_lockfile
+from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, load_yaml
+
+MISSING = object()
+PARAMS = "params.yaml"
+POLL_S = 0.1  # between two looks at a lock that somebody else has
+PATIENCE_S = 2.0  # before the wait for it is told
+
+
+class GraphError(Exception):
+    """Something about the pipeline that DVC refuses. The message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml; `after` are the stages whose outputs it reads. A stage without a command only watches data (`dvc add`)."""
+
+    name: str
+    command: str | None
+    after: tuple[str, ...]
+    meta: dict[str, Any]
+
+
+class Pipeline:
+    """The pipeline in the folder `root`. `tell` gets a line for what whoever runs it should know.
+
+    Its methods may be called from several threads. Raises GraphError where DVC cannot read dvc.yaml, params.yaml or dvc.lock.
+    """
+
+    def __init__(self, root: Path, tell: Callable[[str], None]):
+        self.root, self.tell, self.mutex = root, tell, threading.RLock()
+        self.holds, self.seen = dict[str, contextlib.ExitStack](), dict[str, dict[str, Any]]()
+        self.read_params: tuple[tuple[int, int], Any] | None = None
+        self.stages = dict[str, Any]()
+        with refusals():
+            self.repo = Repo(str(root))
+            self.lock = LockFile(root / "dvc.lock", Path(self.repo.tmp_dir or root), [])
+        with self._alone():
+            pass
+
+    def _read_anew(self) -> None:
+        """Reads dvc.yaml and dvc.lock, if this is the first time or another DVC command has written dvc.lock."""
+        if self.stages and not self.lock.is_changed_by_others():
+            return
+        self.repo._reset()
+        with refusals():
+            self.graph = get_active_graph(self.repo.index.graph)
+            self.in_order = plan_repro(self.graph)
+            self.stages = {stage.addressing: stage for stage in self.in_order}
+            names = [stage.name for stage in self.in_order if stage.cmd]
+            self.lock = LockFile(self.lock.path, self.lock.scratch, names)
+
+    def plan(self, targets: Iterable[str] = ()) -> list[Stage]:
+        """The stages that the targets need, themselves included, each after those that it waits for; without targets, all."""
+        with self._alone(), refusals():
+            chosen = collect_stages(self.repo, targets) if targets else None
+            wanted = {stage.addressing for stage in plan_repro(self.graph, chosen)}
+        return [self._described(stage) for stage in self.in_order if stage.addressing in wanted]
+
+    def _described(self, stage: Any) -> Stage:
+        after = tuple(sorted(upstream.addressing for upstream in self.graph.successors(stage)))
+        command = "\n".join(stage.cmd) if isinstance(stage.cmd, list) else stage.cmd
+        return Stage(stage.addressing, command, after, dict(stage.meta or {}))
+
+    def is_up_to_date(self, name: str) -> bool:
+        """Whether its command, dependencies, params and outputs are those that dvc.lock notes."""
+        with self._alone(), refusals(name):
+            stage = self.stages[name]
+            if stage.is_callback or stage.always_changed or stage.changed_stage():
+                return False
+            deps = [] if stage.frozen else stage.deps
+            return not any(map(self._is_changed, deps)) and not any(out.status() for out in stage.outs)
+
+    def _is_changed(self, dep: Any) -> bool:
+        """As dep.status(), which reads the whole params file anew for every stage: most of the time of a rebuild with nothing to do."""
+        if type(dep).__name__ != "ParamsDependency" or dep.def_path != PARAMS or dep.hash_info.value is None or not dep.params:
+            return bool(dep.status())
+        noted, values = dep.hash_info.value, self.params()
+        return any(param not in noted or find(values, param) != noted[param] for param in dep.params)
+
+    def params(self) -> Any:
+        """What params.yaml holds now."""
+        stat = (self.root / PARAMS).stat()
+        version = stat.st_mtime_ns, stat.st_size
+        if self.read_params is None or self.read_params[0] != version:
+            self.read_params = version, load_yaml(str(self.root / PARAMS))
+        return self.read_params[1]
+
+    def begin(self, name: str, *, force: bool = False) -> bool:
+        """Makes a stage ready for its command; False if it is done without, because its results were in DVC's cache or it has no command.
+
+        Waits while another DVC command reads or writes the same paths. Then nobody else can until finish() or give_up().
+        """
+        with self._alone_with_paths_of(name), refusals(name):
+            stage = self.stages[name]
+            if not stage.cmd:
+                if stage.reproduce(force=force):
+                    stage.dump()
+                return False
+            stage.remove_outs(ignore_remove=False, force=False)
+            if not force and self._restore(stage):
+                self._note(stage)
+                return False
+            stage.save_deps()
+            self.seen[name] = {str(dep): dep.hash_info.value for dep in stage.deps}
+            self._hold(name)
+            return True
+
+    def _restore(self, stage: Any) -> bool:
+        """Whether the run cache had the outputs of these very inputs."""
+        try:
+            self.repo.stage_cache.restore(stage)
+        except RunCacheNotFoundError:
+            return False
+        return True
+
+    def finish(self, name: str) -> None:
+        """Saves the outputs of a stage whose command has ended well, and notes them in dvc.lock."""
+        with self._alone(), refusals(name):
+            stage = self.stages[name]
+            self._release(name)
+            stage.save_deps()
+            before, now = self.seen.pop(name), {str(dep): dep.hash_info.value for dep in stage.deps}
+            if changed := sorted(dep for dep in now if before.get(dep) != now[dep]):
+                raise GraphError(f"{name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")
+            self._note(stage)
+
+    def give_up(self, name: str) -> None:
+        """Lets go of a stage whose command has failed."""
+        with self._alone():
+            self._release(name)
+            self.seen.pop(name, None)
+
+    def _note(self, stage: Any) -> None:
+        stage.save()
+        stage.commit()
+        self.lock.note(stage)
+
+    def push(self) -> None:
+        """Pushes what dvc.lock notes to the default remote."""
+        with refusals():
+            self.repo.push()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The repository for ourselves: other threads and other DVC commands wait. What one of those has noted is read first."""
+        with self.mutex:
+            self._lock()
+            try:
+                self._read_anew()
+                yield
+            finally:
+                self.repo.lock.unlock()
+
+    @contextlib.contextmanager
+    def _alone_with_paths_of(self, name: str) -> Iterator[None]:
+        """As _alone(), as soon as no other DVC command is at work on the stage's paths."""
+        patience = Patience(self.tell, f"{name}: another DVC command is at work on its files")
+        while True:
+            with self._alone():
+                try:
+                    self._hold(name)
+                except LockError:
+                    pass
+                else:
+                    self._release(name)
+                    yield
+                    return
+            patience.wait()
+
+    def _lock(self) -> None:
+        patience = Patience(self.tell, "another DVC command has the repository's lock")
+        while True:
+            try:
+                self.repo.lock.lock()
+                return
+            except LockError:
+                patience.wait()
+
+    def _hold(self, name: str) -> None:
+        """Notes in DVC's own list of paths in use that the stage reads and writes its own, until _release()."""
+        stage = self.stages[name]
+        reads, writes = [str(dep.fs_path) for dep in stage.deps], [str(out.fs_path) for out in stage.outs]
+        hardlinks = self.repo.config["core"].get("hardlink_lock", False)
+        # Each stage is a user of its own in that list, though all are of this process.
+        self.holds[name] = contextlib.ExitStack()
+        self.holds[name].enter_context(rwlock(self.repo.tmp_dir, self.repo.fs, f"rebuild: {name}", reads, writes, hardlinks))
+
+    def _release(self, name: str) -> None:
+        self.holds.pop(name, contextlib.ExitStack()).close()
+
+
+class Patience:
+    """Waits for somebody else, and says so once it takes longer than a moment."""
+
+    def __init__(self, tell: Callable[[str], None], what: str):
+        self.tell, self.what, self.since, self.has_told = tell, what, time.monotonic(), False
+
+    def wait(self) -> None:
+        if not self.has_told and time.monotonic() - self.since > PATIENCE_S:
+            self.tell(f"waiting: {self.what}")
+            self.has_told = True
+        time.sleep(POLL_S)
+
+
+class LockFile:
+    """dvc.lock, always replaced whole. Entries are in the order of the graph, and those of stages that are no more at the end."""
+
+    def __init__(self, path: Path, scratch: Path, order: list[str]):
+        self.path, self.scratch, self.places = path, scratch, {name: place for place, name in enumerate(order)}
+        self.content = self._read()
+        self.data: dict[str, Any] = load_yaml(str(path)) if self.content else {"schema": "2.0"}
+        self.texts = dict[str, tuple[Any, str]]()
+
+    def _read(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def is_changed_by_others(self) -> bool:
+        return self._read() != self.content
+
+    def note(self, stage: Any) -> None:
+        """Writes the stage's entry anew."""
+        self.data["stages"] = self.data.get("stages", {}) | to_lockfile(stage)
+        content = self.as_text().encode()
+        if content != self.content:
+            replace(self.path, content, self.scratch)
+            self.content = content
+
+    def as_text(self) -> str:
+        rest = {key: value for key, value in self.data.items() if key != "stages"}
+        entries = sorted(self.data["stages"].items(), key=lambda entry: self.places.get(entry[0], len(self.places)))
+        return dumps_yaml(rest) + "stages:\n" + "".join(self._entry(name, entry) for name, entry in entries)
+
+    def _entry(self, name: str, entry: Any) -> str:
+        """As DVC writes it. It takes DVC most of a second to write all entries, so those that are as before are kept as text."""
+        if name not in self.texts or self.texts[name][0] != entry:
+            self.texts[name] = entry, dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
+        return self.texts[name][1]
+
+
+def replace(path: Path, content: bytes, scratch: Path) -> None:
+    """Writes the file beside, in the folder `scratch`, and moves it into its place once it is on the disk."""
+    beside = scratch / f"{path.name}.{os.getpid()}"
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def find(values: Any, key: str) -> Any:
+    """The value of a params key such as "models.mnist_cnn.train"; MISSING where there is none."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return MISSING
+        values = values[part]
+    return values
+
+
+@contextlib.contextmanager
+def refusals(stage: str | None = None) -> Iterator[None]:
+    """DVC's errors as one sentence, that names the stage."""
+    try:
+        yield
+    except LockError:
+        raise
+    except (DvcException, OSError) as error:
+        reasons, cause = [str(error)], error.__cause__
+        while cause is not None:
+            reasons, cause = [*reasons, str(cause)], cause.__cause__
+        sentence = ": ".join(dict.fromkeys(" ".join(reason.split()).rstrip(".") for reason in reasons if reason))
+        if isinstance(error, YAMLFileCorruptedError) and error.path.endswith("dvc.lock"):  # DVC does not write it atomically
+            sentence += ": take the committed one again (git checkout dvc.lock); a training that had ended is not lost (logs/resume)"
+        raise GraphError(f"{stage}: {sentence}" if stage else sentence) from error

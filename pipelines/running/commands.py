@@ -1,0 +1,75 @@
+"""Runs stages' commands beside each other, each under a supervisor of its own, and stops them all when the flow ends."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+GRACE_S = 8  # a training has saved its state by then
+
+
+class Stopping(Exception):
+    """The flow is being stopped: nothing new may start."""
+
+
+class Commands:
+    """The commands that run now, their output in the folder `logs`. Use it in a with statement: at its end none is left."""
+
+    def __init__(self, logs: Path):
+        self.logs, self.running, self.mutex, self.is_over = logs, set[subprocess.Popen[bytes]](), threading.Lock(), False
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "Commands":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def log_of(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def run(self, name: str, command: str, environment: dict[str, str], tell: Callable[[str], None]) -> int:
+        """The command's exit code, once it has ended; `tell` gets each line of its output, which goes to log_of(name) too."""
+        arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(self.log_of(name)), str(GRACE_S), command]
+        with self.mutex:
+            if self.is_over:
+                raise Stopping
+            process = subprocess.Popen(
+                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=as_environment(environment), start_new_session=True
+            )
+            self.running.add(process)
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                tell(line.decode(errors="replace").rstrip())
+            return process.wait()
+        finally:
+            with self.mutex:
+                self.running.discard(process)
+                close(process)
+            process.stdout.close()
+
+    def stop(self) -> None:
+        """Asks all to end, and returns when they have."""
+        with self.mutex:
+            self.is_over = True
+            running = list(self.running)
+            for process in running:
+                close(process)
+        for process in running:
+            process.wait()
+
+
+def close(process: "subprocess.Popen[bytes]") -> None:
+    """Which is the word to stop."""
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def as_environment(more: dict[str, str]) -> dict[str, str]:
+    """This process's, with the Python that runs it as `python`, which is what the stages' commands start."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, **more}

@@ -1,0 +1,228 @@
+"""pipelines/dvc.py beside DVC's own commands, on a small pipeline of shell commands."""
+
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from dvc.lock import make_lock
+from dvc.repo import Repo
+from dvc.rwlock import rwlock
+
+from pipelines.dvc import GraphError, LockFile, Pipeline
+from tests.pipelines.small import STAGES, dvc, everything, make_small
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
+NAMES = ["each@one", "each@two", "both", "measured"]
+
+
+def said(_line):
+    return None
+
+
+def rebuild(pipeline, names=None, force=False):
+    """Runs what is out of date, one after another; the names of what ran and of what was restored."""
+    ran, restored = [], []
+    for stage in pipeline.plan():
+        if names is not None and stage.name not in names:
+            continue
+        if not force and pipeline.is_up_to_date(stage.name):
+            continue
+        if not pipeline.begin(stage.name, force=force):
+            restored.append(stage.name)
+            continue
+        subprocess.run(stage.command, shell=True, check=True, cwd=pipeline.root)  # noqa: S602
+        pipeline.finish(stage.name)
+        ran.append(stage.name)
+    return ran, restored
+
+
+def test_it_leaves_what_dvc_repro_leaves(small, tmp_path):
+    serial = tmp_path / "serial"
+    serial.mkdir()
+    make_small(serial)
+    dvc("repro", folder=serial)
+    assert rebuild(Pipeline(small, said)) == (NAMES, [])
+    assert everything(small) == everything(serial)
+
+
+def test_the_plan_names_what_each_stage_waits_for(small):
+    plan = {stage.name: stage.after for stage in Pipeline(small, said).plan()}
+    assert plan == {"each@one": (), "each@two": (), "both": ("each@one", "each@two"), "measured": ("both",)}
+
+
+def test_a_target_brings_what_it_needs(small):
+    assert [stage.name for stage in Pipeline(small, said).plan(["each@two"])] == ["each@two"]
+    assert [stage.name for stage in Pipeline(small, said).plan(["each"])] == NAMES[:2]
+    assert [stage.name for stage in Pipeline(small, said).plan(["both"])] == NAMES[:3]
+
+
+def test_the_lock_file_is_the_same_whatever_ended_first(small):
+    pipeline = Pipeline(small, said)
+    plan = {stage.name: stage for stage in pipeline.plan()}
+    for name in ("each@one", "each@two"):
+        assert pipeline.begin(name)
+        subprocess.run(plan[name].command, shell=True, check=True)  # noqa: S602
+    pipeline.finish("each@two")
+    pipeline.finish("each@one")
+    rebuild(pipeline)
+    ours = (small / "dvc.lock").read_bytes()
+    (small / "dvc.lock").unlink()
+    dvc("repro", "--force")
+    assert ours == (small / "dvc.lock").read_bytes()
+
+
+CHANGES = {
+    "nothing": lambda: None,
+    "a dependency": lambda: Path("source.txt").write_text("other\n"),
+    "a param": lambda: Path("params.yaml").write_text("sizes: {one: 5, two: {deep: [2, 3]}}\n"),
+    "a param within a section": lambda: Path("params.yaml").write_text("sizes: {one: 1, two: {deep: [2, 4]}}\n"),
+    "a param's type": lambda: Path("params.yaml").write_text("sizes: {one: 1.0, two: {deep: [2, 3]}}\n"),
+    "a param of nobody": lambda: Path("params.yaml").write_text("sizes: {one: 1, two: {deep: [2, 3]}, three: 3}\n"),
+    "an output": lambda: Path("both.txt").write_text("other\n"),
+    "an output is gone": lambda: Path("size.json").unlink(),
+    "a command": lambda: Path("dvc.yaml").write_text(STAGES.replace("cat out/one.txt out/two.txt", "cat out/two.txt out/one.txt")),
+    "a new dependency": lambda: Path("dvc.yaml").write_text(STAGES.replace("deps: [both.txt]", "deps: [both.txt, source.txt]")),
+    "a new output": lambda: Path("dvc.yaml").write_text(STAGES.replace("outs: [report]", "outs: [report, source2.txt]")),
+    "the cache is gone": lambda: subprocess.run(["rm", "-rf", ".dvc/cache"], check=True),
+    "the lock file is gone": lambda: Path("dvc.lock").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_up_to_date_is_what_dvc_says(small, change):
+    rebuild(Pipeline(small, said))
+    CHANGES[change]()
+    pipeline, repo = Pipeline(small, said), Repo(str(small))
+    with repo.lock:
+        ours_and_dvcs = {stage.addressing: not stage.changed() for stage in repo.index.stages}
+    assert {stage.name: pipeline.is_up_to_date(stage.name) for stage in pipeline.plan()} == ours_and_dvcs
+
+
+def test_what_was_built_before_comes_from_the_cache(small):
+    rebuild(Pipeline(small, said))
+    before = everything(small)
+    CHANGES["a dependency"]()
+    rebuild(Pipeline(small, said))
+    Path("source.txt").write_text("source\n")
+    # DVC keeps no run cache of stages whose outputs persist.
+    assert rebuild(Pipeline(small, said)) == (NAMES[:2], NAMES[2:])
+    assert before.items() <= everything(small).items()
+
+
+def test_force_runs_what_is_up_to_date(small):
+    rebuild(Pipeline(small, said))
+    assert rebuild(Pipeline(small, said), force=True) == (NAMES, [])
+
+
+def test_what_changes_while_a_stage_runs_is_not_noted(small):
+    pipeline = Pipeline(small, said)
+    assert pipeline.begin("each@one")
+    Path("source.txt").write_text("other\n")
+    Path("out").mkdir()
+    Path("out/one.txt").write_text("made of what was there before\n")
+    with pytest.raises(GraphError, match=r"each@one is not noted in dvc.lock, because source.txt changed while it ran: run it again\."):
+        pipeline.finish("each@one")
+    assert not Path("dvc.lock").exists()
+    assert not pipeline.is_up_to_date("each@one")
+
+
+def test_what_another_command_notes_meanwhile_is_kept(small):
+    pipeline = Pipeline(small, said)
+    assert pipeline.begin("each@one")
+    subprocess.run(pipeline.plan()[0].command, shell=True, check=True)  # noqa: S602
+    dvc("repro", "each@two")
+    pipeline.finish("each@one")
+    assert pipeline.is_up_to_date("each@two")
+    assert rebuild(pipeline) == (NAMES[2:], [])
+
+
+def test_another_commands_lock_is_waited_for(small):
+    told = []
+    pipeline, lock, done = Pipeline(small, told.append), make_lock(str(small / ".dvc" / "tmp" / "lock")), threading.Event()
+    lock.lock()
+    worker = threading.Thread(target=lambda: (pipeline.begin("each@one"), done.set()))
+    worker.start()
+    try:
+        assert not done.wait(6)  # longer than DVC itself would wait
+    finally:
+        lock.unlock()
+    worker.join()
+    assert done.is_set()
+    assert told == ["waiting: another DVC command has the repository's lock"]
+
+
+def test_another_command_at_work_on_the_same_files_is_waited_for(small):
+    pipeline, done = Pipeline(small, said), threading.Event()
+    other = subprocess.Popen([sys.executable, "-m", "dvc", "--version"])  # any process that lives
+    repo = Repo(str(small))
+    worker = threading.Thread(target=lambda: (pipeline.begin("each@one"), done.set()))
+    with rwlock(repo.tmp_dir, repo.fs, "dvc repro", [], [str(small / "out" / "one.txt")], False):
+        worker.start()
+        assert not done.wait(1)
+    worker.join()
+    other.wait()
+    assert done.is_set()
+
+
+def test_dvc_itself_keeps_off_the_files_of_a_stage_that_runs(small):
+    pipeline = Pipeline(small, said)
+    assert pipeline.begin("each@one")
+    refused = subprocess.run([sys.executable, "-m", "dvc", "repro", "each@one"], capture_output=True, text=True, check=False)
+    assert "is busy, it is being blocked by" in refused.stderr
+    pipeline.give_up("each@one")
+    dvc("repro", "each@one")
+
+
+def test_the_lock_file_is_written_as_dvc_writes_it(tmp_path):
+    committed = (ROOT / "dvc.lock").read_bytes()
+    path = tmp_path / "dvc.lock"
+    path.write_bytes(committed)
+    names = [line[2:-1].strip("'") for line in committed.decode().splitlines() if line.startswith("  ") and line[2] != " "]
+    seed = random.randrange(10**9)
+    print("seed", seed)
+    lock = LockFile(path, tmp_path, names)
+    entries = list(lock.data["stages"].items())
+    random.Random(seed).shuffle(entries)
+    lock.data["stages"] = dict(entries)
+    assert lock.as_text().encode() == committed
+
+
+def test_a_torn_lock_file_is_refused_in_a_sentence(small):
+    rebuild(Pipeline(small, said))
+    content = (small / "dvc.lock").read_bytes()
+    (small / "dvc.lock").write_bytes(content[: len(content) // 2] + b"\n  x: [")
+    with pytest.raises(GraphError, match=r"dvc\.lock.*git checkout dvc\.lock"):
+        Pipeline(small, said)
+
+
+@pytest.mark.parametrize("text", ["stages: [", "stages: {a: {cmd: ls, wrong: 1}}", "stages: {a: {cmd: 'cat ${nothing}'}}"])
+def test_a_mistake_in_dvc_yaml_is_refused_in_a_sentence(small, text):
+    (small / "dvc.yaml").write_text(text)
+    with pytest.raises(GraphError, match=r"dvc\.yaml"):
+        Pipeline(small, said)
+
+
+def test_a_target_that_is_none_is_refused_in_a_sentence(small):
+    with pytest.raises(GraphError, match="nothing_of_that_name"):
+        Pipeline(small, said).plan(["nothing_of_that_name"])
+
+
+def test_a_missing_dependency_is_refused_in_a_sentence(small):
+    Path("source.txt").unlink()
+    pipeline = Pipeline(small, said)
+    with pytest.raises(GraphError, match=r"each@one: .*source\.txt"):
+        pipeline.begin("each@one")
+
+
+def test_data_that_dvc_add_watches_is_noted_when_it_changes(small):
+    (small / "own.csv").write_text("1\n")
+    dvc("add", "own.csv")
+    (small / "own.csv").write_text("2\n")
+    before = (small / "own.csv.dvc").read_text()
+    rebuild(Pipeline(small, said))
+    assert (small / "own.csv.dvc").read_text() != before
+    assert Pipeline(small, said).is_up_to_date("own.csv.dvc")

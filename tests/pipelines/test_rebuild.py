@@ -1,0 +1,202 @@
+"""The flow `rebuild` on the small pipeline, with a real Prefect server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_API_URL
+
+from pipelines.rebuild import longest_way_to_the_end, rebuild
+from pipelines.running.server import prefect_server
+from tests.pipelines.running.test_supervisor import is_alive, wait_until
+from tests.pipelines.small import dvc, everything, make_small
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["each@one", "each@two", "both", "measured"]
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("server"))
+        with prefect_server():
+            yield PREFECT_API_URL.value()
+            APILogHandler().flush()
+
+
+def build(**parameters):
+    """Runs the flow; its last state."""
+    return rebuild(**parameters, return_state=True)
+
+
+def ran():
+    """The stages that the last run has run, by the files of what they said."""
+    runs = sorted(path for path in Path("logs/rebuild").iterdir() if path.is_dir())
+    return sorted(path.stem for path in runs[-1].iterdir())
+
+
+def change_command(old, change):
+    """Changes the command of dvc.yaml that holds `old`."""
+    lines = Path("dvc.yaml").read_text().splitlines()
+    (place,) = [place for place, line in enumerate(lines) if "cmd: " in line and old in line]
+    indent, _, command = lines[place].partition("cmd: ")
+    lines[place] = f"{indent}cmd: {json.dumps(change(command))}"
+    Path("dvc.yaml").write_text("\n".join(lines) + "\n")
+
+
+def results_of(folder):
+    return {name: content for name, content in everything(folder).items() if not name.startswith("logs/")}
+
+
+def test_a_rebuild_leaves_what_dvc_repro_leaves(small, tmp_path):
+    serial = tmp_path / "serial"
+    serial.mkdir()
+    make_small(serial)
+    dvc("repro", folder=serial)
+    build(jobs=2)
+    assert ran() == sorted(NAMES)
+    assert results_of(small) == results_of(serial)
+
+
+def test_a_second_rebuild_runs_nothing(small):
+    build()
+    before = results_of(small)
+    build()
+    assert ran() == []
+    assert results_of(small) == before
+
+
+def test_a_target_and_what_it_needs_alone_is_rebuilt(small):
+    build(targets=["each@two"])
+    assert ran() == ["each@two"]
+
+
+def test_force_runs_everything(small):
+    build()
+    build(force=True)
+    assert ran() == sorted(NAMES)
+
+
+MEETING = "touch ${key}.here; while [ ! -e one.here ] || [ ! -e two.here ]; do sleep 0.01; done; "
+
+
+def test_stages_that_wait_for_nothing_run_beside_each_other(small):
+    change_command("source.txt", lambda command: MEETING + command)  # each ends only once both have begun
+    assert build(jobs=2).is_completed()
+
+
+def test_no_more_stages_run_at_once_than_jobs(small):
+    change_command("source.txt", lambda command: f"mkdir busy && {command} && sleep 0.2 && rmdir busy")
+    assert build(jobs=1).is_completed()
+
+
+FAILURE = "echo some lines; echo 'error: the key is wrong, mend it.' >&2; exit 1 # "
+
+
+def test_a_failure_skips_what_depends_on_it_and_nothing_else(small):
+    stages = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(f"{stages}  other:\n    cmd: echo x > x.txt\n    outs: [x.txt]\n")
+    change_command("out/one.txt", lambda command: FAILURE + command)
+    state = build()
+    assert state.is_failed()
+    assert state.message == (
+        "2 of 5 stages were not rebuilt: both (exit code 1: the key is wrong, mend it.), measured (skipped: both failed)."
+    )
+    assert ran() == ["both", "each@one", "each@two", "other"]
+    Path("dvc.yaml").write_text(stages)
+    assert build().is_completed()
+    assert ran() == ["both", "measured"]
+
+
+def test_without_keep_going_a_failure_ends_all_that_has_not_begun(small):
+    change_command("source.txt", lambda command: f"exit 1; {command}")
+    assert build(jobs=1, keep_going=False).message.startswith("4 of 4 stages were not rebuilt")
+    assert len(ran()) == 1
+
+
+def test_an_output_that_is_not_written_is_a_failure(small):
+    change_command("out/one.txt", lambda _command: "true")
+    assert "output 'both.txt' does not exist" in build().message
+
+
+def test_what_a_stage_says_is_kept(small):
+    change_command("out/one.txt", lambda command: f"echo said; {command}")
+    build()
+    (log,) = Path("logs/rebuild").rglob("both.log")
+    assert log.read_text() == "said\n"
+
+
+@pytest.mark.parametrize("jobs", [0, -1, "many"])
+def test_a_number_of_jobs_that_is_none_is_refused(small, jobs):
+    with pytest.raises(Exception, match="jobs"):
+        rebuild(jobs=jobs)
+
+
+def test_the_longest_way_to_the_end_counts_what_lies_behind_a_stage():
+    after = {"a": [], "b": [], "c": ["a"], "d": ["c"]}
+    assert longest_way_to_the_end(after, {"a": 1, "b": 5, "c": 2, "d": 3}) == {"a": 6, "b": 5, "c": 5, "d": 3}
+
+
+# The command line
+
+
+def command(*arguments, server):
+    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.rebuild", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_command_line_takes_the_same_names(small, server):
+    process = command("--jobs", "2", "--no-keep-going", "each@two", server=server)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert ran() == ["each@two"]
+
+
+def test_a_failure_ends_in_a_sentence_and_exit_code_1(small, server):
+    change_command("out/one.txt", lambda command: FAILURE + command)
+    process = command(server=server)
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert output.splitlines()[-1].startswith("error: 2 of 4 stages were not rebuilt: both (exit code 1: the key is wrong, mend it.)")
+
+
+def test_a_mistake_in_dvc_yaml_ends_in_a_sentence_and_exit_code_1(small, server):
+    Path("dvc.yaml").write_text("stages: [")
+    process = command(server=server)
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert output.splitlines()[-1].startswith("error: unable to read: 'dvc.yaml', YAML file structure is corrupted")
+    assert "Traceback" not in output
+
+
+LONG = "trap 'echo saved; exit 143' TERM; echo $$ > pid; while :; do sleep 0.05; done; "
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])
+def test_whatever_ends_the_flow_ends_its_stages_and_the_next_one_goes_on(small, server, number, code):
+    stages = Path("dvc.yaml").read_text()
+    change_command("out/one.txt", lambda command: LONG + command)
+    process = command(server=server)
+    wait_until(lambda: Path("pid").exists() and Path("pid").read_text(), 60)
+    pid = int(Path("pid").read_text())
+    process.send_signal(number)
+    output, _ = process.communicate()
+    wait_until(lambda: not is_alive(pid))
+    assert process.returncode == code, output
+    (log,) = Path("logs/rebuild").rglob("both.log")
+    wait_until(lambda: log.read_text().endswith("saved\n"))
+    Path("dvc.yaml").write_text(stages)
+    build()
+    assert ran() == ["both", "measured"]
