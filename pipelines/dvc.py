@@ -41,10 +41,14 @@ class GraphError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml; `after` are the stages whose outputs it reads. A stage without a command only watches data (`dvc add`)."""
+    """A stage of dvc.yaml; `after` are the stages whose outputs it reads. A stage without a command only watches data (`dvc add`).
+
+    The command is for a shell in the folder `folder`.
+    """
 
     name: str
     command: str | None
+    folder: Path
     after: tuple[str, ...]
     meta: dict[str, Any]
 
@@ -87,13 +91,17 @@ class Pipeline:
 
     def _described(self, stage: Any) -> Stage:
         after = tuple(sorted(upstream.addressing for upstream in self.graph.successors(stage)))
-        command = "\n".join(stage.cmd) if isinstance(stage.cmd, list) else stage.cmd
-        return Stage(stage.addressing, command, after, dict(stage.meta or {}))
+        return Stage(stage.addressing, one_command(stage.cmd), Path(stage.wdir), after, dict(stage.meta or {}))
+
+    def _stage(self, name: str) -> Any:
+        if name not in self.stages:
+            raise GraphError(f"{name} is not in dvc.yaml any more: somebody has changed it meanwhile; start again.")
+        return self.stages[name]
 
     def is_up_to_date(self, name: str) -> bool:
         """Whether its command, dependencies, params and outputs are those that dvc.lock notes."""
         with self._alone(), refusals(name):
-            stage = self.stages[name]
+            stage = self._stage(name)
             if stage.is_callback or stage.always_changed or stage.changed_stage():
                 return False
             deps = [] if stage.frozen else stage.deps
@@ -115,13 +123,13 @@ class Pipeline:
         return self.read_params[1]
 
     def begin(self, name: str, *, force: bool = False) -> bool:
-        """Makes a stage ready for its command; False if it is done without, because its results were in DVC's cache or it has no command.
+        """Makes a stage ready for its command. False if it is done: its results were in DVC's cache, or it has no command, or is frozen.
 
         Waits while another DVC command reads or writes the same paths. Then nobody else can until finish() or give_up().
         """
         with self._alone_with_paths_of(name), refusals(name):
-            stage = self.stages[name]
-            if not stage.cmd:
+            stage = self._stage(name)
+            if not stage.cmd or stage.frozen:  # DVC looks at the outputs only
                 if stage.reproduce(force=force):
                     stage.dump()
                 return False
@@ -145,8 +153,8 @@ class Pipeline:
     def finish(self, name: str) -> None:
         """Saves the outputs of a stage whose command has ended well, and notes them in dvc.lock."""
         with self._alone(), refusals(name):
-            stage = self.stages[name]
             self._release(name)
+            stage = self._stage(name)
             stage.save_deps()
             before, now = self.seen.pop(name), {str(dep): dep.hash_info.value for dep in stage.deps}
             if changed := sorted(dep for dep in now if before.get(dep) != now[dep]):
@@ -207,7 +215,7 @@ class Pipeline:
 
     def _hold(self, name: str) -> None:
         """Notes in DVC's own list of paths in use that the stage reads and writes its own, until _release()."""
-        stage = self.stages[name]
+        stage = self._stage(name)
         reads, writes = [str(dep.fs_path) for dep in stage.deps], [str(out.fs_path) for out in stage.outs]
         hardlinks = self.repo.config["core"].get("hardlink_lock", False)
         # Each stage is a user of its own in that list, though all are of this process.
@@ -279,6 +287,14 @@ def replace(path: Path, content: bytes, scratch: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def one_command(lines: str | list[str] | None) -> str | None:
+    """DVC runs a command's lines one after another, each in a shell of its own, as far as the first that fails."""
+    lines = lines.splitlines() if isinstance(lines, str) else lines
+    if not lines or len(lines) == 1:
+        return lines[0] if lines else None
+    return " && ".join(f"(\n{line}\n)" for line in lines)
 
 
 def find(values: Any, key: str) -> Any:

@@ -178,7 +178,7 @@ class Build:
             log.info("%s", line)
 
         try:
-            code = self.commands.run(stage.name, stage.command, {"DVC_STAGE": stage.name}, tell)
+            code = self.commands.run(stage.name, stage.command, stage.folder, {"DVC_STAGE": stage.name}, tell)
             if code:
                 raise StageFailed(reason(code, last, self.commands.log_of(stage.name)))
         except BaseException:

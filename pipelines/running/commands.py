@@ -31,14 +31,19 @@ class Commands:
     def log_of(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def run(self, name: str, command: str, environment: dict[str, str], tell: Callable[[str], None]) -> int:
-        """The command's exit code, once it has ended; `tell` gets each line of its output, which goes to log_of(name) too."""
-        arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(self.log_of(name)), str(GRACE_S), command]
+    def run(self, name: str, command: str, folder: Path, environment: dict[str, str], tell: Callable[[str], None]) -> int:
+        """Runs the command in `folder`; its exit code. `tell` gets each line of its output, which goes to log_of(name) too."""
+        arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(self.log_of(name).resolve()), str(GRACE_S), command]
         with self.mutex:
             if self.is_over:
                 raise Stopping
             process = subprocess.Popen(
-                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=as_environment(environment), start_new_session=True
+                arguments,
+                cwd=folder,
+                env=as_environment(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
             )
             self.running.add(process)
         assert process.stdout is not None

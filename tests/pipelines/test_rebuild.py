@@ -35,10 +35,13 @@ def build(**parameters):
     return rebuild(**parameters, return_state=True)
 
 
+def newest_run():
+    return max(path for path in Path("logs/rebuild").iterdir() if path.is_dir())
+
+
 def ran():
     """The stages that the last run has run, by the files of what they said."""
-    runs = sorted(path for path in Path("logs/rebuild").iterdir() if path.is_dir())
-    return sorted(path.stem for path in runs[-1].iterdir())
+    return sorted(path.stem for path in newest_run().iterdir())
 
 
 def change_command(old, change):
@@ -130,6 +133,35 @@ def test_what_a_stage_says_is_kept(small):
     build()
     (log,) = Path("logs/rebuild").rglob("both.log")
     assert log.read_text() == "said\n"
+
+
+LINES = """
+stages:
+  lines:
+    wdir: sub
+    cmd:
+      - cd /
+      - pwd > where.txt
+    outs: [where.txt]
+  broken:
+    cmd: |
+      exit 3
+      touch never.txt
+  frozen:
+    cmd: echo new > kept.txt
+    frozen: true
+    outs: [kept.txt]
+"""
+
+
+def test_a_command_runs_where_and_as_dvc_runs_it(small):
+    Path("dvc.yaml").write_text(LINES)
+    Path("sub").mkdir()
+    Path("kept.txt").write_text("old\n")
+    assert build().message == f"1 of 3 stages were not rebuilt: broken (exit code 3: see {newest_run() / 'broken.log'})."
+    assert Path("sub/where.txt").read_text() == f"{small / 'sub'}\n"
+    assert not Path("never.txt").exists()
+    assert Path("kept.txt").read_text() == "old\n"
 
 
 @pytest.mark.parametrize("jobs", [0, -1, "many"])
