@@ -1,13 +1,21 @@
-"""For every test: one thread a process, so that tests beside each other do not fight over the cores, and no network but loopback."""
+"""For every test: one thread a process, so that tests beside each other do not fight over the cores, signals as in a terminal, and no
+network but loopback.
+"""
 
 import ipaddress
 import os
+import signal
 import sys
 
 import pytest
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # read when numpy and torch are imported, which comes after this
+
+# What nohup and a shell's background ignore, the processes that tests start would ignore too.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def refuse_the_network(event: str, arguments: tuple[object, ...]) -> None:
