@@ -33,18 +33,10 @@ class Commands:
 
     def run(self, name: str, command: str, folder: Path, environment: dict[str, str], tell: Callable[[str], None]) -> int:
         """Runs the command in `folder`; its exit code. `tell` gets each line of its output, which goes to log_of(name) too."""
-        arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(self.log_of(name).resolve()), str(GRACE_S), command]
         with self.mutex:
             if self.is_over:
                 raise Stopping
-            process = subprocess.Popen(
-                arguments,
-                cwd=folder,
-                env=as_environment(environment),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,
-            )
+            process = start(command, self.log_of(name), GRACE_S, folder, environment, stdout=subprocess.PIPE)
             self.running.add(process)
         assert process.stdout is not None
         try:
@@ -66,6 +58,15 @@ class Commands:
                 close(process)
         for process in running:
             process.wait()
+
+
+def start(
+    command: str, log: Path, grace_s: float, folder: Path, environment: dict[str, str], stdout: int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
+    """The command under a supervisor, in `folder`, with this process's environment and `environment`; close() stops it."""
+    arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(log.resolve()), str(grace_s), command]
+    more = as_environment(environment)
+    return subprocess.Popen(arguments, cwd=folder, env=more, stdin=subprocess.PIPE, stdout=stdout, start_new_session=True)
 
 
 def close(process: "subprocess.Popen[bytes]") -> None:

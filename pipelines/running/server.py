@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-from pipelines.running.commands import SUPERVISOR, as_environment
+from pipelines.running.commands import close, start
 
 HOME = Path("logs") / "prefect"
 GRACE_S, START_S = 3, 60
@@ -35,17 +35,15 @@ def prefect_server() -> Iterator[None]:
     port = free_port()
     HOME.mkdir(parents=True, exist_ok=True)
     command = f"exec {sys.executable} -m prefect server start --host 127.0.0.1 --port {port} --no-ui"
-    arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(HOME / "server.log"), str(GRACE_S), command]
-    environment = as_environment({"PREFECT_HOME": str(HOME.resolve()), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})
-    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
+    environment = {"PREFECT_HOME": str(HOME.resolve()), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    process = start(command, HOME / "server.log", GRACE_S, Path.cwd(), environment)
     try:
         url = f"http://127.0.0.1:{port}/api"
         wait_until_healthy(url, process)
         with temporary_settings({PREFECT_API_URL: url}):
             yield
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
+        close(process)
         process.wait()
 
 
