@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -31,12 +31,17 @@ class Commands:
     def log_of(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def run(self, name: str, command: str, folder: Path, environment: dict[str, str], tell: Callable[[str], None]) -> int:
-        """Runs the command in `folder`; its exit code. `tell` gets each line of its output, which goes to log_of(name) too."""
+    def run(
+        self, name: str, command: str, folder: Path, environment: dict[str, str], tell: Callable[[str], None], files: Iterable[int] = ()
+    ) -> int:
+        """Runs the command in `folder`; its exit code. `tell` gets each line of its output, which goes to log_of(name) too.
+
+        The open files stay open (and what is locked with them, locked) as long as anything of the command lives.
+        """
         with self.mutex:
             if self.is_over:
                 raise Stopping
-            process = start(command, self.log_of(name), GRACE_S, folder, environment, stdout=subprocess.PIPE)
+            process = start(command, self.log_of(name), GRACE_S, folder, environment, stdout=subprocess.PIPE, files=files)
             self.running.add(process)
         assert process.stdout is not None
         try:
@@ -61,12 +66,19 @@ class Commands:
 
 
 def start(
-    command: str, log: Path, grace_s: float, folder: Path, environment: dict[str, str], stdout: int = subprocess.DEVNULL
+    command: str,
+    log: Path,
+    grace_s: float,
+    folder: Path,
+    environment: dict[str, str],
+    stdout: int = subprocess.DEVNULL,
+    files: Iterable[int] = (),
 ) -> "subprocess.Popen[bytes]":
     """The command under a supervisor, in `folder`, with this process's environment and `environment`; close() stops it."""
     arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(log.resolve()), str(grace_s), command]
     more = as_environment(environment)
-    return subprocess.Popen(arguments, cwd=folder, env=more, stdin=subprocess.PIPE, stdout=stdout, start_new_session=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(arguments, cwd=folder, env=more, stdin=pipe, stdout=stdout, start_new_session=True, pass_fds=tuple(files))
 
 
 def close(process: "subprocess.Popen[bytes]") -> None:

@@ -17,6 +17,7 @@ from pipelines.running.commands import close, start
 
 HOME = Path("logs") / "prefect"
 GRACE_S, START_S = 3, 60
+own = set[str]()  # the addresses of servers that prefect_server() has started
 
 
 class ServerError(Exception):
@@ -40,11 +41,17 @@ def prefect_server() -> Iterator[None]:
     try:
         url = f"http://127.0.0.1:{port}/api"
         wait_until_healthy(url, process)
+        own.add(url)
         with temporary_settings({PREFECT_API_URL: url}):
             yield
     finally:
         close(process)
         process.wait()
+
+
+def is_own_server() -> bool:
+    """Whether flows talk to a server that was started for them alone, because none is configured."""
+    return get_current_settings().api.url in own
 
 
 def use_prefect_server() -> None:

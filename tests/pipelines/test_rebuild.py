@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL
 
-from pipelines.rebuild import longest_way_to_the_end, rebuild
+from pipelines.rebuild import rebuild
+from pipelines.running.build import longest_way_to_the_end
 from pipelines.running.server import prefect_server
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import dvc, everything, make_small
@@ -97,6 +99,52 @@ def test_stages_that_wait_for_nothing_run_beside_each_other(small):
 def test_no_more_stages_run_at_once_than_jobs(small):
     change_command("source.txt", lambda command: f"mkdir busy && {command} && sleep 0.2 && rmdir busy")
     assert build(jobs=1).is_completed()
+
+
+@pytest.mark.parametrize(("num_gpus", "seen"), [(1, {"GPU-0"}), (2, {"GPU-0", "GPU-1"})])
+def test_stages_on_gpus_have_one_each_and_wait_for_it(small, tmp_path, monkeypatch, num_gpus, seen):
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\n" + "".join(f"echo 'GPU {number}: NVIDIA (UUID: GPU-{number})'\n" for number in range(num_gpus)))
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    note = "mkdir busy.$CUDA_VISIBLE_DEVICES && echo $CUDA_VISIBLE_DEVICES >> seen; "
+    meet = MEETING if num_gpus == 2 else "sleep 0.2; "
+    change_command("source.txt", lambda command: f"{note}{meet}{command} && rmdir busy.$CUDA_VISIBLE_DEVICES")
+    Path("dvc.yaml").write_text(
+        Path("dvc.yaml").read_text().replace("      deps: [source.txt]", "      meta: {gpus: 1}\n      deps: [source.txt]")
+    )
+    assert build(jobs=3).is_completed()
+    assert set(Path("seen").read_text().split()) == seen
+
+
+def test_a_wish_for_gpus_that_is_no_number_is_refused_in_a_sentence(small):
+    Path("dvc.yaml").write_text(
+        Path("dvc.yaml").read_text().replace("      deps: [source.txt]", "      meta: {gpus: all}\n      deps: [source.txt]")
+    )
+    assert build().message == "dvc.yaml: meta.gpus of each@one is 'all'; expected a number of GPUs, such as 1."
+    assert not Path("dvc.lock").exists()
+
+
+def tasks_of(state):
+    """What Prefect shows of each stage of a run."""
+    wanted = {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}}
+
+    def is_told():
+        response = httpx.post(f"{PREFECT_API_URL.value()}/task_runs/filter", json=wanted).json()
+        shown.update({run["name"]: run["state_name"] for run in response})
+        return len(response) == len(NAMES) and all(run["state_name"] != "Running" for run in response)
+
+    shown = {}
+    wait_until(is_told)  # Prefect notes tasks a moment after they have ended
+    return shown
+
+
+def test_every_stage_is_a_task_of_the_run_whatever_became_of_it(small):
+    assert tasks_of(build()) == dict.fromkeys(NAMES, "Completed")
+    change_command("out/one.txt", lambda command: FAILURE + command)
+    shown = tasks_of(build())
+    assert shown == {"each@one": "Cached", "each@two": "Cached", "both": "Failed", "measured": "NotReady"}
 
 
 FAILURE = "echo some lines; echo 'error: the key is wrong, mend it.' >&2; exit 1 # "

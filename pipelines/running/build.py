@@ -1,0 +1,201 @@
+"""Runs the stages of a plan beside each other, as Prefect tasks of their names."""
+
+import contextlib
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled, Completed, Failed, State
+
+from pipelines.dvc import GraphError, Pipeline, Stage
+from pipelines.running.commands import Commands
+from pipelines.running.slots import Slot, SlotError, Slots
+
+LOOK_S = 1.0  # between two looks whether a GPU that somebody else has is free
+
+
+class Outcome(StrEnum):
+    UP_TO_DATE = "up to date"
+    RESTORED = "from the cache"
+    RAN = "ran"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a stage; `why` is a sentence where it failed or was skipped."""
+
+    outcome: Outcome
+    seconds: float = 0.0
+    why: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return self.outcome not in (Outcome.FAILED, Outcome.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How many stages may run at once, whether those that are up to date run too, and whether the rest goes on after a failure."""
+
+    jobs: int
+    force: bool
+    keep_going: bool
+
+
+class StageFailed(Exception):
+    """The message says why, in a sentence."""
+
+
+class Build:
+    """The stages of `plan`, each as soon as those that it waits for are done and its GPUs are free; the longest way to the end first.
+
+    `seconds` is how long each took the last time.
+    """
+
+    def __init__(self, pipeline: Pipeline, plan: list[Stage], commands: Commands, slots: Slots, rules: Rules, seconds: dict[str, float]):
+        self.pipeline, self.commands, self.slots, self.rules = pipeline, commands, slots, rules
+        self.stages = {stage.name: stage for stage in plan}
+        self.after = {stage.name: [name for name in stage.after if name in self.stages] for stage in plan}
+        self.gpus = {stage.name: num_gpus(stage) for stage in plan}
+        self.urgency = longest_way_to_the_end(self.after, seconds)
+        self.results, self.stale = dict[str, Result](), set[str]()
+        self.futures, self.made = dict[str, PrefectFuture[State[None]]](), dict[str, Result]()
+        self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def run(self) -> dict[str, Result]:
+        """What became of every stage."""
+        while len(self.results) < len(self.stages):
+            while self.start_what_can_start():
+                pass
+            with contextlib.suppress(queue.Empty):
+                if len(self.results) < len(self.stages):
+                    # Nobody tells when a GPU that another flow has is free: hence the looks.
+                    self.settle(self.ended.get(timeout=LOOK_S if self.slots.devices else None))
+        return self.results
+
+    @property
+    def running(self) -> list[str]:
+        return [name for name in self.futures if name not in self.results]
+
+    def start_what_can_start(self) -> bool:
+        """Whether a stage turned out to be up to date, so that others may start now."""
+        found = False
+        for name in self.ready():
+            if name not in self.stale and not self.rules.force and self.pipeline.is_up_to_date(name):
+                self.show(name, lambda: Completed(name="Cached", message=Outcome.UP_TO_DATE))
+                self.results[name], found = Result(Outcome.UP_TO_DATE), True
+                continue
+            self.stale.add(name)
+            if len(self.running) < self.rules.jobs and (slot := self.slots.take(self.gpus[name])) is not None:
+                self.start(name, slot)
+        return found
+
+    def ready(self) -> list[str]:
+        """Those that wait for nothing any more, the most urgent first."""
+        names = [
+            name
+            for name, after in self.after.items()
+            if name not in self.results and name not in self.futures and all(other in self.results for other in after)
+        ]
+        return sorted(names, key=lambda name: -self.urgency[name])
+
+    def start(self, name: str, slot: Slot) -> None:
+        def run_stage() -> State[None]:
+            try:
+                self.made[name] = self.made_of(self.stages[name], slot)
+            except (GraphError, SlotError, StageFailed) as error:
+                self.made[name] = Result(Outcome.FAILED, why=str(error))
+                return Failed(message=str(error))
+            finally:
+                slot.close()
+            return Completed(message=self.made[name].outcome)
+
+        self.show(name, run_stage).add_done_callback(lambda _: self.ended.put(name))
+
+    def show(self, name: str, body: Callable[[], State[None]]) -> PrefectFuture[State[None]]:
+        """Hands the stage to Prefect, as a task of its name. Prefect itself runs nothing whose upstream has failed."""
+        stage_task = task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(body)
+        upstream = [self.futures[other] for other in self.after[name] if other in self.futures]
+        self.futures[name] = stage_task.submit(return_state=False, wait_for=upstream)
+        return self.futures[name]
+
+    def made_of(self, stage: Stage, slot: Slot) -> Result:
+        """Runs in a thread of its own."""
+        with self.slots.counted(slot, lambda: not self.commands.is_over):
+            started = time.monotonic()
+            if not self.pipeline.begin(stage.name, force=self.rules.force):
+                return Result(Outcome.RESTORED, time.monotonic() - started)
+            try:
+                self.run_command_of(stage, slot)
+            except BaseException:
+                self.pipeline.give_up(stage.name)
+                raise
+            self.pipeline.finish(stage.name)
+            return Result(Outcome.RAN, time.monotonic() - started)
+
+    def run_command_of(self, stage: Stage, slot: Slot) -> None:
+        """Raises StageFailed where it fails."""
+        assert stage.command is not None
+        log, last = get_run_logger(), deque[str](maxlen=20)
+
+        def tell(line: str) -> None:
+            last.append(line)
+            log.info("%s", line)
+
+        environment = {"DVC_STAGE": stage.name, **slot.environment}
+        if code := self.commands.run(stage.name, stage.command, stage.folder, environment, tell, slot.files):
+            raise StageFailed(reason(code, last, self.commands.log_of(stage.name)))
+
+    def settle(self, name: str) -> None:
+        """Notes how a stage has ended; what can't be built without it is skipped."""
+        self.results[name] = self.made.pop(name, Result(Outcome.FAILED, why="see Prefect's log"))
+        if self.results[name].is_good:
+            return
+        skipped = Result(Outcome.SKIPPED, why=f"skipped: {name} failed")
+        for other in self.after if not self.rules.keep_going else dependents(name, self.after):
+            if other not in self.results and other not in self.futures:
+                self.results[other] = skipped
+                self.show(other, lambda: Cancelled(name="Skipped", message=skipped.why))
+
+
+def num_gpus(stage: Stage) -> int:
+    """That the stage makes use of, by its `meta`."""
+    wanted = stage.meta.get("gpus", 0)
+    if not isinstance(wanted, int) or wanted < 0:
+        raise GraphError(f"dvc.yaml: meta.gpus of {stage.name} is {wanted!r}; expected a number of GPUs, such as 1.")
+    return wanted
+
+
+def reason(code: int, last: Iterable[str], log: Path) -> str:
+    """Why a stage has failed, by the last lines that it wrote: its own sentence, if it has one."""
+    said = next((line for line in reversed(list(last)) if line.startswith("error: ")), f"see {log}")
+    return f"exit code {code}: {said.removeprefix('error: ')}"
+
+
+def dependents(name: str, after: dict[str, list[str]]) -> list[str]:
+    """All stages that wait for it, whether or not others lie between."""
+    found = {name}
+    for other, upstream in after.items():  # in the order of the graph
+        if found & set(upstream):
+            found.add(other)
+    return [other for other in after if other in found - {name}]
+
+
+def longest_way_to_the_end(after: dict[str, list[str]], seconds: dict[str, float]) -> dict[str, float]:
+    """For each stage, how long it and the slowest chain of stages behind it take, going by the last time."""
+    usual = sum(seconds.values()) / len(seconds) if seconds else 1.0
+    ways = dict.fromkeys(after, 0.0)
+    for name in reversed(after):
+        ways[name] += seconds.get(name, usual)
+        for other in after[name]:
+            ways[other] = max(ways[other], ways[name])
+    return ways

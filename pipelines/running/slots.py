@@ -1,0 +1,164 @@
+"""The GPUs of this machine, each for one stage at a time, whichever flow runs it: who has a device holds a lock on a file of its name.
+
+The stage's process holds the lock as well, so it lasts as long as that does, even where the flow is killed. Where a Prefect server is
+configured, its global concurrency limit `gpu` counts too: the operator may lower it while flows run, and it may span machines.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from uuid import UUID
+
+from httpx import HTTPError, HTTPStatusError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+
+LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
+LEASE_S = 60  # so long after its holder has died, a slot of the server is free again
+LOOK_S = 1  # between two looks at a limit that is reached
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+class SlotError(Exception):
+    """The message is one sentence."""
+
+
+@dataclass
+class Slot:
+    """Some devices. `files` are open and locked until close(), and as long as a process has them that inherited them."""
+
+    devices: list[str] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a process see these devices alone."""
+        return {VARIABLE: ",".join(self.devices)} if self.devices else {}
+
+    def close(self) -> None:
+        while self.files:
+            os.close(self.files.pop())
+
+
+class Slots:
+    """The devices for stages that compute on `device` (runtime.device); `on_server`: the server counts them too."""
+
+    def __init__(self, device: str, *, on_server: bool):
+        self.devices, self.on_server = [] if device == "cpu" else visible_gpus(), on_server
+
+    def take(self, number: int) -> Slot | None:
+        """So many devices, or all there are; None while others have them."""
+        wanted, slot = min(number, len(self.devices)), Slot()
+        for device in self.devices:
+            if len(slot.devices) < wanted and (file := lock(device)) is not None:
+                slot.devices.append(device)
+                slot.files.append(file)
+        if len(slot.devices) == wanted:
+            return slot
+        slot.close()
+        return None
+
+    @contextlib.contextmanager
+    def counted(self, slot: Slot, is_wanted: Callable[[], bool]) -> Iterator[None]:
+        """Within it the server counts the devices as taken; waits until it may, or they are not wanted any more.
+
+        Raises SlotError where the server has no such limit.
+        """
+        if not (self.on_server and slot.devices):
+            yield
+            return
+        over = threading.Event()
+        with get_client(sync_client=True) as client:
+            lease = lease_of(client, len(slot.devices), is_wanted)
+            renewal = threading.Thread(target=keep, args=(client, lease, over))
+            renewal.start()
+            try:
+                yield
+            finally:
+                over.set()
+                renewal.join()
+                give_back(client, lease)
+
+
+def lease_of(client: SyncPrefectClient, number: int, is_wanted: Callable[[], bool]) -> UUID | None:
+    """That of so many slots of the server, for LEASE_S seconds."""
+    while is_wanted():
+        try:
+            response = client.increment_concurrency_slots_with_lease([LIMIT], number, "concurrency", LEASE_S)
+        except HTTPError as error:
+            if not isinstance(error, HTTPStatusError) or error.response.status_code != HTTPStatus.LOCKED:
+                raise SlotError(f"the Prefect server at {client.api_url} gives no slot: {' '.join(str(error).split())}") from error
+            time.sleep(LOOK_S)
+            continue
+        granted = response.json()
+        if not granted["limits"]:  # which the server takes for no limit at all
+            raise SlotError(f"the Prefect server has no concurrency limit `{LIMIT}`: `make serve` creates it")
+        return UUID(granted["lease_id"])
+    return None
+
+
+def keep(client: SyncPrefectClient, lease: UUID | None, over: threading.Event) -> None:
+    """Renews the lease until it is over. Where the server is gone for a while the stage goes on: its GPU is locked on this machine."""
+    while lease and not over.wait(LEASE_S / 4):
+        with contextlib.suppress(HTTPError):
+            client.renew_concurrency_lease(lease, LEASE_S)
+
+
+def give_back(client: SyncPrefectClient, lease: UUID | None) -> None:
+    """Where the server is gone, the lease runs out by itself."""
+    with contextlib.suppress(HTTPError):
+        if lease:
+            client.release_concurrency_slots_with_lease(lease)
+
+
+def lock(device: str) -> int | None:
+    """The open, locked file of a device; None if somebody has it."""
+    path = folder_of_locks() / f"{re.sub(r'[^A-Za-z0-9-]', '_', device)}.lock"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
+
+
+def folder_of_locks() -> Path:
+    """One for all checkouts of this user on this machine; nobody else's."""
+    folder = Path(tempfile.gettempdir()) / f"reprise-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise SlotError(f"{folder} belongs to somebody else: delete it, or set TMPDIR to a folder of yours.")
+    return folder
+
+
+def visible_gpus() -> list[str]:
+    """The devices that a process started here would see, by their UUIDs where the driver tells them; no torch is asked."""
+    found = gpus_of_machine()
+    if VARIABLE not in os.environ:
+        return found
+    named = [name.strip() for name in os.environ[VARIABLE].split(",")]
+    visible: list[str] = []
+    for name in named:
+        if not name or name == "-1":  # CUDA sees none from there on
+            break
+        visible.append(found[int(name)] if name.isdigit() and int(name) < len(found) else name)
+    return visible
+
+
+def gpus_of_machine() -> list[str]:
+    """UUIDs of the GPUs; of one that is cut into MIG devices, theirs."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):  # no driver, no GPU
+        return []
+    whole = re.findall(r"^GPU.*?\(UUID: ([\w-]+)\)((?:\n\s+.*)*)", listed, re.MULTILINE)
+    return [uuid for gpu, parts in whole for uuid in (re.findall(r"\(UUID: ([\w/-]+)\)", parts) or [gpu])]

@@ -1,0 +1,178 @@
+"""pipelines/running/slots.py, with a driver that only lists GPUs, and a real Prefect server."""
+
+import contextvars
+import os
+import threading
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from pipelines.running.commands import Commands
+from pipelines.running.server import prefect_server
+from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, visible_gpus
+
+TWO = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)
+GPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)
+"""
+MIG = """GPU 0: NVIDIA A100 (UUID: GPU-aaaa-0)
+  MIG 3g.20gb     Device  0: (UUID: MIG-cccc-0)
+  MIG 3g.20gb     Device  1: (UUID: MIG-cccc-1)
+GPU 1: NVIDIA A100 (UUID: GPU-bbbb-1)
+"""
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """driver(listing) puts a program of the name nvidia-smi on the PATH that lists these GPUs."""
+    folder, locks = tmp_path / "driver", tmp_path / "locks"
+    folder.mkdir()
+    locks.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(locks))
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def install(listing, code=0):
+        program = folder / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\nexit {code}\n")
+        program.chmod(0o755)
+
+    return install
+
+
+def test_gpus_are_those_that_the_driver_lists(driver):
+    driver(TWO)
+    assert gpus_of_machine() == ["GPU-aaaa-0", "GPU-bbbb-1"]
+
+
+def test_a_gpu_in_parts_counts_as_its_parts(driver):
+    driver(MIG)
+    assert gpus_of_machine() == ["MIG-cccc-0", "MIG-cccc-1", "GPU-bbbb-1"]
+
+
+@pytest.mark.parametrize("code", [0, 9])
+def test_a_driver_without_gpus_has_none(driver, code):
+    driver("No devices were found\n", code)
+    assert gpus_of_machine() == []
+
+
+VISIBLE = {
+    "1": ["GPU-bbbb-1"],
+    "1,0": ["GPU-bbbb-1", "GPU-aaaa-0"],
+    "GPU-aaaa-0": ["GPU-aaaa-0"],
+    "": [],
+    "-1": [],
+    "0,-1,1": ["GPU-aaaa-0"],
+}
+
+
+@pytest.mark.parametrize("visible", VISIBLE)
+def test_only_gpus_that_cuda_may_see_are_used(driver, monkeypatch, visible):
+    driver(TWO)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus() == VISIBLE[visible]
+
+
+def test_each_gets_a_gpu_of_its_own_until_it_is_given_back(driver):
+    driver(TWO)
+    one, other = Slots("auto", on_server=False), Slots("cuda", on_server=False)  # of two flows
+    first, second = one.take(1), other.take(1)
+    assert [first.environment, second.environment] == [{"CUDA_VISIBLE_DEVICES": "GPU-aaaa-0"}, {"CUDA_VISIBLE_DEVICES": "GPU-bbbb-1"}]
+    assert one.take(1) is None
+    second.close()
+    assert one.take(2) is None  # and what it found free meanwhile it has let go of
+    assert one.take(1).devices == ["GPU-bbbb-1"]
+
+
+def test_who_wants_more_than_there_are_gets_all(driver):
+    driver(TWO)
+    assert Slots("auto", on_server=False).take(8).environment == {"CUDA_VISIBLE_DEVICES": "GPU-aaaa-0,GPU-bbbb-1"}
+
+
+@pytest.mark.parametrize(("listing", "device"), [("", "auto"), (TWO, "cpu")])
+def test_without_a_gpu_nobody_waits(driver, listing, device):
+    driver(listing)
+    slots = Slots(device, on_server=False)
+    assert [slots.take(1), slots.take(1)] == [Slot(), Slot()]
+    assert Slot().environment == {}
+
+
+def test_a_gpu_is_taken_as_long_as_the_process_that_uses_it_lives(driver, tmp_path):
+    driver(TWO)
+    slots = Slots("auto", on_server=False)
+    slot, began, ended = slots.take(2), threading.Event(), threading.Event()
+    with Commands(tmp_path / "logs") as commands:
+
+        def run():
+            commands.run("stage", "echo on; trap '' TERM; read line < go", tmp_path, {}, lambda _: began.set(), slot.files)
+            ended.set()
+
+        os.mkfifo(tmp_path / "go")
+        worker = threading.Thread(target=run)
+        worker.start()
+        assert began.wait(30)
+        slot.close()  # as when the flow dies
+        assert slots.take(1) is None
+        (tmp_path / "go").write_text("\n")
+        assert ended.wait(30)
+        worker.join()
+    assert slots.take(2) is not None
+
+
+def test_locks_in_a_folder_of_somebody_else_are_refused(driver, tmp_path):
+    driver(TWO)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "locks" / f"reprise-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SlotError, match="belongs to somebody else: delete it, or set TMPDIR"):
+        Slots("auto", on_server=False).take(1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("server"))
+        with prefect_server():
+            yield
+
+
+def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, server):
+    driver(TWO)
+    slots = Slots("auto", on_server=True)
+    refusal = "the Prefect server has no concurrency limit `gpu`: `make serve` creates it"
+    with pytest.raises(SlotError, match=refusal), slots.counted(slots.take(1), lambda: True):
+        pass
+
+
+def test_the_server_counts_too(driver, server):
+    driver(TWO)
+    slots, slot, entered, order = Slots("auto", on_server=True), Slot(["GPU-aaaa-0"]), threading.Event(), []
+
+    def second():
+        with slots.counted(slot, lambda: True):
+            order.append("second")
+            entered.set()
+
+    worker = threading.Thread(target=contextvars.copy_context().run, args=(second,))  # where the server is, is said in the context
+    with get_client(sync_client=True) as client:
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
+        with slots.counted(slot, lambda: True):
+            worker.start()
+            assert not entered.wait(3)  # longer than one look
+            with slots.counted(slot, lambda: False):  # nobody wants it any more: as when the flow is being stopped
+                order.append("first")
+        worker.join(60)
+        assert order == ["first", "second"]
+        assert client.read_global_concurrency_limit_by_name(LIMIT).active_slots == 0
+
+
+def test_a_server_that_is_gone_is_refused_in_a_sentence(driver):
+    driver(TWO)
+    slots = Slots("auto", on_server=True)
+    refusal = r"the Prefect server at http://127.0.0.1:9/api/ gives no slot: .*Connection refused"
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(SlotError, match=refusal),
+        slots.counted(Slot(["GPU-aaaa-0"]), lambda: True),
+    ):
+        pass
