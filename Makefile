@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all check format lock hooks clean
+.PHONY: help repro test test-all serve check format lock hooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ test: $(INSTALLED)  ## run the tests (a few minutes)
 
 test-all: $(INSTALLED)  ## run the slow tests as well
 	@.venv/bin/python -m pytest -m ""
+
+serve: $(INSTALLED)  ## start a Prefect server, if none is configured, and what prefect.yaml says, on schedule and in the UI
+	@exec .venv/bin/python -m pipelines.deployments
 
 check: $(INSTALLED)  ## lint: ruff, its formatter and mypy
 	@.venv/bin/python -m ruff check

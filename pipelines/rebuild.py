@@ -21,6 +21,7 @@ from pydantic import PositiveInt
 from pipelines.dvc import GraphError, Pipeline, find
 from pipelines.running.build import Build, Outcome, Result, Rules
 from pipelines.running.commands import Commands
+from pipelines.running.presence import BusyError, alone, announce
 from pipelines.running.server import ServerError, is_own_server, use_prefect_server
 from pipelines.running.slots import SlotError, Slots
 
@@ -47,8 +48,10 @@ def rebuild(
         push: Push data and models to the DVC remote when everything is rebuilt.
     """
     try:
-        results = build(targets or [], jobs, force, keep_going, push)
-    except (GraphError, SlotError) as error:
+        announce()
+        with alone("rebuild"):
+            results = build(targets or [], jobs, force, keep_going, push)
+    except (BusyError, GraphError, SlotError) as error:
         return Failed(message=str(error))
     if failed := [f"{name} ({result.why})" for name, result in results.items() if not result.is_good]:
         return Failed(message=f"{len(failed)} of {len(results)} stages were not rebuilt: {', '.join(failed)}.")

@@ -1,7 +1,8 @@
-"""The Prefect server that a flow talks to."""
+"""The Prefect server that flows talk to."""
 
 import atexit
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -16,8 +17,14 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from pipelines.running.commands import close, start
 
 HOME = Path("logs") / "prefect"
-GRACE_S, START_S = 3, 60
-own = set[str]()  # the addresses of servers that prefect_server() has started
+SERVED = HOME / "served"  # the address of the server that `make serve` has started
+GRACE_S, START_S = 3, 120
+SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Slots that are held when the server ends are known to the next one.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+own = set[str]()  # the addresses of servers that were started for one flow alone
 
 
 class ServerError(Exception):
@@ -26,31 +33,54 @@ class ServerError(Exception):
 
 @contextlib.contextmanager
 def prefect_server() -> Iterator[None]:
-    """Within it flows talk to the server that is configured (PREFECT_API_URL); where none is, to one that is started for them alone.
+    """Within it flows talk to the server that is configured (PREFECT_API_URL), or else to that of `make serve`.
 
-    That one listens on loopback, keeps its database under logs/prefect, and ends with this process, however that ends.
+    Where there is none, to one that is started for them alone and ends with this process, however that ends.
     """
     if get_current_settings().api.url:
         yield
-        return
-    port = free_port()
+    elif url := served():
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield
+    else:
+        with server_at(free_port(), "--no-ui") as url, temporary_settings({PREFECT_API_URL: url}):
+            own.add(url)
+            yield
+
+
+@contextlib.contextmanager
+def server_at(port: int, *options: str) -> Iterator[str]:
+    """A server on loopback with its database under logs/prefect, unless the environment has other settings for it; its address.
+
+    Raises ServerError where it does not start.
+    """
+    if is_taken(port):
+        raise ServerError(f"port {port} is taken: name a free one in PREFECT_SERVER_API_PORT, or the server there in PREFECT_API_URL.")
     HOME.mkdir(parents=True, exist_ok=True)
-    command = f"exec {sys.executable} -m prefect server start --host 127.0.0.1 --port {port} --no-ui"
-    environment = {"PREFECT_HOME": str(HOME.resolve()), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    process = start(command, HOME / "server.log", GRACE_S, Path.cwd(), environment)
+    command = f"exec {sys.executable} -m prefect server start --host 127.0.0.1 --port {port} {' '.join(options)}"
+    settings = {"PREFECT_HOME": str(HOME.resolve())} | SETTINGS
+    process = start(command, HOME / "server.log", GRACE_S, Path.cwd(), {key: settings[key] for key in settings if key not in os.environ})
     try:
         url = f"http://127.0.0.1:{port}/api"
         wait_until_healthy(url, process)
-        own.add(url)
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield
+        yield url
     finally:
         close(process)
         process.wait()
 
 
+def served() -> str | None:
+    """The address of the server that `make serve` has started in this folder, if it runs."""
+    try:
+        url = SERVED.read_text(encoding="utf-8")
+        urllib.request.urlopen(f"{url}/health", timeout=2).close()
+    except (OSError, ValueError):
+        return None
+    return url
+
+
 def is_own_server() -> bool:
-    """Whether flows talk to a server that was started for them alone, because none is configured."""
+    """Whether flows talk to a server that was started for them alone."""
     return get_current_settings().api.url in own
 
 
@@ -59,6 +89,11 @@ def use_prefect_server() -> None:
     until_the_end = contextlib.ExitStack()
     until_the_end.enter_context(prefect_server())
     atexit.register(until_the_end.close)
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:
