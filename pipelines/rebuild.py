@@ -8,13 +8,12 @@ Writes:  what the stages write; dvc.lock; what they said, under logs/rebuild/<ru
 import argparse
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from httpx import HTTPError
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, Failed, State
 from pydantic import PositiveInt
 
@@ -22,7 +21,8 @@ from pipelines.dvc import GraphError, Pipeline, find
 from pipelines.running.build import Build, Outcome, Result, Rules
 from pipelines.running.commands import Commands
 from pipelines.running.presence import BusyError, alone, announce
-from pipelines.running.server import ServerError, is_own_server, use_prefect_server
+from pipelines.running.report import as_table, report
+from pipelines.running.server import is_own_server, run_for_command_line
 from pipelines.running.slots import SlotError, Slots
 
 Value = TypeVar("Value")
@@ -51,7 +51,7 @@ def rebuild(
         announce()
         with alone("rebuild"):
             results = build(targets or [], jobs, force, keep_going, push)
-    except (BusyError, GraphError, SlotError) as error:
+    except (BusyError, GraphError, SlotError, OSError) as error:
         return Failed(message=str(error))
     if failed := [f"{name} ({result.why})" for name, result in results.items() if not result.is_good]:
         return Failed(message=f"{len(failed)} of {len(results)} stages were not rebuilt: {', '.join(failed)}.")
@@ -67,10 +67,13 @@ def build(targets: list[str], jobs: int | None, force: bool, keep_going: bool, p
     with Commands(LOGS / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}") as commands:
         results = Build(pipeline, plan, commands, slots, Rules(jobs or usual_jobs(pipeline), force, keep_going), read_seconds()).run()
     note_seconds(results)
-    create_markdown_artifact(as_table(results), key="rebuild", description="What became of every stage")
     log.info("%s", as_table(results))
     if push and all(result.is_good for result in results.values()):
         pipeline.push()
+    try:
+        report(results, lambda _: None)
+    except HTTPError as error:
+        log.warning("The Prefect server does not answer (%s): it shows no tables of this run.", error)
     return results
 
 
@@ -99,18 +102,6 @@ def note_seconds(results: dict[str, Result]) -> None:
     SECONDS.write_text(json.dumps(read_seconds() | ran, indent=1), encoding="utf-8")
 
 
-def as_table(results: dict[str, Result]) -> str:
-    """Markdown: a line for each stage, but for those that were up to date, which are counted."""
-    idle = [name for name, result in results.items() if result.outcome is Outcome.UP_TO_DATE]
-    rows = [
-        f"| {name} | {result.outcome} | {result.seconds:.1f} | {result.why} |"
-        for name, result in results.items()
-        if result.outcome is not Outcome.UP_TO_DATE
-    ]
-    table = ["| stage | outcome | seconds | why |", "|---|---|---|---|", *rows] if rows else []
-    return "\n".join([*table, *([""] if rows else []), f"{len(idle)} of {len(results)} stages were up to date."])
-
-
 def num_cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -128,16 +119,7 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="also run what is up to date")
     parser.add_argument("--keep-going", action=argparse.BooleanOptionalAction, default=True, help="after a failure, go on with the rest")
     parser.add_argument("--push", action="store_true", help="push data and models to the DVC remote at the end")
-    arguments = vars(parser.parse_args())
-    try:
-        use_prefect_server()
-        state = rebuild(**arguments, return_state=True)
-    except ServerError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    if not state.is_completed():
-        sys.exit(f"error: {state.message}")
+    run_for_command_line(rebuild, vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

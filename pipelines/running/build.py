@@ -72,7 +72,7 @@ class Build:
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def run(self) -> dict[str, Result]:
-        """What became of every stage."""
+        """What became of every stage, in the order of the graph."""
         while len(self.results) < len(self.stages):
             while self.start_what_can_start():
                 pass
@@ -80,7 +80,7 @@ class Build:
                 if len(self.results) < len(self.stages):
                     # Nobody tells when a GPU that another flow has is free: hence the looks.
                     self.settle(self.ended.get(timeout=LOOK_S if self.slots.devices else None))
-        return self.results
+        return {name: self.results[name] for name in self.stages}
 
     @property
     def running(self) -> list[str]:

@@ -11,14 +11,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from httpx import HTTPError
+from prefect import Flow
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
+from prefect.states import State
 
 from pipelines.running.commands import close, start
 
 HOME = Path("logs") / "prefect"
 SERVED = HOME / "served"  # the address of the server that `make serve` has started
 GRACE_S, START_S = 3, 120
+NUM_RETRIES = 2  # of a request to a server that does not answer: about ten seconds
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Slots that are held when the server ends are known to the next one.
@@ -89,6 +94,24 @@ def use_prefect_server() -> None:
     until_the_end = contextlib.ExitStack()
     until_the_end.enter_context(prefect_server())
     atexit.register(until_the_end.close)
+
+
+def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
+    """Runs a flow; unless all goes well, the process ends with a sentence and exit code 1 (Ctrl-C: 130)."""
+    try:
+        use_prefect_server()
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: NUM_RETRIES}):
+            state = cast(State[Any], flow(**parameters, return_state=True))
+    except ServerError as error:
+        sys.exit(f"error: {error}")
+    except HTTPError as error:
+        what = f"the Prefect server at {get_current_settings().api.url} does not answer ({' '.join(str(error).split())})"
+        print(f"error: {what}: what was done until now is kept; start again when it runs.", file=sys.stderr, flush=True)
+        os._exit(1)  # at a usual end Prefect would try for minutes to send what it has still to tell
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if not state.is_completed():
+        sys.exit(f"error: {state.message}")
 
 
 def is_taken(port: int) -> bool:

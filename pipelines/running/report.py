@@ -1,0 +1,85 @@
+"""What one sees of a rebuild in Prefect's UI, beside its tasks: artifacts."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from pipelines.running import pictures
+from pipelines.running.build import Outcome, Result
+
+MODELS = Path("models")
+Metrics = dict[str, float]
+
+
+def report(results: dict[str, Result], released: Callable[[str], tuple[str, Metrics] | None]) -> None:
+    """A table of the stages, one of all models' metrics beside those of their last release, and a page for each model that was rebuilt.
+
+    `released` tells the last released version of a model and its metrics, if there is one.
+    """
+    keep(as_table(results), "rebuild", "What became of every stage")
+    names = [name.removeprefix("evaluate@") for name in results if name.startswith("evaluate@")]
+    models = [name for name in names if (MODELS / name / "metrics.json").exists()]
+    if models:
+        keep(as_comparison(models, released), "metrics", "Metrics beside those of the last release")
+    for name in models:
+        if results[f"evaluate@{name}"].outcome in (Outcome.RAN, Outcome.RESTORED):
+            keep(page_of(name), f"model-{name.replace('_', '-').lower()}", f"{name} as it is now")
+
+
+def keep(markdown: str, key: str, description: str) -> None:
+    """As an artifact of Prefect's."""
+    create_markdown_artifact(markdown, key=key, description=description)
+
+
+def as_table(results: dict[str, Result]) -> str:
+    """Markdown: a line for each stage, but for those that were up to date, which are counted."""
+    idle = [name for name, result in results.items() if result.outcome is Outcome.UP_TO_DATE]
+    rows = [
+        f"| {name} | {result.outcome} | {result.seconds:.1f} | {result.why} |"
+        for name, result in results.items()
+        if result.outcome is not Outcome.UP_TO_DATE
+    ]
+    table = ["| stage | outcome | seconds | why |", "|---|---|---|---|", *rows, ""] if rows else []
+    return "\n".join([*table, f"{len(idle)} of {len(results)} stages were up to date."])
+
+
+def as_comparison(models: list[str], released: Callable[[str], tuple[str, Metrics] | None]) -> str:
+    """Markdown: a line for each model and metric."""
+    rows = []
+    for name in models:
+        version, before = released(name) or ("", {})
+        now = read_metrics(name)
+        for metric in [metric for metric in now if not metric.endswith(("_low", "_high"))]:
+            change = f"{now[metric] - before[metric]:+.4f}" if metric in before else ""
+            rows.append(f"| {name} | {metric} | {with_interval(now, metric)} | {with_interval(before, metric)} | {change} | {version} |")
+    return "\n".join(["| model | metric | now | released | change | version |", "|---|---|---|---|---|---|", *rows])
+
+
+def with_interval(metrics: Metrics, metric: str) -> str:
+    """Such as 0.9917 (0.9806 to 1.0000)."""
+    if metric not in metrics:
+        return ""
+    ends = [metrics.get(f"{metric}_{end}") for end in ("low", "high")]
+    return f"{metrics[metric]:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if None not in ends else "")
+
+
+def page_of(name: str) -> str:
+    """Markdown: a model's metrics, curves, predictions, and where its exported files lie."""
+    folder = MODELS / name
+    metrics = read_metrics(name)
+    lines = [f"# {name}", "", *[f"- {metric}: {value}" for metric, value in metrics.items()], ""]
+    drawn: list[tuple[str, Callable[[Path], bytes]]] = [("learning_curve", pictures.learning_curve), ("predictions", pictures.predictions)]
+    for plot, draw in drawn:
+        if (path := folder / "plots" / f"{plot}.csv").exists():
+            lines += [f"![{plot}](data:image/png;base64,{base64.b64encode(draw(path)).decode()})", ""]
+    exported = folder / "exported"
+    return "\n".join([*lines, *[f"- [{file.name}]({file.resolve().as_uri()})" for file in sorted(exported.glob("*"))]])
+
+
+def read_metrics(name: str) -> Metrics:
+    content: dict[str, Any] = json.loads((MODELS / name / "metrics.json").read_text(encoding="utf-8"))
+    return {key: float(value) for key, value in content.items()}
