@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from stages.common.errors import UserError, run_stage
 from stages.common.files import as_json, write_files
@@ -31,6 +32,14 @@ CHECKED = Path("data") / "checked.json"
 MAX_MOVES = 1000  # of a schedule in its rehearsal, before its last
 USUAL_STEPS = 100  # of an epoch
 
+# Of what evaluate measures in each task, that on which a gate can stand, with the key of its bound.
+GATES = {
+    "regression": {"mae": "at_most", "rmse": "at_most"},
+    "binary": {"accuracy": "at_least", "macro_f1": "at_least", "auc": "at_least"},
+    "multiclass": {"accuracy": "at_least", "macro_f1": "at_least"},
+    "sequence": {"exact_match": "at_least", "accuracy": "at_least", "macro_f1": "at_least"},
+}
+
 
 class Root(Section):
     """The sections of params.yaml."""
@@ -41,6 +50,39 @@ class Root(Section):
     models: dict[str, dict[str, Any]]
     evaluate: dict[str, Any]
     export: dict[str, Any]
+    gate: dict[str, Any]
+
+
+class Gate(Section):
+    """`gate`: how a release (pipelines/release.py) compares a model with the last version: paired bootstrap resamples, and how sure
+    it must be that the model is not worse beyond the tolerance.
+    """
+
+    num_resamples: int = Field(ge=100, le=100_000)
+    confidence: float = Field(gt=0.5, lt=1)
+
+
+class BySource(Section):
+    """A number for each `source`: the sample's small test splits say less than the official ones. Null: no model of it is released."""
+
+    sample: float | None
+    official: float | None
+
+
+class ToleranceBySource(Section):
+    """How much worse than the last version is still good enough."""
+
+    sample: float = Field(ge=0)
+    official: float = Field(ge=0)
+
+
+class ModelGate(Section):
+    """`models.<name>.gate`: what the metric must reach on the test split before the model is released, by one of the two bounds."""
+
+    metric: str
+    at_least: BySource | None = None
+    at_most: BySource | None = None
+    tolerance: ToleranceBySource
 
 
 class DatasetEntry(Section):
@@ -58,6 +100,7 @@ class ModelEntry(Section):
     plot: Literal["confusion", "confusion_normalized", "scatter"]
     architecture: dict[str, Any]
     train: dict[str, Any]
+    gate: dict[str, Any]
 
 
 def check(path: str) -> None:
@@ -69,6 +112,7 @@ def check(path: str) -> None:
     check_section(Runtime, root.runtime, "runtime")
     check_section(Evaluate, root.evaluate, "evaluate")
     check_section(Export, root.export, "export")
+    check_section(Gate, root.gate, "gate")
     datasets = {name: check_dataset(name, values) for name, values in root.datasets.items()}
     for name, values in root.models.items():
         check_model(name, values, datasets)
@@ -108,6 +152,7 @@ def check_model(name: str, values: dict[str, Any], datasets: dict[str, Any]) -> 
     check_section(part.Params, entry.architecture, f"{key}.architecture")
     refuse_misfit(part, entry, dataset, key)
     check_recipe(check_section(Recipe, entry.train, f"{key}.train"), dataset, f"{key}.train")
+    check_gate(check_section(ModelGate, entry.gate, f"{key}.gate"), dataset.task, f"{key}.gate")
 
 
 def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -> None:
@@ -141,6 +186,16 @@ def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
     rehearse_schedule(recipe, optimizer, f"{key}.schedule")
     refuse_augmentation(recipe, dataset.input_kind, key)
     rehearse_augmentations(recipe, f"{key}.augment")
+
+
+def check_gate(gate: ModelGate, task: str, key: str) -> None:
+    """Refuses a metric that the task has not, and a bound on its wrong side."""
+    bounds = GATES[task]
+    if gate.metric not in bounds:
+        raise UserError(f"params.yaml: {key}.metric is {gate.metric!r}; expected one of {', '.join(bounds)} for a {task} task.")
+    expected = bounds[gate.metric]
+    if [name for name in ("at_least", "at_most") if getattr(gate, name) is not None] != [expected]:
+        raise UserError(f"params.yaml: {key} expects {expected}, and no other bound, for the metric {gate.metric}.")
 
 
 def no_loss() -> float:

@@ -14,7 +14,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
-from stages.check import CHECKED, check, check_dataset, check_model
+from stages.check import CHECKED, Gate, check, check_dataset, check_model
 from stages.common.errors import UserError
 from stages.common.params import Runtime, Section, check_section
 from stages.evaluation.section import Evaluate
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 PARAMS: dict[str, Any] = YAML(typ="safe").load(TEXT)
 MODELS, DATASETS = list(PARAMS["models"]), list(PARAMS["datasets"])
-SHARED: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "export": Export}
+SHARED: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "export": Export, "gate": Gate}
 # Sections in which a part, chosen by `name`, finds its own arguments; those with defaults may be left out.
 CHOICES = ("train.loss", "train.optimizer", "train.schedule", "train.augment")
 TASKS = {name: check_dataset(name, entry) for name, entry in PARAMS["datasets"].items()}

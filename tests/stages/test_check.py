@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from stages.check import CHECKED, check
+from stages.check import CHECKED, GATES, check
 from stages.common.errors import UserError, run_stage
 from stages.common.shelves import part_names, take_part
+from stages.evaluation import metrics
 from stages.training.losses import LOSSES
 from stages.training.optimizers import optimizer_names
 from stages.training.schedules import schedule_names
@@ -157,7 +159,7 @@ DATASETS = [
 ]
 
 MODEL_ENTRIES = [
-    (f"{LINE}.architectur", {}, f"{LINE}.architectur is not a known key (known: dataset, plot, architecture, train)"),
+    (f"{LINE}.architectur", {}, f"{LINE}.architectur is not a known key (known: dataset, plot, architecture, train, gate)"),
     (f"{LINE}.plot", GONE, f"{LINE}.plot is missing"),
     (LINE, None, f"{LINE} is None"),
     (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),
@@ -301,10 +303,34 @@ AUGMENTATIONS = [
     ([{"name": "Lambda", "lambd": 5}], "train.augment[0] (Lambda) do not fit"),
 ]
 
+BY_SOURCE = {"sample": 0.5, "official": 0.5}
+GATES_AND_BOUNDS = [
+    ("gate", GONE, "gate is missing"),
+    ("gate.num_resample", 100, "gate.num_resample is not a known key (known: num_resamples, confidence)"),
+    ("gate.num_resamples", 10, "gate.num_resamples is 10"),
+    ("gate.confidence", 95, "gate.confidence is 95; expected less than 1"),
+    ("gate.confidence", 0.5, "gate.confidence is 0.5; expected greater than 0.5"),
+    (f"{CNN}.gate", GONE, f"{CNN}.gate is missing"),
+    (f"{CNN}.gate.at_last", BY_SOURCE, f"{CNN}.gate.at_last is not a known key (known: metric, at_least, at_most, tolerance)"),
+    (f"{CNN}.gate.metric", "acuracy", f"{CNN}.gate.metric is 'acuracy'; expected one of accuracy, macro_f1 for a multiclass task."),
+    (f"{CNN}.gate.metric", "mae", f"{CNN}.gate.metric is 'mae'; expected one of accuracy, macro_f1 for a multiclass task."),
+    (f"{LINE}.gate.metric", "accuracy", f"{LINE}.gate.metric is 'accuracy'; expected one of mae, rmse for a regression task."),
+    (f"{CNN}.gate.at_least", GONE, f"{CNN}.gate expects at_least, and no other bound, for the metric accuracy."),
+    (f"{CNN}.gate.at_most", BY_SOURCE, f"{CNN}.gate expects at_least, and no other bound, for the metric accuracy."),
+    (f"{LINE}.gate.at_least", BY_SOURCE, f"{LINE}.gate expects at_most, and no other bound, for the metric mae."),
+    (f"{CNN}.gate.at_least.sample", GONE, f"{CNN}.gate.at_least.sample is missing"),
+    (f"{CNN}.gate.at_least.oficial", 0.9, f"{CNN}.gate.at_least.oficial is not a known key"),
+    (f"{CNN}.gate.at_least", 0.9, f"{CNN}.gate.at_least is 0.9"),
+    (f"{CNN}.gate.tolerance", GONE, f"{CNN}.gate.tolerance is missing"),
+    (f"{CNN}.gate.tolerance.sample", -0.1, f"{CNN}.gate.tolerance.sample is -0.1; expected greater than or equal to 0"),
+    (f"{CNN}.gate.tolerance.official", None, f"{CNN}.gate.tolerance.official is None"),
+]
+
 MISTAKES = [
     *ROOT_AND_SHARED,
     *DATASETS,
     *MODEL_ENTRIES,
+    *GATES_AND_BOUNDS,
     *((f"{LINE}.{path}", value, named) for path, value, named in [*RECIPES, *NAMED_PARTS]),
     *((f"{CNN}.train.augment", value, named) for value, named in AUGMENTATIONS),
 ]
@@ -326,6 +352,24 @@ def test_without_a_mistake_all_is_well(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_whole_number_is_a_number_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     monkeypatch.chdir(tmp_path)
     accepted(changed(f"{LINE}.train.lr", value))
+
+
+# A gate stands on what evaluate measures
+
+
+def test_a_model_may_have_no_bound_for_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepted(changed(f"{CNN}.gate.at_least.official", None))
+
+
+@pytest.mark.parametrize("task", GATES)
+def test_every_metric_that_a_gate_may_have_is_measured(task: str) -> None:
+    if task == "regression":
+        measured = metrics.regression(np.zeros((3, 1)), np.ones((3, 1)), 100, 0)
+    else:
+        targets, labels, probabilities = np.array([[0, 1], [1, 0]]), np.array([[0, 1], [0, 0]]), np.full((2, 2, 2), 0.5)
+        measured = metrics.sequences(targets, probabilities, labels, 100, 0)
+    assert set(GATES[task]) <= set(measured)
 
 
 # An architecture must take the dataset's inputs and learn its task
