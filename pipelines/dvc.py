@@ -12,6 +12,7 @@ tests compare the outcome with that of `dvc repro`.
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -27,7 +28,8 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.serialize import to_lockfile
-from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, load_yaml
+from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, load_yaml, parse_yaml
+from dvc_data.hashfile.hash_info import HashInfo
 
 MISSING = object()
 PARAMS = "params.yaml"
@@ -63,6 +65,7 @@ class Pipeline:
         self.root, self.tell, self.mutex = root, tell, threading.RLock()
         self.holds, self.seen = dict[str, contextlib.ExitStack](), dict[str, dict[str, Any]]()
         self.read_params: tuple[tuple[int, int], Any] | None = None
+        self.is_held = False
         self.stages = dict[str, Any]()
         with refusals():
             self.repo = Repo(str(root))
@@ -172,21 +175,88 @@ class Pipeline:
         stage.commit()
         self.lock.note(stage)
 
-    def push(self) -> None:
-        """Pushes what dvc.lock notes to the default remote."""
+    def push(self, remote: str | None = None) -> None:
+        """Pushes what dvc.lock notes to the remote, or to the default one."""
+        with transfers():
+            self.repo.push(remote=remote)
+
+    # What a release needs besides
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The repository for this pipeline alone, however long: its methods go on, and other DVC commands wait."""
+        with self.mutex:
+            self._lock()
+            self.is_held = True
+            self.repo._lock_depth += 1  # DVC's own commands within this one know by it that they need not lock again
+        try:
+            yield
+        finally:
+            with self.mutex:
+                self.repo._lock_depth -= 1
+                self.is_held = False
+                self.repo.lock.unlock()
+
+    @contextlib.contextmanager
+    def reading(self, names: Iterable[str]) -> Iterator[None]:
+        """Within it no other DVC command starts to write what the stages read and wrote. Raises GraphError if one does already."""
+        with self._alone():
+            stages = [self._stage(name) for name in names]
+            paths = sorted({str(thing.fs_path) for stage in stages for thing in (*stage.deps, *stage.outs)})
+            hardlinks = self.repo.config["core"].get("hardlink_lock", False)
+            with contextlib.ExitStack() as hold:
+                try:
+                    hold.enter_context(rwlock(self.repo.tmp_dir, self.repo.fs, "release", paths, [], hardlinks))
+                except LockError as error:
+                    who = " ".join(str(error).split("\n\n")[0].split())
+                    raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
+                reads = hold.pop_all()
+        with reads:
+            yield
+
+    def noted(self) -> Any:
+        """What dvc.lock holds now; hash_of() reads it."""
+        with self._alone():
+            return self.lock.data
+
+    def written_besides(self) -> list[Path]:
+        """The files that git keeps and the pipeline itself writes: dvc.lock, outputs outside DVC's cache (metrics), and .dvc files."""
+        with self._alone():
+            outs = [Path(out.fs_path) for stage in self.in_order for out in stage.outs if stage.cmd and not out.use_cache]
+            return [self.lock.path, *outs, *(Path(stage.path) for stage in self.in_order if not stage.cmd)]
+
+    def reads(self, name: str) -> list[Path]:
+        """The paths of the stage's dependencies."""
+        with self._alone():
+            return [Path(dep.fs_path) for dep in self._stage(name).deps]
+
+    def check_remote(self, remote: str | None) -> None:
+        """Raises GraphError where no such remote, or no default one, is configured."""
         with refusals():
-            self.repo.push()
+            self.repo.cloud.get_remote(remote, "push")
+
+    def fetch(self, md5: str, remote: str | None) -> Path:
+        """The file of DVC's cache with this hash; from the remote, if the cache has it no more. Raises GraphError if neither has it."""
+        with self._alone(), transfers():
+            path = Path(self.repo.cache.local.oid_to_path(md5))
+            if not path.exists():
+                self.repo.cloud.pull([HashInfo("md5", md5)], remote=remote)
+            if not path.exists():
+                raise GraphError(f"{md5} is neither in DVC's cache nor on the remote")
+            return path
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """The repository for ourselves: other threads and other DVC commands wait. What one of those has noted is read first."""
         with self.mutex:
-            self._lock()
+            if not self.is_held:
+                self._lock()
             try:
                 self._read_anew()
                 yield
             finally:
-                self.repo.lock.unlock()
+                if not self.is_held:
+                    self.repo.lock.unlock()
 
     @contextlib.contextmanager
     def _alone_with_paths_of(self, name: str) -> Iterator[None]:
@@ -304,6 +374,48 @@ def find(values: Any, key: str) -> Any:
             return MISSING
         values = values[part]
     return values
+
+
+class FirstReason(logging.Filter):
+    """Keeps the first of the errors that DVC logs, each with a traceback, and lets none of them through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            self.text = self.text or " ".join(str(record.exc_info[1]).split())
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def transfers() -> Iterator[None]:
+    """As refusals(), for what goes to or comes from a remote: DVC itself says no more than how many files failed."""
+    logger, first = logging.getLogger("dvc_data.hashfile.transfer"), FirstReason()
+    logger.addFilter(first)
+    try:
+        with refusals():
+            yield
+    except GraphError as error:
+        raise GraphError(f"{error}: {first.text}" if first.text else str(error)) from error
+    finally:
+        logger.removeFilter(first)
+
+
+def parsed(text: str, where: str) -> Any:
+    """YAML as DVC reads it; `where` it is from is for the sentence that refuses it."""
+    with refusals():
+        return parse_yaml(text, where)
+
+
+def hash_of(lock: Any, stage: str, path: str) -> str | None:
+    """The hash that a dvc.lock notes of a stage's output; None where it notes none."""
+    outs = find(lock, "stages")
+    entry = outs.get(stage) if isinstance(outs, dict) else None
+    found = entry.get("outs") if isinstance(entry, dict) else None
+    return next((out.get("md5") for out in found or [] if out.get("path") == path), None)
 
 
 @contextlib.contextmanager
