@@ -1,0 +1,350 @@
+"""Releases the models that pass their gate: pushes data and models to the DVC remote, and tags their versions in git.
+
+Command: python -m pipelines.release [--accept MODEL] [--bump major|minor|patch] [--remote NAME] [--push-to NAME] [MODEL ...]
+         python -m pipelines.release --roll-back MODEL[@VERSION] [--push-to NAME]
+Reads:   dvc.yaml, dvc.lock, params.yaml (gate, models.<model>.gate), models/<model>/metrics.json and plots/predictions.csv, git's tags
+Writes:  the DVC remote; a commit of what the pipeline has written besides (dvc.lock, metrics.json); the tags MODEL@v1.2.0 on it;
+         what the last versions' evaluation said, under logs/release/<run>/
+
+Everything is decided before anything is written, and what others see is written last: the data, then the commit, then all tags at
+once, then the push to a git remote. A release that is killed, and run again, ends in the same tags.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections import deque
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from pipelines.dvc import GraphError, Pipeline, hash_of, parsed
+from pipelines.rebuild import num_cores, reason
+from pipelines.releasing.gate import Gate, Interval, NotComparable, read_metric, read_rows
+from pipelines.releasing.git import Git, GitError
+from pipelines.releasing.rolling_back import RollBack
+from pipelines.releasing.verdicts import Outcome, Verdict, as_message, as_state, as_table
+from pipelines.releasing.versions import (
+    Bump,
+    ReleaseError,
+    Version,
+    can_be_tagged,
+    exported_hash,
+    following,
+    is_of_a_version,
+    lock_of,
+    newest,
+    read_versions,
+)
+from pipelines.running.commands import Commands
+from pipelines.running.server import ServerError, use_prefect_server
+
+LOGS = Path("logs") / "release"
+AT_ONCE: Any = ThreadPoolTaskRunner(max_workers=num_cores())  # Prefect's type of it does not fit where Prefect wants it
+
+
+class HeldBack(Exception):
+    """The message is a part of a sentence that says why."""
+
+
+@flow(persist_result=False, task_runner=AT_ONCE)
+def release(
+    models: list[str] | None = None,
+    accept: list[str] | None = None,
+    bump: Bump = "minor",
+    remote: str | None = None,
+    push_to: str | None = None,
+    roll_back: str | None = None,
+) -> State[None]:
+    """Release the models that pass their gate, or roll one back.
+
+    Args:
+        models: Of params.yaml. None: all of them.
+        accept: Models that are released without a comparison with the last version, or though they were rolled back. Their bound stands.
+        bump: The part of the version that counts up. The first version is v1.0.0.
+        remote: The DVC remote that gets data and models. None: the default one.
+        push_to: The git remote that gets the branch and the tags. None: they stay here until a later run pushes them.
+        roll_back: MODEL or MODEL@v1.2.0: instead of all that, take back this version (or the newest), so that the one before is the
+            newest again.
+    """
+    try:
+        if roll_back is None:
+            return released(Options(models or [], accept or [], bump, remote, push_to))
+        if models or accept:
+            raise ReleaseError("to roll back and to release are two commands: give no models, and nothing to accept, with roll_back.")
+        return rolled_back(roll_back, push_to)
+    except (GraphError, GitError, ReleaseError) as error:
+        return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=f"{error.filename or 'the disk'}: {error.strerror}: mend that and run again; what was tagged is whole.")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The parameters of the flow."""
+
+    models: list[str]
+    accept: list[str]
+    bump: Bump
+    remote: str | None
+    push_to: str | None
+
+
+def released(options: Options) -> State[None]:
+    log = get_run_logger()
+    pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
+    # Whoever rebuilds, or releases too, waits: from what is read here to the tags nothing may change.
+    with pipeline.held(), Commands(LOGS / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}") as commands:
+        made = Release(pipeline, git, commands, options)
+        made.check()
+        with pipeline.reading(made.stages):
+            verdicts = made.publish(made.decide())
+    create_markdown_artifact(as_table(verdicts), key="release", description="What became of every model")
+    log.info("%s", as_table(verdicts))
+    return as_state(verdicts)
+
+
+class Release:
+    """Of the models that `options` names, or all."""
+
+    def __init__(self, pipeline: Pipeline, git: Git, commands: Commands, options: Options):
+        self.pipeline, self.git, self.commands, self.options = pipeline, git, commands, options
+        self.params = pipeline.params()
+        self.models = list(dict.fromkeys(options.models)) or list(self.params["models"])
+        self.branch, self.head = "", ""
+        self.stages: list[str] = []
+        self.versions = dict[str, list[Version]]()
+        self.verdicts = dict[str, Verdict]()
+
+    def check(self) -> None:
+        """Raises, in one sentence, whatever stands in the way of a release, before any work is done for it."""
+        refuse_unknown([*self.models, *self.options.accept], list(self.params["models"]))
+        self.branch = self.git.check_branch()
+        self.git.check_identity()
+        self.check_tree()
+        self.check_stages()
+        self.pipeline.check_remote(self.options.remote)
+        if self.options.push_to:
+            self.git.check_remote(self.options.push_to, self.branch, set(self.params["models"]))
+        self.versions, self.head = read_versions(self.git.root), self.git.head()
+
+    def check_tree(self) -> None:
+        """What is released must be what its commit says: params and code too."""
+        ours = {path.relative_to(self.git.root).as_posix() for path in self.pipeline.written_besides()}
+        if changed := sorted(set(self.git.changed()) - ours):
+            raise ReleaseError(f"{', '.join(changed)} differ from the last commit: commit or discard the changes, and run again.")
+
+    def check_stages(self) -> None:
+        wanted = [f"{stage}@{model}" for model in self.models for stage in ("evaluate", "export")]
+        self.stages = [stage.name for stage in self.pipeline.plan(wanted)]
+        if stale := [name for name in self.stages if not self.pipeline.is_up_to_date(name)]:
+            raise ReleaseError(f"not up to date: {', '.join(stale)}; run python -m pipelines.rebuild, and then the release again.")
+
+    def decide(self) -> dict[str, Verdict]:
+        """What is to become of every model; each is a task of its own, since a last version may have to be evaluated."""
+        futures = []
+        for model in self.models:
+
+            @task(name=f"gate@{model}", task_run_name=f"gate@{model}", cache_policy=NO_CACHE, persist_result=False)
+            def judge(model: str = model) -> State[None]:
+                verdict = self.verdicts[model] = self.judged(model)
+                return (Failed if verdict.outcome is Outcome.HELD_BACK else Completed)(message=verdict.text)
+
+            futures.append(judge.submit())
+        wait(futures)
+        return {model: self.verdicts.get(model, Verdict(Outcome.HELD_BACK, why="see Prefect's log")) for model in self.models}
+
+    def judged(self, model: str) -> Verdict:
+        """Runs in a thread of its own."""
+        gate, last = Gate.of(self.params, model), newest(self.of(model))
+        known = Verdict(Outcome.HELD_BACK, metric=gate.metric, last=last.name if last else "")
+        try:
+            known = replace(known, now=read_metric(Path("models") / model / "metrics.json", gate.metric))
+            exported = exported_hash(self.pipeline.noted(), model)
+            if last and self.exported(last) == exported:
+                return replace(known, outcome=Outcome.ALREADY, version=last.name)
+            self.refuse(model, exported, gate, known.now)
+            if last and model not in self.options.accept:
+                before, difference = self.compared(model, last, gate)
+                known = replace(known, before=before, difference=difference)
+                if gate.is_worse(difference):
+                    raise HeldBack(worse(model, gate, known))
+        except (HeldBack, GraphError, OSError) as error:
+            return replace(known, why=" ".join(str(error).split()))
+        return replace(known, outcome=Outcome.RELEASED, version=following(self.of(model), self.options.bump))
+
+    def of(self, model: str) -> list[Version]:
+        return self.versions.get(model, [])
+
+    def exported(self, version: Version) -> str | None:
+        return exported_hash(lock_of(self.git, version), version.model)
+
+    def refuse(self, model: str, exported: str | None, gate: Gate, now: Interval | None) -> None:
+        """Raises HeldBack for what can be said without the last version."""
+        if not can_be_tagged(model):
+            raise HeldBack("GTO reads no tag of this name, which must begin and end with a letter or a digit")
+        taken_back = [version for version in self.of(model) if not version.is_released and self.exported(version) == exported]
+        if taken_back and model not in self.options.accept:
+            raise HeldBack(
+                f"it is, byte for byte, {taken_back[0].name}, which was rolled back: rebuild it with other params, or release it all the "
+                f"same with --accept {model}"
+            )
+        if now is None:
+            raise HeldBack(f"evaluate could not measure {gate.metric} on this test split (models.{model}.gate.metric)")
+        if refusal := gate.refusal(now.value):
+            raise HeldBack(refusal)
+
+    def compared(self, model: str, last: Version, gate: Gate) -> tuple[Interval | None, Interval]:
+        """The last version's metric on the present test split, and the difference of the scores, row by row."""
+        source = parsed(self.git.tells("show", f"{last.commit}:params.yaml") or "{}", f"params.yaml of {last.tag}").get("source")
+        try:
+            checkpoint = self.checkpoint(last)
+            if source != self.params["source"]:
+                raise NotComparable(f"it was trained with source: {source}, and this one with source: {self.params['source']}")
+            with tempfile.TemporaryDirectory(dir=self.commands.logs, prefix=f"{model}.") as folder:
+                scratch = self.furnished(Path(folder), model, checkpoint)
+                self.evaluate(model, scratch)
+                before = read_rows(scratch / "models" / model / "plots" / "predictions.csv")
+                difference = gate.difference(before, read_rows(Path("models") / model / "plots" / "predictions.csv"))
+                return read_metric(scratch / "models" / model / "metrics.json", gate.metric), difference
+        except (NotComparable, GraphError, OSError, ValueError, KeyError) as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise HeldBack(f"{last.name} cannot be compared with it ({why}): to do without, --accept {model}") from error
+
+    def checkpoint(self, version: Version) -> Path:
+        """The weights of a version, in DVC's cache."""
+        md5 = hash_of(lock_of(self.git, version), f"train@{version.model}", f"models/{version.model}/checkpoint.safetensors")
+        if md5 is None:
+            raise NotComparable(f"the dvc.lock of {version.tag} notes no checkpoint")
+        return self.pipeline.fetch(md5, self.options.remote)
+
+    def furnished(self, scratch: Path, model: str, checkpoint: Path) -> Path:
+        """A folder in which evaluate finds the present code, params and data, and another checkpoint."""
+        root, own = self.git.root, Path("models") / model / "checkpoint.safetensors"
+        reads = {path.relative_to(root) for path in self.pipeline.reads(f"evaluate@{model}")}
+        links = {path: root / path for path in reads if path != own and path.parts[0] != "stages"}
+        # All of stages: an earlier version may be of another architecture than the present one.
+        links |= {own: checkpoint, Path("stages"): root / "stages", Path("params.yaml"): root / "params.yaml"}
+        for place, target in links.items():
+            (scratch / place).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / place).symlink_to(target)
+        return scratch
+
+    def evaluate(self, model: str, scratch: Path) -> None:
+        name, log, last = f"gate@{model}", get_run_logger(), deque[str](maxlen=20)
+
+        def tell(line: str) -> None:
+            last.append(line)
+            log.info("%s", line)
+
+        (stage,) = (stage for stage in self.pipeline.plan([f"evaluate@{model}"]) if stage.name == f"evaluate@{model}")
+        assert stage.command is not None
+        if code := self.commands.run(name, stage.command, scratch, {}, tell):
+            raise NotComparable(f"with the present code and data, evaluate ends with {reason(code, last, self.commands.log_of(name))}")
+
+    def publish(self, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
+        """Makes the decisions true, in an order in which nobody ever finds a tag without its data."""
+        if going := [model for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]:
+            self.push_data()
+            self.tag({model: verdicts[model] for model in going})
+        if self.options.push_to:
+            push_tags(self.git, self.options.push_to, self.branch, again="")
+        return verdicts
+
+    def push_data(self) -> None:
+        try:
+            self.pipeline.push(self.options.remote)  # all of it is in DVC's cache, else it would not be up to date
+        except GraphError as error:
+            nothing = "so nothing was tagged: mend that, and run again."
+            raise ReleaseError(f"data and models could not be pushed to the DVC remote ({error}), {nothing}") from error
+
+    def tag(self, going: dict[str, Verdict]) -> None:
+        if self.git.head() != self.head:
+            raise ReleaseError(
+                "somebody has committed, or switched the branch, while the release was decided: nothing was tagged; run again."
+            )
+        written = self.git.not_committed([path for path in self.pipeline.written_besides() if path.exists()])
+        names = ", ".join(f"{model} {verdict.version}" for model, verdict in going.items())
+        commit = self.head
+        # GTO knows one version of a model on a commit.
+        if written or any(version.commit == commit for model in going for version in self.of(model)):
+            commit = self.git.commit(written, f"Release {names}\n\nWhat the pipeline wrote for it, and nothing else.\n")
+        self.git.tag({f"{model}@{verdict.version}": (commit, as_message(model, verdict)) for model, verdict in going.items()})
+
+
+def push_tags(git: Git, remote: str, branch: str | None, again: str) -> None:
+    """Pushes the versions' tags that the remote has not, with the branch; raises GitError, which says to run `again` to push them."""
+    theirs = git.on_remote(remote)
+    tags = [name for name in git.tags() if is_of_a_version(name) and f"refs/tags/{name}" not in theirs]
+    if not tags:
+        return
+    try:
+        git.push(remote, branch, tags)
+    except GitError as error:
+        arguments = f"{again} --push-to {remote}".strip()
+        why = str(error).rstrip(".")
+        raise GitError(f"the tags are made, and not yet pushed ({why}): python -m pipelines.release {arguments} pushes them.") from error
+
+
+def rolled_back(what: str, push_to: str | None) -> State[None]:
+    log = get_run_logger()
+    pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
+    with pipeline.held():
+        git.check_identity()
+        model = what.partition("@")[0]
+        if push_to:
+            git.check_remote(push_to, None, {model})
+        roll = RollBack(git, model)
+        version = roll.find(what)
+        message = roll.take_back(version)
+        if push_to:  # of the model alone, the same command would take one version more back
+            push_tags(git, push_to, None, again=f"--roll-back {version.tag}")
+    log.info("%s", message)
+    return Completed(message=message)
+
+
+def refuse_unknown(models: list[str], known: list[str]) -> None:
+    if unknown := [model for model in models if model not in known]:
+        raise ReleaseError(f"params.yaml has no model {', '.join(unknown)}; known: {', '.join(known)}.")
+
+
+def worse(model: str, gate: Gate, known: Verdict) -> str:
+    assert known.difference is not None
+    return (
+        f"{gate.score} differs by {known.difference.signed} from that of {known.last} on the same test split, which may be worse than the "
+        f"tolerance of {gate.tolerance:g}: to release it all the same, --accept {model}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.release", description="Release the models that pass their gate.")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="of params.yaml; default: all of them")
+    parser.add_argument(
+        "--accept", action="append", metavar="MODEL", help="release it without a comparison with the last version; its bound stands"
+    )
+    parser.add_argument("--bump", choices=get_args(Bump), default="minor", help="what counts up in the version; default: minor")
+    parser.add_argument("--remote", metavar="NAME", help="the DVC remote that gets data and models; default: DVC's default one")
+    parser.add_argument("--push-to", metavar="NAME", help="the git remote that gets the branch and the tags; default: none")
+    parser.add_argument("--roll-back", metavar="MODEL[@VERSION]", help="take this version (or the newest) back, and nothing else")
+    arguments = vars(parser.parse_args())
+    try:
+        use_prefect_server()
+        state = release(**arguments, return_state=True)
+    except ServerError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if not state.is_completed():
+        sys.exit(f"error: {state.message}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Whether a model may be released: the bound that it must reach, and the paired bootstrap against the last version.
+
+A row of predictions.csv is a test item (of sequences a character, of several regressed numbers one of them). Its score is 1 or 0, for
+right or wrong, or the absolute error of a number, so what is compared is the accuracy or the mean absolute error, whatever metric the
+bound is of: both models' predictions of the same rows are drawn together, again and again.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class NotComparable(Exception):
+    """The message is a part of a sentence."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+    @property
+    def signed(self) -> str:
+        return f"{self.value:+.4g} [{self.low:+.4g}, {self.high:+.4g}]"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What params.yaml asks of a model: `metric`, its bound for the source of the data, and how the last version is compared."""
+
+    key: str  # of the bound in params.yaml
+    metric: str
+    is_error: bool  # smaller is better
+    bound: float | None
+    tolerance: float
+    num_resamples: int
+    confidence: float
+    seed: int
+
+    @classmethod
+    def of(cls, params: Any, model: str) -> "Gate":
+        gate, source = params["models"][model]["gate"], params["source"]
+        side = "at_most" if gate.get("at_most") else "at_least"
+        return cls(
+            key=f"models.{model}.gate.{side}.{source}",
+            metric=gate["metric"],
+            is_error=side == "at_most",
+            bound=gate[side][source],
+            tolerance=gate["tolerance"][source],
+            num_resamples=params["gate"]["num_resamples"],
+            confidence=params["gate"]["confidence"],
+            seed=params["runtime"]["seed"],
+        )
+
+    @property
+    def score(self) -> str:
+        """What is compared row by row."""
+        return "mae" if self.is_error else "accuracy"
+
+    def refusal(self, value: float) -> str | None:
+        """Why the bound holds the model back; None if it does not."""
+        if self.bound is None:
+            return f"params.yaml gives no bound: {self.key} is null"
+        if value <= self.bound if self.is_error else value >= self.bound:
+            return None
+        side = "at most" if self.is_error else "at least"
+        return f"{self.metric} is {value:.4g}; expected {side} {self.bound:g} (params.yaml: {self.key})"
+
+    def scores(self, rows: list[dict[str, str]]) -> np.ndarray:
+        """[n]: of each row."""
+        if self.is_error:
+            return np.array([abs(float(row["actual"]) - float(row["predicted"])) for row in rows])
+        return np.array([float(row["actual"] == row["predicted"]) for row in rows])
+
+    def difference(self, before: list[dict[str, str]], now: list[dict[str, str]]) -> Interval:
+        """Of the mean scores, now less before; each end of the interval is as sure as `confidence`. Raises NotComparable."""
+        if not now or [row["actual"] for row in before] != [row["actual"] for row in now]:
+            raise NotComparable("its predictions are not of the same test rows and classes")
+        return mean_interval(self.scores(now) - self.scores(before), self.num_resamples, self.confidence, self.seed)
+
+    def is_worse(self, difference: Interval) -> bool:
+        """Whether it may be, beyond the tolerance."""
+        return difference.high > self.tolerance if self.is_error else difference.low < -self.tolerance
+
+
+def mean_interval(values: np.ndarray, num_resamples: int, confidence: float, seed: int) -> Interval:
+    """The mean of values [n] and the ends of its two one-sided bootstrap intervals, by percentiles."""
+    generator, count = np.random.default_rng(seed), len(values)
+    means = [values[generator.integers(count, size=count)].mean() for _ in range(num_resamples)]
+    low, high = np.quantile(means, [1 - confidence, confidence])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def read_rows(predictions: Path) -> list[dict[str, str]]:
+    with predictions.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_metric(metrics: Path, name: str) -> Interval | None:
+    """With the interval that evaluate gives it, if it gives one; None where it could not be measured."""
+    values = json.loads(metrics.read_text(encoding="utf-8"))
+    if name not in values:
+        return None
+    return Interval(values[name], values.get(f"{name}_low", values[name]), values.get(f"{name}_high", values[name]))

@@ -1,0 +1,133 @@
+"""The git repository that a release is made in: whether it is fit for one, its commits and tags, and the remote that they are pushed to."""
+
+import os
+import subprocess
+from pathlib import Path
+
+UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")  # files in .git
+
+
+class GitError(Exception):
+    """The message is one sentence."""
+
+
+class Git:
+    """The repository whose root is the folder `root`. Raises GitError where git refuses, with git's reason."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        if Path(self.run("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            raise GitError("the folder of .dvc is not the root of its git repository, which is where releases are made from.")
+
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        """What git writes to stdout."""
+        # In English, since its reason becomes a part of a sentence; and it may not ask for a password, which nobody would see.
+        environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        command = ["git", "-C", str(self.root), *arguments]
+        try:
+            result = subprocess.run(
+                command, input=stdin, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False, env=environment
+            )
+        except FileNotFoundError as error:
+            raise GitError("git is not installed, or not on PATH: a release needs it.") from error
+        if result.returncode:
+            raise GitError(f"git {arguments[0]}: {as_reason(result.stderr or result.stdout)}")
+        return result.stdout.strip("\n")
+
+    def tells(self, *arguments: str) -> str:
+        """As run(); empty where git refuses."""
+        try:
+            return self.run(*arguments)
+        except GitError:
+            return ""
+
+    def check_identity(self) -> None:
+        for role in ("AUTHOR", "COMMITTER"):
+            if not self.tells("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT"):  # else git makes up a name of the machine's
+                raise GitError(
+                    "git does not know who releases: set git config user.name and user.email, or GIT_AUTHOR_NAME, GIT_AUTHOR_EMAIL, "
+                    "GIT_COMMITTER_NAME and GIT_COMMITTER_EMAIL."
+                )
+
+    def check_branch(self) -> str:
+        """The branch that a release commits on."""
+        branch = self.tells("symbolic-ref", "--quiet", "--short", "HEAD")
+        if not branch:
+            raise GitError("git is on no branch (a detached HEAD): switch to the one to release from, and run again.")
+        if not self.tells("rev-parse", "--verify", "--quiet", "HEAD"):
+            raise GitError(f"the branch {branch} has no commit yet: commit the code, params.yaml and dvc.yaml first.")
+        for name in UNDER_WAY:
+            if (self.root / self.run("rev-parse", "--git-path", name)).exists():
+                raise GitError(f"a merge, rebase, cherry-pick or revert is under way ({name}): end it, and run again.")
+        return branch
+
+    def changed(self) -> list[str]:
+        """Tracked files that are not as HEAD has them, in the working tree or staged; paths from the root."""
+        lines = self.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=no").split("\0")
+        return [line[3:] for line in lines if line]
+
+    def not_committed(self, paths: list[Path]) -> list[str]:
+        """Those of the files that HEAD has not, or not like this."""
+        specs = [f":(top,literal){path.relative_to(self.root)}" for path in paths]
+        lines = self.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *specs).split("\0")
+        return [line[3:] for line in lines if line]
+
+    def head(self) -> str:
+        return self.run("rev-parse", "HEAD")
+
+    def commit(self, paths: list[str], message: str) -> str:
+        """Commits the files as they are, and nothing else that is staged; without files it is an empty commit. The new commit."""
+        specs = [f":(top,literal){path}" for path in paths]
+        if specs:
+            self.run("add", "--", *specs)
+        self.run("commit", "--quiet", "--allow-empty", "--only", "--file=-", *(["--", *specs] if specs else []), stdin=message)
+        return self.head()
+
+    def commit_again(self, commit: str, message: str) -> str:
+        """A new commit, on no branch, that follows `commit` and holds the same files."""
+        return self.run("commit-tree", f"{commit}^{{tree}}", "-p", commit, "-F", "-", stdin=message)
+
+    def tag(self, tags: dict[str, tuple[str, str]]) -> None:
+        """Makes annotated tags of names to (commit, message): all or, where one of them cannot be, none."""
+        who = self.run("var", "GIT_COMMITTER_IDENT")
+        lines = ["start"]
+        for name, (commit, message) in tags.items():
+            content = f"object {commit}\ntype commit\ntag {name}\ntagger {who}\n\n{message}\n"
+            lines.append(f"create refs/tags/{name} {self.run('mktag', stdin=content)}")
+        self.run("update-ref", "--stdin", stdin="\n".join([*lines, "commit", ""]))
+
+    def tags(self) -> dict[str, str]:
+        """The annotated tags and the hashes of the tags themselves."""
+        lines = self.run("for-each-ref", "--format=%(objecttype) %(objectname) %(refname:lstrip=2)", "refs/tags").splitlines()
+        return {name: found for kind, found, name in (line.split(" ", 2) for line in lines) if kind == "tag"}
+
+    def on_remote(self, remote: str) -> dict[str, str]:
+        """The names of the remote's branches and tags, with their hashes."""
+        lines = self.run("ls-remote", "--heads", "--tags", "--", remote).splitlines()
+        return {name: found for found, name in (line.split("\t") for line in lines) if not name.endswith("^{}")}
+
+    def check_remote(self, remote: str, branch: str | None, models: set[str]) -> None:
+        """Raises GitError where a push of the branch, or of the models' next tags, must fail."""
+        theirs, ours = self.on_remote(remote), self.tags()
+        for ref, found in theirs.items():
+            name = ref.removeprefix("refs/tags/")
+            if name != ref and name.partition("@")[0] in models and "@v" in name and ours.get(name) != found:
+                what = "is another tag here" if name in ours else "is not here"
+                raise GitError(f"{remote} has {name}, which {what}: git fetch --tags {remote}, look at both, and run again.")
+        tip = theirs.get(f"refs/heads/{branch}") if branch else None
+        if tip and self.tells("merge-base", tip, "HEAD") != tip:  # git refuses where it has never seen the tip
+            raise GitError(f"{remote} has commits of {branch} that are not here: git pull {remote} {branch}, and run again.")
+
+    def push(self, remote: str, branch: str | None, tags: list[str]) -> None:
+        """Pushes all of it, or nothing."""
+        refs = [f"HEAD:refs/heads/{branch}"] if branch else []
+        self.run("push", "--quiet", "--atomic", "--", remote, *refs, *(f"refs/tags/{tag}" for tag in tags))
+
+
+def as_reason(said: str) -> str:
+    """What git said, without its prefixes and hints, as the end of a sentence."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("hint:")]
+    named = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "!"))]
+    reason = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in named or lines[-1:])
+    # What a git leaves that was killed, or whose machine was.
+    return f"{reason}; if no other git is at work, remove that file." if reason.endswith(".lock': File exists") else f"{reason}."

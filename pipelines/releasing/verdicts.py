@@ -1,0 +1,61 @@
+"""What becomes of each model in a release, and how it is told: in the tag, in Prefect's table, and as the flow's last state."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prefect.states import Completed, Failed, State
+
+from pipelines.releasing.gate import Interval
+
+
+class Outcome(StrEnum):
+    RELEASED = "released as"
+    ALREADY = "already released as"
+    HELD_BACK = "held back"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a model, and the figures that say so; `why` is a part of a sentence where it is held back."""
+
+    outcome: Outcome
+    version: str = ""
+    why: str = ""
+    metric: str = ""
+    now: Interval | None = None
+    last: str = ""
+    before: Interval | None = None
+    difference: Interval | None = None
+
+    @property
+    def text(self) -> str:
+        return f"held back: {self.why}" if self.outcome is Outcome.HELD_BACK else f"{self.outcome} {self.version}"
+
+    @property
+    def figures(self) -> list[str]:
+        """The metric now, that of the last version, and the difference, as far as they are known."""
+        now = f"{self.metric} {self.now}" if self.now else ""
+        return [now, f"{self.last}: {self.before}" if self.before else self.last, self.difference.signed if self.difference else ""]
+
+
+def as_message(model: str, verdict: Verdict) -> str:
+    """Of a tag."""
+    now, before, difference = verdict.figures
+    compared = f"; {before} on the same test split, difference {difference}" if difference else ""
+    return f"{model} {verdict.version}\n\n{now}{compared}"
+
+
+def as_table(verdicts: dict[str, Verdict]) -> str:
+    """Markdown: a line for each model."""
+    rows = [f"| {' | '.join([model, verdict.text, *verdict.figures])} |" for model, verdict in verdicts.items()]
+    return "\n".join(["| model | outcome | metric | last version | difference |", "|---|---|---|---|---|", *rows])
+
+
+def as_state(verdicts: dict[str, Verdict]) -> State[None]:
+    """Failed where a model was held back."""
+    held = [f"{model} ({verdict.why})" for model, verdict in verdicts.items() if verdict.outcome is Outcome.HELD_BACK]
+    new = [f"{model} {verdict.version}" for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]
+    gone = f"released: {', '.join(new) or 'nothing new'}"
+    if held:
+        return Failed(message=f"{len(held)} of {len(verdicts)} models were held back: {', '.join(held)}; {gone}.")
+    return Completed(message=f"{gone}; {len(verdicts) - len(new)} of {len(verdicts)} models are already released.")

@@ -1,0 +1,88 @@
+"""The versions of the models that have been released: git's annotated tags, as GTO reads them (DVC's registry of models).
+
+MODEL@v1.2.0 registers a version on a commit whose dvc.lock holds the model; MODEL@v1.2.0! says that it was rolled back.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gto.base import BaseRegistryState
+from gto.config import RegistryConfig
+from gto.tag import TagVersionManager, parse_name
+from gto.versions import SemVer
+from scmrepo.git import Git as ScmGit
+
+from pipelines.dvc import hash_of, parsed
+from pipelines.releasing.git import Git
+
+FIRST = "v1.0.0"
+
+Bump = Literal["major", "minor", "patch"]
+
+
+class ReleaseError(Exception):
+    """The message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """`is_released` is False once it was rolled back."""
+
+    model: str
+    name: str
+    commit: str
+    is_released: bool
+
+    @property
+    def tag(self) -> str:
+        return f"{self.model}@{self.name}"
+
+
+def read_versions(root: Path) -> dict[str, list[Version]]:
+    """Every model's versions, the greatest first."""
+    scm = ScmGit(str(root))
+    try:
+        state = TagVersionManager(scm=scm, config=RegistryConfig()).update_state(BaseRegistryState())
+    finally:
+        scm.close()
+    return {
+        model: [
+            Version(model, version.version, version.commit_hexsha, version.is_active)
+            for version in artifact.get_versions(active_only=False)
+            if version.is_registered
+        ]
+        for model, artifact in state.get_artifacts().items()
+    }
+
+
+def newest(versions: list[Version]) -> Version | None:
+    """The greatest that was not rolled back."""
+    return next((version for version in versions if version.is_released), None)
+
+
+def following(versions: list[Version], bump: Bump) -> str:
+    """The name after the greatest, rolled back or not."""
+    if not versions:
+        return FIRST
+    greatest = SemVer(versions[0].name)
+    return {"major": greatest.bump_major, "minor": greatest.bump_minor, "patch": greatest.bump_patch}[bump]().version
+
+
+def lock_of(git: Git, version: Version) -> Any:
+    """dvc.lock as it was; None where the commit has none, for it may have been tagged by hand."""
+    return parsed(git.tells("show", f"{version.commit}:dvc.lock"), f"dvc.lock of {version.tag}")
+
+
+def exported_hash(lock: Any, model: str) -> str | None:
+    """Of what a dvc.lock says is released as the model."""
+    return hash_of(lock, f"export@{model}", f"models/{model}/exported")
+
+
+def is_of_a_version(tag: str) -> bool:
+    return "version" in parse_name(tag, raise_on_fail=False)
+
+
+def can_be_tagged(model: str) -> bool:
+    """GTO wants a letter or digit at both ends."""
+    return parse_name(f"{model}@{FIRST}", raise_on_fail=False).get("name") == model

@@ -1,0 +1,107 @@
+"""The bound, and the paired bootstrap, on predictions of a few rows."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipelines.releasing.gate import Gate, Interval, NotComparable, mean_interval, read_metric, read_rows
+
+ACCURACY = Gate("models.m.gate.at_least.sample", "accuracy", False, 0.9, 0.05, 500, 0.95, 0)
+MAE = Gate("models.m.gate.at_most.sample", "mae", True, 0.5, 0.1, 500, 0.95, 0)
+
+
+def rows(predicted, actual="a"):
+    return [{"actual": actual, "predicted": guess} for guess in predicted]
+
+
+def numbers(*errors):
+    return [{"actual": "1.0", "predicted": str(1.0 + error)} for error in errors]
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "passes"), [(ACCURACY, 0.9, True), (ACCURACY, 0.89, False), (MAE, 0.5, True), (MAE, 0.51, False)]
+)
+def test_a_bound_is_reached_on_its_side(gate, value, passes):
+    assert (gate.refusal(value) is None) == passes
+
+
+def test_a_bound_that_is_not_reached_is_named():
+    assert ACCURACY.refusal(0.8123456) == "accuracy is 0.8123; expected at least 0.9 (params.yaml: models.m.gate.at_least.sample)"
+    assert MAE.refusal(2.0) == "mae is 2; expected at most 0.5 (params.yaml: models.m.gate.at_most.sample)"
+
+
+def test_the_gate_of_a_model_is_that_of_its_source():
+    gate = {"metric": "rmse", "at_most": {"sample": 1.0, "official": None}, "tolerance": {"sample": 0.1, "official": 0.2}}
+    params = {"runtime": {"seed": 3}, "gate": {"num_resamples": 100, "confidence": 0.9}, "models": {"m": {"gate": gate}}}
+    assert Gate.of(params | {"source": "sample"}, "m") == Gate("models.m.gate.at_most.sample", "rmse", True, 1.0, 0.1, 100, 0.9, 3)
+    official = Gate.of(params | {"source": "official"}, "m")
+    assert official.refusal(0.1) == "params.yaml gives no bound: models.m.gate.at_most.official is null"
+
+
+def test_the_difference_of_classes_is_that_of_the_accuracies():
+    difference = ACCURACY.difference(rows("aaab" * 25), rows("aabb" * 25))
+    assert difference.value == -0.25
+    assert difference.low < -0.25 < difference.high < 0
+
+
+def test_the_difference_of_numbers_is_that_of_their_mean_absolute_errors():
+    difference = MAE.difference(numbers(0.5, -0.5), numbers(0.25, -0.75))
+    assert difference.value == 0
+    assert (difference.low, difference.high) == (-0.25, 0.25)
+
+
+def test_rows_are_compared_with_themselves():
+    """Half of the rows are wrong, the same ones: unpaired, such accuracies would differ by chance."""
+    assert ACCURACY.difference(rows("ab" * 50), rows("ab" * 50)) == Interval(0, 0, 0)
+
+
+def test_one_row_has_no_spread():
+    assert MAE.difference(numbers(0.5), numbers(0.75)) == Interval(0.25, 0.25, 0.25)
+
+
+def test_the_interval_is_that_of_the_normal_approximation_where_rows_are_many():
+    values = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], 4000, p=[0.1, 0.8, 0.1])
+    interval, spread = mean_interval(values, 2000, 0.95, seed=0), 1.645 * values.std() / np.sqrt(len(values))
+    assert interval.low == pytest.approx(values.mean() - spread, abs=0.1 * spread)
+    assert interval.high == pytest.approx(values.mean() + spread, abs=0.1 * spread)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    values = np.random.default_rng(2).normal(size=50)
+    assert mean_interval(values, 100, 0.95, seed=7) == mean_interval(values, 100, 0.95, seed=7)
+    assert mean_interval(values, 100, 0.95, seed=7) != mean_interval(values, 100, 0.95, seed=8)
+
+
+@pytest.mark.parametrize(
+    ("gate", "difference", "is_worse"),
+    [
+        (ACCURACY, Interval(-0.01, -0.04, 0.02), False),
+        (ACCURACY, Interval(0.01, -0.06, 0.08), True),  # not worse by the figures, and not surely so
+        (ACCURACY, Interval(-0.05, -0.05, -0.05), False),
+        (MAE, Interval(0.01, -0.3, 0.09), False),
+        (MAE, Interval(-0.01, -0.3, 0.11), True),
+    ],
+)
+def test_worse_is_what_may_be_worse_beyond_the_tolerance(gate, difference, is_worse):
+    assert gate.is_worse(difference) == is_worse
+
+
+@pytest.mark.parametrize("before", [rows("aab"), rows("aa", actual="b"), []])
+def test_predictions_of_other_rows_are_not_compared(before):
+    with pytest.raises(NotComparable, match="not of the same test rows and classes"):
+        ACCURACY.difference(before, rows("aa"))
+
+
+def test_a_test_split_without_rows_is_not_compared():
+    with pytest.raises(NotComparable):
+        ACCURACY.difference([], [])
+
+
+def test_figures_are_read_as_evaluate_writes_them(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({"mae": 0.5, "mae_low": 0.4, "mae_high": 0.6, "r2": 0.9}))
+    (tmp_path / "predictions.csv").write_text('actual,predicted\n"a, b",c\n')
+    assert read_metric(tmp_path / "metrics.json", "mae") == Interval(0.5, 0.4, 0.6)
+    assert read_metric(tmp_path / "metrics.json", "r2") == Interval(0.9, 0.9, 0.9)
+    assert read_metric(tmp_path / "metrics.json", "auc") is None
+    assert read_rows(tmp_path / "predictions.csv") == [{"actual": "a, b", "predicted": "c"}]

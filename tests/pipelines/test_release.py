@@ -1,0 +1,622 @@
+"""The flow `release` on a small pipeline: real git repositories, a folder as DVC remote, and a real Prefect server."""
+
+import contextvars
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import gto.api
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from ruamel.yaml import YAML
+
+from pipelines.dvc import GraphError, Pipeline
+from pipelines.release import Options, Release, main, release
+from pipelines.releasing.git import Git, GitError
+from pipelines.releasing.rolling_back import RollBack
+from pipelines.releasing.versions import ReleaseError, following, read_versions
+from pipelines.running.commands import Commands
+from pipelines.running.server import prefect_server
+from tests.pipelines.releasable import CONFIG, build, change, commit, consumed, git, make_releasable, retrain, tags
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
+WHO = {f"GIT_{role}_{what}": "tester@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+ORIGIN, STORE = Path("../origin"), Path("../store")
+SETTINGS = WHO | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        patch.chdir(tmp_path_factory.mktemp("server"))
+        # Each flow would end with up to a second's wait for the thread of its heartbeats.
+        with prefect_server(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield PREFECT_API_URL.value()
+            APILogHandler().flush()
+
+
+@pytest.fixture(scope="module")
+def states(server, tmp_path_factory):
+    """The repository and its DVC remote in three states: `built`, `released`, and `better`: a better model is built since then."""
+    folder = tmp_path_factory.mktemp("states")
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "built" / "repository").mkdir(parents=True)
+        patch.chdir(folder / "built" / "repository")
+        make_releasable(Path.cwd())
+        patch.chdir(copied(folder / "built", folder / "released"))
+        publish()
+        patch.chdir(copied(folder / "released", folder / "better"))
+        retrain(right=3)
+    return folder
+
+
+def copied(state, to):
+    return shutil.copytree(state, to, symlinks=True) / "repository"
+
+
+@pytest.fixture
+def built(states, tmp_path, monkeypatch):
+    """A repository in which everything is built, and nothing released; the current folder."""
+    monkeypatch.chdir(copied(states / "built", tmp_path / "here"))
+    return Path.cwd()
+
+
+@pytest.fixture
+def released(states, tmp_path, monkeypatch):
+    """One in which all models are released as they are."""
+    monkeypatch.chdir(copied(states / "released", tmp_path / "here"))
+    return Path.cwd()
+
+
+@pytest.fixture
+def better(states, tmp_path, monkeypatch):
+    """One in which a better version of `right` than the released one is built."""
+    monkeypatch.chdir(copied(states / "better", tmp_path / "here"))
+    return Path.cwd()
+
+
+def said(_line):
+    return None
+
+
+def publish(**parameters):
+    """Runs the flow; the message of its last state, which must be Completed."""
+    state = release(**parameters, return_state=True)
+    assert state.is_completed(), state.message
+    return state.message
+
+
+def refusal(**parameters):
+    """Runs the flow; the message of its last state, which must be Failed."""
+    state = release(**parameters, return_state=True)
+    assert state.is_failed(), state.message
+    return state.message
+
+
+# What goes out
+
+
+def test_a_first_release_is_pushed_committed_tagged_and_told(built):
+    retrain(right=3)
+    assert git("status", "--porcelain", "--untracked-files=no").splitlines() == ["M dvc.lock", " M models/right/metrics.json"]
+    before = git("rev-parse", "HEAD")
+    assert publish() == "released: right v1.0.0, near v1.0.0; 0 of 2 models are already released."
+    head = git("rev-parse", "HEAD")
+    assert tags() == {"right@v1.0.0": head, "near@v1.0.0": head}
+    assert git("diff", "--name-only", before, head).splitlines() == ["dvc.lock", "models/right/metrics.json"]
+    assert git("status", "--porcelain") == ""
+    assert git("cat-file", "tag", "right@v1.0.0").endswith("right v1.0.0\n\naccuracy 0.925 [0.925, 0.925]")
+    shutil.rmtree(".dvc/cache")  # what consumers get comes from the remote
+    assert consumed("right") == 3
+    with get_client(sync_client=True) as client:
+        by_key = ArtifactFilter(key=ArtifactFilterKey(any_=["release"]))
+        newest_first = client.read_artifacts(artifact_filter=by_key, sort=ArtifactSort.CREATED_DESC)
+    assert "| right | released as v1.0.0 | accuracy 0.925 [0.925, 0.925] |  |  |" in newest_first[0].data
+
+
+def test_a_second_release_publishes_nothing(released):
+    before = tags(), git("rev-parse", "HEAD")
+    assert publish() == "released: nothing new; 2 of 2 models are already released."
+    assert (tags(), git("rev-parse", "HEAD")) == before
+
+
+def test_what_has_changed_gets_the_next_version_and_nothing_else(released):
+    first = git("rev-parse", "HEAD")
+    retrain(right=3)
+    assert publish() == "released: right v1.1.0; 1 of 2 models are already released."
+    assert tags() == {"right@v1.0.0": first, "near@v1.0.0": first, "right@v1.1.0": git("rev-parse", "HEAD")}
+    message = git("cat-file", "tag", "right@v1.1.0").split("\n\n")[-1]
+    assert message.startswith("accuracy 0.925 [0.925, 0.925]; v1.0.0: 0.9 [0.9, 0.9] on the same test split, difference +0.025 [+0, +0.0")
+    assert consumed("right") == 3
+    assert consumed("right", "v1.0.0") == 4
+
+
+def test_a_model_alone_is_released_with_the_bump_that_was_asked_for(released):
+    retrain(right=3, near=0.25)
+    assert publish(models=["near", "near"], bump="major") == "released: near v2.0.0; 0 of 1 models are already released."
+    assert "right@v1.1.0" not in tags()
+
+
+# The gate
+
+
+def test_a_model_that_may_be_worse_is_held_back_and_the_others_go_out(released):
+    retrain(right=10, near=0.25)
+    message = refusal()
+    assert message.startswith("1 of 2 models were held back: right (accuracy differs by -0.15 [-0.2")
+    assert "] from that of v1.0.0 on the same test split, which may be worse than the tolerance of 0.05: to release it " in message
+    assert message.endswith("to release it all the same, --accept right); released: near v1.1.0.")
+    assert set(tags()) == {"right@v1.0.0", "near@v1.0.0", "near@v1.1.0"}
+    assert publish(accept=["right"]) == "released: right v1.1.0; 1 of 2 models are already released."
+
+
+def test_a_slightly_larger_error_is_within_the_tolerance(released):
+    retrain(near=0.55)
+    assert "near v1.1.0" in publish()
+
+
+def test_nothing_waives_the_bound(built):
+    retrain(right=30)
+    message = refusal(accept=["right"], models=["right"])
+    assert message == (
+        "1 of 1 models were held back: right (accuracy is 0.25; expected at least 0.5 (params.yaml: models.right.gate.at_least.sample)); "
+        "released: nothing new."
+    )
+    assert tags() == {}
+
+
+def test_the_last_version_is_measured_on_the_present_test_rows(released):
+    Path("rows.txt").write_text("\n".join(["dog"] * 8))
+    commit()
+    retrain(right=3)
+    publish(models=["right"])
+    assert "; v1.0.0: 0.5 [0.5, 0.5] on the same test split, difference +0.125 [" in git("cat-file", "tag", "right@v1.1.0")
+
+
+def test_a_version_that_the_present_code_cannot_read_holds_the_model_back(released):
+    code = Path("stages/evaluate.py")
+    code.write_text(code.read_text().replace("rows, weight =", "if folder.joinpath('checkpoint.safetensors').read_text() == '4\\n':\n"
+                                            "    sys.exit('error: an older format')\nrows, weight ="))  # fmt: skip
+    retrain(right=3)
+    commit()
+    message = refusal(models=["right"])
+    assert (
+        "right (v1.0.0 cannot be compared with it (with the present code and data, evaluate ends with exit code 1: an older format): "
+        "to do without, --accept right)" in message
+    )
+    assert publish(models=["right"], accept=["right"]).startswith("released: right v1.1.0")
+
+
+def test_a_version_of_other_data_is_not_compared(released):
+    change("source", "official")
+    retrain(near=0.25)
+    message = refusal()
+    assert "near (v1.0.0 cannot be compared with it (it was trained with source: sample, and this one with source: official): " in message
+
+
+def test_a_model_without_a_bound_for_the_source_is_held_back(built):
+    change("source", "official")
+    assert "right (params.yaml gives no bound: models.right.gate.at_least.official is null)" in refusal()
+    assert "near@v1.0.0" in tags()
+
+
+def test_a_metric_that_could_not_be_measured_holds_the_model_back(built):
+    change("models.right.gate.metric", "auc")
+    assert "right (evaluate could not measure auc on this test split (models.right.gate.metric))" in refusal()
+
+
+def test_a_last_version_that_left_the_cache_comes_from_the_remote(better):
+    cached = cache_of("models/right/checkpoint.safetensors", "HEAD")
+    cached.unlink()
+    assert "right v1.1.0" in publish()
+    assert cached.exists()
+
+
+def test_a_last_version_that_is_lost_holds_the_model_back(better):
+    cached = cache_of("models/right/checkpoint.safetensors", "HEAD")
+    cached.unlink()
+    (STORE / cached.relative_to(Path(".dvc/cache").resolve())).unlink()
+    message = refusal()
+    assert f"({cached.parent.name}{cached.name} is neither in DVC's cache nor on the remote" in message
+    assert "): to do without, --accept right)" in message
+
+
+def test_a_version_that_was_tagged_by_hand_elsewhere_holds_the_model_back(built):
+    tree = git("hash-object", "-w", "-t", "tree", "/dev/null")
+    git("tag", "--annotate", "--message", "by hand", "right@v0.1.0", git("commit-tree", tree, "-m", "nothing"))
+    assert "right (v0.1.0 cannot be compared with it (the dvc.lock of right@v0.1.0 notes no checkpoint): to do " in refusal()
+    assert "right v0.2.0" in publish(accept=["right"])
+
+
+def cache_of(path, commit):
+    """The file in DVC's cache of an output, by the dvc.lock of a commit."""
+    lines = git("show", f"{commit}:dvc.lock").splitlines()
+    place = next(place for place, line in enumerate(lines) if line == f"    - path: {path}" and "outs" in lines[place - 1])
+    md5 = lines[place + 2].split()[-1]
+    return Path(".dvc/cache/files/md5").resolve() / md5[:2] / md5[2:]
+
+
+# What stands in the way: nothing is done at all
+
+
+def preconditions(**parameters):
+    """What a release says before it begins."""
+    values = {"models": [], "accept": [], "bump": "minor", "remote": None, "push_to": None} | parameters
+    here = Path.cwd()
+    pipeline = Pipeline(here, said)
+    with pipeline.held(), Commands(here / "logs") as commands, pytest.raises((GraphError, GitError, ReleaseError)) as refused:
+        Release(pipeline, Git(Path.cwd()), commands, Options(**values)).check()
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_changes_that_are_not_committed_are_refused(built):
+    with Path("stages/evaluate.py").open("a") as file:
+        file.write("\n")
+    Path("rows.txt").write_text("staged")
+    git("add", "rows.txt")
+    Path("untracked.txt").write_text("is nobody's business")
+    assert preconditions() == "rows.txt, stages/evaluate.py differ from the last commit: commit or discard the changes, and run again."
+
+
+def test_what_is_not_up_to_date_is_refused(built):
+    change("models.right.train", 3)
+    assert preconditions() == "not up to date: train@right; run python -m pipelines.rebuild, and then the release again."
+
+
+def test_a_detached_head_is_refused(built):
+    git("checkout", "--quiet", "--detach")
+    assert preconditions() == "git is on no branch (a detached HEAD): switch to the one to release from, and run again."
+
+
+def test_a_merge_under_way_is_refused(built):
+    git("checkout", "--quiet", "-b", "other")
+    git("commit", "--quiet", "--allow-empty", "--message", "theirs")
+    git("checkout", "--quiet", "main")
+    git("merge", "--quiet", "--no-commit", "--no-ff", "other")
+    assert preconditions() == "a merge, rebase, cherry-pick or revert is under way (MERGE_HEAD): end it, and run again."
+
+
+def test_a_branch_without_a_commit_is_refused(built):
+    git("update-ref", "-d", "HEAD")
+    assert preconditions() == "the branch main has no commit yet: commit the code, params.yaml and dvc.yaml first."
+
+
+def test_a_git_that_knows_nobody_is_refused(built, monkeypatch):
+    for name in WHO:
+        monkeypatch.delenv(name)
+    assert preconditions().startswith("git does not know who releases: set git config user.name and user.email, or ")
+
+
+def test_no_remote_and_an_unknown_one_are_refused(built):
+    assert preconditions(remote="nope") == "config file error: remote 'nope' doesn't exist"
+    Path(".dvc/config").write_text("[core]\n    analytics = false\n")
+    commit()
+    assert "no remote specified in" in preconditions()
+
+
+@pytest.mark.parametrize("parameter", ["models", "accept"])
+def test_a_model_that_is_none_is_refused(built, parameter):
+    assert preconditions(**{parameter: ["near", "rigth"]}) == "params.yaml has no model rigth; known: right, near."
+
+
+def test_a_pipeline_within_a_larger_repository_is_refused(built):
+    Path("within").mkdir()
+    with pytest.raises(GitError, match=r"the folder of \.dvc is not the root of its git repository"):
+        Git(Path("within").resolve())
+
+
+def test_a_folder_without_git_is_refused(tmp_path):
+    with pytest.raises(GitError, match=r"git rev-parse: not a git repository"):
+        Git(tmp_path)
+
+
+def test_a_machine_without_git_is_refused(built, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(GitError, match="git is not installed"):
+        Git(Path.cwd())
+
+
+def test_a_stage_that_somebody_is_at_work_on_is_refused(built):
+    pipeline = Pipeline(built, said)
+    assert pipeline.begin("evaluate@right", force=True)
+    assert refusal().startswith("another command is at work on what is to be read: '")
+    pipeline.give_up("evaluate@right")
+    assert "right v1.0.0" in publish()
+
+
+def test_whoever_has_the_repository_is_waited_for(built):
+    pipeline, messages = Pipeline(built, said), []
+    with pipeline.held():
+        assert pipeline.is_up_to_date("export@right")  # for itself it goes on
+        settings = contextvars.copy_context()  # a thread begins with none, and would start a server of its own
+        other = threading.Thread(target=lambda: settings.run(lambda: messages.append(publish())))
+        other.start()
+        other.join(1.5)
+        assert messages == []
+    other.join()
+    assert messages == ["released: right v1.0.0, near v1.0.0; 0 of 2 models are already released."]
+
+
+# What fails on the way: nothing is tagged, and the next run ends well
+
+
+def test_a_dvc_remote_that_refuses_leaves_everything_as_it_was(better):
+    shutil.rmtree(STORE)
+    STORE.write_text("a file, and no folder")
+    before = git("rev-parse", "HEAD")
+    message = refusal()
+    assert message.startswith("data and models could not be pushed to the DVC remote (")
+    assert "Not a directory" in message
+    assert message.endswith("so nothing was tagged: mend that, and run again.")
+    assert (set(tags()), git("rev-parse", "HEAD")) == ({"right@v1.0.0", "near@v1.0.0"}, before)
+    STORE.unlink()
+    assert "right v1.1.0" in publish()
+
+
+def test_what_the_cache_has_lost_cannot_be_pushed_and_is_refused(built):
+    cache_of("models/right/checkpoint.safetensors", "HEAD").unlink()
+    assert preconditions() == "not up to date: train@right; run python -m pipelines.rebuild, and then the release again."
+
+
+def test_a_commit_that_git_refuses_leaves_no_tag(better):
+    hook("pre-commit", "echo 'error: the lint is not green.' >&2; exit 1")
+    assert refusal() == "git commit: the lint is not green."
+    assert set(tags()) == {"right@v1.0.0", "near@v1.0.0"}
+
+
+def test_what_a_killed_git_has_left_is_named(better):
+    Path(".git/index.lock").touch()
+    message = refusal()
+    assert message.startswith("git add: Unable to create '")
+    assert message.endswith(".git/index.lock': File exists; if no other git is at work, remove that file.")
+    Path(".git/index.lock").unlink()
+    assert "right v1.1.0" in publish()
+
+
+def test_a_file_in_the_way_ends_in_a_sentence(built):
+    shutil.rmtree("logs", ignore_errors=True)
+    Path("logs").write_text("a file")
+    message = refusal()
+    assert message.startswith("logs/release")
+    assert message.endswith(": Not a directory: mend that and run again; what was tagged is whole.")
+
+
+def hook(name, script):
+    path = Path(".git/hooks") / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_release_that_is_killed_ends_in_the_same_tags(better, server):
+    """Once it has committed, and is about to tag."""
+    first, before = tags(), git("rev-parse", "HEAD")
+    hook("reference-transaction", "grep -q refs/tags/ && [ $1 = prepared ] && kill -9 $(cat ../pid) && exit 1; exit 0")
+    process = command("--push-to", "origin", server=server)
+    Path("../pid").write_text(str(process.pid))
+    output, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, output
+    head = git("rev-parse", "HEAD")
+    assert (tags(), head == before) == (first, False)
+    Path(".git/hooks/reference-transaction").unlink()
+    publish(push_to="origin")
+    assert tags() == tags(ORIGIN) == first | {"right@v1.1.0": head}
+    assert git("rev-parse", "HEAD") == git("rev-parse", "main", folder=ORIGIN) == head
+
+
+# The git remote
+
+
+def test_branch_and_tags_are_pushed_those_of_earlier_runs_too(better):
+    publish(push_to="origin")
+    assert set(tags()) == {"right@v1.0.0", "near@v1.0.0", "right@v1.1.0"}
+    assert tags(ORIGIN) == tags()
+    assert git("rev-parse", "main", folder=ORIGIN) == git("rev-parse", "HEAD")
+
+
+def test_a_git_remote_that_refuses_is_served_by_the_next_run(built):
+    (ORIGIN / "hooks" / "pre-receive").write_text("#!/bin/sh\necho 'not on Fridays' >&2; exit 1\n")
+    (ORIGIN / "hooks" / "pre-receive").chmod(0o755)
+    message = refusal(push_to="origin")
+    assert message.startswith("the tags are made, and not yet pushed (git push: ")
+    assert "not on Fridays" in message
+    assert message.endswith("): python -m pipelines.release --push-to origin pushes them.")
+    assert tags(ORIGIN) == {}
+    (ORIGIN / "hooks" / "pre-receive").unlink()
+    assert publish(push_to="origin") == "released: nothing new; 2 of 2 models are already released."
+    assert set(tags(ORIGIN)) == {"right@v1.0.0", "near@v1.0.0"}
+
+
+def test_a_git_remote_that_is_none_is_refused(built):
+    assert "'nowhere' does not appear to be a git repository" in preconditions(push_to="nowhere")
+
+
+def test_commits_that_are_on_the_remote_alone_are_refused(built, tmp_path):
+    git("push", "--quiet", "origin", "main")
+    git("clone", "--quiet", str(ORIGIN), str(tmp_path / "elsewhere"))
+    git("commit", "--quiet", "--allow-empty", "--message", "theirs", folder=tmp_path / "elsewhere")
+    git("push", "--quiet", folder=tmp_path / "elsewhere")
+    expected = "origin has commits of main that are not here: git pull origin main, and run again."
+    assert preconditions(push_to="origin") == expected
+
+
+def test_versions_that_are_on_the_remote_alone_are_refused(released):
+    git("push", "--quiet", "origin", "main", "right@v1.0.0")
+    git("tag", "--delete", "right@v1.0.0")
+    asked = "git fetch --tags origin, look at both, and run again."
+    assert preconditions(push_to="origin") == f"origin has right@v1.0.0, which is not here: {asked}"
+    git("tag", "--annotate", "--message", "another", "right@v1.0.0")
+    assert preconditions(push_to="origin") == f"origin has right@v1.0.0, which is another tag here: {asked}"
+
+
+# Rolling back
+
+
+def take_back(what):
+    """Rolls back without Prefect; what it says."""
+    roll = RollBack(Git(Path.cwd()), what.partition("@")[0])
+    return roll.take_back(roll.find(what))
+
+
+def test_rolling_back_gives_everyone_the_version_before(better):
+    publish()
+    message = publish(roll_back="right", push_to="origin")
+    assert message == "right@v1.1.0 rolled back; the newest version is right@v1.1.1, which is v1.0.0 again."
+    assert [version["version"] for version in gto.api.show(".", "right")] == ["v1.1.1", "v1.0.0"]
+    assert consumed("right") == 4
+    assert consumed("right", "v1.1.0") == 3
+    assert git("rev-parse", "right@v1.1.0!^{}") == git("rev-parse", "HEAD")
+    assert tags() == tags(ORIGIN)
+    assert take_back("right@v1.1.0") == "right@v1.1.0 was rolled back before; the newest version is right@v1.1.1."
+
+
+def test_what_was_rolled_back_goes_out_again_only_when_accepted(better):
+    publish()
+    take_back("right")
+    message = refusal()
+    assert "right (it is, byte for byte, v1.1.0, which was rolled back: rebuild it with other params, or release it all " in message
+    assert "right v1.2.0" in publish(accept=["right"])
+    assert consumed("right") == 3
+    assert [version["version"] for version in gto.api.show(".", "right")] == ["v1.2.0", "v1.1.1", "v1.0.0"]
+
+
+def test_rolling_back_an_earlier_version_leaves_the_newest(better):
+    publish()
+    assert take_back("right@v1.0.0") == "right@v1.0.0 rolled back; the newest version is right@v1.1.0."
+    assert consumed("right") == 3
+
+
+def test_rolling_back_twice_goes_back_twice(better):
+    publish()
+    take_back("right")
+    assert take_back("right") == "right@v1.1.1, right@v1.0.0 rolled back; right has no released version left."
+    assert gto.api.show(".", "right") == []
+
+
+def test_rolling_back_what_is_none_is_refused(released):
+    with pytest.raises(ReleaseError, match=r"^rihgt has no version that could be rolled back; models that have: near, right\.$"):
+        take_back("rihgt")
+    with pytest.raises(ReleaseError, match=r"^near@v3\.0\.0 is no released version; known: near@v1\.0\.0\.$"):
+        take_back("near@v3.0.0")
+    take_back("near")
+    with pytest.raises(ReleaseError, match=r"^near is no released version; known: near@v1\.0\.0 \(rolled back\)\.$"):
+        take_back("near")
+    assert refusal(roll_back="near", models=["near"]).startswith("to roll back and to release are two commands: ")
+
+
+def test_a_roll_back_that_could_not_be_pushed_says_how_to_push_it(released):
+    (ORIGIN / "hooks" / "pre-receive").write_text("#!/bin/sh\nexit 1\n")
+    (ORIGIN / "hooks" / "pre-receive").chmod(0o755)
+    message = refusal(roll_back="near", push_to="origin")
+    assert message.endswith("): python -m pipelines.release --roll-back near@v1.0.0 --push-to origin pushes them.")
+    (ORIGIN / "hooks" / "pre-receive").unlink()
+    publish(roll_back="near@v1.0.0", push_to="origin")
+    assert tags() == tags(ORIGIN)
+
+
+# Versions
+
+
+@pytest.mark.parametrize(("bump", "name"), [("major", "v2.0.0"), ("minor", "v1.10.0"), ("patch", "v1.9.1")])
+def test_versions_count_as_numbers_and_over_what_was_rolled_back(built, bump, name):
+    for version in ("v1.10.0-rc1", "v1.9.0", "v1.2.0", "v1.9.0!"):
+        git("tag", "--annotate", "--message", version, f"right@{version}")
+    git("tag", "right@v7.0.0")  # a tag that is not annotated is none of GTO's
+    versions = read_versions(Path.cwd())["right"]
+    assert [(version.name, version.is_released) for version in versions] == [("v1.10.0-rc1", True), ("v1.9.0", False), ("v1.2.0", True)]
+    assert following(versions[1:], bump) == name
+
+
+def test_a_name_that_gto_cannot_read_is_held_back(built):
+    text = Path("params.yaml").read_text().replace("  near:", "  near_:")
+    Path("params.yaml").write_text(text)
+    build()
+    commit()
+    assert "near_ (GTO reads no tag of this name, which must begin and end with a letter or a digit)" in refusal()
+
+
+# The stages of this project
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_the_real_evaluate_measures_the_last_version_with_the_present_code(tmp_path, monkeypatch):
+    folder = tmp_path / "here" / "repository"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for name in ("stages", ".dvc"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder)
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params |= {section: {name: params[section][name]} for section, name in (("datasets", "line"), ("models", "line_gd"))}
+    gate = {"metric": "mae", "at_most": {"sample": 10, "official": None}, "tolerance": {"sample": 10, "official": 0}}
+    params["models"]["line_gd"] |= {"gate": gate, "train": params["models"]["line_gd"]["train"] | {"epochs": 3}}
+    Path("params.yaml").write_text(json.dumps(params))
+    Path(".dvc/config").write_text(CONFIG)
+    git("init", "--quiet", "--initial-branch=main")
+    build()
+    commit()
+    assert publish() == "released: line_gd v1.0.0; 0 of 1 models are already released."
+    before = json.loads(Path("models/line_gd/metrics.json").read_text())["mae"]
+    change("models.line_gd.train.epochs", 4)
+    build()
+    assert publish() == "released: line_gd v1.1.0; 0 of 1 models are already released."
+    assert f"; v1.0.0: {before:.4g} [" in git("cat-file", "tag", "line_gd@v1.1.0")
+
+
+# The command line
+
+
+def command(*arguments, server):
+    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.release", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs the command line in this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["release", *arguments])
+        main()
+
+    return run
+
+
+def test_the_command_line_takes_the_same_names(better, run):
+    run("--accept", "right", "--bump", "patch", "--remote", "store", "--push-to", "origin", "right")
+    assert set(tags(ORIGIN)) == {"right@v1.0.0", "near@v1.0.0", "right@v1.0.1"}
+    run("--roll-back", "right")
+    assert "right@v1.0.1!" in tags()
+
+
+def test_a_model_held_back_ends_in_a_sentence_and_exit_code_1(built, run, capsys):
+    retrain(near=3.0)
+    with pytest.raises(SystemExit) as left:
+        run()
+    assert left.value.code == (
+        "error: 1 of 2 models were held back: near (rmse is 3; expected at most 2 (params.yaml: models.near.gate.at_most.sample)); "
+        "released: right v1.0.0."
+    )
+    assert "Traceback" not in capsys.readouterr().err
