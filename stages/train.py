@@ -2,8 +2,9 @@
 
 Command: python -m stages.train MODEL
 Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; params.yaml: runtime, models.<MODEL>
-Writes:  models/<MODEL>/checkpoint.safetensors and models/<MODEL>/plots/learning_curve.csv; under logs/ TensorBoard's files, and the
-         state of the run, from which the next one goes on if this one is stopped or killed
+Writes:  models/<MODEL>/checkpoint.safetensors, models/<MODEL>/training.json (the best epoch and its figures on val: what a choice
+         between recipes may look at, while metrics.json is of the test split) and models/<MODEL>/plots/learning_curve.csv; under
+         logs/ TensorBoard's files, and the state of the run, from which the next one goes on if this one is stopped or killed
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from stages.common.errors import UserError, run_stage
-from stages.common.files import as_csv, write_files
+from stages.common.files import as_csv, as_json, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
@@ -92,6 +93,7 @@ def train_once(name: str, runtime: Runtime, recipe: Recipe, device: torch.device
         return None
     return {
         folder / "checkpoint.safetensors": checkpoint,
+        folder / "training.json": as_json(figures(fitted, metric_name(meta.task))),
         folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
     }
 
@@ -148,6 +150,18 @@ def curve(rows: list[Row], metric: str) -> list[dict[str, float | str | None]]:
         for row in rows
         for split in splits
     ]
+
+
+def figures(fitted: Fitted, metric: str) -> dict[str, float | int]:
+    """The best epoch and what was measured in it: on val, or on train where the dataset has no val; rounded as metrics.json is."""
+    best = fitted.rows[fitted.best_epoch - 1]
+    split = "train" if best["val_loss"] is None else "val"
+    measured = {key: value for key in (f"{split}_loss", f"{split}_{metric}") if (value := best[key]) is not None}
+    return {
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.rows),
+        **{key: round(value, 6) for key, value in measured.items()},
+    }
 
 
 def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta: Meta) -> None:

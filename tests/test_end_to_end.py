@@ -155,6 +155,7 @@ def test_a_first_repro_builds_everything(first_build: Build) -> None:
         names = {path.removeprefix(f"models/{model}/") for path in clone.contents(f"models/{model}")}
         assert names == {
             "checkpoint.safetensors",
+            "training.json",
             "metrics.json",
             *(f"plots/{name}" for name in ("learning_curve.csv", "predictions.csv", "breakdown.csv", "mistakes.png")),
             *(f"exported/{name}" for name in ("model.onnx", "model.torchscript.pt", "signature.json", "README.md")),
@@ -169,7 +170,10 @@ def test_nothing_is_written_that_the_graph_does_not_know(first_build: Build) -> 
 def test_a_repro_leaves_git_only_the_lock_and_the_metrics(first_build: Build) -> None:
     """Were .gitignore not complete, DVC would write one into every folder."""
     status = first_build.clone.git("status", "--porcelain", "--untracked-files=all").split("\n")
-    assert {line[3:] for line in status if line} == {"dvc.lock", *(f"models/{model}/metrics.json" for model in EPOCHS)}
+    assert {line[3:] for line in status if line} == {
+        "dvc.lock",
+        *(f"models/{model}/{file}.json" for model in EPOCHS for file in ("training", "metrics")),
+    }
 
 
 def test_a_second_repro_runs_nothing(clone: Clone) -> None:
@@ -386,7 +390,7 @@ def test_every_sort_of_data_and_network_is_built(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_metrics_plots_and_params_can_be_compared(clone: Clone) -> None:
     shown = clone.dvc("metrics", "show", "--md")
-    assert all(f"models/{model}/metrics.json" in shown for model in EPOCHS)
+    assert all(f"models/{model}/{file}.json" in shown for model in EPOCHS for file in ("training", "metrics"))
     assert "accuracy" in shown
     clone.dvc("plots", "show", "models/line_gd/plots/learning_curve.csv", "models/diabetes_mlp/plots/mistakes.png")
     page = (clone.root / "dvc_plots/index.html").read_text()

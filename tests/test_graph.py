@@ -280,7 +280,7 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
     checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
     drawn = {f"{plots}/predictions.csv", f"{plots}/breakdown.csv", f"{plots}/mistakes.png"}
     return {
-        "train": ({"data/checked.json", processed}, {checkpoint, f"{plots}/learning_curve.csv"}),
+        "train": ({"data/checked.json", processed}, {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"}),
         "evaluate": ({processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
         "export": ({processed, checkpoint}, {f"{folder}/exported"}),
     }[stage]
@@ -308,7 +308,7 @@ def test_git_ignores_every_out_but_the_metrics(graph: dict[str, Instance], tmp_p
     listed = "\n".join([*outs, *beside, *kept])
     command = ["git", "check-ignore", "--stdin"]
     ignored = subprocess.run(command, cwd=tmp_path, input=listed, capture_output=True, text=True, check=True).stdout.split("\n")
-    metrics = {f"models/{name}/metrics.json" for name in PARAMS["models"]}
+    metrics = {f"models/{name}/{file}.json" for name in PARAMS["models"] for file in ("training", "metrics")}
     assert set(filter(None, ignored)) == (outs | beside) - metrics
     assert {out for instance in graph.values() for out in instance.not_cached} == metrics, "git keeps the metrics, DVC's cache the rest"
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import os
 import subprocess
@@ -20,7 +21,7 @@ from stages.train import train
 from stages.training import loop
 from tests.toy import ROOT, TOYS, Data, Project, data_of, recipe, toy
 
-CHECKPOINT, CURVE = "checkpoint.safetensors", "plots/learning_curve.csv"
+CHECKPOINT, CURVE, FIGURES = "checkpoint.safetensors", "plots/learning_curve.csv", "training.json"
 
 
 @pytest.fixture
@@ -33,11 +34,15 @@ def curve(own):
     return list(csv.DictReader(io.StringIO(own.contents()[CURVE].decode())))
 
 
+def figures(own):
+    return json.loads(own.contents()[FIGURES])
+
+
 @pytest.mark.parametrize("name", TOYS)
 def test_every_kind_of_task_is_trained_to_a_checkpoint_and_a_curve(name, project):
     own = project(name)
     train("own")
-    assert list(own.contents()) == [CHECKPOINT, CURVE]
+    assert list(own.contents()) == [CHECKPOINT, CURVE, FIGURES]
     model, description = load_checkpoint(own.folder / CHECKPOINT)
     assert model.meta == own.data.meta and description["architecture"] == TOYS[name]
     training = description["training"]
@@ -53,6 +58,21 @@ def test_the_learning_curve_has_a_row_an_epoch_and_split(name, project):
     assert list(rows[0]) == ["epoch", "split", "loss", metric, "lr"]
     assert [(row["epoch"], row["split"]) for row in rows] == [(str(epoch), split) for epoch in (1, 2, 3) for split in ("train", "val")]
     assert all(math.isfinite(float(row[key])) for row in rows for key in ("loss", metric, "lr"))
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_figures_are_the_best_epochs_on_val(name, project):
+    own = project(name)
+    train("own")
+    metric = "mae" if own.data.meta.task == "regression" else "accuracy"
+    made = figures(own)
+    best = next(row for row in curve(own) if row["split"] == "val" and int(row["epoch"]) == made["best_epoch"])
+    assert made == {
+        "best_epoch": load_checkpoint(own.folder / CHECKPOINT)[1]["training"]["best_epoch"],
+        "epochs": 3,
+        "val_loss": round(float(best["loss"]), 6),
+        f"val_{metric}": round(float(best[metric]), 6),
+    }
 
 
 def test_the_curve_of_a_grid_search_has_the_weight_that_was_tried(project):
@@ -80,6 +100,7 @@ def test_without_val_the_curve_is_train_s_alone(project):
     own = project("numbers", data=Data(meta, data.splits | {"val": tuple(values[:0] for values in data.splits["val"])}))
     train("own")
     assert [row["split"] for row in curve(own)] == ["train"] * 3
+    assert list(figures(own)) == ["best_epoch", "epochs", "train_loss", "train_mae"]
 
 
 # The same bytes
@@ -122,7 +143,7 @@ def test_the_command_gives_the_same_bytes_whatever_threads_the_environment_asks_
             finished = subprocess.run(command, cwd=own.root, env=environment, capture_output=True, text=True, check=True)
             assert finished.stdout.startswith("own: best epoch 1 of 1: train_loss ")
         contents.append(own.contents())
-    assert contents[0] == contents[1] and list(contents[0]) == [CHECKPOINT, CURVE]
+    assert contents[0] == contents[1] and list(contents[0]) == [CHECKPOINT, CURVE, FIGURES]
 
 
 def test_a_mistake_is_one_sentence_and_an_exit_code_of_one(project, monkeypatch, capsys):
@@ -258,7 +279,7 @@ def test_a_network_of_another_width_than_the_dataset_s_classes_is_refused(projec
 def test_class_weights_are_taken_as_whole_numbers_too(project):
     own = project("shapes", loss={"name": "CrossEntropy", "weight": [1, 2, 3]})
     train("own")
-    assert list(own.contents()) == [CHECKPOINT, CURVE]
+    assert list(own.contents()) == [CHECKPOINT, CURVE, FIGURES]
 
 
 @pytest.mark.parametrize("key", ["architecture", "dataset", "train"])
@@ -341,7 +362,7 @@ def test_pictures_of_train_may_be_larger_than_the_networks_if_they_are_cut(augme
     rewrite_split(own, "train", np.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0))), targets)
     if augment:
         train("own")
-        assert list(own.contents()) == [CHECKPOINT, CURVE]
+        assert list(own.contents()) == [CHECKPOINT, CURVE, FIGURES]
     else:
         with pytest.raises(UserError, match=r"The network cannot be trained on a batch of \d+x1x10x10 .*models\.own\.train\.augment"):
             train("own")

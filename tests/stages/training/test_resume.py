@@ -422,7 +422,7 @@ def test_a_state_that_cannot_be_set_aside_is_not_used(project, monkeypatch, caps
     last.with_name("last.damaged").mkdir()
     train("own")
     assert "warning: logs/resume/own/last cannot be moved (" in capsys.readouterr().err
-    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
+    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv", "training.json"]
 
 
 # Saving
@@ -463,7 +463,7 @@ def test_a_full_disk_costs_the_state_and_not_the_run(project, monkeypatch, capsy
     monkeypatch.setattr(resume, "write_files", full)
     train("own")
     assert "warning: the state of own cannot be saved ([Errno 28] No space left on device)" in capsys.readouterr().err
-    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
+    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv", "training.json"]
 
 
 def test_what_is_said_of_a_run_that_was_stopped_and_could_not_be_saved_is_true(place, monkeypatch):
@@ -488,7 +488,7 @@ def test_a_folder_that_cannot_be_made_costs_the_states_and_not_the_run(project, 
     train("own")
     errors = capsys.readouterr().err
     assert errors.count("warning: the state of own cannot be saved (") == 1, "at the first epoch, and not again at each"
-    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv"]
+    assert list(own.contents()) == [CHECKPOINT, "plots/learning_curve.csv", "training.json"]
 
 
 # The file
