@@ -21,14 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dvc.config import Config
 from dvc.exceptions import DvcException
-from dvc.lock import LockError
+from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
+from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.serialize import to_lockfile
-from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, load_yaml, parse_yaml
+from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, load_yaml, modify_yaml, parse_yaml
 from dvc_data.hashfile.hash_info import HashInfo
 
 MISSING = object()
@@ -179,6 +181,32 @@ class Pipeline:
         """Pushes what dvc.lock notes to the remote, or to the default one."""
         with transfers():
             self.repo.push(remote=remote)
+
+    # What a search needs besides
+
+    def keys_read_by(self, name: str) -> set[str]:
+        """The keys of params.yaml on which the stage depends, sections among them."""
+        return {key for dep in self._stage(name).deps if type(dep).__name__ == "ParamsDependency" for key in dep.params}
+
+    def code_of(self, name: str) -> set[Path]:
+        """What the stage reads that no stage makes: files and folders."""
+        made = {str(out.fs_path) for stage in self.in_order for out in stage.outs}
+        deps = [dep for dep in self._stage(name).deps if type(dep).__name__ != "ParamsDependency"]
+        return {
+            Path(dep.fs_path)
+            for dep in deps
+            if not any(str(dep.fs_path) == out or out in map(str, Path(dep.fs_path).parents) for out in made)
+        }
+
+    def kept_by_git(self, name: str) -> list[Path]:
+        """Those of the stage's outputs that are not for DVC's cache."""
+        return [Path(out.fs_path) for out in self._stage(name).outs if not out.use_cache]
+
+    def take_from_cache(self, names: Iterable[str]) -> None:
+        """Puts the outputs of stages where they belong, as far as DVC's cache has them."""
+        with self._alone(), refusals():
+            for name in names:
+                self._stage(name).checkout(force=True, allow_missing=True)
 
     # What a release needs besides
 
@@ -416,6 +444,58 @@ def hash_of(lock: Any, stage: str, path: str) -> str | None:
     entry = outs.get(stage) if isinstance(outs, dict) else None
     found = entry.get("outs") if isinstance(entry, dict) else None
     return next((out.get("md5") for out in found or [] if out.get("path") == path), None)
+
+
+# Experiments are made in folders of their own
+
+
+def begin_copy(root: Path, folder: Path) -> None:
+    """Makes the files of the repository `root` in `folder` a DVC repository of their own, without git, which shares the cache of `root`.
+
+    Nothing large is copied: what is taken from the cache becomes links into it.
+    """
+    with refusals():
+        own = Repo(str(root))
+        settings = own.config.read("local")
+        settings["cache"] |= {"dir": own.cache.local_cache_dir, "type": "symlink,copy"}
+        settings["core"] |= {"no_scm": True, "site_cache_dir": str(folder / ".dvc" / "tmp" / "site")}
+        own.close()
+        with Config(str(folder / ".dvc")).edit("local", validate=False) as config:
+            config.update({section: values for section, values in settings.items() if values})
+
+
+def set_params(folder: Path, values: dict[str, Any]) -> None:
+    """Writes values into the params.yaml of `folder` by their keys, which are there; its comments stay."""
+    with refusals(), modify_yaml(str(folder / PARAMS)) as params:
+        for key, value in values.items():
+            *parents, last = key.split(".")
+            section = params
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+
+
+@contextlib.contextmanager
+def repository_lock(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """No other DVC command at work in the repository `root` (dvc gc, for one): those are waited for, and they wait."""
+    patience = Patience(tell, "another DVC command has the repository's lock")
+    hardlinks = Config(str(root / ".dvc"))["core"].get("hardlink_lock", False)
+    lock = make_lock(str(root / ".dvc" / "tmp" / "lock"), tmp_dir=str(root / ".dvc" / "tmp"), friendly=True, hardlink_lock=hardlinks)
+    while True:
+        try:
+            lock.lock()
+            break
+        except LockError:
+            patience.wait()
+    try:
+        yield
+    finally:
+        lock.unlock()
+
+
+def experiment_ref(commit: str, name: str) -> str:
+    """The git reference that makes a commit upon `commit` an experiment of this name."""
+    return str(ExpRefInfo(commit, name))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,136 @@
+"""DVC experiments made beside the workspace, several at once, with git's plumbing.
+
+`dvc exp run --temp` stashes what lies in the workspace while it begins, under references that all experiments share: whoever kills it
+then finds the workspace empty, and those who begin together get in each other's way. Here nothing in the workspace is touched: files
+come out of git's objects into a folder, through an index of the experiment's own, and go back as one commit and one reference.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.dvc import Patience, experiment_ref
+from pipelines.searching.space import SearchError
+
+PATIENCE_S = 10.0  # with a reference that somebody else has locked
+NOBODY = {"GIT_AUTHOR_NAME": "sweep", "GIT_AUTHOR_EMAIL": "sweep@localhost"}
+HERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set where a git hook has started us
+
+
+class GitError(Exception):
+    """What git says, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What experiments start from: a commit, and a tree of it or of what has changed since in files that git knows."""
+
+    commit: str
+    tree: str
+
+
+def git(*arguments: str, folder: Path, environment: dict[str, str] | None = None) -> str:
+    """Runs git in `folder`; what it says, without the line's end. Raises GitError."""
+    clean = {name: value for name, value in os.environ.items() if name not in HERE} | {"LC_ALL": "C"} | (environment or {})
+    done = subprocess.run(["git", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise GitError(f"git {arguments[0]}: {' '.join(done.stderr.split()).removeprefix('fatal: ')}")
+    return done.stdout.strip()
+
+
+def base_of(root: Path) -> Base:
+    """HEAD of the repository `root`, with what has been changed and not been committed, as `dvc exp run` takes it; nothing is touched.
+
+    Raises SearchError where there is no such thing.
+    """
+    try:
+        top = Path(git("rev-parse", "--show-toplevel", folder=root))
+    except GitError as error:
+        raise SearchError(f"experiments are kept in git, and this is no git repository ({error}): git init, and commit.") from error
+    if top.resolve() != root.resolve():
+        raise SearchError(f"the root of the git repository is {top}: run the sweep there.")
+    try:
+        commit = git("rev-parse", "--verify", "HEAD^{commit}", folder=root)
+    except GitError as error:
+        raise SearchError("experiments are made upon a commit, and there is none yet: git add and git commit first.") from error
+    if conflicts := git("diff", "--name-only", "--diff-filter=U", folder=root).splitlines():
+        raise SearchError(f"a merge has left conflicts in {', '.join(conflicts)}: resolve them first.")
+    return Base(commit, tree_of(root))
+
+
+def tree_of(root: Path) -> str:
+    """What lies in the workspace, of the files that git knows; through a copy of the index, which stays as it is."""
+    index = root / git("rev-parse", "--git-path", "index", folder=root)
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
+        git("add", "--update", ".", folder=root, environment=own)
+        return git("write-tree", folder=root, environment=own)
+
+
+def identity(root: Path) -> dict[str, str]:
+    """Somebody to sign commits with, where git has been told nobody."""
+    try:
+        git("var", "GIT_AUTHOR_IDENT", folder=root)
+        git("var", "GIT_COMMITTER_IDENT", folder=root)
+    except GitError:
+        return NOBODY | {name.replace("AUTHOR", "COMMITTER"): value for name, value in NOBODY.items()}
+    return {}
+
+
+def unknown_to_git(root: Path, paths: set[Path]) -> list[str]:
+    """Files among `paths` that an experiment would not have, because git neither knows nor ignores them."""
+    if not paths:
+        return []
+    return git("ls-files", "--others", "--exclude-standard", "--", *map(str, sorted(paths)), folder=root).splitlines()
+
+
+def experiments_of(root: Path, study: str) -> dict[str, str]:
+    """The references of a study's experiments by their names, upon whatever commit."""
+    refs = git("for-each-ref", "--format=%(refname)", "refs/exps", folder=root).splitlines()
+    return {name: ref for ref in refs if re.fullmatch(rf"{re.escape(study)}-\d{{3,}}", name := ref.rpartition("/")[2])}
+
+
+def remove(root: Path, refs: list[str]) -> None:
+    for ref in refs:
+        git("update-ref", "-d", ref, folder=root)
+
+
+def file_of(root: Path, ref: str, path: str) -> str:
+    """A file of an experiment. Raises GitError."""
+    return git("show", f"{ref}:{path}", folder=root)
+
+
+def check_out(root: Path, tree: str, folder: Path, index: Path) -> None:
+    """Writes all files of a tree into `folder`, and what git must know of them into `index`."""
+    own = {"GIT_INDEX_FILE": str(index)}
+    git("read-tree", tree, folder=root, environment=own)
+    git("checkout-index", "--all", f"--prefix={folder}/", folder=root, environment=own)
+
+
+def keep(root: Path, base: Base, folder: Path, index: Path, new: list[Path], name: str) -> None:
+    """Makes what lies in `folder` (files that git knows, and `new`) the experiment `name`, all at once."""
+    store = Path(git("rev-parse", "--absolute-git-dir", folder=root))
+    own = {"GIT_INDEX_FILE": str(index), "GIT_DIR": str(store), "GIT_WORK_TREE": str(folder)}
+    git("add", "--update", ".", folder=folder, environment=own)
+    git("add", "--force", "--", *map(str, new), folder=folder, environment=own)
+    tree = git("write-tree", folder=folder, environment=own)
+    commit = git("commit-tree", tree, "-p", base.commit, "-m", f"sweep: {name}", folder=root, environment=identity(root))
+    set_reference(root, experiment_ref(base.commit, name), commit)
+
+
+def set_reference(root: Path, ref: str, commit: str) -> None:
+    """Git locks a reference for a moment, and removes folders of them that have become empty: somebody else's moment is waited for."""
+    until, patience = time.monotonic() + PATIENCE_S, Patience(print, f"git has {ref} locked")
+    while True:
+        try:
+            git("update-ref", ref, commit, folder=root)
+            return
+        except GitError as error:
+            if time.monotonic() > until or not any(reason in str(error) for reason in ("File exists", "No such file")):
+                raise
+            patience.wait()
