@@ -23,7 +23,7 @@ from pipelines.running.server import prefect_server
 from pipelines.searching.experiments import experiments_of, file_of, git
 from pipelines.searching.space import SearchError
 from pipelines.searching.study import only_one
-from pipelines.sweep import as_plan, refuse_too_few, refuse_what_trials_lack, sweep
+from pipelines.sweep import TrialFailed, as_metric, as_plan, read_figure, refuse_too_few, refuse_what_trials_lack, sweep
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import dvc
 
@@ -39,7 +39,7 @@ stages:
       params: ["datasets.${key}"]
       outs: [{"data/${key}": {persist: true}}]
   train:
-    foreach: ${models}
+    foreach: {toy: {dataset: points}}
     do:
       cmd: PYTHON train.py ${key}
       deps: ["data/${item.dataset}", train.py]
@@ -56,7 +56,8 @@ models:
   toy:
     dataset: points
     plot: confusion
-    train: {lr: 0.5, size: 2, best_by: loss, mode: plain}
+    train: {lr: 0.5, size: 2, best_by: loss}
+  bare: {dataset: points}
 """
 
 TRAIN = """
@@ -347,12 +348,13 @@ def test_a_repository_without_a_commit_is_refused_in_a_sentence(toy):
 # Mistakes
 
 MISTAKES = {
-    "a model": ({"model": "toys"}, "params.yaml has no model toys; known there: toy."),
+    "a model": ({"model": "toys"}, "params.yaml has no model toys; known there: toy, bare."),
     "no space": ({"space": {}}, "nothing to search over: give keys of models.toy.train in params.yaml, for example --range lr="),
     "a key": ({"space": {"lrr": "1..2"}}, "params.yaml has no lrr, neither by itself nor in models.toy.train, where there are lr, size,"),
     "a key of nobody": ({"space": {"runtime.threads": [1, 2]}}, "runtime.threads changes nothing of train@toy: search over keys that"),
     "a range": ({"space": {"lr": "1-2"}}, "the range of lr is '1-2'; expected for example 0.0005..0.01, 1..8 or"),
     "a choice": ({"space": {"lr": []}}, "the choice of lr is empty: give its values"),
+    "a model without a recipe": ({"model": "bare"}, "params.yaml has no models.bare.train, which says how bare is trained."),
     "trials": ({"trials": 0}, "trials is 0; expected at least 1."),
     "jobs": ({"jobs": 0}, "jobs is 0; expected at least 1."),
     "a metric": ({"metric": "auc"}, "the metric is 'auc'; expected loss or accuracy, which is what the training of toy measures."),
@@ -396,6 +398,27 @@ def test_a_study_that_is_anothers_is_refused_in_a_sentence_until_it_is_forgotten
         assert search(trials=1, fresh=True).message == "another sweep is at work on the study toy-a: wait until it has ended."
     assert search(trials=1, space={"lr": "0.1..0.2"}, fresh=True).is_completed()
     assert names() == ["toy-a-001"] and 0.1 <= lr_of("toy-a-001") <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("plot", "best_by", "given", "expected"),
+    [
+        ("confusion", "loss", None, "loss"),
+        ("confusion", "metric", None, "accuracy"),
+        ("scatter", "metric", None, "mae"),
+        ("scatter", "loss", "mae", "mae"),
+        ("confusion", "metric", "loss", "loss"),
+    ],
+)
+def test_the_metric_is_by_which_the_recipe_chooses_unless_another_is_given(plot, best_by, given, expected):
+    assert as_metric(given, "toy", {"models": {"toy": {"plot": plot, "train": {"best_by": best_by}}}}) == expected
+
+
+def test_the_figure_is_of_val_and_of_train_where_there_is_no_val():
+    assert read_figure('{"train_loss": 1, "val_loss": 2.5}', "loss") == 2.5
+    assert read_figure('{"epochs": 1, "train_loss": 0}', "loss") == 0.0
+    with pytest.raises(TrialFailed, match=r"training\.json has no mae, but epochs, train_loss"):
+        read_figure('{"epochs": 1, "train_loss": 0}', "mae")
 
 
 def test_a_study_without_a_name_has_one_that_follows_from_the_search(built, monkeypatch):
