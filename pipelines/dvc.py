@@ -189,14 +189,10 @@ class Pipeline:
         return {key for dep in self._stage(name).deps if type(dep).__name__ == "ParamsDependency" for key in dep.params}
 
     def code_of(self, name: str) -> set[Path]:
-        """What the stage reads that no stage makes: files and folders."""
-        made = {str(out.fs_path) for stage in self.in_order for out in stage.outs}
-        deps = [dep for dep in self._stage(name).deps if type(dep).__name__ != "ParamsDependency"]
-        return {
-            Path(dep.fs_path)
-            for dep in deps
-            if not any(str(dep.fs_path) == out or out in map(str, Path(dep.fs_path).parents) for out in made)
-        }
+        """What the stage reads of the repository that no stage makes: files and folders."""
+        made = {Path(out.fs_path) for stage in self.in_order for out in stage.outs}
+        deps = {Path(dep.fs_path) for dep in self._stage(name).deps if type(dep).__name__ != "ParamsDependency" and dep.is_in_repo}
+        return {path for path in deps if not made & {path, *path.parents}}
 
     def kept_by_git(self, name: str) -> list[Path]:
         """Those of the stage's outputs that are not for DVC's cache."""

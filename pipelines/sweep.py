@@ -11,6 +11,7 @@ import hashlib
 import json
 import queue
 import re
+import shlex
 import shutil
 import sys
 from collections import deque
@@ -224,7 +225,7 @@ def refuse_what_trials_lack(pipeline: Pipeline, plan: Plan) -> None:
     if idle := [key for key in plan.space if not any(f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}.") for one in read)]:
         raise SearchError(f"{idle[0]} changes nothing of train@{plan.model}: search over keys that it reads.")
     if unknown := unknown_to_git(plan.root, {path for stage in stages for path in pipeline.code_of(stage.name)}):
-        raise SearchError(f"git does not know {', '.join(unknown)}, so no trial would have it: git add it.")
+        raise SearchError(f"git does not know {', '.join(unknown)}, so no trial would have it: git add it, or move it away.")
     if stale := [stage.name for stage in stages[:-1] if is_stale(pipeline, stage)]:
         raise SearchError(f"{', '.join(stale)} must be up to date, or every trial would make it again: dvc repro {' '.join(stale)} first.")
 
@@ -309,7 +310,7 @@ class Sweep:
             last.append(line)
             self.log.info("trial %d: %s", attempt.number, line)
 
-        command = f"exec python -m pipelines.searching.trial '{ticket}'"
+        command = f"exec python -m pipelines.searching.trial {shlex.quote(str(ticket))}"
         environment = dict[str, str]()  # the place to say on which device
         code = self.commands.run(f"{attempt.number:03d}", command, CODE, environment, tell)
         if code == NOT_THE_STAGE:

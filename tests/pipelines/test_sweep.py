@@ -333,7 +333,7 @@ def test_data_that_is_not_up_to_date_is_refused_in_a_sentence(toy):
 def test_code_that_git_does_not_know_is_refused_in_a_sentence(toy):
     Path("more.py").write_text("")
     Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace(", train.py]", ", train.py, more.py]"))
-    with pytest.raises(SearchError, match=r"git does not know more\.py, so no trial would have it: git add it\."):
+    with pytest.raises(SearchError, match=r"git does not know more\.py, so no trial would have it: git add it, or move it away\."):
         plan()
 
 
