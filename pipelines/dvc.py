@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dvc.config import Config
 from dvc.exceptions import DvcException
@@ -33,6 +33,7 @@ from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, load_yaml, modify_yaml, parse_yaml
 from dvc_data.hashfile.hash_info import HashInfo
 
+Value = TypeVar("Value")
 MISSING = object()
 PARAMS = "params.yaml"
 POLL_S = 0.1  # between two looks at a lock that somebody else has
@@ -126,6 +127,11 @@ class Pipeline:
         if self.read_params is None or self.read_params[0] != version:
             self.read_params = version, load_yaml(str(self.root / PARAMS))
         return self.read_params[1]
+
+    def setting(self, key: str, default: Value) -> Value:
+        """A value of params.yaml; the default where it is none that may be: the stage `check` refuses that in a sentence of its own."""
+        value = find(self.params(), key)
+        return value if type(value) is type(default) else default
 
     def begin(self, name: str, *, force: bool = False) -> bool:
         """Makes a stage ready for its command. False if it is done: its results were in DVC's cache, or it has no command, or is frozen.

@@ -7,25 +7,22 @@ Writes:  what the stages write; dvc.lock; what they said, under logs/rebuild/<ru
 
 import argparse
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from httpx import HTTPError
 from prefect import flow, get_run_logger
 from prefect.states import Completed, Failed, State
 from pydantic import PositiveInt
 
-from pipelines.dvc import GraphError, Pipeline, find
+from pipelines.dvc import GraphError, Pipeline
 from pipelines.running.build import Build, Outcome, Result, Rules
 from pipelines.running.commands import Commands
 from pipelines.running.presence import BusyError, alone, announce
 from pipelines.running.report import as_table, report
-from pipelines.running.server import is_own_server, run_for_command_line
-from pipelines.running.slots import SlotError, Slots
+from pipelines.running.server import run_for_command_line
+from pipelines.running.slots import SlotError, Slots, usual_jobs
 
-Value = TypeVar("Value")
 LOGS = Path("logs") / "rebuild"
 SECONDS = LOGS / "seconds.json"
 
@@ -63,30 +60,18 @@ def build(targets: list[str], jobs: int | None, force: bool, keep_going: bool, p
     log = get_run_logger()
     pipeline = Pipeline(Path.cwd(), log.warning)
     plan = pipeline.plan(targets)
-    slots = Slots(setting(pipeline, "runtime.device", "auto"), on_server=not is_own_server())
     with Commands(LOGS / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}") as commands:
-        results = Build(pipeline, plan, commands, slots, Rules(jobs or usual_jobs(pipeline), force, keep_going), read_seconds()).run()
+        rules = Rules(jobs or usual_jobs(pipeline), force, keep_going)
+        results = Build(pipeline, plan, commands, Slots.of(pipeline), rules, read_seconds()).run()
     note_seconds(results)
     log.info("%s", as_table(results))
     if push and all(result.is_good for result in results.values()):
         pipeline.push()
     try:
-        report(results, lambda _: None)
+        report(results, pipeline.root)
     except HTTPError as error:
         log.warning("The Prefect server does not answer (%s): it shows no tables of this run.", error)
     return results
-
-
-def setting(pipeline: Pipeline, key: str, default: Value) -> Value:
-    """A value of params.yaml; the default where it is none that may be: the stage `check` refuses that in a sentence of its own."""
-    value = find(pipeline.params(), key)
-    return value if type(value) is type(default) else default
-
-
-def usual_jobs(pipeline: Pipeline) -> int:
-    """As many as there are cores for what each may use."""
-    threads, processes = (setting(pipeline, f"runtime.{key}", 1) for key in ("threads", "num_processes"))
-    return max(1, num_cores() // max(1, threads * processes))
 
 
 def read_seconds() -> dict[str, float]:
@@ -100,11 +85,6 @@ def read_seconds() -> dict[str, float]:
 def note_seconds(results: dict[str, Result]) -> None:
     ran = {name: round(result.seconds, 2) for name, result in results.items() if result.outcome is Outcome.RAN}
     SECONDS.write_text(json.dumps(read_seconds() | ran, indent=1), encoding="utf-8")
-
-
-def num_cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:

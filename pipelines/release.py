@@ -11,7 +11,6 @@ once, then the push to a git remote. A release that is killed, and run again, en
 """
 
 import argparse
-import sys
 import tempfile
 from collections import deque
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pipelines.dvc import GraphError, Pipeline, hash_of, parsed
-from pipelines.rebuild import num_cores, reason
 from pipelines.releasing.gate import Gate, Interval, NotComparable, read_metric, read_rows
 from pipelines.releasing.git import Git, GitError
 from pipelines.releasing.rolling_back import RollBack
@@ -44,8 +42,11 @@ from pipelines.releasing.versions import (
     newest,
     read_versions,
 )
+from pipelines.running.build import num_gpus, reason
 from pipelines.running.commands import Commands
-from pipelines.running.server import ServerError, use_prefect_server
+from pipelines.running.presence import announce
+from pipelines.running.server import run_for_command_line
+from pipelines.running.slots import SlotError, Slots, num_cores
 
 LOGS = Path("logs") / "release"
 AT_ONCE: Any = ThreadPoolTaskRunner(max_workers=num_cores())  # Prefect's type of it does not fit where Prefect wants it
@@ -76,12 +77,13 @@ def release(
             newest again.
     """
     try:
+        announce()
         if roll_back is None:
             return released(Options(models or [], accept or [], bump, remote, push_to))
         if models or accept:
             raise ReleaseError("to roll back and to release are two commands: give no models, and nothing to accept, with roll_back.")
         return rolled_back(roll_back, push_to)
-    except (GraphError, GitError, ReleaseError) as error:
+    except (GraphError, GitError, ReleaseError, SlotError) as error:
         return Failed(message=str(error))
     except OSError as error:
         return Failed(message=f"{error.filename or 'the disk'}: {error.strerror}: mend that and run again; what was tagged is whole.")
@@ -117,6 +119,7 @@ class Release:
 
     def __init__(self, pipeline: Pipeline, git: Git, commands: Commands, options: Options):
         self.pipeline, self.git, self.commands, self.options = pipeline, git, commands, options
+        self.slots = Slots.of(pipeline)
         self.params = pipeline.params()
         self.models = list(dict.fromkeys(options.models)) or list(self.params["models"])
         self.branch, self.head = "", ""
@@ -247,7 +250,9 @@ class Release:
 
         (stage,) = (stage for stage in self.pipeline.plan([f"evaluate@{model}"]) if stage.name == f"evaluate@{model}")
         assert stage.command is not None
-        if code := self.commands.run(name, stage.command, scratch, {}, tell):
+        with self.slots.held(num_gpus(stage), lambda: not self.commands.is_over) as slot:
+            code = self.commands.run(name, stage.command, scratch, slot.environment, tell, slot.files)
+        if code:
             raise NotComparable(f"with the present code and data, evaluate ends with {reason(code, last, self.commands.log_of(name))}")
 
     def publish(self, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
@@ -334,16 +339,7 @@ def main() -> None:
     parser.add_argument("--remote", metavar="NAME", help="the DVC remote that gets data and models; default: DVC's default one")
     parser.add_argument("--push-to", metavar="NAME", help="the git remote that gets the branch and the tags; default: none")
     parser.add_argument("--roll-back", metavar="MODEL[@VERSION]", help="take this version (or the newest) back, and nothing else")
-    arguments = vars(parser.parse_args())
-    try:
-        use_prefect_server()
-        state = release(**arguments, return_state=True)
-    except ServerError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    if not state.is_completed():
-        sys.exit(f"error: {state.message}")
+    run_for_command_line(release, vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
 from pipelines.dvc import GraphError, Pipeline, Stage, find
-from pipelines.rebuild import num_cores, reason
+from pipelines.running.build import num_gpus, reason
 from pipelines.running.commands import Commands
-from pipelines.running.server import ServerError, use_prefect_server
+from pipelines.running.presence import announce
+from pipelines.running.server import run_for_command_line
+from pipelines.running.slots import SlotError, Slots, usual_jobs
 from pipelines.searching.experiments import Base, GitError, base_of, experiments_of, file_of, remove, unknown_to_git
 from pipelines.searching.space import SearchError, Space, as_given, as_space
 from pipelines.searching.study import Attempt, Ended, Study, forget, only_one
@@ -103,6 +105,7 @@ def sweep(
         fresh: Forget what the study has, its experiments too, and begin anew.
     """
     try:
+        announce()
         made = search(model, space or {}, trials, jobs, metric, seed, name, fresh)
     except (SearchError, GraphError, GitError, OSError) as error:
         return Failed(message=str(error))
@@ -170,7 +173,7 @@ def search(
     pipeline = Pipeline(Path.cwd(), log.warning)
     plan = as_plan(pipeline, model, space, metric, seed, name)
     refuse_what_trials_lack(pipeline, plan)
-    jobs = jobs or max(1, num_cores() // find(pipeline.params(), "runtime.threads"))
+    jobs = jobs or usual_jobs(pipeline)
     with only_one(plan.folder):
         if fresh:
             wait_for_all(plan.folder / "work")
@@ -180,7 +183,7 @@ def search(
         refuse_experiments_of_another(plan, study)
         log.info("study %s: %d of %d trials are made", plan.name, len(study.ended()), trials)
         with Commands(plan.folder / "said") as commands:
-            made = Sweep(plan, study, commands, trials, jobs).run()
+            made = Sweep(plan, study, commands, Places(jobs, Slots.of(pipeline), gpus_of(pipeline, model)), trials).run()
     create_markdown_artifact(made.as_table(), key="sweep", description=f"Trials of {plan.name}, the best first")
     log.info("%s", made.as_table())
     return made
@@ -234,6 +237,10 @@ def is_stale(pipeline: Pipeline, stage: Stage) -> bool:
     return stage.command is not None and not pipeline.is_up_to_date(stage.name)
 
 
+def gpus_of(pipeline: Pipeline, model: str) -> int:
+    return max(num_gpus(stage) for stage in pipeline.plan([f"train@{model}"]))
+
+
 def refuse_experiments_of_another(plan: Plan, study: Study) -> None:
     """A trial of this very study that was running is looked for among the experiments: there must be no other's."""
     if not study.trials() and (names := sorted(experiments_of(plan.root, plan.name))):
@@ -243,11 +250,20 @@ def refuse_experiments_of_another(plan: Plan, study: Study) -> None:
         )
 
 
-class Sweep:
-    """The study's trials as far as `trials` of them in all, at most `jobs` at once; first those that an earlier run has begun."""
+@dataclass(frozen=True)
+class Places:
+    """How many trials may be made at once, and of how many GPUs each makes use."""
 
-    def __init__(self, plan: Plan, study: Study, commands: Commands, trials: int, jobs: int):
-        self.plan, self.study, self.commands, self.trials, self.jobs = plan, study, commands, trials, jobs
+    jobs: int
+    slots: Slots
+    gpus: int
+
+
+class Sweep:
+    """The study's trials as far as `trials` of them in all, as many at once as there are places; first those that were begun before."""
+
+    def __init__(self, plan: Plan, study: Study, commands: Commands, places: Places, trials: int):
+        self.plan, self.study, self.commands, self.places, self.trials = plan, study, commands, places, trials
         self.log, self.work = get_run_logger(), plan.folder / "work"
         self.begun = deque(study.unfinished())
         self.running, self.hindered = dict[int, Attempt](), dict[int, str]()
@@ -259,7 +275,7 @@ class Sweep:
         self.work.mkdir(exist_ok=True)
         self.clear(set(self.folders()) - {attempt.number for attempt in self.begun})
         while True:
-            while len(self.running) < self.jobs and (attempt := self.next()):
+            while len(self.running) < self.places.jobs and (attempt := self.next()):
                 self.start(attempt)
             if not self.running:
                 break
@@ -298,7 +314,7 @@ class Sweep:
                 self.make(attempt, name)
             ref = experiments_of(self.plan.root, self.plan.name)[name]
             return read_figure(file_of(self.plan.root, ref, f"models/{self.plan.model}/training.json"), self.plan.metric)
-        except (GitError, OSError) as error:
+        except (GitError, SlotError, OSError) as error:
             raise Hindered(str(error)) from error
 
     def make(self, attempt: Attempt, name: str) -> None:
@@ -311,8 +327,8 @@ class Sweep:
             self.log.info("trial %d: %s", attempt.number, line)
 
         command = f"exec python -m pipelines.searching.trial {shlex.quote(str(ticket))}"
-        environment = dict[str, str]()  # the place to say on which device
-        code = self.commands.run(f"{attempt.number:03d}", command, CODE, environment, tell)
+        with self.places.slots.held(self.places.gpus, lambda: not self.commands.is_over) as slot:
+            code = self.commands.run(f"{attempt.number:03d}", command, CODE, slot.environment, tell, slot.files)
         if code == NOT_THE_STAGE:
             raise Hindered(reason(code, last, self.commands.log_of(ticket.stem)).partition(": ")[2])
         if code:
@@ -371,15 +387,10 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="forget what the study has, its experiments too, and begin anew")
     arguments = vars(parser.parse_args())
     try:
-        space = as_given(arguments.pop("range"), arguments.pop("choice"))
-        use_prefect_server()
-        state = sweep(space=space, **arguments, return_state=True)
-    except (SearchError, ServerError) as error:
+        arguments["space"] = as_given(arguments.pop("range"), arguments.pop("choice"))
+    except SearchError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    if not state.is_completed():
-        sys.exit(f"error: {state.message}")
+    run_for_command_line(sweep, arguments)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 MODEL@v1.2.0 registers a version on a commit whose dvc.lock holds the model; MODEL@v1.2.0! says that it was rolled back.
 """
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,7 @@ from gto.versions import SemVer
 from scmrepo.git import Git as ScmGit
 
 from pipelines.dvc import hash_of, parsed
-from pipelines.releasing.git import Git
+from pipelines.releasing.git import Git, GitError
 
 FIRST = "v1.0.0"
 
@@ -54,6 +56,21 @@ def read_versions(root: Path) -> dict[str, list[Version]]:
         ]
         for model, artifact in state.get_artifacts().items()
     }
+
+
+def last_release(root: Path) -> Callable[[str], tuple[str, dict[str, float]] | None]:
+    """What tells of a model the last version that was not rolled back, and its metrics; None where there is none, or no git."""
+    try:
+        git = Git(root)
+    except GitError:
+        return lambda _: None
+    versions = read_versions(root)
+
+    def tell(model: str) -> tuple[str, dict[str, float]] | None:
+        last = newest(versions.get(model, []))
+        return (last.name, json.loads(git.tells("show", f"{last.commit}:models/{model}/metrics.json") or "{}")) if last else None
+
+    return tell
 
 
 def newest(versions: list[Version]) -> Version | None:

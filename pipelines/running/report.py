@@ -8,25 +8,26 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from pipelines.running import pictures
 from pipelines.running.build import Outcome, Result
 
 MODELS = Path("models")
 Metrics = dict[str, float]
 
 
-def report(results: dict[str, Result], released: Callable[[str], tuple[str, Metrics] | None]) -> None:
-    """A table of the stages, one of all models' metrics beside those of their last release, and a page for each model that was rebuilt.
-
-    `released` tells the last released version of a model and its metrics, if there is one.
-    """
+def report(results: dict[str, Result], root: Path) -> None:
+    """A table of the stages and, where something was made, one of all models' metrics, and a page for each model that was rebuilt."""
     keep(as_table(results), "rebuild", "What became of every stage")
+    made = {name for name, result in results.items() if result.outcome in (Outcome.RAN, Outcome.RESTORED)}
     names = [name.removeprefix("evaluate@") for name in results if name.startswith("evaluate@")]
     models = [name for name in names if (MODELS / name / "metrics.json").exists()]
-    if models:
-        keep(as_comparison(models, released), "metrics", "Metrics beside those of the last release")
+    if not (made and models):
+        return
+    # Imported here: they take a second and more, which a rebuild that finds nothing to do need not wait for.
+    from pipelines.releasing.versions import last_release
+
+    keep(as_comparison(models, last_release(root)), "metrics", "Metrics beside those of the last release")
     for name in models:
-        if results[f"evaluate@{name}"].outcome in (Outcome.RAN, Outcome.RESTORED):
+        if f"evaluate@{name}" in made:
             keep(page_of(name), f"model-{name.replace('_', '-').lower()}", f"{name} as it is now")
 
 
@@ -69,8 +70,9 @@ def with_interval(metrics: Metrics, metric: str) -> str:
 
 def page_of(name: str) -> str:
     """Markdown: a model's metrics, curves, predictions, and where its exported files lie."""
-    folder = MODELS / name
-    metrics = read_metrics(name)
+    from pipelines.running import pictures  # see report()
+
+    folder, metrics = MODELS / name, read_metrics(name)
     lines = [f"# {name}", "", *[f"- {metric}: {value}" for metric, value in metrics.items()], ""]
     drawn: list[tuple[str, Callable[[Path], bytes]]] = [("learning_curve", pictures.learning_curve), ("predictions", pictures.predictions)]
     for plot, draw in drawn:

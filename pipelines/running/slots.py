@@ -1,7 +1,8 @@
-"""The GPUs of this machine, each for one stage at a time, whichever flow runs it: who has a device holds a lock on a file of its name.
+"""How much runs at once: on the cores, and on the GPUs, each for one stage at a time, whichever flow runs it.
 
-The stage's process holds the lock as well, so it lasts as long as that does, even where the flow is killed. Where a Prefect server is
-configured, its global concurrency limit `gpu` counts too: the operator may lower it while flows run, and it may span machines.
+Who has a GPU holds a lock on a file of its name. The stage's process holds it as well, so it lasts as long as that does, even where the
+flow is killed. Where a Prefect server is configured, its global concurrency limit `gpu` counts too: the operator may lower it while
+flows run, and it may span machines.
 """
 
 import contextlib
@@ -20,6 +21,9 @@ from uuid import UUID
 
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
+
+from pipelines.dvc import Pipeline
+from pipelines.running.server import is_own_server
 
 LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
 LEASE_S = 60  # so long after its holder has died, a slot of the server is free again
@@ -48,6 +52,17 @@ class Slot:
             os.close(self.files.pop())
 
 
+def num_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usual_jobs(pipeline: Pipeline) -> int:
+    """As many stages as there are cores for what each may use."""
+    threads, processes = (pipeline.setting(f"runtime.{key}", 1) for key in ("threads", "num_processes"))
+    return max(1, num_cores() // max(1, threads * processes))
+
+
 class Slots:
     """The devices for stages that compute on `device` (runtime.device); `on_server`: the server counts them too."""
 
@@ -65,6 +80,22 @@ class Slots:
             return slot
         slot.close()
         return None
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> "Slots":
+        return cls(pipeline.setting("runtime.device", "auto"), on_server=not is_own_server())
+
+    @contextlib.contextmanager
+    def held(self, number: int, is_wanted: Callable[[], bool]) -> Iterator[Slot]:
+        """Within it so many devices are taken, as soon as they are free, or none if they are not wanted any more. Raises SlotError."""
+        while (slot := self.take(number)) is None and is_wanted():
+            time.sleep(LOOK_S)
+        slot = slot or Slot()
+        try:
+            with self.counted(slot, is_wanted):
+                yield slot
+        finally:
+            slot.close()
 
     @contextlib.contextmanager
     def counted(self, slot: Slot, is_wanted: Callable[[], bool]) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from prefect.settings import PREFECT_API_URL
 
 from pipelines.rebuild import rebuild
 from pipelines.running.build import longest_way_to_the_end
-from pipelines.running.server import prefect_server
+from pipelines.running.presence import RUNNING, alone
+from pipelines.running.server import free_port, prefect_server, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import dvc, everything, make_small
 
@@ -280,3 +282,65 @@ def test_whatever_ends_the_flow_ends_its_stages_and_the_next_one_goes_on(small, 
     Path("dvc.yaml").write_text(stages)
     build()
     assert ran() == ["both", "measured"]
+
+
+def test_two_rebuilds_at_once_in_one_folder_are_refused_in_a_sentence(small):
+    with alone("rebuild"):
+        message = build().message
+    assert re.fullmatch(r"rebuild \(process \d+, since [\d:]+\) is at work in this folder: wait for its end, or stop it\.", message)
+    assert build().is_completed()
+
+
+def test_a_remote_that_refuses_is_said_in_a_sentence_and_what_was_built_stays(small, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    dvc("remote", "add", "--default", "broken", str(tmp_path / "file"))
+    state = build(push=True)
+    assert state.is_failed() and "Traceback" not in state.message and str(tmp_path / "file") in state.message
+    dvc("repro")
+    assert ran() == sorted(NAMES)
+    assert build().is_completed() and ran() == []
+
+
+def test_a_full_disk_is_said_in_a_sentence_and_nothing_is_lost(small, tmp_path):
+    change_command("both.txt", lambda command: f"{command} && ulimit -f 0 && head -c 100000 /dev/zero > report/large")
+    state = build()
+    assert state.message.startswith("1 of 4 stages were not rebuilt: measured (exit code")
+    assert build(targets=["both"]).is_completed() and ran() == []
+
+
+def test_a_run_whose_process_died_is_marked_as_crashed(small):
+    change_command("out/one.txt", lambda command: "touch began; sleep 1000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.rebuild"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value()},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(Path("began").exists, 60)
+    finally:
+        process.kill()
+        process.wait()
+    (run_id,) = [path.name for path in RUNNING.glob("*-*")]
+    url = f"{PREFECT_API_URL.value()}/flow_runs/{run_id}"
+    assert httpx.get(url).json()["state"]["type"] == "RUNNING"
+    build(targets=["each"])
+    assert httpx.get(url).json()["state"]["message"].startswith("Its process died without a word")
+    assert not (RUNNING / run_id).exists()
+
+
+def test_a_server_that_is_gone_ends_the_flow_in_a_sentence_and_what_was_built_stays(small):
+    change_command("out/one.txt", lambda command: f"touch began; while [ ! -e go ]; do sleep 0.05; done; {command}")
+    port = free_port()
+    with server_at(port, "--no-ui") as url:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.rebuild"],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": url},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: Path("began").exists() or process.poll() is not None, 60)
+    Path("go").touch()
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert said.splitlines()[-1].startswith(f"error: the Prefect server at {url} does not answer (")
+    assert build().is_completed() and ran() == []

@@ -1,0 +1,231 @@
+"""Disturbs rebuilds, by kills at random moments and by other DVC commands beside, and counts how many end as if nothing had been.
+
+Command: python -m benchmarks.disturb [--kills N] [--collisions N] [--work FOLDER] [--seed S]
+Reads:   the committed state of this repository, which it clones into the work folder
+Writes:  benchmarks/results/disturb.json
+
+Kills: `python -m pipelines.rebuild` of some small models gets SIGKILL, again and again, each at a moment drawn from the time that it takes
+undisturbed. After each kill nothing of it may be alive within 10 s, and dvc.lock and .gitignore must be whole. Once a rebuild comes to
+its end, dvc.lock and all that it built are compared with those of `dvc repro`; then all is forgotten, and it begins anew.
+
+Collisions: a rebuild of many stages, each of which saves many files, while two programs take the repository's lock again and again, mostly
+for longer than DVC itself would wait (3 s), and `dvc status` and `dvc commit` run in a loop. Every time that the rebuild finds the lock
+taken is counted. No stage that has run may be missing in dvc.lock, and the next `dvc repro` must find nothing to do.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dvc.lock import LockError, make_lock
+
+from benchmarks.hardware import hardware, today, write_result
+from benchmarks.real_data import environment, run
+
+ROOT = Path(__file__).parents[1]
+TARGETS = [f"{stage}@{model}" for model in ("line_sgd", "hours_logistic", "hello_rnn", "diabetes_mlp") for stage in ("evaluate", "export")]
+REBUILD = [sys.executable, "-m", "pipelines.rebuild"]
+DVC = [sys.executable, "-m", "dvc"]
+GONE_S = 10  # after a kill nothing may be alive for longer
+NUM_STAGES, NUM_FILES, NUM_JOBS = 12, 300, 6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, metavar="N")
+    parser.add_argument("--collisions", type=int, default=50, metavar="N")
+    parser.add_argument("--work", type=Path, default=ROOT / "logs" / "disturb")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(2**31), help="default: drawn, and written with the result"
+    )
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    result = {
+        "kills": kill_again_and_again(work / "kills", arguments.kills, random.Random(f"{arguments.seed} kills")),
+        "collisions": collide(work / "collisions", arguments.collisions, random.Random(f"{arguments.seed} collisions")),
+        "seed": arguments.seed,
+        "commit": run(["git", "rev-parse", "--short", "HEAD"], ROOT).strip(),
+        "command": "python -m benchmarks.disturb",
+        "hardware": hardware(),
+        "date": today(),
+    }
+    write_result("disturb", result)
+    print(result)
+    kills, collisions = result["kills"], result["collisions"]
+    sys.exit(kills["identical"] != kills["rebuilds"] or kills["torn"] or kills["left_alive"] or collisions["lost"])
+
+
+# Kills
+
+
+def kill_again_and_again(root: Path, wanted: int, rng: random.Random) -> dict[str, Any]:
+    run(["git", "clone", "--quiet", str(ROOT), str(root)], root.parent)
+    forget(root)
+    run([*DVC, "repro", "--quiet", *TARGETS], root)
+    expected = contents(root)
+    forget(root)
+    started = time.monotonic()
+    run([*REBUILD, *TARGETS], root)
+    undisturbed = time.monotonic() - started
+    counts = {"kills": 0, "rebuilds": 0, "identical": 0, "torn": 0, "left_alive": 0}
+    while counts["kills"] < wanted:
+        forget(root)
+        while not killed(root, rng.uniform(0, undisturbed)):
+            counts["kills"] += 1
+            counts["left_alive"] += not is_so(lambda: not alive(root), GONE_S)
+            counts["torn"] += is_torn(root)
+        counts["rebuilds"] += 1
+        counts["identical"] += contents(root) == expected
+        print(f"kills: {counts}", flush=True)
+    return counts | {"undisturbed_s": round(undisturbed, 1)}
+
+
+def forget(root: Path) -> None:
+    """As if nothing had ever been built here."""
+    for path in ("data", "models", "logs", ".dvc/cache", ".dvc/tmp"):
+        shutil.rmtree(root / path, ignore_errors=True)
+    run(["git", "checkout", "--quiet", "--", "."], root)
+    (root / "dvc.lock").unlink()
+
+
+def killed(root: Path, after: float) -> bool:
+    """Runs a rebuild and kills it after so many seconds; whether it had come to its end before."""
+    with (root / "rebuild.log").open("ab") as log:
+        process = subprocess.Popen([*REBUILD, *TARGETS], cwd=root, env=environment(), stdout=log, stderr=log)
+        try:
+            if process.wait(timeout=after):
+                sys.exit(f"the rebuild failed: see {root / 'rebuild.log'}")
+            return True
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            return False
+
+
+def alive(root: Path) -> list[str]:
+    """The processes that work in the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cwd").resolve() == root:
+                found.append((path / "cmdline").read_text().replace("\0", " "))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def is_so(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it is, within so many seconds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_torn(root: Path) -> bool:
+    """Whether DVC can no longer read what a kill has left, or a file that git keeps has changed."""
+    paths = [".gitignore", "data", "models", "dvc.yaml", "params.yaml"]
+    changed = [line for line in run(["git", "status", "--porcelain", "--", *paths], root).splitlines() if not line.endswith(".json")]
+    status = subprocess.run([*DVC, "status", "--quiet"], cwd=root, env=environment(), capture_output=True, check=False)
+    return bool(changed) or status.returncode > 1
+
+
+def contents(root: Path) -> dict[str, str]:
+    """The hashes of dvc.lock and of all that was built."""
+    paths = [root / "dvc.lock", *(path for folder in ("data", "models") for path in (root / folder).rglob("*") if path.is_file())]
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+# Collisions
+
+
+def collide(root: Path, wanted: int, rng: random.Random) -> dict[str, Any]:
+    """Runs the flow in this process, where the times can be counted that it has to wait."""
+    from pipelines import dvc
+    from pipelines.rebuild import rebuild
+    from pipelines.running.server import use_prefect_server
+
+    collisions = set[int]()
+
+    class Counted(dvc.Patience):
+        def wait(self) -> None:
+            collisions.add(id(self))
+            kept.append(self)  # so that no other gets its id
+            super().wait()
+
+    kept = list[dvc.Patience]()
+    dvc.Patience = Counted  # type: ignore[misc]
+    make_pipeline(root)
+    os.chdir(root)
+    use_prefect_server()
+    counts = {"collisions": 0, "stages": 0, "lost": 0, "failed": 0, "other_commands": 0}
+    while len(collisions) < wanted:
+        over, others = threading.Event(), list[int]()
+        beside = [threading.Thread(target=hold_the_lock, args=(root, over, random.Random(rng.random()))) for _ in range(2)]
+        beside += [threading.Thread(target=run_others, args=(root, over, others))]
+        for thread in beside:
+            thread.start()
+        state: Any = rebuild(jobs=NUM_JOBS, force=True, return_state=True)
+        over.set()
+        for thread in beside:
+            thread.join()
+        counts["failed"] += not state.is_completed()
+        counts["stages"] += 2 * NUM_STAGES
+        counts["other_commands"] += len(others)
+        counts["lost"] += run([*DVC, "repro"], root).count("Running stage")
+        counts["collisions"] = len(collisions)
+        print(f"collisions: {counts}", flush=True)
+    return counts
+
+
+def make_pipeline(root: Path) -> None:
+    """Stages that take no time, but to be saved."""
+    root.mkdir()
+    run(["git", "init", "--quiet"], root)
+    run([*DVC, "init", "--quiet"], root)
+    many = f"mkdir -p out/${{key}} && for i in $(seq {NUM_FILES}); do echo $i ${{key}} > out/${{key}}/$i; done"
+    each = ", ".join(f"s{number}: {number}" for number in range(NUM_STAGES))
+    (root / "dvc.yaml").write_text(
+        f"stages:\n  make:\n    foreach: {{{each}}}\n    do:\n      cmd: {many}\n      outs: [out/${{key}}: {{persist: true}}]\n"
+        f"  count:\n    foreach: {{{each}}}\n    do:\n      cmd: ls out/${{key}} | wc -l > ${{key}}.txt\n"
+        "      deps: [out/${key}]\n      outs: [${key}.txt: {persist: true}]\n"
+    )
+    (root / "params.yaml").write_text("runtime: {threads: 1}\n")
+    (root / ".gitignore").write_text("/out\n/s*.txt\n/logs\n")
+
+
+def hold_the_lock(root: Path, over: threading.Event, rng: random.Random) -> None:
+    """Takes the repository's lock again and again, for as long as a slow DVC command would."""
+    lock = make_lock(str(root / ".dvc" / "tmp" / "lock"), tmp_dir=str(root / ".dvc" / "tmp"), friendly=False)
+    while not over.wait(rng.uniform(0.1, 1)):
+        try:
+            lock.lock()
+        except LockError:  # it was the rebuild that was there first
+            continue
+        over.wait(rng.uniform(0.5, 5))
+        lock.unlock()
+
+
+def run_others(root: Path, over: threading.Event, others: list[int]) -> None:
+    while not over.is_set():
+        for command in (["status", "--quiet"], ["commit", "--quiet", "--force", "count@s0"]):
+            run_one = subprocess.run([*DVC, *command], cwd=root, env=environment(), capture_output=True, check=False)
+            others += [run_one.returncode]
+
+
+if __name__ == "__main__":
+    main()
