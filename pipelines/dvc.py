@@ -163,7 +163,7 @@ class Pipeline:
 
     def finish(self, name: str) -> None:
         """Saves the outputs of a stage whose command has ended well, and notes them in dvc.lock."""
-        with self._alone(), refusals(name):
+        with self._alone(), transfers(name):
             self._release(name)
             stage = self._stage(name)
             stage.save_deps()
@@ -421,15 +421,15 @@ class FirstReason(logging.Filter):
 
 
 @contextlib.contextmanager
-def transfers() -> Iterator[None]:
-    """As refusals(), for what goes to or comes from a remote: DVC itself says no more than how many files failed."""
+def transfers(stage: str | None = None) -> Iterator[None]:
+    """As refusals(), for what goes into DVC's cache, to a remote or from there: DVC itself says no more than how many files failed."""
     logger, first = logging.getLogger("dvc_data.hashfile.transfer"), FirstReason()
     logger.addFilter(first)
     try:
-        with refusals():
+        with refusals(stage):
             yield
     except GraphError as error:
-        raise GraphError(f"{error}: {first.text}" if first.text else str(error)) from error
+        raise GraphError(f"{error}: {first.text}" if first.text and first.text not in str(error) else str(error)) from error
     finally:
         logger.removeFilter(first)
 

@@ -6,6 +6,7 @@ Writes:  what the stages write; dvc.lock; what they said, under logs/rebuild/<ru
 """
 
 import argparse
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,8 +49,10 @@ def rebuild(
         announce()
         with alone("rebuild"):
             results = build(targets or [], jobs, force, keep_going, push)
-    except (BusyError, GraphError, SlotError, OSError) as error:
+    except (BusyError, GraphError, SlotError) as error:
         return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=f"{error}: mend that and run again; what was built is noted in dvc.lock.")
     if failed := [f"{name} ({result.why})" for name, result in results.items() if not result.is_good]:
         return Failed(message=f"{len(failed)} of {len(results)} stages were not rebuilt: {', '.join(failed)}.")
     return Completed(message=f"{len(results)} stages are up to date.")
@@ -83,8 +86,10 @@ def read_seconds() -> dict[str, float]:
 
 
 def note_seconds(results: dict[str, Result]) -> None:
+    """Nothing is wrong if that cannot be noted: what comes next is built in another order."""
     ran = {name: round(result.seconds, 2) for name, result in results.items() if result.outcome is Outcome.RAN}
-    SECONDS.write_text(json.dumps(read_seconds() | ran, indent=1), encoding="utf-8")
+    with contextlib.suppress(OSError):
+        SECONDS.write_text(json.dumps(read_seconds() | ran, indent=1), encoding="utf-8")
 
 
 def main() -> None:
