@@ -1,8 +1,8 @@
-"""Writes the tables of README.md and benchmarks/README.md from benchmarks/results, so that no figure in them is typed by hand.
+"""Writes the tables of the documents from benchmarks/results, so that no figure in them is typed by hand.
 
 Command: python -m benchmarks.tables
 Reads:   benchmarks/results/NAME.json, each written by the script of its name (resume.json by kill.py)
-Writes:  both, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
+Writes:  README.md, benchmarks/README.md and docs/operating.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 """
 
 import json
@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from benchmarks.accuracy import recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "operating.md")
 PLACE = re.compile(r"(?<=<!-- table: )(\w+)( -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,6 +44,8 @@ def every_table() -> dict[str, str]:
         "memory": measured(memory_table, "memory"),
         "startup": measured(startup_table, "startup"),
         "what_paid": measured(what_paid_table, "what_paid"),
+        "rebuild": measured(rebuild_table, "rebuild"),
+        "disturb": measured(disturb_table, "disturb"),
     }
 
 
@@ -151,6 +153,43 @@ def what_paid_table(result: dict[str, Any]) -> str:
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return (
         "\n".join(lines) + f"\n\nMedians of {result['repeats']} measurements of {result['seconds']:g} s, {result['threads']} threads each."
+    )
+
+
+def rebuild_table(result: dict[str, Any]) -> str:
+    cold, warm = result["cold"], result["warm"]
+    serial, flow = cold["dvc repro"]["seconds"], cold["rebuild"]["seconds"]
+    bound = max(result["critical_path_s"], result["work_s"] / result["jobs"])
+    lines = [f"| all {result['num_stages']} stages, {result['jobs']} at once | seconds | of the cores | lost |", "|---|---|---|---|"]
+    lines += [f"| {name} | {one['seconds']:.0f} | {one['cpu_s']:.0f} | {one['lost']} |" for name, one in cold.items()]
+    lines += [
+        "",
+        f"Cold, once each: the flow is {serial / flow:.1f} times as fast as `dvc repro` alone, and takes {flow / bound:.2f} times what it "
+        f"must (the slowest chain of stages takes {result['critical_path_s']:.0f} s, all of them {result['work_s']:.0f} s on "
+        f"{result['jobs']} cores). Nothing to do: `dvc repro` {spread(warm['dvc repro'])}, the flow {spread(warm['rebuild'])}, of which "
+        f"{spread(warm['empty flow'])} are what an empty Prefect flow takes with its server; within the flow {spread(warm['in the flow'])} "
+        f"(medians of {warm['n']}).",
+    ]
+    return "\n".join(lines)
+
+
+def spread(times: dict[str, float]) -> str:
+    return f"{times['median_s']:.1f} s ({times['from_s']:.1f} to {times['to_s']:.1f})"
+
+
+def disturb_table(result: dict[str, Any]) -> str:
+    kills, collisions = result["kills"], result["collisions"]
+    undisturbed = collisions["rebuilds"] - collisions["failed"]
+    return "\n".join(
+        [
+            "| disturbed by | how often | rebuilds | ended as if undisturbed |",
+            "|---|---|---|---|",
+            f"| SIGKILL of the flow, at random | {kills['kills']} | {kills['rebuilds']} | {kills['identical']} |",
+            f"| DVC's lock taken by others | {collisions['collisions']} | {collisions['rebuilds']} | {undisturbed} |",
+            "",
+            f"After the kills: processes alive {kills['left_alive']} times, a file torn {kills['torn']} times. Lost of "
+            f"{collisions['stages']} stages that ran while the lock was fought over: {collisions['lost']}. Seed {result['seed']}.",
+        ]
     )
 
 

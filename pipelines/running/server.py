@@ -62,11 +62,11 @@ def server_at(port: int, *options: str) -> Iterator[str]:
     if is_taken(port):
         raise ServerError(f"port {port} is taken: name a free one in PREFECT_SERVER_API_PORT, or the server there in PREFECT_API_URL.")
     HOME.mkdir(parents=True, exist_ok=True)
+    url = f"http://127.0.0.1:{port}/api"
     command = f"exec {sys.executable} -m prefect server start --host 127.0.0.1 --port {port} {' '.join(options)}"
-    settings = {"PREFECT_HOME": str(HOME.resolve())} | SETTINGS
+    settings = SETTINGS | {"PREFECT_HOME": str(HOME.resolve()), "PREFECT_SERVER_UI_API_URL": url}
     process = start(command, HOME / "server.log", GRACE_S, Path.cwd(), {key: settings[key] for key in settings if key not in os.environ})
     try:
-        url = f"http://127.0.0.1:{port}/api"
         wait_until_healthy(url, process)
         yield url
     finally:
