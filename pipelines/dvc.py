@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -345,8 +346,12 @@ class LockFile:
     def __init__(self, path: Path, scratch: Path, order: list[str]):
         self.path, self.scratch, self.places = path, scratch, {name: place for place, name in enumerate(order)}
         self.content = self._read()
-        self.data: dict[str, Any] = load_yaml(str(path)) if self.content else {"schema": "2.0"}
         self.texts = dict[str, tuple[Any, str]]()
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What it says; read where it is needed, since that takes a while."""
+        return dict(parse_yaml(self.content.decode(), str(self.path))) if self.content else {"schema": "2.0"}
 
     def _read(self) -> bytes:
         return self.path.read_bytes() if self.path.exists() else b""
