@@ -9,6 +9,7 @@ seeds are rebuilt for each.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import statistics
@@ -109,11 +110,40 @@ def main() -> None:
     clone = make_clone(arguments.work.resolve())
     committed = YAML(typ="safe").load(clone / "params.yaml")["models"]
     for model in arguments.models or TO_REACH:
-        started = time.monotonic()
-        figures, train_s = rebuild(clone, model, arguments)
-        about = {"train_s": train_s, "threads": arguments.threads, "recipe": recipe(committed[model])}
-        record(model, describe(model, figures, clone, time.monotonic() - started) | about)
-        print(f"{model}: {figures}", flush=True)
+        seeds = arguments.seeds or (5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1))
+        known = Known(clone, model, recipe(committed[model]), arguments.threads)
+        for seed in range(seeds):
+            if seed not in known.seeds:
+                known.add(seed, rebuild(clone, model, seed, arguments))
+            record(model, describe(model, known, clone))
+        print(f"{model}: {known.values()}", flush=True)
+
+
+class Known:
+    """What has been measured of a model with this recipe, number of threads and code of stages' folders, by seed.
+
+    It is kept in the work folder, so that hours of it can be stopped and gone on with.
+    """
+
+    def __init__(self, clone: Path, model: str, of: dict[str, Any], threads: int):
+        code = hashlib.sha256(run(["git", "ls-tree", "-d", "HEAD", "stages/"], clone).encode()).hexdigest()
+        self.model = model
+        self.path, self.about = clone / "logs" / "seeds.json", {"model": model, "threads": threads, "recipe": of, "code": code}
+        self.entries: list[dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else []
+
+    @property
+    def seeds(self) -> dict[int, dict[str, Any]]:
+        return {entry["seed"]: entry for entry in self.entries if self.about.items() <= entry.items()}
+
+    def add(self, seed: int, measured: dict[str, Any]) -> None:
+        self.entries.append(self.about | {"seed": seed} | measured)
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(json.dumps(self.entries, indent=1))
+
+    def values(self) -> dict[str, list[float]]:
+        """Every figure of the model, once a seed."""
+        names = [figure.name for figure in TO_REACH[self.model]]
+        return {name: [entry["values"][name] for _, entry in sorted(self.seeds.items())] for name in names}
 
 
 def recipe(entry: dict[str, Any]) -> dict[str, Any]:
@@ -121,30 +151,35 @@ def recipe(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: entry[key] for key in ("architecture", "train")}
 
 
-def rebuild(clone: Path, model: str, arguments: argparse.Namespace) -> tuple[dict[str, list[float]], list[float]]:
-    """Every figure of the model, once a seed, and the seconds of each training, from its process's start to its end."""
-    values: dict[str, list[float]] = {figure.name: [] for figure in TO_REACH[model]}
-    train_s = []
-    for seed in range(arguments.seeds or (5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1))):
-        change_params(clone / "params.yaml", seed, arguments.threads, arguments.pretrained)
-        dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
-        run(["dvc", "repro", "--quiet", f"preprocess@{dataset}"], clone)
-        shutil.rmtree(clone / "logs" / "resume" / model, ignore_errors=True)
-        started = time.monotonic()
-        run([sys.executable, "-m", "stages.train", model], clone)
-        train_s.append(round(time.monotonic() - started, 1))
-        run(["dvc", "repro", "--quiet", f"evaluate@{model}", f"export@{model}"], clone)  # takes the training from its state
-        for figure in TO_REACH[model]:
-            values[figure.name].append(figure.measure(clone / "models" / model))
-        print(f"{model}, seed {seed}: {[each[-1] for each in values.values()]} in {train_s[-1]} s", flush=True)
-    return values, train_s
+def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every figure of the model with one seed, its metrics, and the seconds of the training, from its process's start to its end."""
+    started = time.monotonic()
+    change_params(clone / "params.yaml", seed, arguments.threads, arguments.pretrained)
+    dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
+    run(["dvc", "repro", "--quiet", f"preprocess@{dataset}"], clone)
+    shutil.rmtree(clone / "logs" / "resume" / model, ignore_errors=True)
+    begun = time.monotonic()
+    run([sys.executable, "-m", "stages.train", model], clone)
+    train_s = round(time.monotonic() - begun, 1)
+    run(["dvc", "repro", "--quiet", f"evaluate@{model}", f"export@{model}"], clone)  # takes the training from its state
+    folder = clone / "models" / model
+    measured = {
+        "values": {figure.name: figure.measure(folder) for figure in TO_REACH[model]},
+        "metrics": json.loads((folder / "metrics.json").read_text()),
+        "dataset": read_meta(clone, model)["dataset"],
+        "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
+        "train_s": train_s,
+        "seconds": round(time.monotonic() - started),
+    }
+    print(f"{model}, seed {seed}: {measured['values']} in {train_s} s", flush=True)
+    return measured
 
 
-def describe(model: str, values: dict[str, list[float]], clone: Path, seconds: float) -> dict[str, Any]:
-    meta = read_meta(clone, model)
-    figures = []
+def describe(model: str, known: Known, clone: Path) -> dict[str, Any]:
+    """The entry of a model: the mean of its seeds, and the rest from the last."""
+    figures, seeds = [], [entry for _, entry in sorted(known.seeds.items())]
     for figure in TO_REACH[model]:
-        measured = values[figure.name]
+        measured = known.values()[figure.name]
         mean = statistics.fmean(measured)
         entry: dict[str, Any] = {
             "name": figure.name,
@@ -157,14 +192,17 @@ def describe(model: str, values: dict[str, list[float]], clone: Path, seconds: f
             entry |= {"seeds": len(measured), "std": round(statistics.stdev(measured), 5), "each": [round(value, 5) for value in measured]}
         figures.append(entry)
     return {
-        "dataset": meta["dataset"],
+        "dataset": seeds[-1]["dataset"],
         "figures": figures,
-        "metrics": json.loads((clone / "models" / model / "metrics.json").read_text()),
-        "seconds": round(seconds),
+        "metrics": seeds[-1]["metrics"],
+        "seconds": sum(entry["seconds"] for entry in seeds),
         "command": f"DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy {model}",
-        "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
+        "commit": ", ".join(dict.fromkeys(entry["commit"] for entry in seeds)),
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
+        "train_s": [entry["train_s"] for entry in seeds],
+        "threads": known.about["threads"],
+        "recipe": known.about["recipe"],
     }
 
 

@@ -164,20 +164,21 @@ def contents(root: Path) -> dict[str, str]:
 
 def collide(root: Path, wanted: int, rng: random.Random) -> dict[str, Any]:
     """Runs the flow in this process, where the times can be counted that it has to wait."""
-    from pipelines import dvc
+    from pipelines.dvc import pipeline, waiting
     from pipelines.rebuild import rebuild
     from pipelines.running.server import use_prefect_server
 
     collisions = set[int]()
 
-    class Counted(dvc.Patience):
+    class Counted(waiting.Patience):
         def wait(self) -> None:
             collisions.add(id(self))
             kept.append(self)  # so that no other gets its id
             super().wait()
 
-    kept = list[dvc.Patience]()
-    dvc.Patience = Counted  # type: ignore[misc]
+    kept = list[waiting.Patience]()
+    # Where it waits for the lock, and where for a stage's files.
+    waiting.Patience = pipeline.Patience = Counted  # type: ignore[misc]
     make_pipeline(root)
     os.chdir(root)
     use_prefect_server()

@@ -16,7 +16,8 @@ from prefect import flow, get_run_logger
 from prefect.states import Completed, Failed, State
 from pydantic import PositiveInt
 
-from pipelines.dvc import GraphError, Pipeline
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.build import Build, Outcome, Result, Rules
 from pipelines.running.commands import Commands
 from pipelines.running.presence import BusyError, alone, announce

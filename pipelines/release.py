@@ -25,7 +25,9 @@ from prefect.futures import wait
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipelines.dvc import GraphError, Pipeline, hash_of, parsed
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.lock_file import hash_of, parsed
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.releasing.gate import Gate, Interval, NotComparable, read_metric, read_rows
 from pipelines.releasing.git import Git, GitError
 from pipelines.releasing.rolling_back import RollBack

@@ -24,7 +24,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
 
-from pipelines.dvc import GraphError, Pipeline, Stage, find
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.lock_file import find
+from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.running.build import num_gpus, reason
 from pipelines.running.commands import Commands
 from pipelines.running.presence import announce

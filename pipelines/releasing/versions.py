@@ -15,7 +15,7 @@ from gto.tag import TagVersionManager, parse_name
 from gto.versions import SemVer
 from scmrepo.git import Git as ScmGit
 
-from pipelines.dvc import hash_of, parsed
+from pipelines.dvc.lock_file import hash_of, parsed
 from pipelines.releasing.git import Git, GitError
 
 FIRST = "v1.0.0"

@@ -14,7 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed, State
 
-from pipelines.dvc import GraphError, Pipeline, Stage
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.running.commands import Commands
 from pipelines.running.slots import Slot, SlotError, Slots
 

@@ -22,7 +22,7 @@ from uuid import UUID
 from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
-from pipelines.dvc import Pipeline
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.server import is_own_server
 
 LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
@@ -131,7 +131,8 @@ def lease_of(client: SyncPrefectClient, number: int, is_wanted: Callable[[], boo
             continue
         granted = response.json()
         if not granted["limits"]:  # which the server takes for no limit at all
-            raise SlotError(f"the Prefect server has no concurrency limit `{LIMIT}`: `make serve` creates it")
+            how = f"`make serve` creates it, or `prefect gcl create {LIMIT} --limit 1`"
+            raise SlotError(f"the Prefect server has no concurrency limit `{LIMIT}`: {how}")
         return UUID(granted["lease_id"])
     return None
 

@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.dvc import Patience, experiment_ref
+from pipelines.dvc.experiments import experiment_ref
+from pipelines.dvc.waiting import Patience
 from pipelines.searching.space import SearchError
 
 PATIENCE_S = 10.0  # with a reference that somebody else has locked

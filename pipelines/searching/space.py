@@ -13,7 +13,7 @@ import optuna
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines.dvc import MISSING, find
+from pipelines.dvc.lock_file import MISSING, find
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 DIGITS = 4  # of a float that is tried: more would say nothing, and be hard to read

@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.dvc import GraphError, Pipeline, Stage, begin_copy, repository_lock, set_params
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.experiments import begin_copy, repository_lock, set_params
+from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.searching.experiments import Base, GitError, check_out, keep
 
 NOT_THE_STAGE = 75

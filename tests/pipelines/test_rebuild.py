@@ -310,7 +310,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_nothing_is_lost(small, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.dvc.os.fsync", fsync)
+        patch.setattr("pipelines.dvc.lock_file.os.fsync", fsync)
         message = build().message
     assert message == ("2 of 4 stages were not rebuilt: both (both: [Errno 28] No space left on device), measured (skipped: both failed).")
     assert Path("dvc.lock").read_bytes() == before

@@ -19,7 +19,8 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from ruamel.yaml import YAML
 
-from pipelines.dvc import GraphError, Pipeline
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.release import Options, Release, main, release
 from pipelines.releasing.git import Git, GitError
 from pipelines.releasing.rolling_back import RollBack

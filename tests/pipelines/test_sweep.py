@@ -18,7 +18,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL
 from ruamel.yaml import YAML
 
-from pipelines.dvc import Pipeline
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.server import prefect_server
 from pipelines.searching.experiments import experiments_of, file_of, git
 from pipelines.searching.space import SearchError

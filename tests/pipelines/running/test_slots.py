@@ -139,7 +139,7 @@ def server(tmp_path_factory):
 def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, server):
     driver(TWO)
     slots = Slots("auto", on_server=True)
-    refusal = "the Prefect server has no concurrency limit `gpu`: `make serve` creates it"
+    refusal = "the Prefect server has no concurrency limit `gpu`: `make serve` creates it, or `prefect gcl create gpu --limit 1`"
     with pytest.raises(SlotError, match=refusal), slots.counted(slots.take(1), lambda: True):
         pass
 

@@ -1,4 +1,4 @@
-"""pipelines/dvc.py beside DVC's own commands, on a small pipeline of shell commands."""
+"""pipelines/dvc beside DVC's own commands, on a small pipeline of shell commands."""
 
 import random
 import subprocess
@@ -11,10 +11,12 @@ from dvc.lock import make_lock
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 
-from pipelines.dvc import GraphError, LockFile, Pipeline
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.lock_file import LockFile
+from pipelines.dvc.pipeline import Pipeline
 from tests.pipelines.small import STAGES, dvc, everything, make_small
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 NAMES = ["each@one", "each@two", "both", "measured"]
 

@@ -7,42 +7,31 @@ however long another command of DVC's has it. What they leave behind is what `dv
 Two things differ from DVC: dvc.lock is replaced whole, so that it is never seen half-written, and its entries are in the order of
 the graph whatever ended first; and a stage whose dependencies change while it runs is not noted.
 
-The only module of this project that talks to DVC, through the classes behind its commands: they are no public interface, so the
+This folder is all of this project that talks to DVC, through the classes behind its commands: they are no public interface, so the
 tests compare the outcome with that of `dvc repro`.
 """
 
 import contextlib
-import logging
-import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dvc.config import Config
-from dvc.exceptions import DvcException
-from dvc.lock import LockError, make_lock
+from dvc.lock import LockError
 from dvc.repo import Repo
-from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
-from dvc.stage.serialize import to_lockfile
-from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, load_yaml, modify_yaml, parse_yaml
+from dvc.utils.serialize import load_yaml
 from dvc_data.hashfile.hash_info import HashInfo
 
+from pipelines.dvc.errors import GraphError, refusals, transfers
+from pipelines.dvc.lock_file import LockFile, find
+from pipelines.dvc.waiting import Patience, take
+
 Value = TypeVar("Value")
-MISSING = object()
 PARAMS = "params.yaml"
-POLL_S = 0.1  # between two looks at a lock that somebody else has
-PATIENCE_S = 2.0  # before the wait for it is told
-
-
-class GraphError(Exception):
-    """Something about the pipeline that DVC refuses. The message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +206,7 @@ class Pipeline:
     def held(self) -> Iterator[None]:
         """The repository for this pipeline alone, however long: its methods go on, and other DVC commands wait."""
         with self.mutex:
-            self._lock()
+            take(self.repo.lock, self.tell)
             self.is_held = True
             self.repo._lock_depth += 1  # DVC's own commands within this one know by it that they need not lock again
         try:
@@ -281,7 +270,7 @@ class Pipeline:
         """The repository for ourselves: other threads and other DVC commands wait. What one of those has noted is read first."""
         with self.mutex:
             if not self.is_held:
-                self._lock()
+                take(self.repo.lock, self.tell)
             try:
                 self._read_anew()
                 yield
@@ -305,15 +294,6 @@ class Pipeline:
                     return
             patience.wait()
 
-    def _lock(self) -> None:
-        patience = Patience(self.tell, "another DVC command has the repository's lock")
-        while True:
-            try:
-                self.repo.lock.lock()
-                return
-            except LockError:
-                patience.wait()
-
     def _hold(self, name: str) -> None:
         """Notes in DVC's own list of paths in use that the stage reads and writes its own, until _release()."""
         stage = self._stage(name)
@@ -327,196 +307,9 @@ class Pipeline:
         self.holds.pop(name, contextlib.ExitStack()).close()
 
 
-class Patience:
-    """Waits for somebody else, and says so once it takes longer than a moment."""
-
-    def __init__(self, tell: Callable[[str], None], what: str):
-        self.tell, self.what, self.since, self.has_told = tell, what, time.monotonic(), False
-
-    def wait(self) -> None:
-        if not self.has_told and time.monotonic() - self.since > PATIENCE_S:
-            self.tell(f"waiting: {self.what}")
-            self.has_told = True
-        time.sleep(POLL_S)
-
-
-class LockFile:
-    """dvc.lock, always replaced whole. Entries are in the order of the graph, and those of stages that are no more at the end."""
-
-    def __init__(self, path: Path, scratch: Path, order: list[str]):
-        self.path, self.scratch, self.places = path, scratch, {name: place for place, name in enumerate(order)}
-        self.content = self._read()
-        self.texts = dict[str, tuple[Any, str]]()
-
-    @cached_property
-    def data(self) -> dict[str, Any]:
-        """What it says; read where it is needed, since that takes a while."""
-        return dict(parse_yaml(self.content.decode(), str(self.path))) if self.content else {"schema": "2.0"}
-
-    def _read(self) -> bytes:
-        return self.path.read_bytes() if self.path.exists() else b""
-
-    def is_changed_by_others(self) -> bool:
-        return self._read() != self.content
-
-    def note(self, stage: Any) -> None:
-        """Writes the stage's entry anew."""
-        self.data["stages"] = self.data.get("stages", {}) | to_lockfile(stage)
-        content = self.as_text().encode()
-        if content != self.content:
-            replace(self.path, content, self.scratch)
-            self.content = content
-
-    def as_text(self) -> str:
-        rest = {key: value for key, value in self.data.items() if key != "stages"}
-        entries = sorted(self.data["stages"].items(), key=lambda entry: self.places.get(entry[0], len(self.places)))
-        return dumps_yaml(rest) + "stages:\n" + "".join(self._entry(name, entry) for name, entry in entries)
-
-    def _entry(self, name: str, entry: Any) -> str:
-        """As DVC writes it. It takes DVC most of a second to write all entries, so those that are as before are kept as text."""
-        if name not in self.texts or self.texts[name][0] != entry:
-            self.texts[name] = entry, dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
-        return self.texts[name][1]
-
-
-def replace(path: Path, content: bytes, scratch: Path) -> None:
-    """Writes the file beside, in the folder `scratch`, and moves it into its place once it is on the disk."""
-    beside = scratch / f"{path.name}.{os.getpid()}"
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def one_command(lines: str | list[str] | None) -> str | None:
     """DVC runs a command's lines one after another, each in a shell of its own, as far as the first that fails."""
     lines = lines.splitlines() if isinstance(lines, str) else lines
     if not lines or len(lines) == 1:
         return lines[0] if lines else None
     return " && ".join(f"(\n{line}\n)" for line in lines)
-
-
-def find(values: Any, key: str) -> Any:
-    """The value of a params key such as "models.mnist_cnn.train"; MISSING where there is none."""
-    for part in key.split("."):
-        if not isinstance(values, dict) or part not in values:
-            return MISSING
-        values = values[part]
-    return values
-
-
-class FirstReason(logging.Filter):
-    """Keeps the first of the errors that DVC logs, each with a traceback, and lets none of them through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.text = ""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1]:
-            self.text = self.text or " ".join(str(record.exc_info[1]).split())
-            return False
-        return True
-
-
-@contextlib.contextmanager
-def transfers(stage: str | None = None) -> Iterator[None]:
-    """As refusals(), for what goes into DVC's cache, to a remote or from there: DVC itself says no more than how many files failed."""
-    logger, first = logging.getLogger("dvc_data.hashfile.transfer"), FirstReason()
-    logger.addFilter(first)
-    try:
-        with refusals(stage):
-            yield
-    except GraphError as error:
-        raise GraphError(f"{error}: {first.text}" if first.text and first.text not in str(error) else str(error)) from error
-    finally:
-        logger.removeFilter(first)
-
-
-def parsed(text: str, where: str) -> Any:
-    """YAML as DVC reads it; `where` it is from is for the sentence that refuses it."""
-    with refusals():
-        return parse_yaml(text, where)
-
-
-def hash_of(lock: Any, stage: str, path: str) -> str | None:
-    """The hash that a dvc.lock notes of a stage's output; None where it notes none."""
-    outs = find(lock, "stages")
-    entry = outs.get(stage) if isinstance(outs, dict) else None
-    found = entry.get("outs") if isinstance(entry, dict) else None
-    return next((out.get("md5") for out in found or [] if out.get("path") == path), None)
-
-
-# Experiments are made in folders of their own
-
-
-def begin_copy(root: Path, folder: Path) -> None:
-    """Makes the files of the repository `root` in `folder` a DVC repository of their own, without git, which shares the cache of `root`.
-
-    Nothing large is copied: what is taken from the cache becomes links into it.
-    """
-    with refusals():
-        own = Repo(str(root))
-        settings = own.config.read("local")
-        settings["cache"] |= {"dir": own.cache.local_cache_dir, "type": "symlink,copy"}
-        settings["core"] |= {"no_scm": True, "site_cache_dir": str(folder / ".dvc" / "tmp" / "site")}
-        own.close()
-        with Config(str(folder / ".dvc")).edit("local", validate=False) as config:
-            config.update({section: values for section, values in settings.items() if values})
-
-
-def set_params(folder: Path, values: dict[str, Any]) -> None:
-    """Writes values into the params.yaml of `folder` by their keys, which are there; its comments stay."""
-    with refusals(), modify_yaml(str(folder / PARAMS)) as params:
-        for key, value in values.items():
-            *parents, last = key.split(".")
-            section = params
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
-
-
-@contextlib.contextmanager
-def repository_lock(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """No other DVC command at work in the repository `root` (dvc gc, for one): those are waited for, and they wait."""
-    patience = Patience(tell, "another DVC command has the repository's lock")
-    hardlinks = Config(str(root / ".dvc"))["core"].get("hardlink_lock", False)
-    lock = make_lock(str(root / ".dvc" / "tmp" / "lock"), tmp_dir=str(root / ".dvc" / "tmp"), friendly=True, hardlink_lock=hardlinks)
-    while True:
-        try:
-            lock.lock()
-            break
-        except LockError:
-            patience.wait()
-    try:
-        yield
-    finally:
-        lock.unlock()
-
-
-def experiment_ref(commit: str, name: str) -> str:
-    """The git reference that makes a commit upon `commit` an experiment of this name."""
-    return str(ExpRefInfo(commit, name))
-
-
-@contextlib.contextmanager
-def refusals(stage: str | None = None) -> Iterator[None]:
-    """DVC's errors as one sentence, that names the stage."""
-    try:
-        yield
-    except LockError:
-        raise
-    except (DvcException, OSError) as error:
-        reasons, cause = [str(error)], error.__cause__
-        while cause is not None:
-            reasons, cause = [*reasons, str(cause)], cause.__cause__
-        sentence = ": ".join(dict.fromkeys(" ".join(reason.split()).rstrip(".") for reason in reasons if reason))
-        if isinstance(error, YAMLFileCorruptedError) and error.path.endswith("dvc.lock"):  # DVC does not write it atomically
-            sentence += ": take the committed one again (git checkout dvc.lock); a training that had ended is not lost (logs/resume)"
-        raise GraphError(f"{stage}: {sentence}" if stage else sentence) from error

@@ -1,0 +1,59 @@
+"""Folders in which experiments are made, beside the workspace."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dvc.config import Config
+from dvc.lock import make_lock
+from dvc.repo import Repo
+from dvc.repo.experiments.refs import ExpRefInfo
+from dvc.utils.serialize import modify_yaml
+
+from pipelines.dvc.errors import refusals
+from pipelines.dvc.pipeline import PARAMS
+from pipelines.dvc.waiting import take
+
+
+def begin_copy(root: Path, folder: Path) -> None:
+    """Makes the files of the repository `root` in `folder` a DVC repository of their own, without git, which shares the cache of `root`.
+
+    Nothing large is copied: what is taken from the cache becomes links into it.
+    """
+    with refusals():
+        own = Repo(str(root))
+        settings = own.config.read("local")
+        settings["cache"] |= {"dir": own.cache.local_cache_dir, "type": "symlink,copy"}
+        settings["core"] |= {"no_scm": True, "site_cache_dir": str(folder / ".dvc" / "tmp" / "site")}
+        own.close()
+        with Config(str(folder / ".dvc")).edit("local", validate=False) as config:
+            config.update({section: values for section, values in settings.items() if values})
+
+
+def set_params(folder: Path, values: dict[str, Any]) -> None:
+    """Writes values into the params.yaml of `folder` by their keys, which are there; its comments stay."""
+    with refusals(), modify_yaml(str(folder / PARAMS)) as params:
+        for key, value in values.items():
+            *parents, last = key.split(".")
+            section = params
+            for parent in parents:
+                section = section[parent]
+            section[last] = value
+
+
+@contextlib.contextmanager
+def repository_lock(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """No other DVC command at work in the repository `root` (dvc gc, for one): those are waited for, and they wait."""
+    hardlinks = Config(str(root / ".dvc"))["core"].get("hardlink_lock", False)
+    lock = make_lock(str(root / ".dvc" / "tmp" / "lock"), tmp_dir=str(root / ".dvc" / "tmp"), friendly=True, hardlink_lock=hardlinks)
+    take(lock, tell)
+    try:
+        yield
+    finally:
+        lock.unlock()
+
+
+def experiment_ref(commit: str, name: str) -> str:
+    """The git reference that makes a commit upon `commit` an experiment of this name."""
+    return str(ExpRefInfo(commit, name))

@@ -1,0 +1,90 @@
+"""dvc.lock, and what can be looked up in it and in params.yaml."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dvc.stage.serialize import to_lockfile
+from dvc.utils.serialize import dumps_yaml, parse_yaml
+
+from pipelines.dvc.errors import refusals
+
+MISSING = object()
+
+
+class LockFile:
+    """dvc.lock, always replaced whole. Entries are in the order of the graph, and those of stages that are no more at the end."""
+
+    def __init__(self, path: Path, scratch: Path, order: list[str]):
+        self.path, self.scratch, self.places = path, scratch, {name: place for place, name in enumerate(order)}
+        self.content = self._read()
+        self.texts = dict[str, tuple[Any, str]]()
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What it says; read where it is needed, since that takes a while."""
+        return dict(parse_yaml(self.content.decode(), str(self.path))) if self.content else {"schema": "2.0"}
+
+    def _read(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def is_changed_by_others(self) -> bool:
+        return self._read() != self.content
+
+    def note(self, stage: Any) -> None:
+        """Writes the stage's entry anew."""
+        self.data["stages"] = self.data.get("stages", {}) | to_lockfile(stage)
+        content = self.as_text().encode()
+        if content != self.content:
+            replace(self.path, content, self.scratch)
+            self.content = content
+
+    def as_text(self) -> str:
+        rest = {key: value for key, value in self.data.items() if key != "stages"}
+        entries = sorted(self.data["stages"].items(), key=lambda entry: self.places.get(entry[0], len(self.places)))
+        return dumps_yaml(rest) + "stages:\n" + "".join(self._entry(name, entry) for name, entry in entries)
+
+    def _entry(self, name: str, entry: Any) -> str:
+        """As DVC writes it. It takes DVC most of a second to write all entries, so those that are as before are kept as text."""
+        if name not in self.texts or self.texts[name][0] != entry:
+            self.texts[name] = entry, dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
+        return self.texts[name][1]
+
+
+def replace(path: Path, content: bytes, scratch: Path) -> None:
+    """Writes the file beside, in the folder `scratch`, and moves it into its place once it is on the disk."""
+    beside = scratch / f"{path.name}.{os.getpid()}"
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def find(values: Any, key: str) -> Any:
+    """The value of a params key such as "models.mnist_cnn.train"; MISSING where there is none."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return MISSING
+        values = values[part]
+    return values
+
+
+def parsed(text: str, where: str) -> Any:
+    """YAML as DVC reads it; `where` it is from is for the sentence that refuses it."""
+    with refusals():
+        return parse_yaml(text, where)
+
+
+def hash_of(lock: Any, stage: str, path: str) -> str | None:
+    """The hash that a dvc.lock notes of a stage's output; None where it notes none."""
+    outs = find(lock, "stages")
+    entry = outs.get(stage) if isinstance(outs, dict) else None
+    found = entry.get("outs") if isinstance(entry, dict) else None
+    return next((out.get("md5") for out in found or [] if out.get("path") == path), None)
