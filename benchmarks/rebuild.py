@@ -12,6 +12,7 @@ Prefect flow with its server is timed in the same turn, and what the rebuild tak
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -121,7 +122,8 @@ def patiently(command: list[str], root: Path) -> str:
 
 def critical_path(root: Path, seconds: dict[str, float]) -> float:
     """The slowest chain of stages, by how long each took in the flow."""
-    after = {stage.name: list(stage.after) for stage in Pipeline(root, print).plan()}
+    with contextlib.chdir(root):  # DVC names stages as seen from the current folder
+        after = {stage.name: list(stage.after) for stage in Pipeline(root, print).plan()}
     return max(longest_way_to_the_end(after, seconds).values())
 
 

@@ -29,7 +29,7 @@ from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import hash_of, parsed
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.releasing.gate import Gate, Interval, NotComparable, read_metric, read_rows
-from pipelines.releasing.git import Git, GitError
+from pipelines.releasing.git import Git
 from pipelines.releasing.rolling_back import RollBack
 from pipelines.releasing.verdicts import Outcome, Verdict, as_message, as_state, as_table
 from pipelines.releasing.versions import (
@@ -46,6 +46,7 @@ from pipelines.releasing.versions import (
 )
 from pipelines.running.build import num_gpus, reason
 from pipelines.running.commands import Commands
+from pipelines.running.git import GitError
 from pipelines.running.presence import announce
 from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, num_cores

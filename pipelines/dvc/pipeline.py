@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
-from dvc.rwlock import rwlock
+from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml
 from dvc_data.hashfile.hash_info import HashInfo
@@ -64,7 +64,7 @@ class Pipeline:
             self.repo = Repo(str(root))
             self.lock = LockFile(root / "dvc.lock", Path(self.repo.tmp_dir or root), [])
         with self._alone():
-            pass
+            self._mend_list_of_paths()
 
     def _read_anew(self) -> None:
         """Reads dvc.yaml and dvc.lock, if this is the first time or another DVC command has written dvc.lock."""
@@ -223,10 +223,9 @@ class Pipeline:
         with self._alone():
             stages = [self._stage(name) for name in names]
             paths = sorted({str(thing.fs_path) for stage in stages for thing in (*stage.deps, *stage.outs)})
-            hardlinks = self.repo.config["core"].get("hardlink_lock", False)
             with contextlib.ExitStack() as hold:
                 try:
-                    hold.enter_context(rwlock(self.repo.tmp_dir, self.repo.fs, "release", paths, [], hardlinks))
+                    hold.enter_context(self._paths_in_use("release", paths, []))
                 except LockError as error:
                     who = " ".join(str(error).split("\n\n")[0].split())
                     raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
@@ -298,10 +297,24 @@ class Pipeline:
         """Notes in DVC's own list of paths in use that the stage reads and writes its own, until _release()."""
         stage = self._stage(name)
         reads, writes = [str(dep.fs_path) for dep in stage.deps], [str(out.fs_path) for out in stage.outs]
-        hardlinks = self.repo.config["core"].get("hardlink_lock", False)
         # Each stage is a user of its own in that list, though all are of this process.
         self.holds[name] = contextlib.ExitStack()
-        self.holds[name].enter_context(rwlock(self.repo.tmp_dir, self.repo.fs, f"rebuild: {name}", reads, writes, hardlinks))
+        self.holds[name].enter_context(self._paths_in_use(f"rebuild: {name}", reads, writes))
+
+    def _paths_in_use(self, who: str, reads: list[str], writes: list[str]) -> Any:
+        """A context in which they are in DVC's own list. Raises LockError where somebody else has one of them."""
+        hardlinks = self.repo.config["core"].get("hardlink_lock", False)
+        return rwlock(self.repo.tmp_dir, self.repo.fs, who, reads, writes, hardlinks)
+
+    def _mend_list_of_paths(self) -> None:
+        """Removes that list where it is none: DVC writes it in place, and refuses to do anything where a kill has left a piece of it."""
+        try:
+            with self._paths_in_use("rebuild", [], []):
+                return
+        except (RWLockFileCorruptedError, RWLockFileFormatError):
+            path = Path(str(self.repo.tmp_dir)) / "rwlock"
+            path.unlink()
+            self.tell(f"{path} was half-written, by a DVC command that was killed, and is removed: it lists the files in use")
 
     def _release(self, name: str) -> None:
         self.holds.pop(name, contextlib.ExitStack()).close()

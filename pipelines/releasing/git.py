@@ -1,14 +1,10 @@
 """The git repository that a release is made in: whether it is fit for one, its commits and tags, and the remote that they are pushed to."""
 
-import os
-import subprocess
 from pathlib import Path
 
+from pipelines.running.git import GitError, git
+
 UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")  # files in .git
-
-
-class GitError(Exception):
-    """The message is one sentence."""
 
 
 class Git:
@@ -21,18 +17,7 @@ class Git:
 
     def run(self, *arguments: str, stdin: str = "") -> str:
         """What git writes to stdout."""
-        # In English, since its reason becomes a part of a sentence; and it may not ask for a password, which nobody would see.
-        environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-        command = ["git", "-C", str(self.root), *arguments]
-        try:
-            result = subprocess.run(
-                command, input=stdin, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False, env=environment
-            )
-        except FileNotFoundError as error:
-            raise GitError("git is not installed, or not on PATH: a release needs it.") from error
-        if result.returncode:
-            raise GitError(f"git {arguments[0]}: {as_reason(result.stderr or result.stdout)}")
-        return result.stdout.strip("\n")
+        return git(*arguments, folder=self.root, stdin=stdin)
 
     def tells(self, *arguments: str) -> str:
         """As run(); empty where git refuses."""
@@ -122,12 +107,3 @@ class Git:
         """Pushes all of it, or nothing."""
         refs = [f"HEAD:refs/heads/{branch}"] if branch else []
         self.run("push", "--quiet", "--atomic", "--", remote, *refs, *(f"refs/tags/{tag}" for tag in tags))
-
-
-def as_reason(said: str) -> str:
-    """What git said, without its prefixes and hints, as the end of a sentence."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("hint:")]
-    named = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "!"))]
-    reason = "; ".join(line.removeprefix("fatal: ").removeprefix("error: ").rstrip(".") for line in named or lines[-1:])
-    # What a git leaves that was killed, or whose machine was.
-    return f"{reason}; if no other git is at work, remove that file." if reason.endswith(".lock': File exists") else f"{reason}."

@@ -16,7 +16,8 @@ from gto.versions import SemVer
 from scmrepo.git import Git as ScmGit
 
 from pipelines.dvc.lock_file import hash_of, parsed
-from pipelines.releasing.git import Git, GitError
+from pipelines.releasing.git import Git
+from pipelines.running.git import GitError
 
 FIRST = "v1.0.0"
 

@@ -5,10 +5,8 @@ then finds the workspace empty, and those who begin together get in each other's
 come out of git's objects into a folder, through an index of the experiment's own, and go back as one commit and one reference.
 """
 
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,15 +14,11 @@ from pathlib import Path
 
 from pipelines.dvc.experiments import experiment_ref
 from pipelines.dvc.waiting import Patience
+from pipelines.running.git import GitError, git
 from pipelines.searching.space import SearchError
 
 PATIENCE_S = 10.0  # with a reference that somebody else has locked
 NOBODY = {"GIT_AUTHOR_NAME": "sweep", "GIT_AUTHOR_EMAIL": "sweep@localhost"}
-HERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set where a git hook has started us
-
-
-class GitError(Exception):
-    """What git says, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +29,6 @@ class Base:
     tree: str
 
 
-def git(*arguments: str, folder: Path, environment: dict[str, str] | None = None) -> str:
-    """Runs git in `folder`; what it says, without the line's end. Raises GitError."""
-    clean = {name: value for name, value in os.environ.items() if name not in HERE} | {"LC_ALL": "C"} | (environment or {})
-    done = subprocess.run(["git", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise GitError(f"git {arguments[0]}: {' '.join(done.stderr.split()).removeprefix('fatal: ')}")
-    return done.stdout.strip()
-
-
 def base_of(root: Path) -> Base:
     """HEAD of the repository `root`, with what has been changed and not been committed, as `dvc exp run` takes it; nothing is touched.
 
@@ -52,7 +37,8 @@ def base_of(root: Path) -> Base:
     try:
         top = Path(git("rev-parse", "--show-toplevel", folder=root))
     except GitError as error:
-        raise SearchError(f"experiments are kept in git, and this is no git repository ({error}): git init, and commit.") from error
+        why = str(error).rstrip(".")
+        raise SearchError(f"experiments are kept in git, and this is no git repository ({why}): git init, and commit.") from error
     if top.resolve() != root.resolve():
         raise SearchError(f"the root of the git repository is {top}: run the sweep there.")
     try:

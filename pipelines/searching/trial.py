@@ -26,7 +26,8 @@ from typing import Any
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.experiments import begin_copy, repository_lock, set_params
 from pipelines.dvc.pipeline import Pipeline, Stage
-from pipelines.searching.experiments import Base, GitError, check_out, keep
+from pipelines.running.git import GitError
+from pipelines.searching.experiments import Base, check_out, keep
 
 NOT_THE_STAGE = 75
 

@@ -22,10 +22,11 @@ from ruamel.yaml import YAML
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.release import Options, Release, main, release
-from pipelines.releasing.git import Git, GitError
+from pipelines.releasing.git import Git
 from pipelines.releasing.rolling_back import RollBack
 from pipelines.releasing.versions import ReleaseError, following, read_versions
 from pipelines.running.commands import Commands
+from pipelines.running.git import GitError
 from pipelines.running.server import prefect_server
 from tests.pipelines.releasable import CONFIG, build, change, commit, consumed, git, make_releasable, retrain, tags
 

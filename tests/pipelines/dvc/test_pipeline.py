@@ -224,3 +224,11 @@ def test_data_that_dvc_add_watches_is_noted_when_it_changes(small):
     rebuild(Pipeline(small, said))
     assert (small / "own.csv.dvc").read_text() != before
     assert Pipeline(small, said).is_up_to_date("own.csv.dvc")
+
+
+@pytest.mark.parametrize("content", ["", '{"read": {"', "[]"])
+def test_a_half_written_list_of_paths_in_use_is_mended(small, content):
+    told = []
+    (small / ".dvc" / "tmp" / "rwlock").write_text(content)
+    assert rebuild(Pipeline(small, told.append)) == (NAMES, [])
+    assert ["was half-written" in line for line in told] == [True]
