@@ -8,7 +8,6 @@ Writes:  what the stages write; dvc.lock; what they said, under logs/rebuild/<ru
 import argparse
 import contextlib
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 from httpx import HTTPError
@@ -19,7 +18,7 @@ from pydantic import PositiveInt
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.build import Build, Outcome, Result, Rules
-from pipelines.running.commands import Commands
+from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.presence import BusyError, alone, announce
 from pipelines.running.report import as_table, report
 from pipelines.running.server import run_for_command_line
@@ -64,7 +63,7 @@ def build(targets: list[str], jobs: int | None, force: bool, keep_going: bool, p
     log = get_run_logger()
     pipeline = Pipeline(Path.cwd(), log.warning)
     plan = pipeline.plan(targets)
-    with Commands(LOGS / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}") as commands:
+    with Commands(folder_of_run(LOGS)) as commands:
         rules = Rules(jobs or usual_jobs(pipeline), force, keep_going)
         results = Build(pipeline, plan, commands, Slots.of(pipeline), rules, read_seconds()).run()
     note_seconds(results)

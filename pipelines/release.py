@@ -14,7 +14,6 @@ import argparse
 import tempfile
 from collections import deque
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -45,7 +44,7 @@ from pipelines.releasing.versions import (
     read_versions,
 )
 from pipelines.running.build import num_gpus, reason
-from pipelines.running.commands import Commands
+from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
 from pipelines.running.presence import announce
 from pipelines.running.server import run_for_command_line
@@ -107,7 +106,7 @@ def released(options: Options) -> State[None]:
     log = get_run_logger()
     pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
     # Whoever rebuilds, or releases too, waits: from what is read here to the tags nothing may change.
-    with pipeline.held(), Commands(LOGS / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}") as commands:
+    with pipeline.held(), Commands(folder_of_run(LOGS)) as commands:
         made = Release(pipeline, git, commands, options)
         made.check()
         with pipeline.reading(made.stages):

@@ -1,14 +1,25 @@
 """Runs stages' commands beside each other, each under a supervisor of its own, and stops them all when the flow ends."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 GRACE_S = 8  # a training has saved its state by then
+NUM_KEPT = 100  # runs whose logs are kept
+
+
+def folder_of_run(logs: Path) -> Path:
+    """A folder in `logs` for what the commands of a run say, named by the time. Of earlier runs the last ones stay."""
+    earlier = sorted(path for path in logs.glob("*-*.*") if path.is_dir())
+    for path in earlier[: max(0, len(earlier) - NUM_KEPT + 1)]:
+        shutil.rmtree(path, ignore_errors=True)
+    return logs / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}"
 
 
 class Stopping(Exception):
