@@ -4,7 +4,6 @@ So what Prefect shows as running though its process has died is found, and marke
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import time
@@ -18,6 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from pipelines.running.locks import locked
 from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
 
 RUNNING = Path("logs") / "running"
@@ -54,18 +54,6 @@ def alone(what: str) -> Iterator[None]:
         yield
     finally:
         os.close(file)
-
-
-def locked(path: Path) -> int | None:
-    """The open, locked file; None where somebody has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
 
 
 def mark_the_dead() -> list[str]:

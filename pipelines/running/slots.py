@@ -6,7 +6,6 @@ flows run, and it may span machines.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import subprocess
@@ -23,6 +22,7 @@ from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from pipelines.dvc.pipeline import Pipeline
+from pipelines.running.locks import locked
 from pipelines.running.server import is_own_server
 
 LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
@@ -73,7 +73,7 @@ class Slots:
         """So many devices, or all there are; None while others have them."""
         wanted, slot = min(number, len(self.devices)), Slot()
         for device in self.devices:
-            if len(slot.devices) < wanted and (file := lock(device)) is not None:
+            if len(slot.devices) < wanted and (file := locked(file_of(device))) is not None:
                 slot.devices.append(device)
                 slot.files.append(file)
         if len(slot.devices) == wanted:
@@ -151,25 +151,13 @@ def give_back(client: SyncPrefectClient, lease: UUID | None) -> None:
             client.release_concurrency_slots_with_lease(lease)
 
 
-def lock(device: str) -> int | None:
-    """The open, locked file of a device; None if somebody has it."""
-    path = folder_of_locks() / f"{re.sub(r'[^A-Za-z0-9-]', '_', device)}.lock"
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
-
-
-def folder_of_locks() -> Path:
-    """One for all checkouts of this user on this machine; nobody else's."""
+def file_of(device: str) -> Path:
+    """In a folder for all checkouts of this user on this machine, and nobody else's."""
     folder = Path(tempfile.gettempdir()) / f"reprise-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise SlotError(f"{folder} belongs to somebody else: delete it, or set TMPDIR to a folder of yours.")
-    return folder
+    return folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', device)}.lock"
 
 
 def visible_gpus() -> list[str]:
