@@ -16,6 +16,7 @@ taken is counted. No stage that has run may be missing in dvc.lock, and the next
 
 import argparse
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -31,7 +32,7 @@ from typing import Any
 from dvc.lock import LockError, make_lock
 from ruamel.yaml import YAML
 
-from benchmarks.hardware import hardware, today, write_result
+from benchmarks.hardware import RESULTS, hardware, today, write_result
 from benchmarks.real_data import environment, run
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ NUM_STAGES, NUM_FILES, NUM_JOBS = 12, 300, 6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50, metavar="N")
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="default: 50; 0: leave them out, as with the other")
     parser.add_argument("--collisions", type=int, default=50, metavar="N")
     parser.add_argument("--work", type=Path, default=ROOT / "logs" / "disturb")
     parser.add_argument(
@@ -54,19 +55,27 @@ def main() -> None:
     work = arguments.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    result = {
-        "kills": kill_again_and_again(work / "kills", arguments.kills, random.Random(f"{arguments.seed} kills")),
-        "collisions": collide(work / "collisions", arguments.collisions, random.Random(f"{arguments.seed} collisions")),
-        "seed": arguments.seed,
-        "commit": run(["git", "rev-parse", "--short", "HEAD"], ROOT).strip(),
-        "command": "python -m benchmarks.disturb",
-        "hardware": hardware(),
-        "date": today(),
-    }
-    write_result("disturb", result)
-    print(result)
-    kills, collisions = result["kills"], result["collisions"]
-    sys.exit(kills["identical"] != kills["rebuilds"] or kills["torn"] or kills["left_alive"] or collisions["lost"])
+    phases: list[tuple[str, int, Callable[[Path, int, random.Random], dict[str, Any]]]] = [
+        ("kills", arguments.kills, kill_again_and_again),
+        ("collisions", arguments.collisions, collide),
+    ]
+    is_well = True
+    for name, wanted, disturb in phases:
+        if wanted:
+            counts = disturb(work / name, wanted, random.Random(f"{arguments.seed} {name}"))
+            note(name, counts | {"seed": arguments.seed})
+            is_well &= counts["ended_well"] == counts["rebuilds"] and not any(counts[what] for what in ("torn", "left_alive", "lost"))
+    sys.exit(not is_well)
+
+
+def note(name: str, counts: dict[str, Any]) -> None:
+    """In the results, where what was measured of the other kind another time stays."""
+    commit = run(["git", "rev-parse", "--short", "HEAD"], ROOT).strip()
+    about = {"command": "python -m benchmarks.disturb", "hardware": hardware(), "date": today()}
+    path = RESULTS / "disturb.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    write_result("disturb", before | {name: counts | {"commit": commit}} | about)
+    print(name, counts)
 
 
 # Kills
@@ -84,15 +93,15 @@ def kill_again_and_again(root: Path, wanted: int, rng: random.Random) -> dict[st
     # The order of entries is the graph's here, and that of the targets there.
     if by_dvc | {"dvc.lock": ""} != expected | {"dvc.lock": ""} or entries != read_lock(root):
         sys.exit("the flow, undisturbed, does not leave what `dvc repro` leaves")
-    counts = {"kills": 0, "rebuilds": 0, "identical": 0, "torn": 0, "left_alive": 0}
-    while counts["kills"] < wanted:
+    counts = {"times": 0, "rebuilds": 0, "ended_well": 0, "torn": 0, "left_alive": 0, "lost": 0}
+    while counts["times"] < wanted:
         forget(root)
         while not killed(root, rng.uniform(0, undisturbed)):
-            counts["kills"] += 1
+            counts["times"] += 1
             counts["left_alive"] += not is_so(lambda: not alive(root), GONE_S)
             counts["torn"] += is_torn(root)
         counts["rebuilds"] += 1
-        counts["identical"] += contents(root) == expected
+        counts["ended_well"] += contents(root) == expected
         print(f"kills: {counts}", flush=True)
     return counts | {"undisturbed_s": round(undisturbed, 1)}
 
@@ -182,7 +191,7 @@ def collide(root: Path, wanted: int, rng: random.Random) -> dict[str, Any]:
     make_pipeline(root)
     os.chdir(root)
     use_prefect_server()
-    counts = {"collisions": 0, "rebuilds": 0, "stages": 0, "lost": 0, "failed": 0, "other_commands": 0}
+    counts = {"times": 0, "rebuilds": 0, "ended_well": 0, "torn": 0, "left_alive": 0, "lost": 0, "stages": 0, "other_commands": 0}
     while len(collisions) < wanted:
         over, others = threading.Event(), list[int]()
         beside = [threading.Thread(target=hold_the_lock, args=(root, over, random.Random(rng.random()))) for _ in range(2)]
@@ -193,12 +202,12 @@ def collide(root: Path, wanted: int, rng: random.Random) -> dict[str, Any]:
         over.set()
         for thread in beside:
             thread.join()
-        counts["failed"] += not state.is_completed()
+        counts["ended_well"] += state.is_completed()
         counts["rebuilds"] += 1
         counts["stages"] += 2 * NUM_STAGES
         counts["other_commands"] += len(others)
         counts["lost"] += run([*DVC, "repro"], root).count("Running stage")
-        counts["collisions"] = len(collisions)
+        counts["times"] = len(collisions)
         print(f"collisions: {counts}", flush=True)
     return counts
 

@@ -178,19 +178,15 @@ def spread(times: dict[str, float]) -> str:
 
 
 def disturb_table(result: dict[str, Any]) -> str:
-    kills, collisions = result["kills"], result["collisions"]
-    undisturbed = collisions["rebuilds"] - collisions["failed"]
-    return "\n".join(
-        [
-            "| disturbed by | how often | rebuilds | ended as if undisturbed |",
-            "|---|---|---|---|",
-            f"| SIGKILL of the flow, at random | {kills['kills']} | {kills['rebuilds']} | {kills['identical']} |",
-            f"| DVC's lock taken by others | {collisions['collisions']} | {collisions['rebuilds']} | {undisturbed} |",
-            "",
-            f"After the kills: processes alive {kills['left_alive']} times, a file torn {kills['torn']} times. Lost of "
-            f"{collisions['stages']} stages that ran while the lock was fought over: {collisions['lost']}. Seed {result['seed']}.",
-        ]
-    )
+    names = {"kills": "SIGKILL of the flow, at random", "collisions": "DVC's lock taken by others"}
+    lines = ["| disturbed by | times | rebuilds | ended as if undisturbed | stages lost |", "|---|---|---|---|---|"]
+    for name in [name for name in names if name in result]:
+        counts = result[name]
+        lines.append(f"| {names[name]} | {counts['times']} | {counts['rebuilds']} | {counts['ended_well']} | {counts['lost']} |")
+        if name == "kills":
+            after = f"After the kills: processes alive {counts['left_alive']} times, a file torn {counts['torn']} times."
+    commits = ", ".join(f"{name} of {result[name]['commit']} from seed {result[name]['seed']}" for name in names if name in result)
+    return "\n".join([*lines, "", *([after] if "kills" in result else []), f"Measured: {commits}."])
 
 
 def shown_variant(entry: dict[str, Any]) -> str:
