@@ -220,9 +220,9 @@ def make_pipeline(root: Path) -> None:
     many = f"mkdir -p out/${{key}} && for i in $(seq {NUM_FILES}); do echo $i ${{key}} > out/${{key}}/$i; done"
     each = ", ".join(f"s{number}: {number}" for number in range(NUM_STAGES))
     (root / "dvc.yaml").write_text(
-        f"stages:\n  make:\n    foreach: {{{each}}}\n    do:\n      cmd: {many}\n      outs: [out/${{key}}: {{persist: true}}]\n"
+        f"stages:\n  make:\n    foreach: {{{each}}}\n    do:\n      cmd: {many}\n      outs: [{{'out/${{key}}': {{persist: true}}}}]\n"
         f"  count:\n    foreach: {{{each}}}\n    do:\n      cmd: ls out/${{key}} | wc -l > ${{key}}.txt\n"
-        "      deps: [out/${key}]\n      outs: [${key}.txt: {persist: true}]\n"
+        "      deps: [out/${key}]\n      outs: [{'${key}.txt': {persist: true}}]\n"
     )
     (root / "params.yaml").write_text("runtime: {threads: 1}\n")
     (root / ".gitignore").write_text("/out\n/s*.txt\n/logs\n")

@@ -18,16 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from httpx import HTTPError
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runner import Runner
 from prefect.schedules import Schedule
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -58,6 +59,14 @@ class Deployment(BaseModel):
     concurrency_limit: ConcurrencyLimitConfig | int | None = None
     work_pool: dict[str, Any] | None = None  # of `prefect deploy` alone
 
+    @field_validator("concurrency_limit")
+    @classmethod
+    def is_some(cls, limit: ConcurrencyLimitConfig | int | None) -> ConcurrencyLimitConfig | int | None:
+        number = limit.limit if isinstance(limit, ConcurrencyLimitConfig) else limit
+        if number is not None and number < 1:
+            raise ValueError(f"the limit is {number}; expected at least 1")
+        return limit
+
     def flow(self) -> Flow[..., Any]:
         module, _, name = self.entrypoint.rpartition(".")
         try:
@@ -71,12 +80,17 @@ class Deployment(BaseModel):
         return found
 
     def as_served(self) -> RunnerDeployment:
-        return self.flow().to_deployment(  # type: ignore[return-value]
-            **self.model_dump(include={"name", "description", "version", "tags", "parameters"}),
-            schedules=self.schedules,
-            concurrency_limit=self.concurrency_limit,
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
+        """Raises DeploymentError where Prefect refuses it."""
+        flow = self.flow()
+        try:
+            return flow.to_deployment(  # type: ignore[return-value]
+                **self.model_dump(include={"name", "description", "version", "tags", "parameters"}),
+                schedules=self.schedules,
+                concurrency_limit=self.concurrency_limit,
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            )
+        except (PrefectException, ValueError) as error:
+            raise DeploymentError(f"{FILE}: the deployment {self.name}: {' '.join(str(error).split()).rstrip('.')}.") from error
 
 
 class Deployments(BaseModel):
@@ -173,6 +187,10 @@ def main() -> None:
                 serve(deployments)
     except (DeploymentError, ServerError) as error:
         sys.exit(f"error: {error}")
+    except (HTTPError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
+            raise
+        sys.exit(f"error: the Prefect server at {get_current_settings().api.url} does not answer ({' '.join(str(error).split())}).")
 
 
 if __name__ == "__main__":

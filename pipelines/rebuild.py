@@ -92,6 +92,13 @@ def note_seconds(results: dict[str, Result]) -> None:
         SECONDS.write_text(json.dumps(read_seconds() | ran, indent=1), encoding="utf-8")
 
 
+def number(text: str) -> int:
+    """From 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 on")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.rebuild", description="Rebuild what changed, several stages at once.")
     parser.add_argument(
@@ -100,7 +107,7 @@ def main() -> None:
         metavar="TARGET",
         help="stages of dvc.yaml, for example train@mnist_cnn, or train for all of them; default: everything",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="stages at a time; default: as many as there are cores for")
+    parser.add_argument("--jobs", type=number, metavar="N", help="stages at a time; default: as many as there are cores for")
     parser.add_argument("--force", action="store_true", help="also run what is up to date")
     parser.add_argument("--keep-going", action=argparse.BooleanOptionalAction, default=True, help="after a failure, go on with the rest")
     parser.add_argument("--push", action="store_true", help="push data and models to the DVC remote at the end")

@@ -136,10 +136,17 @@ class Release:
         self.git.check_identity()
         self.check_tree()
         self.check_stages()
-        self.pipeline.check_remote(self.options.remote)
+        self.check_dvc_remote()
         if self.options.push_to:
             self.git.check_remote(self.options.push_to, self.branch, set(self.params["models"]))
         self.versions, self.head = read_versions(self.git.root), self.git.head()
+
+    def check_dvc_remote(self) -> None:
+        try:
+            self.pipeline.check_remote(self.options.remote)
+        except GraphError as error:
+            how = "a release pushes to the DVC remote of --remote, or to the default one: dvc remote add, commit .dvc/config, run again"
+            raise ReleaseError(f"{str(error).rstrip('.')}; {how}.") from error
 
     def check_tree(self) -> None:
         """What is released must be what its commit says: params and code too."""
@@ -200,7 +207,7 @@ class Release:
         if taken_back and model not in self.options.accept:
             raise HeldBack(
                 f"it is, byte for byte, {taken_back[0].name}, which was rolled back: rebuild it with other params, or release it all the "
-                f"same with --accept {model}"
+                f"same with {model} --accept {model}"
             )
         if now is None:
             raise HeldBack(f"evaluate could not measure {gate.metric} on this test split (models.{model}.gate.metric)")
@@ -222,7 +229,7 @@ class Release:
                 return read_metric(scratch / "models" / model / "metrics.json", gate.metric), difference
         except (NotComparable, GraphError, OSError, ValueError, KeyError) as error:
             why = " ".join(str(error).split()).rstrip(".")
-            raise HeldBack(f"{last.name} cannot be compared with it ({why}): to do without, --accept {model}") from error
+            raise HeldBack(f"{last.name} cannot be compared with it ({why}): to do without, {model} --accept {model}") from error
 
     def checkpoint(self, version: Version) -> Path:
         """The weights of a version, in DVC's cache."""
@@ -260,11 +267,18 @@ class Release:
     def publish(self, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
         """Makes the decisions true, in an order in which nobody ever finds a tag without its data."""
         if going := [model for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]:
+            self.refuse_taken_names([f"{model}@{verdicts[model].version}" for model in going])
             self.push_data()
             self.tag({model: verdicts[model] for model in going})
         if self.options.push_to:
-            push_tags(self.git, self.options.push_to, self.branch, again="")
+            push_tags(self.git, self.options.push_to, self.branch, again=" ".join(self.options.models))
         return verdicts
+
+    def refuse_taken_names(self, tags: list[str]) -> None:
+        """GTO sees annotated tags only; git wants no second of the same name."""
+        for tag in tags:
+            if self.git.tells("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
+                raise ReleaseError(f"there is a tag {tag} that is no annotated one, so no version: git tag --delete {tag}, and run again.")
 
     def push_data(self) -> None:
         try:
@@ -327,7 +341,7 @@ def worse(model: str, gate: Gate, known: Verdict) -> str:
     assert known.difference is not None
     return (
         f"{gate.score} differs by {known.difference.signed} from that of {known.last} on the same test split, which may be worse than the "
-        f"tolerance of {gate.tolerance:g}: to release it all the same, --accept {model}"
+        f"tolerance of {gate.tolerance:g}: to release it all the same, {model} --accept {model}"
     )
 
 
@@ -335,7 +349,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m pipelines.release", description="Release the models that pass their gate.")
     parser.add_argument("models", nargs="*", metavar="MODEL", help="of params.yaml; default: all of them")
     parser.add_argument(
-        "--accept", action="append", metavar="MODEL", help="release it without a comparison with the last version; its bound stands"
+        "--accept", action="append", metavar="MODEL", help="if it is released, without a comparison with the last version; its bound stands"
     )
     parser.add_argument("--bump", choices=get_args(Bump), default="minor", help="what counts up in the version; default: minor")
     parser.add_argument("--remote", metavar="NAME", help="the DVC remote that gets data and models; default: DVC's default one")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.utils.serialize import YAMLFileCorruptedError
+from dvc.utils.strictyaml import YAMLValidationError
 
 
 class GraphError(Exception):
@@ -25,7 +26,7 @@ def refusals(stage: str | None = None) -> Iterator[None]:
         while cause is not None:
             reasons, cause = [*reasons, str(cause)], cause.__cause__
         sentence = ": ".join(dict.fromkeys(" ".join(reason.split()).rstrip(".") for reason in reasons if reason))
-        if isinstance(error, YAMLFileCorruptedError) and error.path.endswith("dvc.lock"):  # DVC does not write it atomically
+        if isinstance(error, YAMLFileCorruptedError | YAMLValidationError) and "dvc.lock" in str(error):  # DVC does not write it atomically
             sentence += ": take the committed one again (git checkout dvc.lock); a training that had ended is not lost (logs/resume)"
         raise GraphError(f"{stage}: {sentence}" if stage else sentence) from error
 

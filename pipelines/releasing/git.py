@@ -97,8 +97,10 @@ class Git:
         for ref, found in theirs.items():
             name = ref.removeprefix("refs/tags/")
             if name != ref and name.partition("@")[0] in models and "@v" in name and ours.get(name) != found:
-                what = "is another tag here" if name in ours else "is not here"
-                raise GitError(f"{remote} has {name}, which {what}: git fetch --tags {remote}, look at both, and run again.")
+                if name in ours:
+                    theirs_instead = f"git tag --delete {name} and git fetch {remote} tag {name} take theirs"
+                    raise GitError(f"{remote} has {name}, which is another tag here: look at both; {theirs_instead}; then run again.")
+                raise GitError(f"{remote} has {name}, which is not here: git fetch --tags {remote}, and run again.")
         tip = theirs.get(f"refs/heads/{branch}") if branch else None
         if tip and self.tells("merge-base", tip, "HEAD") != tip:  # git refuses where it has never seen the tip
             raise GitError(f"{remote} has commits of {branch} that are not here: git pull {remote} {branch}, and run again.")

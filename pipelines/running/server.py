@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from httpx import HTTPError
 from prefect import Flow
+from prefect.exceptions import TerminationSignal
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
 from prefect.states import State
 
@@ -23,6 +24,7 @@ from pipelines.running.commands import close, start
 HOME = Path("logs") / "prefect"
 SERVED = HOME / "served"  # the address of the server that `make serve` has started
 GRACE_S, START_S = 3, 120
+STOPPED = "error: stopped: what was done until now is kept; the same command goes on from there."
 NUM_RETRIES = 2  # of a request to a server that does not answer: about ten seconds
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -104,12 +106,18 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
             state = cast(State[Any], flow(**parameters, return_state=True))
     except ServerError as error:
         sys.exit(f"error: {error}")
-    except HTTPError as error:
+    except (HTTPError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
+            raise
         what = f"the Prefect server at {get_current_settings().api.url} does not answer ({' '.join(str(error).split())})"
         print(f"error: {what}: what was done until now is kept; start again when it runs.", file=sys.stderr, flush=True)
         os._exit(1)  # at a usual end Prefect would try for minutes to send what it has still to tell
     except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
         sys.exit(130)
+    except TerminationSignal:
+        print(STOPPED, file=sys.stderr)
+        sys.exit(143)
     if not state.is_completed():
         sys.exit(f"error: {state.message}")
 

@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from pipelines.dvc.lock_file import MISSING, find
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+LARGEST = 1e15  # whole numbers are exact up to there
 DIGITS = 4  # of a float that is tried: more would say nothing, and be hard to read
 EXAMPLE = "--range lr=0.0005..0.01:log, --choice optimizer.weight_decay=0,0.01,0.05"
 
@@ -33,7 +34,7 @@ class Range:
     is_log: bool
 
     def __str__(self) -> str:
-        return f"{self.low:g}..{self.high:g}{':log' if self.is_log else ''}"
+        return f"{self.low}..{self.high}{':log' if self.is_log else ''}"
 
     def draw(self, trial: optuna.Trial, key: str) -> Any:
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -97,6 +98,8 @@ def as_range(key: str, text: str, present: Any) -> Range:
     if any(isinstance(bound, float) for bound in bounds):
         bounds = [float(bound) for bound in bounds]
     low, high = bounds
+    if not max(abs(low), abs(high)) <= LARGEST:
+        raise SearchError(f"the range of {key} is {text}; expected bounds of {LARGEST:g} at most.")
     if not low < high:
         raise SearchError(f"the range of {key} is {text}; expected the smaller bound first.")
     if matched[3] and low <= 0:

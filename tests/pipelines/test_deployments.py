@@ -130,6 +130,7 @@ def test_the_committed_deployments_can_be_served(monkeypatch):
     assert {one.concurrency_options.collision_strategy for one in rebuilds} == {"CANCEL_NEW"}
 
 
+ONE = "deployments: [{name: a, entrypoint: pipelines.rebuild.rebuild"
 MISTAKES = {
     "no file": (None, r"prefect\.yaml: .*No such file"),
     "no yaml": ("deployments: [", r"prefect\.yaml: .*line 2, column 1"),
@@ -142,6 +143,9 @@ MISTAKES = {
         "deployments: [{name: a, entrypoint: b, schedules: [{cron: noon}]}]",
         r"prefect\.yaml: deployments\.0\.schedules\.0: .*cron",
     ),
+    "no such time zone": (f"{ONE}, schedules: [{{cron: 0 3 * * *, timezone: Mars/X}}]}}]", "a: .*timezone"),
+    "no such name": (f"{ONE.replace('a,', 'a/b,')}}}]", "the deployment a/b: .*invalid character"),
+    "no limit": (f"{ONE}, concurrency_limit: {{limit: 0}}}}]", "concurrency_limit: .*the limit is 0; expected at least 1"),
     "no such module": ("deployments: [{name: a, entrypoint: pipelines.no.x}]", r"pipelines\.no\.x of a is no flow of this project"),
     "a file": ("deployments: [{name: a, entrypoint: 'pipelines/rebuild.py:rebuild'}]", r"of a is no flow of this project"),
     "no such flow": ("deployments: [{name: a, entrypoint: pipelines.rebuild.x}]", r"rebuild\.x of a is no flow of this project"),

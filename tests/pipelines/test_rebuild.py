@@ -1,5 +1,6 @@
 """The flow `rebuild` on the small pipeline, with a real Prefect server."""
 
+import argparse
 import errno
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL
 
-from pipelines.rebuild import rebuild
+from pipelines.rebuild import number, rebuild
 from pipelines.running.build import longest_way_to_the_end
 from pipelines.running.presence import RUNNING, alone
 from pipelines.running.server import free_port, prefect_server, server_at
@@ -353,3 +354,18 @@ def test_a_server_that_is_gone_ends_the_flow_in_a_sentence_and_what_was_built_st
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith(f"error: the Prefect server at {url} does not answer (")
     assert build().is_completed() and ran() == []
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "x", "1.5"])
+def test_a_number_of_jobs_that_is_none_is_refused_in_a_sentence(jobs):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{jobs}'; expected a whole number from 1 on"):
+        number(jobs)
+
+
+def test_a_server_that_is_not_there_is_said_in_a_sentence(small):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    result = subprocess.run(
+        [sys.executable, "-m", "pipelines.rebuild"], env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: the Prefect server at http://127.0.0.1:9/api does not answer (")

@@ -160,7 +160,7 @@ def test_a_model_that_may_be_worse_is_held_back_and_the_others_go_out(released):
     message = refusal()
     assert message.startswith("1 of 2 models were held back: right (accuracy differs by -0.15 [-0.2")
     assert "] from that of v1.0.0 on the same test split, which may be worse than the tolerance of 0.05: to release it " in message
-    assert message.endswith("to release it all the same, --accept right); released: near v1.1.0.")
+    assert message.endswith("to release it all the same, right --accept right); released: near v1.1.0.")
     assert set(tags()) == {"right@v1.0.0", "near@v1.0.0", "near@v1.1.0"}
     assert publish(accept=["right"]) == "released: right v1.1.0; 1 of 2 models are already released."
 
@@ -197,7 +197,7 @@ def test_a_version_that_the_present_code_cannot_read_holds_the_model_back(releas
     message = refusal(models=["right"])
     assert (
         "right (v1.0.0 cannot be compared with it (with the present code and data, evaluate ends with exit code 1: an older format): "
-        "to do without, --accept right)" in message
+        "to do without, right --accept right)" in message
     )
     assert publish(models=["right"], accept=["right"]).startswith("released: right v1.1.0")
 
@@ -233,7 +233,7 @@ def test_a_last_version_that_is_lost_holds_the_model_back(better):
     (STORE / cached.relative_to(Path(".dvc/cache").resolve())).unlink()
     message = refusal()
     assert f"({cached.parent.name}{cached.name} is neither in DVC's cache nor on the remote" in message
-    assert "): to do without, --accept right)" in message
+    assert "): to do without, right --accept right)" in message
 
 
 def test_a_version_that_was_tagged_by_hand_elsewhere_holds_the_model_back(built):
@@ -459,10 +459,25 @@ def test_commits_that_are_on_the_remote_alone_are_refused(built, tmp_path):
 def test_versions_that_are_on_the_remote_alone_are_refused(released):
     git("push", "--quiet", "origin", "main", "right@v1.0.0")
     git("tag", "--delete", "right@v1.0.0")
-    asked = "git fetch --tags origin, look at both, and run again."
+    asked = "git fetch --tags origin, and run again."
     assert preconditions(push_to="origin") == f"origin has right@v1.0.0, which is not here: {asked}"
     git("tag", "--annotate", "--message", "another", "right@v1.0.0")
-    assert preconditions(push_to="origin") == f"origin has right@v1.0.0, which is another tag here: {asked}"
+    take_theirs = "git tag --delete right@v1.0.0 and git fetch origin tag right@v1.0.0 take theirs"
+    expected = f"origin has right@v1.0.0, which is another tag here: look at both; {take_theirs}; then run again."
+    assert preconditions(push_to="origin") == expected
+    git("tag", "--delete", "right@v1.0.0")
+    git("fetch", "--quiet", "origin", "tag", "right@v1.0.0")
+    Git(Path.cwd()).check_remote("origin", "main", {"right"})  # and now nothing is refused
+
+
+def test_a_tag_of_the_next_versions_name_that_is_no_version_is_refused_before_anything_is_pushed(built):
+    git("tag", "right@v1.0.0")
+    pipeline = Pipeline(Path.cwd(), said)
+    with pipeline.held(), Commands(Path.cwd() / "logs") as commands:
+        options = Options(["right"], [], "minor", None, None)
+        release = Release(pipeline, Git(Path.cwd()), commands, options)
+        with pytest.raises(ReleaseError, match=r"there is a tag right@v1\.0\.0 that is no annotated one, so no version: git tag --delete"):
+            release.refuse_taken_names(["near@v1.0.0", "right@v1.0.0"])
 
 
 # Rolling back

@@ -90,6 +90,7 @@ def test_what_is_drawn_lies_in_the_range_and_has_few_digits():
         ({"lr": "0.1..0.2:exp"}, r"the range of lr is '0\.1\.\.0\.2:exp'; expected"),
         ({"lr": "0.2..0.1"}, r"the range of lr is 0\.2\.\.0\.1; expected the smaller bound first"),
         ({"lr": "0.2..0.2"}, r"expected the smaller bound first"),
+        ({"lr": "0.1..1e999"}, r"the range of lr is 0\.1\.\.1e999; expected bounds of 1e\+15 at most"),
         ({"lr": "0..0.2:log"}, r"the range of lr is 0\.\.0\.2:log; with :log its bounds must be larger than 0"),
         ({"epochs": "1..2.5"}, r"epochs is a whole number, and the range 1\.\.2\.5 is not"),
         ({"best_by": "1..2"}, r'best_by is no number, but "loss": list its values instead \(--choice best_by=\.\.\.\)'),
