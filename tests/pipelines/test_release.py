@@ -304,7 +304,8 @@ def test_a_git_that_knows_nobody_is_refused(built, monkeypatch):
 
 
 def test_no_remote_and_an_unknown_one_are_refused(built):
-    assert preconditions(remote="nope") == "config file error: remote 'nope' doesn't exist"
+    how = "a release pushes to the DVC remote of --remote, or to the default one: dvc remote add, commit .dvc/config, run again."
+    assert preconditions(remote="nope") == f"config file error: remote 'nope' doesn't exist; {how}"
     Path(".dvc/config").write_text("[core]\n    analytics = false\n")
     commit()
     assert "no remote specified in" in preconditions()

@@ -383,7 +383,7 @@ def test_a_study_that_is_anothers_is_refused_in_a_sentence_until_it_is_forgotten
     search(trials=1)
     message = search(trials=1, space={"lr": "0.1..0.2"}).message
     assert message.startswith(
-        "the study toy-a has another space: lr=0.1..1, and now lr=0.1..0.2; --name gives this search a name of its own"
+        "the study toy-a has another space: lr=0.1..1.0, and now lr=0.1..0.2; --name gives this search a name of its own"
     )
 
     journal = toy / "logs/sweep/toy-a/journal.log"
