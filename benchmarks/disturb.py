@@ -9,8 +9,8 @@ undisturbed. After each kill nothing of it may be alive within 10 s, and dvc.loc
 its end, dvc.lock and all that it built are compared with what it leaves undisturbed, which is what `dvc repro` leaves; then all is
 forgotten, and it begins anew.
 
-Collisions: a rebuild of many stages, each of which saves many files, while two programs take the repository's lock again and again, mostly
-for longer than DVC itself would wait (3 s), and `dvc status` and `dvc commit` run in a loop. Every time that the rebuild finds the lock
+Collisions: a rebuild of many stages, each of which saves many files, while two programs take the repository's lock again and again, now
+and then for longer than DVC itself would wait (3 s), and `dvc status` and `dvc commit` run in a loop. Every time that the rebuild finds the lock
 taken is counted. No stage that has run may be missing in dvc.lock, and the next `dvc repro` must find nothing to do.
 """
 
@@ -41,6 +41,7 @@ REBUILD = [sys.executable, "-m", "pipelines.rebuild"]
 DVC = [sys.executable, "-m", "dvc"]
 GONE_S = 10  # after a kill nothing may be alive for longer
 NUM_STAGES, NUM_FILES, NUM_JOBS = 12, 300, 6
+LONG = 0.1  # of the times that somebody else takes the lock it is for longer than DVC itself would wait
 
 
 def main() -> None:
@@ -222,21 +223,21 @@ def make_pipeline(root: Path) -> None:
     (root / "dvc.yaml").write_text(
         f"stages:\n  make:\n    foreach: {{{each}}}\n    do:\n      cmd: {many}\n      outs: [{{'out/${{key}}': {{persist: true}}}}]\n"
         f"  count:\n    foreach: {{{each}}}\n    do:\n      cmd: ls out/${{key}} | wc -l > ${{key}}.txt\n"
-        "      deps: [out/${key}]\n      outs: [{'${key}.txt': {persist: true}}]\n"
+        "      deps: ['out/${key}']\n      outs: [{'${key}.txt': {persist: true}}]\n"
     )
     (root / "params.yaml").write_text("runtime: {threads: 1}\n")
     (root / ".gitignore").write_text("/out\n/s*.txt\n/logs\n")
 
 
 def hold_the_lock(root: Path, over: threading.Event, rng: random.Random) -> None:
-    """Takes the repository's lock again and again, for as long as a slow DVC command would."""
+    """Takes the repository's lock again and again, mostly for as long as a quick DVC command, now and then as a slow one."""
     lock = make_lock(str(root / ".dvc" / "tmp" / "lock"), tmp_dir=str(root / ".dvc" / "tmp"), friendly=False)
-    while not over.wait(rng.uniform(0.1, 1)):
+    while not over.wait(rng.uniform(0.01, 0.1)):
         try:
             lock.lock()
         except LockError:  # it was the rebuild that was there first
             continue
-        over.wait(rng.uniform(0.5, 5))
+        over.wait(rng.uniform(3, 4) if rng.random() < LONG else rng.uniform(0.05, 0.4))
         lock.unlock()
 
 
