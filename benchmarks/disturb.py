@@ -9,9 +9,9 @@ undisturbed. After each kill nothing of it may be alive within 10 s, and dvc.loc
 its end, dvc.lock and all that it built are compared with what it leaves undisturbed, which is what `dvc repro` leaves; then all is
 forgotten, and it begins anew.
 
-Collisions: a rebuild of many stages, each of which saves many files, while two programs take the repository's lock again and again, now
-and then for longer than DVC itself would wait (3 s), and `dvc status` and `dvc commit` run in a loop. Every time that the rebuild finds the lock
-taken is counted. No stage that has run may be missing in dvc.lock, and the next `dvc repro` must find nothing to do.
+Collisions: a rebuild of many stages, each of which saves many files, while two programs take the repository's lock again and again,
+now and then for longer than DVC itself would wait (3 s), and `dvc status` and `dvc commit` run in a loop. Every time that the rebuild
+finds the lock taken is counted. No stage that has run may be missing in dvc.lock, and the next `dvc repro` must find nothing to do.
 """
 
 import argparse
