@@ -115,7 +115,7 @@ def main() -> None:
         for seed in range(seeds):
             if seed not in known.seeds:
                 known.add(seed, rebuild(clone, model, seed, arguments))
-            record(model, describe(model, known, clone))
+            record(model, describe(model, known))
         print(f"{model}: {known.values()}", flush=True)
 
 
@@ -175,7 +175,7 @@ def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -
     return measured
 
 
-def describe(model: str, known: Known, clone: Path) -> dict[str, Any]:
+def describe(model: str, known: Known) -> dict[str, Any]:
     """The entry of a model: the mean of its seeds, and the rest from the last."""
     figures, seeds = [], [entry for _, entry in sorted(known.seeds.items())]
     for figure in TO_REACH[model]:

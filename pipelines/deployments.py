@@ -33,7 +33,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipelines.running.presence import SERVED_BY, mark_the_dead
-from pipelines.running.server import SERVED, ServerError, server_at
+from pipelines.running.server import SERVED, ServerError, no_answer, server_at
 from pipelines.running.slots import LIMIT, gpus_of_machine
 
 FILE = Path("prefect.yaml")
@@ -188,9 +188,7 @@ def main() -> None:
     except (DeploymentError, ServerError) as error:
         sys.exit(f"error: {error}")
     except (HTTPError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
-            raise
-        sys.exit(f"error: the Prefect server at {get_current_settings().api.url} does not answer ({' '.join(str(error).split())}).")
+        sys.exit(f"error: {no_answer(error)}.")
 
 
 if __name__ == "__main__":

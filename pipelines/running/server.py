@@ -107,10 +107,7 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
     except ServerError as error:
         sys.exit(f"error: {error}")
     except (HTTPError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
-            raise
-        what = f"the Prefect server at {get_current_settings().api.url} does not answer ({' '.join(str(error).split())})"
-        print(f"error: {what}: what was done until now is kept; start again when it runs.", file=sys.stderr, flush=True)
+        print(f"error: {no_answer(error)}: what was done until now is kept; start again when it runs.", file=sys.stderr, flush=True)
         os._exit(1)  # at a usual end Prefect would try for minutes to send what it has still to tell
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
@@ -120,6 +117,13 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
         sys.exit(143)
     if not state.is_completed():
         sys.exit(f"error: {state.message}")
+
+
+def no_answer(error: HTTPError | RuntimeError) -> str:
+    """What to say of a server that cannot be reached; Prefect has a plain RuntimeError for that too, and any other is raised again."""
+    if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
+        raise error
+    return f"the Prefect server at {get_current_settings().api.url} does not answer ({' '.join(str(error).split())})"
 
 
 def is_taken(port: int) -> bool:

@@ -1,10 +1,13 @@
 """A small pipeline of shell commands, whose stages end at once."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from dvc.repo import Repo
 
+ROOT = Path(__file__).parents[2]
 STAGES = """
 stages:
   each:
@@ -45,3 +48,10 @@ def everything(folder):
     """Every file that a rebuild leaves, the cache included."""
     paths = [path for path in folder.rglob("*") if path.is_file() and ".git/" not in str(path) and ".dvc/tmp" not in str(path)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def command_line(module, *arguments, server):
+    """A flow's command line, started in the current folder."""
+    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

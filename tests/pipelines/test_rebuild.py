@@ -20,7 +20,7 @@ from pipelines.running.build import longest_way_to_the_end
 from pipelines.running.presence import RUNNING, alone
 from pipelines.running.server import free_port, prefect_server, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
-from tests.pipelines.small import dvc, everything, make_small
+from tests.pipelines.small import command_line, dvc, everything, make_small
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["each@one", "each@two", "both", "measured"]
@@ -231,14 +231,7 @@ def test_the_longest_way_to_the_end_counts_what_lies_behind_a_stage():
 
 
 def command(*arguments, server):
-    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.rebuild", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return command_line("pipelines.rebuild", *arguments, server=server)
 
 
 def test_the_command_line_takes_the_same_names(small, server):

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -29,6 +28,7 @@ from pipelines.running.commands import Commands
 from pipelines.running.git import GitError
 from pipelines.running.server import prefect_server
 from tests.pipelines.releasable import CONFIG, build, change, commit, consumed, git, make_releasable, retrain, tags
+from tests.pipelines.small import command_line
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
@@ -601,14 +601,7 @@ def test_the_real_evaluate_measures_the_last_version_with_the_present_code(tmp_p
 
 
 def command(*arguments, server):
-    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.release", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return command_line("pipelines.release", *arguments, server=server)
 
 
 @pytest.fixture
