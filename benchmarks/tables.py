@@ -178,15 +178,17 @@ def spread(times: dict[str, float]) -> str:
 
 
 def disturb_table(result: dict[str, Any]) -> str:
-    names = {"kills": "SIGKILL of the flow, at random", "collisions": "DVC's lock taken by others"}
-    lines = ["| disturbed by | times | rebuilds | ended as if undisturbed | stages lost |", "|---|---|---|---|---|"]
+    names = {"kills": "SIGKILL of the flow, at random", "collisions": "DVC's lock taken by others for longer than DVC waits"}
+    lines = ["| disturbed by | times | rebuilds | ended as if undisturbed | besides |", "|---|---|---|---|---|"]
     for name in [name for name in names if name in result]:
         counts = result[name]
-        lines.append(f"| {names[name]} | {counts['times']} | {counts['rebuilds']} | {counts['ended_well']} | {counts['lost']} |")
         if name == "kills":
-            after = f"After the kills: processes alive {counts['left_alive']} times, a file torn {counts['torn']} times."
+            besides = f"processes still alive after 10 s: {counts['left_alive']} times; files torn: {counts['torn']} times"
+        else:
+            besides = f"stages lost: {counts['lost']} of {counts['stages']}; other DVC commands run: {counts['other_commands']}"
+        lines.append(f"| {names[name]} | {counts['times']} | {counts['rebuilds']} | {counts['ended_well']} | {besides} |")
     commits = ", ".join(f"{name} of {result[name]['commit']} from seed {result[name]['seed']}" for name in names if name in result)
-    return "\n".join([*lines, "", *([after] if "kills" in result else []), f"Measured: {commits}."])
+    return "\n".join([*lines, "", f"Measured: {commits}."])
 
 
 def shown_variant(entry: dict[str, Any]) -> str:
