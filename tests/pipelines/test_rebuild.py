@@ -12,28 +12,20 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL
 
 from pipelines.rebuild import number, rebuild
 from pipelines.running.build import longest_way_to_the_end
 from pipelines.running.presence import RUNNING, alone
-from pipelines.running.server import free_port, prefect_server, server_at
+from pipelines.running.server import free_port, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import command_line, dvc, everything, make_small
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["each@one", "each@two", "both", "measured"]
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("server"))
-        with prefect_server():
-            yield PREFECT_API_URL.value()
-            APILogHandler().flush()
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
+    pytest.mark.usefixtures("server"),
+]
 
 
 def build(**parameters):
@@ -130,12 +122,12 @@ def test_a_wish_for_gpus_that_is_no_number_is_refused_in_a_sentence(small):
     assert not Path("dvc.lock").exists()
 
 
-def tasks_of(state):
+def tasks_of(state, server):
     """What Prefect shows of each stage of a run."""
     wanted = {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}}
 
     def is_told():
-        response = httpx.post(f"{PREFECT_API_URL.value()}/task_runs/filter", json=wanted).json()
+        response = httpx.post(f"{server}/task_runs/filter", json=wanted).json()
         shown.update({run["name"]: run["state_name"] for run in response})
         return len(response) == len(NAMES) and all(run["state_name"] != "Running" for run in response)
 
@@ -144,10 +136,10 @@ def tasks_of(state):
     return shown
 
 
-def test_every_stage_is_a_task_of_the_run_whatever_became_of_it(small):
-    assert tasks_of(build()) == dict.fromkeys(NAMES, "Completed")
+def test_every_stage_is_a_task_of_the_run_whatever_became_of_it(small, server):
+    assert tasks_of(build(), server) == dict.fromkeys(NAMES, "Completed")
     change_command("out/one.txt", lambda command: FAILURE + command)
-    shown = tasks_of(build())
+    shown = tasks_of(build(), server)
     assert shown == {"each@one": "Cached", "each@two": "Cached", "both": "Failed", "measured": "NotReady"}
 
 
@@ -311,11 +303,11 @@ def test_a_full_disk_is_said_in_a_sentence_and_nothing_is_lost(small, monkeypatc
     assert build().is_completed()
 
 
-def test_a_run_whose_process_died_is_marked_as_crashed(small):
+def test_a_run_whose_process_died_is_marked_as_crashed(small, server):
     change_command("out/one.txt", lambda command: "touch began; sleep 1000")
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.rebuild"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value()},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": server},
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -324,13 +316,14 @@ def test_a_run_whose_process_died_is_marked_as_crashed(small):
         process.kill()
         process.wait()
     (run_id,) = [path.name for path in RUNNING.glob("*-*")]
-    url = f"{PREFECT_API_URL.value()}/flow_runs/{run_id}"
+    url = f"{server}/flow_runs/{run_id}"
     assert httpx.get(url).json()["state"]["type"] == "RUNNING"
     build(targets=["each"])
     assert httpx.get(url).json()["state"]["message"].startswith("Its process died without a word")
     assert not (RUNNING / run_id).exists()
 
 
+@pytest.mark.slow  # Prefect tries for most of a minute
 def test_a_server_that_is_gone_ends_the_flow_in_a_sentence_and_what_was_built_stays(small):
     change_command("out/one.txt", lambda command: f"touch began; while [ ! -e go ]; do sleep 0.05; done; {command}")
     port = free_port()

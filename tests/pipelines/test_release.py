@@ -14,8 +14,6 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from ruamel.yaml import YAML
 
 from pipelines.dvc.errors import GraphError
@@ -26,7 +24,6 @@ from pipelines.releasing.rolling_back import RollBack
 from pipelines.releasing.versions import ReleaseError, following, read_versions
 from pipelines.running.commands import Commands
 from pipelines.running.git import GitError
-from pipelines.running.server import prefect_server
 from tests.pipelines.releasable import CONFIG, build, change, commit, consumed, git, make_releasable, retrain, tags
 from tests.pipelines.small import command_line
 
@@ -38,20 +35,17 @@ SETTINGS = WHO | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory):
+def surroundings(server):
+    """Nobody's settings of git, and the Python of the tests for the stages' commands."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        patch.chdir(tmp_path_factory.mktemp("server"))
-        # Each flow would end with up to a second's wait for the thread of its heartbeats.
-        with prefect_server(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            yield PREFECT_API_URL.value()
-            APILogHandler().flush()
+        yield
 
 
 @pytest.fixture(scope="module")
-def states(server, tmp_path_factory):
+def states(surroundings, tmp_path_factory):
     """The repository and its DVC remote in three states: `built`, `released`, and `better`: a better model is built since then."""
     folder = tmp_path_factory.mktemp("states")
     with pytest.MonkeyPatch.context() as patch:
@@ -571,7 +565,6 @@ def test_a_name_that_gto_cannot_read_is_held_back(built):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("server")
 def test_the_real_evaluate_measures_the_last_version_with_the_present_code(tmp_path, monkeypatch):
     folder = tmp_path / "here" / "repository"
     folder.mkdir(parents=True)

@@ -14,12 +14,9 @@ from dvc.lock import make_lock
 from dvc.repo import Repo
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL
 from ruamel.yaml import YAML
 
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.running.server import prefect_server
 from pipelines.searching.experiments import experiments_of, file_of, git
 from pipelines.searching.space import SearchError
 from pipelines.searching.study import only_one
@@ -28,7 +25,10 @@ from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import dvc
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
+    pytest.mark.usefixtures("server"),
+]
 
 GRAPH = """
 stages:
@@ -109,15 +109,6 @@ def make_toy(folder):
 def commit(folder):
     git("add", ".", folder=folder)
     git("commit", "--quiet", "--message", "all", folder=folder)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("server"))
-        with prefect_server():
-            yield PREFECT_API_URL.value()
-            APILogHandler().flush()
 
 
 @pytest.fixture(scope="module")

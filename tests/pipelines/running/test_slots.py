@@ -10,7 +10,6 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines.running.commands import Commands
-from pipelines.running.server import prefect_server
 from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, visible_gpus
 
 TWO = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)
@@ -126,14 +125,6 @@ def test_locks_in_a_folder_of_somebody_else_are_refused(driver, tmp_path):
     (tmp_path / "locks" / f"reprise-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SlotError, match="belongs to somebody else: delete it, or set TMPDIR"):
         Slots("auto", on_server=False).take(1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("server"))
-        with prefect_server():
-            yield
 
 
 def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, server):
