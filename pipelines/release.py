@@ -12,8 +12,8 @@ once, then the push to a git remote. A release that is killed, and run again, en
 
 import argparse
 import tempfile
-from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,7 +43,7 @@ from pipelines.releasing.versions import (
     newest,
     read_versions,
 )
-from pipelines.running.build import num_gpus, reason
+from pipelines.running.build import num_gpus
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
 from pipelines.running.presence import announce
@@ -82,8 +82,8 @@ def release(
         announce()
         if roll_back is None:
             return released(Options(models or [], accept or [], bump, remote, push_to))
-        if models or accept:
-            raise ReleaseError("to roll back and to release are two commands: give no models, and nothing to accept, with roll_back.")
+        if models or accept or remote or bump != "minor":
+            raise ReleaseError("to roll back and to release are two commands: with roll_back give push_to, or nothing else.")
         return rolled_back(roll_back, push_to)
     except (GraphError, GitError, ReleaseError, SlotError) as error:
         return Failed(message=str(error))
@@ -251,18 +251,13 @@ class Release:
         return scratch
 
     def evaluate(self, model: str, scratch: Path) -> None:
-        name, log, last = f"gate@{model}", get_run_logger(), deque[str](maxlen=20)
-
-        def tell(line: str) -> None:
-            last.append(line)
-            log.info("%s", line)
-
         (stage,) = (stage for stage in self.pipeline.plan([f"evaluate@{model}"]) if stage.name == f"evaluate@{model}")
         assert stage.command is not None
         with self.slots.held(num_gpus(stage), lambda: not self.commands.is_over) as slot:
-            code = self.commands.run(name, stage.command, scratch, slot.environment, tell, slot.files)
-        if code:
-            raise NotComparable(f"with the present code and data, evaluate ends with {reason(code, last, self.commands.log_of(name))}")
+            tell = partial(get_run_logger().info, "%s")
+            ended = self.commands.run(f"gate@{model}", stage.command, scratch, slot.environment, tell, slot.files)
+        if ended.code:
+            raise NotComparable(f"with the present code and data, evaluate ends with {ended}")
 
     def publish(self, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
         """Makes the decisions true, in an order in which nobody ever finds a tag without its data."""

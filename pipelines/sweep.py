@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from prefect.states import Completed, Failed, State
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import find
 from pipelines.dvc.pipeline import Pipeline, Stage
-from pipelines.running.build import num_gpus, reason
+from pipelines.running.build import num_gpus
 from pipelines.running.commands import Commands
 from pipelines.running.git import GitError
 from pipelines.running.presence import announce
@@ -323,19 +324,14 @@ class Sweep:
     def make(self, attempt: Attempt, name: str) -> None:
         ticket = self.work / f"{attempt.number:03d}.json"
         Ticket(str(self.plan.root), self.plan.base, f"train@{self.plan.model}", attempt.values, name).write(ticket)
-        last = deque[str](maxlen=20)
-
-        def tell(line: str) -> None:
-            last.append(line)
-            self.log.info("trial %d: %s", attempt.number, line)
-
         command = f"exec python -m pipelines.searching.trial {shlex.quote(str(ticket))}"
         with self.places.slots.held(self.places.gpus, lambda: not self.commands.is_over) as slot:
-            code = self.commands.run(f"{attempt.number:03d}", command, CODE, slot.environment, tell, slot.files)
-        if code == NOT_THE_STAGE:
-            raise Hindered(reason(code, last, self.commands.log_of(ticket.stem)).partition(": ")[2])
-        if code:
-            raise TrialFailed(reason(code, last, self.commands.log_of(ticket.stem)))
+            tell = partial(self.log.info, "trial %d: %s", attempt.number)
+            ended = self.commands.run(ticket.stem, command, CODE, slot.environment, tell, slot.files)
+        if ended.code == NOT_THE_STAGE:
+            raise Hindered(ended.said)
+        if ended.code:
+            raise TrialFailed(str(ended))
 
     def settle(self, number: int) -> None:
         """Notes in the study how a trial has ended. One that was hindered stays begun, and its folder too."""

@@ -136,6 +136,7 @@ class Pipeline:
                 return False
             stage.remove_outs(ignore_remove=False, force=False)
             if not force and self._restore(stage):
+                stage.save(run_cache=False)
                 self._note(stage)
                 return False
             stage.save_deps()
@@ -156,7 +157,7 @@ class Pipeline:
         with self._alone(), transfers(name):
             self._release(name)
             stage = self._stage(name)
-            stage.save_deps()
+            stage.save(run_cache=False)
             before, now = self.seen.pop(name), {str(dep): dep.hash_info.value for dep in stage.deps}
             if changed := sorted(dep for dep in now if before.get(dep) != now[dep]):
                 raise GraphError(f"{name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")
@@ -169,7 +170,8 @@ class Pipeline:
             self.seen.pop(name, None)
 
     def _note(self, stage: Any) -> None:
-        stage.save()
+        """Puts what a stage has saved into the run cache, the cache and dvc.lock."""
+        self.repo.stage_cache.save(stage)
         stage.commit()
         self.lock.note(stage)
 

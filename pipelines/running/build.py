@@ -3,11 +3,10 @@
 import contextlib
 import queue
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from functools import partial
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -146,15 +145,10 @@ class Build:
     def run_command_of(self, stage: Stage, slot: Slot) -> None:
         """Raises StageFailed where it fails."""
         assert stage.command is not None
-        log, last = get_run_logger(), deque[str](maxlen=20)
-
-        def tell(line: str) -> None:
-            last.append(line)
-            log.info("%s", line)
-
-        environment = {"DVC_STAGE": stage.name, **slot.environment}
-        if code := self.commands.run(stage.name, stage.command, stage.folder, environment, tell, slot.files):
-            raise StageFailed(reason(code, last, self.commands.log_of(stage.name)))
+        environment, tell = {"DVC_STAGE": stage.name, **slot.environment}, partial(get_run_logger().info, "%s")
+        ended = self.commands.run(stage.name, stage.command, stage.folder, environment, tell, slot.files)
+        if ended.code:
+            raise StageFailed(str(ended))
 
     def settle(self, name: str) -> None:
         """Notes how a stage has ended; what can't be built without it is skipped."""
@@ -174,12 +168,6 @@ def num_gpus(stage: Stage) -> int:
     if not isinstance(wanted, int) or wanted < 0:
         raise GraphError(f"dvc.yaml: meta.gpus of {stage.name} is {wanted!r}; expected a number of GPUs, such as 1.")
     return wanted
-
-
-def reason(code: int, last: Iterable[str], log: Path) -> str:
-    """Why a stage has failed, by the last lines that it wrote: its own sentence, if it has one."""
-    said = next((line for line in reversed(list(last)) if line.startswith("error: ")), f"see {log}")
-    return f"exit code {code}: {said.removeprefix('error: ')}"
 
 
 def dependents(name: str, after: dict[str, list[str]]) -> list[str]:

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +22,17 @@ def folder_of_run(logs: Path) -> Path:
     for path in earlier[: max(0, len(earlier) - NUM_KEPT + 1)]:
         shutil.rmtree(path, ignore_errors=True)
     return logs / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command has ended. `said` is its own sentence of what went wrong, or where to read what it said."""
+
+    code: int
+    said: str
+
+    def __str__(self) -> str:
+        return f"exit code {self.code}: {self.said}"
 
 
 class Stopping(Exception):
@@ -39,26 +52,26 @@ class Commands:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def log_of(self, name: str) -> Path:
-        return self.logs / f"{name}.log"
-
     def run(
         self, name: str, command: str, folder: Path, environment: dict[str, str], tell: Callable[[str], None], files: Iterable[int] = ()
-    ) -> int:
-        """Runs the command in `folder`; its exit code. `tell` gets each line of its output, which goes to log_of(name) too.
+    ) -> Ended:
+        """Runs the command in `folder`. `tell` gets each line of its output, which goes to the file `name`.log too.
 
         The open files stay open (and what is locked with them, locked) as long as anything of the command lives.
         """
+        log, last = self.logs / f"{name}.log", deque[str](maxlen=20)
         with self.mutex:
             if self.is_over:
                 raise Stopping
-            process = start(command, self.log_of(name), GRACE_S, folder, environment, stdout=subprocess.PIPE, files=files)
+            process = start(command, log, GRACE_S, folder, environment, stdout=subprocess.PIPE, files=files)
             self.running.add(process)
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                tell(line.decode(errors="replace").rstrip())
-            return process.wait()
+                last.append(line.decode(errors="replace").rstrip())
+                tell(last[-1])
+            said = next((line.removeprefix("error: ") for line in reversed(last) if line.startswith("error: ")), f"see {log}")
+            return Ended(process.wait(), said)
         finally:
             with self.mutex:
                 self.running.discard(process)

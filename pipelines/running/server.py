@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any, cast
 from httpx import HTTPError
 from prefect import Flow
 from prefect.exceptions import TerminationSignal
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_UI_URL, get_current_settings, temporary_settings
 from prefect.states import State
 
 from pipelines.running.commands import close, start
@@ -32,6 +33,16 @@ SETTINGS = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 own = set[str]()  # the addresses of servers that were started for one flow alone
+
+
+def without_empty_traceback(record: logging.LogRecord) -> bool:
+    """For a stage that has failed Prefect logs an exception's traceback, where there was none: "NoneType: None"."""
+    if record.exc_info == (None, None, None):
+        record.exc_info = None
+    return True
+
+
+logging.getLogger("prefect.task_runs").addFilter(without_empty_traceback)
 
 
 class ServerError(Exception):
@@ -50,7 +61,8 @@ def prefect_server() -> Iterator[None]:
         with temporary_settings({PREFECT_API_URL: url}):
             yield
     else:
-        with server_at(free_port(), "--no-ui") as url, temporary_settings({PREFECT_API_URL: url}):
+        # Without an address of the UI, which it has not, Prefect shows no links to there.
+        with server_at(free_port(), "--no-ui") as url, temporary_settings({PREFECT_API_URL: url, PREFECT_UI_URL: ""}):
             own.add(url)
             yield
 

@@ -4,6 +4,7 @@ A range is a text, "0.0005..0.01", "1..8" for whole numbers, or "0.0005..0.01:lo
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pipelines.dvc.lock_file import MISSING, find
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 LARGEST = 1e15  # whole numbers are exact up to there
-DIGITS = 4  # of a float that is tried: more would say nothing, and be hard to read
+DIGITS = 4  # of a float that is tried, or of the range's width if that is less: more would say nothing, and be hard to read
 EXAMPLE = "--range lr=0.0005..0.01:log, --choice optimizer.weight_decay=0,0.01,0.05"
 
 
@@ -40,7 +41,8 @@ class Range:
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(key, self.low, self.high, log=self.is_log)
         value = trial.suggest_float(key, self.low, self.high, log=self.is_log)
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        decimals = max(DIGITS - 1 - math.floor(math.log10(abs(number))) for number in (value, self.high - self.low) if number)
+        return min(max(round(value, decimals), self.low), self.high)
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,7 @@ def test_a_failure_ends_in_a_sentence_and_exit_code_1(small, server):
     output, _ = process.communicate()
     assert process.returncode == 1, output
     assert output.splitlines()[-1].startswith("error: 2 of 4 stages were not rebuilt: both (exit code 1: the key is wrong, mend it.)")
+    assert "NoneType" not in output and "Traceback" not in output
 
 
 def test_a_mistake_in_dvc_yaml_ends_in_a_sentence_and_exit_code_1(small, server):

@@ -527,7 +527,8 @@ def test_rolling_back_what_is_none_is_refused(released):
     take_back("near")
     with pytest.raises(ReleaseError, match=r"^near is no released version; known: near@v1\.0\.0 \(rolled back\)\.$"):
         take_back("near")
-    assert refusal(roll_back="near", models=["near"]).startswith("to roll back and to release are two commands: ")
+    for option in ({"models": ["near"]}, {"accept": ["near"]}, {"bump": "major"}, {"remote": "store"}):
+        assert refusal(roll_back="near", **option).startswith("to roll back and to release are two commands: ")
 
 
 def test_a_roll_back_that_could_not_be_pushed_says_how_to_push_it(released):

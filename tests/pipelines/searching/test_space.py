@@ -75,6 +75,7 @@ def test_what_is_drawn_lies_in_the_range_and_has_few_digits():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = [draw(space, study.ask()) for _ in range(50)]
     assert all(0.00123456 <= values["models.toy.train.lr"] <= 0.00123457 for values in seen)
+    assert len({values["models.toy.train.lr"] for values in seen}) > 40, "so few digits that a narrow range has hardly any values"
     assert {values["models.toy.train.epochs"] for values in seen} == {3, 4, 5}
     assert all(len(f"{values['models.toy.train.ema']:e}".partition("e")[0].rstrip("0")) <= 5 for values in seen)
     below = sum(math.log10(values["models.toy.train.ema"]) < -2 for values in seen)
