@@ -320,6 +320,15 @@ def test_the_plots_across_models_draw_what_the_stages_write(graph: dict[str, Ins
     assert drawn <= {out for instance in graph.values() for out in instance.outs}
 
 
+def test_every_model_is_an_artifact_that_its_export_writes(graph: dict[str, Instance]) -> None:
+    artifacts = YAML(typ="safe").load(ROOT / "dvc.yaml")["artifacts"]
+    exported = {model: graph[f"export@{model}"].outs for model in PARAMS["models"]}
+    assert list(artifacts) == list(exported), "dvc.yaml lists each model of params.yaml, in its order"
+    for model, artifact in artifacts.items():
+        assert {Path(artifact["path"]).parent.as_posix()} == exported[model] and artifact["type"] == "model"
+        assert Path(artifact["path"]).name == "model.onnx"
+
+
 # Names and commands
 
 
