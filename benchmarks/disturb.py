@@ -16,6 +16,7 @@ files. No stage that has run may be missing in dvc.lock, and the next `dvc repro
 """
 
 import argparse
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -32,7 +33,6 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-import zc.lockfile
 from ruamel.yaml import YAML
 
 from benchmarks.hardware import RESULTS, hardware, today, write_result
@@ -63,22 +63,21 @@ def main() -> None:
         ("kills", arguments.kills, kill_again_and_again),
         ("collisions", arguments.collisions, collide),
     ]
-    is_well = True
+    commit, is_well = run(["git", "rev-parse", "--short", "HEAD"], ROOT).strip(), True
     for name, wanted, disturb in phases:
         if wanted:
             counts = disturb(work / name, wanted, random.Random(f"{arguments.seed} {name}"))
-            note(name, counts | {"seed": arguments.seed})
+            note(name, counts | {"seed": arguments.seed, "commit": commit})
             is_well &= counts["ended_well"] == counts["rebuilds"] and not any(counts.get(what) for what in ("torn", "left_alive", "lost"))
     sys.exit(not is_well)
 
 
 def note(name: str, counts: dict[str, Any]) -> None:
     """In the results, where what was measured of the other kind another time stays."""
-    commit = run(["git", "rev-parse", "--short", "HEAD"], ROOT).strip()
     about = {"command": "python -m benchmarks.disturb", "hardware": hardware(), "date": today()}
     path = RESULTS / "disturb.json"
     before = json.loads(path.read_text()) if path.exists() else {}
-    write_result("disturb", before | {name: counts | {"commit": commit}} | about)
+    write_result("disturb", before | {name: counts} | about)
     print(name, counts)
 
 
@@ -240,13 +239,13 @@ def hold_the_lock(root: Path, over: Event, seed: float) -> None:
     """
     rng, rest = random.Random(seed), 0.0
     while not over.wait(rest):
-        try:
-            lock = zc.lockfile.LockFile(str(root / ".dvc" / "tmp" / "lock"))
-        except zc.lockfile.LockError:  # the rebuild has it
-            rest = 0.002
-            continue
-        over.wait(rng.uniform(3.2, 4) if rng.random() < LONG else rng.uniform(0.05, 0.4))
-        lock.close()
+        with (root / ".dvc" / "tmp" / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DVC does
+            except BlockingIOError:  # the rebuild has it
+                rest = 0.002
+                continue
+            over.wait(rng.uniform(3.2, 4) if rng.random() < LONG else rng.uniform(0.05, 0.4))
         rest = rng.uniform(0.1, 0.8)
 
 

@@ -77,7 +77,7 @@ def read_picture(path: str, signature: dict[str, Any]) -> np.ndarray:
 
 def read_row(text: str, signature: dict[str, Any]) -> np.ndarray:
     """float32 [1, num_features]; an empty cell is NaN, which is missing."""
-    names, cells = signature["features"], text.split(",")
+    names, cells = [feature["name"] for feature in signature["features"]], text.split(",")
     if len(cells) != len(names):
         raise ValueError(f"{text!r} has {len(cells)} numbers; the model takes {len(names)}: {', '.join(names)}")
     try:

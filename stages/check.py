@@ -19,7 +19,7 @@ from stages.common.files import as_json, write_files
 from stages.common.params import PARAMS_FILE, Runtime, Section, check_section, check_source, read_params
 from stages.common.shelves import part_names, take_part
 from stages.evaluation.section import Evaluate
-from stages.exporting.section import Export
+from stages.exporting.section import About, Export
 from stages.training.arguments import fitting
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import build_loss
@@ -86,9 +86,10 @@ class ModelGate(Section):
 
 
 class DatasetEntry(Section):
-    """`datasets.<name>`: kind names a file of stages/datasets; the other two are checked against its models."""
+    """`datasets.<name>`: kind names a file of stages/datasets; download and preprocess are checked against its models."""
 
     kind: str
+    about: dict[str, Any]
     download: dict[str, Any]
     preprocess: dict[str, Any]
 
@@ -133,8 +134,18 @@ def check_dataset(name: str, values: dict[str, Any]) -> Any:
     """Refuses a mistake in one dataset's entry; returns its section `preprocess`, which knows the task and the kind of input."""
     entry = check_section(DatasetEntry, values, f"datasets.{name}")
     part = take_part("datasets", entry.kind, f"datasets.{name}.kind")
-    check_section(part.Download, entry.download, f"datasets.{name}.download")
+    download = check_section(part.Download, entry.download, f"datasets.{name}.download")
+    check_about(check_section(About, entry.about, f"datasets.{name}.about"), download, f"datasets.{name}.about")
     return check_section(part.Preprocess, entry.preprocess, f"datasets.{name}.preprocess")
+
+
+def check_about(about: About, download: Any, key: str) -> None:
+    """The data's licence must be said for every source that it can have: an exported model hands it on."""
+    is_fetched = hasattr(download, "official")
+    expected = ["official", *(["sample"] if download.sample is not None else [])] if is_fetched else ["generated"]
+    if set(about.licence) != set(expected):
+        given = ", ".join(about.licence) or "nothing"
+        raise UserError(f"params.yaml: {key}.licence says something of {given}; expected {' and '.join(sorted(expected))}, and no other.")
 
 
 def check_model(name: str, values: dict[str, Any], datasets: dict[str, Any]) -> None:

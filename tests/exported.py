@@ -7,16 +7,17 @@ import numpy as np
 import torch
 
 from stages.export import Run, example_batch, onnx_runner, torchscript_runner
-from stages.exporting.onnx_file import to_onnx
+from stages.exporting.facts import Facts, Hashes, describe_features, golden
+from stages.exporting.onnx_file import to_onnx, with_metadata
 from stages.exporting.parity import run_torch
-from stages.exporting.section import Names
+from stages.exporting.section import Export
 from stages.exporting.signature import Signature, describe
 from stages.exporting.torchscript import to_torchscript
 from stages.modelling.model import Model
 from tests.toy import MODELS, PARAMS, Data, architecture_of, data_of, moved_model, toy, toy_model
 
-NAMES = Names.model_validate(PARAMS["export"]["names"])
-OPSET = PARAMS["export"]["opset"]
+SECTION = Export.model_validate(PARAMS["export"])
+NAMES, OPSET = SECTION.names, SECTION.opset
 TOLERANCE = 1e-4
 # Tens of megabytes each, so that what is done with every model is done with these in small batches only.
 LARGE = [name for name in MODELS if architecture_of(name)["name"] == "torchvision_classifier"]
@@ -49,9 +50,24 @@ class Exported:
         return result
 
 
+def facts_of(model: Model, data: Data, section: Export = SECTION) -> Facts:
+    """Of a model that nobody has trained."""
+    return Facts(
+        use="To try it.",
+        limits="It knows nothing.",
+        licence="Apache-2.0",
+        data_licence="none",
+        features=describe_features(model.meta, [data.splits["train"][0]], {}) if model.meta.input.kind == "features" else None,
+        metrics={"accuracy": 0.5},
+        hashes=Hashes(weights="0" * 64, params="1" * 64, data="2" * 64),
+        golden=golden(model, section),
+    )
+
+
 def export(name: str, model: Model, data: Data, opset: int = OPSET) -> Exported:
-    signature, example = describe(name, model.meta, NAMES, opset), example_batch(data.splits["test"][0])
-    return Exported(model, data, signature, to_onnx(model, example, signature, opset), to_torchscript(model, example))
+    signature, example = describe(name, model.meta, NAMES, opset, facts_of(model, data)), example_batch(data.splits["test"][0])
+    content = with_metadata(to_onnx(model, example, signature, opset), signature)
+    return Exported(model, data, signature, content, to_torchscript(model, example))
 
 
 @functools.cache

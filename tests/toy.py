@@ -257,6 +257,9 @@ class NoKeeper:
 # A place to run the stages in
 
 
+ABOUT = {"use": "To try the stages.", "limits": "Made up.", "licence": {"generated": "CC0-1.0"}}
+
+
 class Project:
     """An empty repository with one toy dataset and one model of it, `own`, to run stages in."""
 
@@ -269,6 +272,7 @@ class Project:
             "runtime": dict(RUNTIME),
             "evaluate": {"num_resamples": 100, "num_mistakes": 4},
             "export": PARAMS["export"],
+            "datasets": {name: {"about": dict(ABOUT)}},
             "models": {"own": {"dataset": name, "architecture": architecture or TOYS[name], "train": recipe(self.data, **changes)}},
         }
         self.write()

@@ -5,13 +5,13 @@ right or wrong, or the absolute error of a number, so what is compared is the ac
 bound is of: both models' predictions of the same rows are drawn together, again and again.
 """
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 
 class NotComparable(Exception):
@@ -74,15 +74,15 @@ class Gate:
         side = "at most" if self.is_error else "at least"
         return f"{self.metric} is {value:.4g}; expected {side} {self.bound:g} (params.yaml: {self.key})"
 
-    def scores(self, rows: list[dict[str, str]]) -> np.ndarray:
+    def scores(self, rows: pd.DataFrame) -> np.ndarray:
         """[n]: of each row."""
         if self.is_error:
-            return np.array([abs(float(row["actual"]) - float(row["predicted"])) for row in rows])
-        return np.array([float(row["actual"] == row["predicted"]) for row in rows])
+            return (rows["actual"].astype(float) - rows["predicted"].astype(float)).abs().to_numpy()
+        return (rows["actual"] == rows["predicted"]).to_numpy(dtype=float)
 
-    def difference(self, before: list[dict[str, str]], now: list[dict[str, str]]) -> Interval:
+    def difference(self, before: pd.DataFrame, now: pd.DataFrame) -> Interval:
         """Of the mean scores, now less before; each end of the interval is as sure as `confidence`. Raises NotComparable."""
-        if not now or [row["actual"] for row in before] != [row["actual"] for row in now]:
+        if now.empty or not before["actual"].equals(now["actual"]):
             raise NotComparable("its predictions are not of the same test rows and classes")
         return mean_interval(self.scores(now) - self.scores(before), self.num_resamples, self.confidence, self.seed)
 
@@ -99,9 +99,9 @@ def mean_interval(values: np.ndarray, num_resamples: int, confidence: float, see
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def read_rows(predictions: Path) -> list[dict[str, str]]:
-    with predictions.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def read_rows(predictions: Path) -> pd.DataFrame:
+    """Its columns are texts: a class may be called NA, or 1.0."""
+    return pd.read_csv(predictions, dtype=str, keep_default_na=False)
 
 
 def read_metric(metrics: Path, name: str) -> Interval | None:

@@ -15,7 +15,7 @@ Metrics = dict[str, float]
 
 
 def report(results: dict[str, Result], root: Path) -> None:
-    """A table of the stages and, where something was made, one of all models' metrics, and a page for each model that was rebuilt."""
+    """A table of the stages and, where something was made, one of all models' metrics, and a page for each model that was exported anew."""
     keep(as_table(results), "rebuild", "What became of every stage")
     made = {name for name, result in results.items() if result.outcome in (Outcome.RAN, Outcome.RESTORED)}
     names = [name.removeprefix("evaluate@") for name in results if name.startswith("evaluate@")]
@@ -27,7 +27,7 @@ def report(results: dict[str, Result], root: Path) -> None:
 
     keep(as_comparison(models, last_release(root)), "metrics", "Metrics beside those of the last release")
     for name in models:
-        if f"evaluate@{name}" in made:
+        if f"export@{name}" in made:
             keep(page_of(name), f"model-{name.replace('_', '-').lower()}", f"{name} as it is now")
 
 
@@ -69,17 +69,13 @@ def with_interval(metrics: Metrics, metric: str) -> str:
 
 
 def page_of(name: str) -> str:
-    """Markdown: a model's metrics, curves, predictions, and where its exported files lie."""
-    from pipelines.running import pictures  # see report()
-
-    folder, metrics = MODELS / name, read_metrics(name)
-    lines = [f"# {name}", "", *[f"- {metric}: {value}" for metric, value in metrics.items()], ""]
-    drawn: list[tuple[str, Callable[[Path], bytes]]] = [("learning_curve", pictures.learning_curve), ("predictions", pictures.predictions)]
-    for plot, draw in drawn:
-        if (path := folder / "plots" / f"{plot}.csv").exists():
-            lines += [f"![{plot}](data:image/png;base64,{base64.b64encode(draw(path)).decode()})", ""]
-    exported = folder / "exported"
-    return "\n".join([*lines, *[f"- [{file.name}]({file.resolve().as_uri()})" for file in sorted(exported.glob("*"))]])
+    """Markdown: a model's metrics, the pictures of its card (curves, predictions), and where its exported files lie."""
+    lines = [f"# {name}", "", *[f"- {metric}: {value}" for metric, value in read_metrics(name).items()], ""]
+    files = sorted((MODELS / name / "exported").glob("*"))
+    for path in files:
+        if path.suffix == ".png":
+            lines += [f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})", ""]
+    return "\n".join([*lines, *[f"- [{path.name}]({path.resolve().as_uri()})" for path in files]])
 
 
 def read_metrics(name: str) -> Metrics:

@@ -18,7 +18,7 @@ from stages.modelling.model import Model
 
 
 def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> bytes:
-    """The checked ONNX file; `example` is a batch of raw inputs."""
+    """The checked ONNX file, without metadata; `example` is a batch of raw inputs."""
     file = io.BytesIO()
     names = [signature.input.name, *(output.name for output in signature.outputs)]
     with warnings.catch_warnings(), quiet_tracer():
@@ -41,6 +41,15 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
     proto = onnx.load_model_from_string(file.getvalue())
     strip_origins(proto)
     fix_output_axes(proto, signature)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)
+
+
+def with_metadata(content: bytes, signature: Signature) -> bytes:
+    """The ONNX file with all that there is to know of it inside. No time and no version: the same model is the same bytes."""
+    proto = onnx.load_model_from_string(content)
+    proto.producer_name, proto.producer_version = "reprise", ""
+    proto.doc_string = f"{signature.description} {signature.use}"
     onnx.helper.set_model_props(proto, signature.as_properties())
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)

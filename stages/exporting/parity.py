@@ -1,11 +1,12 @@
-"""Proof that an exported model computes what the PyTorch model computes, on real test items."""
+"""Proof that an exported model computes what the PyTorch model computes: on the whole test split, and on what consumers may send."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 
 from stages.common.errors import UserError
+from stages.common.params import Section
 from stages.modelling.model import Model
 
 BATCH_SIZES = (1, 2, 7, 64)
@@ -13,6 +14,17 @@ MAX_PADDING = 5
 UNKNOWN_CODE = 0x20AC  # the euro sign
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+class Equality(Section):
+    """How an exported form compares with PyTorch on the whole test split of `items`: the largest difference of a probability or a number,
+    how many labels differ, and the form's own score against the truth, under the name that it has in metrics.json.
+    """
+
+    items: int
+    max_difference: float
+    labels_that_differ: int
+    score: dict[str, float]
 
 
 def cases(inputs: np.ndarray) -> Iterator[np.ndarray]:
@@ -27,7 +39,7 @@ def cases(inputs: np.ndarray) -> Iterator[np.ndarray]:
         if inputs.dtype == np.float32:
             yield every_third(batches[-1], np.float32(np.nan))
         return
-    texts = [np.pad(batch.astype(np.int64), ((0, 0), (0, MAX_PADDING))) for batch in batches]
+    texts = [np.pad(as_batch(batch), ((0, 0), (0, MAX_PADDING))) for batch in batches]
     for text in texts:
         longest = max(int((text != 0).sum(axis=1).max()), 1)
         for length in sorted({1, max(1, longest // 2), longest, inputs.shape[1], text.shape[1]}):
@@ -43,6 +55,46 @@ def spread(count: int, size: int) -> np.ndarray:
 def every_third(batch: np.ndarray, value: np.generic) -> np.ndarray:
     """The batch with `value` in every third place."""
     return np.where(np.arange(batch.size).reshape(batch.shape) % 3 == 0, value, batch)
+
+
+def check_split(
+    model: Model, exported: dict[str, Run], test: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: float
+) -> dict[str, Equality]:
+    """Each exported form on every row of the test split, whose inputs and targets come piece by piece.
+
+    Raises UserError where one differs, as check_parity() does.
+
+    The score is the accuracy (of sequences over characters), or the mean absolute error of a regression.
+    """
+    worst, different, right = dict.fromkeys(exported, 0.0), dict.fromkeys(exported, 0), dict.fromkeys(exported, 0.0)
+    items = count = 0
+    for inputs, targets in test:
+        batch, items = as_batch(inputs), items + len(inputs)
+        expected, real = run_torch(model, batch), targets >= 0
+        count += targets.size if model.task == "regression" else int(real.sum())
+        for form, run in exported.items():
+            outputs = run(batch)
+            worst[form] = max(worst[form], compare(form, "PyTorch", batch, expected, outputs, tolerance))
+            if model.task == "regression":
+                right[form] += float(np.abs(outputs[0] - targets, dtype=np.float64).sum())
+            else:
+                different[form] += int((outputs[1] != expected[1]).sum())
+                right[form] += int((outputs[1] == targets)[real].sum())
+    name = "mae" if model.task == "regression" else "accuracy"
+    return {
+        form: Equality(
+            items=items,
+            max_difference=float(f"{worst[form]:.1e}"),
+            labels_that_differ=different[form],
+            score={name: round(right[form] / count, 6)},
+        )
+        for form in exported
+    }
+
+
+def as_batch(rows: np.ndarray) -> np.ndarray:
+    """Rows of a split as a consumer sends them: characters as int64."""
+    return rows.astype(np.int64) if rows.dtype == np.int16 else rows
 
 
 def check_parity(model: Model, exported: dict[str, Run], inputs: np.ndarray, tolerance: float) -> dict[str, float]:

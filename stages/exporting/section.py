@@ -1,12 +1,14 @@
-"""The section `export` of params.yaml."""
+"""The section `export` of params.yaml, and what `datasets.<name>.about` says for whoever receives a model."""
 
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from stages.common.meta import Origin
 from stages.common.params import Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Text = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]  # a line
 
 
 class Names(Section):
@@ -29,8 +31,20 @@ class Names(Section):
 
 
 class Export(Section):
-    """The ONNX opset, the largest difference from PyTorch that is let through, and the names that consumers see."""
+    """The ONNX opset, the largest difference from PyTorch that is let through, the models' licence, and the names that consumers see."""
 
     opset: int = Field(ge=13, le=20)
     tolerance: float = Field(gt=0)
+    licence: Text
     names: Names
+
+
+class About(Section):
+    """`datasets.<name>.about`: what models of this dataset are for, what to beware of, the data's licence by its origin, and units of
+    features. It is handed on with the models and changes none of their numbers.
+    """
+
+    use: Text
+    limits: Text
+    licence: dict[Origin, Text]
+    units: dict[str, Text] = Field(default_factory=dict)

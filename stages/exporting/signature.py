@@ -1,4 +1,4 @@
-"""signature.json: what a consumer sends to an exported model and what it gets back, in words and in shapes.
+"""signature.json: what a consumer sends to an exported model and what it gets back, and what there is to know of the model.
 
 The same text stands in the ONNX file's metadata under the key `signature`, so that the file alone is enough.
 """
@@ -7,18 +7,22 @@ import json
 
 from stages.common.meta import Meta, Resize, Task
 from stages.common.params import Section
+from stages.exporting.facts import Facts, Feature, Golden, Hashes
+from stages.exporting.parity import Equality
 from stages.exporting.section import Names
 
 BATCH, LENGTH = "batch", "length"
+ONNXRUNTIME = ">=1.15"  # of the opsets that params.yaml may ask for; tests/examples/test_onnxruntimes.py loads every model with both ends
 
 
 class Entry(Section):
-    """One input or output; a text in `shape` is an axis of any size."""
+    """One input or output; a text in `shape` is an axis of any size. `range` is what its numbers may be, where that is known."""
 
     name: str
     dtype: str
     shape: list[int | str]
     meaning: str
+    range: list[float] | None = None
 
     def dynamic_axes(self) -> dict[int, str]:
         return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
@@ -27,42 +31,62 @@ class Entry(Section):
 class Signature(Section):
     """What signature.json holds.
 
-    kind: image, features or characters. classes are in label order; outputs_meaning names the numbers of a prediction.
+    kind: image, features or characters. classes are in label order; outputs_meaning names the numbers of a prediction. source: sample
+    (a stand-in), official or generated. metrics are of the test split, as evaluate wrote them; parity is how far each exported form equals
+    PyTorch on it; golden is an input with what comes out.
     """
 
     model: str
-    dataset: str
-    source: str
     description: str
+    use: str
+    limits: str
+    licence: str
     task: Task
     kind: str
-    opset: int
     input: Entry
     outputs: list[Entry]
     classes: list[str] | None
-    features: list[str] | None
+    features: list[Feature] | None
     alphabet: str | None
     resize: Resize | None
+    dataset: str
+    source: str
+    data_licence: str
+    metrics: dict[str, float]
+    parity: dict[str, Equality]
+    hashes: Hashes
+    opset: int
+    onnxruntime: str
+    golden: Golden
 
     def as_properties(self) -> dict[str, str]:
         return {"signature": json.dumps(self.model_dump(), ensure_ascii=False)}
 
 
-def describe(name: str, meta: Meta, names: Names, opset: int) -> Signature:
+def describe(name: str, meta: Meta, names: Names, opset: int, facts: Facts) -> Signature:
     return Signature(
         model=name,
-        dataset=meta.dataset,
-        source=meta.source,
         description=meta.description,
+        use=facts.use,
+        limits=facts.limits,
+        licence=facts.licence,
         task=meta.task,
         kind=meta.input.kind,
-        opset=opset,
         input=describe_input(meta, names),
         outputs=describe_outputs(meta, names),
         classes=meta.classes,
-        features=meta.input.names,
+        features=facts.features,
         alphabet=meta.input.alphabet,
         resize=meta.input.resize,
+        dataset=meta.dataset,
+        source=meta.source,
+        data_licence=facts.data_licence,
+        metrics=facts.metrics,
+        parity={},
+        hashes=facts.hashes,
+        opset=opset,
+        onnxruntime=ONNXRUNTIME,
+        golden=facts.golden,
     )
 
 
@@ -75,6 +99,7 @@ def describe_input(meta: Meta, names: Names) -> Entry:
             dtype="uint8",
             shape=[BATCH, *fixed(shape)],
             meaning=f"Pictures, 0 to 255, {channels}, as read from a file: not scaled.",
+            range=[0, 255],
         )
     if meta.input.kind == "features":
         missing = (
@@ -92,6 +117,7 @@ def describe_input(meta: Meta, names: Names) -> Entry:
         dtype="int64",
         shape=[BATCH, LENGTH],
         meaning=f"Code points below 128, 0 = padding at the end, at least one a row.{known}",
+        range=[0, 127],
     )
 
 
@@ -112,6 +138,13 @@ def describe_outputs(meta: Meta, names: Names) -> list[Entry]:
             dtype="float32",
             shape=[*leading, num_classes],
             meaning="Of each class, in the order of `classes`; they sum to 1.",
+            range=[0, 1],
         ),
-        Entry(name=names.label, dtype="int64", shape=leading, meaning=f"Place of the most probable class in `classes`.{padded}"),
+        Entry(
+            name=names.label,
+            dtype="int64",
+            shape=leading,
+            meaning=f"Place of the most probable class in `classes`.{padded}",
+            range=[-1 if padded else 0, num_classes - 1],
+        ),
     ]

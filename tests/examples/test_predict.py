@@ -10,10 +10,8 @@ from PIL import Image
 
 from examples.predict import read_picture
 from stages.datasets.image_folder import load_picture
-from stages.exporting.onnx_file import to_onnx
-from stages.exporting.section import Names
-from stages.exporting.signature import describe
 from tests import toy
+from tests.exported import exported_toy
 
 SCRIPT = toy.ROOT / "examples" / "predict.py"
 
@@ -23,11 +21,8 @@ def exported(tmp_path):
     """A function that exports the model of a toy dataset and returns the ONNX file's path."""
 
     def export(name: str) -> Path:
-        data = toy.toy(name)
-        model = toy.build(toy.TOYS[name], data.meta)
-        signature = describe(name, data.meta, Names(**toy.PARAMS["export"]["names"]), 17)
         path = tmp_path / f"{name}.onnx"
-        path.write_bytes(to_onnx(model, data.raw_batch(3), signature, 17))
+        path.write_bytes(exported_toy(name).onnx)
         return path
 
     return export

@@ -124,7 +124,16 @@ ROOT_AND_SHARED = [
 ]
 
 DATASETS = [
-    ("datasets.line.kinds", "points", "datasets.line.kinds is not a known key (known: kind, download, preprocess)"),
+    ("datasets.line.about.licence", {"sample": "x"}, "datasets.line.about.licence says something of sample; expected generated, and no"),
+    ("datasets.line.about.licence", {}, "datasets.line.about.licence says something of nothing; expected generated, and no other"),
+    (
+        "datasets.mnist.about.licence",
+        {"sample": "x"},
+        "about.licence says something of sample; expected official and sample",
+    ),
+    ("datasets.mnist.about.licence", {"samples": "x"}, "datasets.mnist.about.licence.samples"),
+    ("datasets.mnist.about.use", "two\nlines", "datasets.mnist.about.use"),
+    ("datasets.line.kinds", "points", "datasets.line.kinds is not a known key (known: kind, about, download, preprocess)"),
     ("datasets.line.kind", "pionts", f"datasets.line.kind is 'pionts'; expected one of {', '.join(part_names('datasets'))}"),
     ("datasets.line.kind", None, "datasets.line.kind is None"),
     ("datasets.line.download", GONE, "datasets.line.download is missing"),

@@ -1,5 +1,6 @@
 """`python -m stages.export MODEL` over one toy of every kind: the files that consumers get, whole and proved, or the earlier ones."""
 
+import base64
 import json
 import os
 import subprocess
@@ -14,20 +15,24 @@ import torch
 from stages import export as stage
 from stages.common.errors import UserError
 from stages.common.files import write_files
+from stages.evaluate import evaluate
 from stages.export import example_batch, export
 from stages.modelling.model import as_checkpoint
-from tests.toy import PARAMS, ROOT, TOYS, Project, toy, toy_model
+from tests.toy import ABOUT, PARAMS, ROOT, TOYS, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}
-FILES = ["README.md", "model.onnx", "model.torchscript.pt", "signature.json"]
+FILES = ["README.md", "learning_curve.png", "model.onnx", "model.torchscript.pt", "predictions.png", "signature.json"]
+CURVE = "epoch,split,loss,accuracy\n1,train,0.9,0.5\n1,val,0.8,0.6\n2,train,0.7,0.8\n2,val,0.6,0.7\n"
 
 
 class Exportable(Project):
-    """A project whose model has fresh weights."""
+    """A project whose model has fresh weights, and has been evaluated."""
 
     def __init__(self, root, name):
         super().__init__(root, name)
         write_files({self.folder / "checkpoint.safetensors": as_checkpoint(toy_model(name).network, TOYS[name], self.data.meta, TRAINING)})
+        evaluate("own")
+        (self.folder / "plots" / "learning_curve.csv").write_text(CURVE)
 
     def exported(self):
         return {path.removeprefix("exported/"): content for path, content in self.contents().items() if path.startswith("exported/")}
@@ -90,13 +95,45 @@ def test_the_card_says_what_the_model_takes_and_how_it_was_made(name, project, c
     card = own.exported()["README.md"].decode()
     meta = own.data.meta
     assert card.startswith("# own\n") and "Epoch 2 of 3" in card and f"`{name}` (generated)" in card
+    assert all(text in card for text in (ABOUT["use"], ABOUT["limits"], ABOUT["licence"]["generated"], PARAMS["export"]["licence"]))
     assert all(class_name in card for class_name in meta.classes or meta.outputs)
     assert f"| `{meta.input.kind}` |" in card and "train 24, val 8, test 8" in card
-    assert capsys.readouterr().out.startswith("own: exported, largest difference from PyTorch ONNX ")
+    assert "own: exported, largest difference from PyTorch on 8 test items ONNX " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_signature_has_the_metrics_and_how_far_each_form_equals_pytorch_on_the_whole_test_split(name, project):
+    own = project(name)
+    export("own")
+    signature = json.loads(own.exported()["signature.json"])
+    assert signature["metrics"] == json.loads((own.folder / "metrics.json").read_text())
+    for form in ("ONNX", "TorchScript"):
+        parity = signature["parity"][form]
+        assert parity["items"] == 8 and parity["labels_that_differ"] == 0 and parity["max_difference"] <= 1e-4
+        ((metric, score),) = parity["score"].items()
+        assert score == pytest.approx(signature["metrics"][metric], abs=2e-6)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_golden_input_gives_the_golden_outputs_in_any_runtime(name, project):
+    own = project(name)
+    export("own")
+    session = onnxruntime.InferenceSession(own.exported()["model.onnx"], providers=["CPUExecutionProvider"])
+    golden = json.loads(session.get_modelmeta().custom_metadata_map["signature"])["golden"]
+    outputs = session.run(list(golden["outputs"]), {session.get_inputs()[0].name: as_numbers(golden["input"])})
+    for expected, output in zip(golden["outputs"].values(), outputs, strict=True):
+        np.testing.assert_allclose(output, as_numbers(expected), atol=1e-4, strict=True)
+
+
+def as_numbers(array):
+    """As a consumer would: knowing nothing of this project."""
+    return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
 
 
 def test_a_stand_in_is_said_to_be_one(project):
     own = project("shapes")
+    own.params["datasets"]["shapes"]["about"]["licence"] = {"sample": "CC0-1.0"}
+    own.write()
     meta = own.data.meta.model_copy(update={"source": "sample"})
     checkpoint = as_checkpoint(toy_model("shapes").network, TOYS["shapes"], meta, TRAINING)
     write_files({own.folder / "checkpoint.safetensors": checkpoint})
@@ -153,7 +190,7 @@ def test_a_failure_while_writing_leaves_the_earlier_export(project, monkeypatch)
     own = project("shapes")
     export("own")
     before = own.contents()
-    monkeypatch.setattr(stage, "model_card", lambda *_: 1 / 0)
+    monkeypatch.setattr(stage, "predictions", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export("own")
     assert own.contents() == before
@@ -163,6 +200,48 @@ def test_a_missing_checkpoint_is_said_to_be_missing(project):
     own = project("numbers")
     (own.folder / "checkpoint.safetensors").unlink()
     with pytest.raises(UserError, match=r"checkpoint\.safetensors is missing: run python -m stages\.train own"):
+        export("own")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("metrics.json", r"^models/own/metrics\.json is missing: run python -m stages\.evaluate own \(or dvc repro\) first\.$"),
+        ("plots/learning_curve.csv", r"^models/own/plots/learning_curve\.csv is missing: run dvc repro"),
+        ("plots/predictions.csv", r"^models/own/plots/predictions\.csv is missing: run dvc repro"),
+    ],
+)
+def test_what_is_missing_is_named(path, message, project):
+    own = project("numbers")
+    export("own")
+    before = own.exported()
+    (own.folder / path).unlink()
+    with pytest.raises(UserError, match=message):
+        export("own")
+    assert own.exported() == before
+
+
+def test_metrics_that_are_none_are_refused(project):
+    own = project("numbers")
+    (own.folder / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match=r"^models/own/metrics\.json is damaged: run python -m stages\.evaluate own again\.$"):
+        export("own")
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"licence": {"official": "CC0-1.0"}}, r"datasets\.patients\.about\.licence says nothing of generated data, which this is"),
+        ({"units": {"a": "mm", "d": "mm"}}, r"datasets\.patients\.about\.units has d, which is no feature; expected some of a, b, c"),
+        ({"units": {"a": ""}}, r"datasets\.patients\.about\.units\.a is ''"),
+        ({"limit": "None."}, r"datasets\.patients\.about\.limit is not a known key"),
+    ],
+)
+def test_a_mistake_in_what_is_said_of_the_data_is_named(about, message, project):
+    own = project("patients")
+    own.params["datasets"]["patients"]["about"] |= about
+    own.write()
+    with pytest.raises(UserError, match=message):
         export("own")
 
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipelines.releasing.gate import Gate, Interval, NotComparable, mean_interval, read_metric, read_rows
@@ -12,11 +13,11 @@ MAE = Gate("models.m.gate.at_most.sample", "mae", True, 0.5, 0.1, 500, 0.95, 0)
 
 
 def rows(predicted, actual="a"):
-    return [{"actual": actual, "predicted": guess} for guess in predicted]
+    return pd.DataFrame({"actual": [actual for _ in predicted], "predicted": list(predicted)}, dtype=str)
 
 
 def numbers(*errors):
-    return [{"actual": "1.0", "predicted": str(1.0 + error)} for error in errors]
+    return pd.DataFrame({"actual": ["1.0" for _ in errors], "predicted": [str(1.0 + error) for error in errors]}, dtype=str)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_worse_is_what_may_be_worse_beyond_the_tolerance(gate, difference, is_wo
     assert gate.is_worse(difference) == is_worse
 
 
-@pytest.mark.parametrize("before", [rows("aab"), rows("aa", actual="b"), []])
+@pytest.mark.parametrize("before", [rows("aab"), rows("aa", actual="b"), rows("")])
 def test_predictions_of_other_rows_are_not_compared(before):
     with pytest.raises(NotComparable, match="not of the same test rows and classes"):
         ACCURACY.difference(before, rows("aa"))
@@ -95,13 +96,16 @@ def test_predictions_of_other_rows_are_not_compared(before):
 
 def test_a_test_split_without_rows_is_not_compared():
     with pytest.raises(NotComparable):
-        ACCURACY.difference([], [])
+        ACCURACY.difference(rows(""), rows(""))
 
 
 def test_figures_are_read_as_evaluate_writes_them(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"mae": 0.5, "mae_low": 0.4, "mae_high": 0.6, "r2": 0.9}))
-    (tmp_path / "predictions.csv").write_text('actual,predicted\n"a, b",c\n')
+    (tmp_path / "predictions.csv").write_text('actual,predicted\n"a, b",NA\n1.0,1\n')
     assert read_metric(tmp_path / "metrics.json", "mae") == Interval(0.5, 0.4, 0.6)
     assert read_metric(tmp_path / "metrics.json", "r2") == Interval(0.9, 0.9, 0.9)
     assert read_metric(tmp_path / "metrics.json", "auc") is None
-    assert read_rows(tmp_path / "predictions.csv") == [{"actual": "a, b", "predicted": "c"}]
+    assert read_rows(tmp_path / "predictions.csv").to_dict("records") == [
+        {"actual": "a, b", "predicted": "NA"},
+        {"actual": "1.0", "predicted": "1"},
+    ]

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from stages.common.errors import UserError
-from stages.exporting.onnx_file import to_onnx
-from stages.exporting.section import Names
+from stages.exporting.onnx_file import to_onnx, with_metadata
 from stages.exporting.signature import describe
-from tests.exported import LARGE, OPSET, TOLERANCE, Exported, export, exported, exported_toy
+from tests.exported import LARGE, NAMES, OPSET, TOLERANCE, Exported, export, exported, exported_toy, facts_of
 from tests.toy import MODELS, PARAMS, TOYS, data_of, moved_model, toy, toy_model
 
 TEXTS = [name for name in MODELS if PARAMS["datasets"][PARAMS["models"][name]["dataset"]]["kind"] in ("names", "sequence")]
@@ -177,8 +176,9 @@ def test_the_oldest_and_the_newest_opset_work_too(name, opset):
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name not in LARGE])
 def test_exporting_twice_gives_the_same_bytes(name):
-    again = to_onnx(moved_model(name), data_of(name).raw_batch(3), exported(name).signature, OPSET)
-    assert again == exported(name).onnx
+    own = exported(name)
+    again = to_onnx(moved_model(name), data_of(name).raw_batch(3), own.signature, OPSET)
+    assert with_metadata(again, own.signature) == own.onnx
 
 
 def test_other_weights_give_other_bytes():
@@ -191,7 +191,7 @@ def test_other_weights_give_other_bytes():
 def test_a_network_that_onnx_has_no_words_for_is_refused_in_a_sentence():
     model, data = toy_model("shapes"), toy("shapes")
     model.network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(3), torch.nn.Flatten(), torch.nn.Linear(9, 3))
-    signature = describe("own", data.meta, Names.model_validate(PARAMS["export"]["names"]), OPSET)
+    signature = describe("own", data.meta, NAMES, OPSET, facts_of(toy_model("shapes"), data))
     with pytest.raises(UserError, match=r"^own cannot be written as ONNX with opset \d+: .*adaptive_avg_pool2d.*") as refused:
         to_onnx(model, data.raw_batch(3), signature, OPSET)
     assert "\n" not in str(refused.value)

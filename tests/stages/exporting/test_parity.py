@@ -7,7 +7,7 @@ import pytest
 
 from stages.common.errors import UserError
 from stages.export import onnx_runner
-from stages.exporting.parity import BATCH_SIZES, cases, check_parity, run_torch
+from stages.exporting.parity import BATCH_SIZES, as_batch, cases, check_parity, check_split, run_torch
 from tests.exported import exported_toy
 from tests.toy import TOYS
 
@@ -40,6 +40,73 @@ def test_the_largest_difference_over_all_batches_is_what_is_returned():
         return [output + (3e-5 if len(batch) == 7 else 1e-5) for output in run_torch(own.model, batch)]
 
     assert check("numbers", run)["ONNX"] == pytest.approx(3e-5, rel=0.05)
+
+
+# On the whole test split
+
+
+def check_whole(name, run, tolerance=1e-4, size=3):
+    own = exported_toy(name)
+    inputs, targets = own.data.splits["test"]
+    pieces = [(inputs[start : start + size], targets[start : start + size]) for start in range(0, len(inputs), size)]
+    return check_split(own.model, {"ONNX": run}, pieces, tolerance)["ONNX"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("name", TOYS)
+def test_every_test_item_is_compared_and_scored(name, size):
+    own = exported_toy(name)
+    result = check_whole(name, own.runs["ONNX"], size=size)
+    inputs, targets = own.data.splits["test"]
+    outputs = run_torch(own.model, as_batch(inputs))
+    score = (
+        {"mae": np.abs(outputs[0] - targets).mean()} if len(outputs) == 1 else {"accuracy": (outputs[1] == targets)[targets >= 0].mean()}
+    )
+    assert (result.items, result.labels_that_differ) == (8, 0) and result.max_difference <= 1e-4
+    assert result.score == {metric: pytest.approx(value, abs=1e-6) for metric, value in score.items()}
+
+
+def test_a_single_test_item_that_differs_is_refused():
+    own = exported_toy("shapes")
+    last = own.data.splits["test"][0][-1]
+
+    def run(batch):
+        probabilities, label = run_torch(own.model, batch)
+        return [probabilities + np.all(batch == last, axis=(1, 2, 3))[:, None] * np.float32(0.01), label]
+
+    with pytest.raises(UserError, match=r"^ONNX differs from PyTorch by 0\.01 on a batch of 2x8x8x1, more than export\.tolerance"):
+        check_whole("shapes", run)
+
+
+def test_a_single_other_label_is_refused():
+    own = exported_toy("codes")
+    last = own.data.splits["test"][0][-1]
+
+    def run(batch):
+        probabilities, label = run_torch(own.model, batch)
+        return [probabilities, np.where(np.all(batch == last, axis=1)[:, None] & (label == label.max()), 0, label)]
+
+    with pytest.raises(UserError, match="ONNX gives other labels than PyTorch on a batch of 2x6"):
+        check_whole("codes", run)
+
+
+def test_labels_that_differ_in_a_close_call_are_counted():
+    own = exported_toy("shapes")
+
+    class Tied:
+        """Two classes are as good as equal."""
+
+        task = "multiclass"
+
+        def __call__(self, batch):
+            import torch
+
+            return torch.tensor([[0.5, 0.5, 0.0]]).repeat(len(batch), 1), torch.zeros(len(batch), dtype=torch.int64)
+
+    def run(batch):
+        return [np.tile(np.float32([0.5, 0.5, 0]), (len(batch), 1)), np.ones(len(batch), dtype=np.int64)]
+
+    assert check_split(Tied(), {"ONNX": run}, [own.data.splits["test"]], 1e-4)["ONNX"].labels_that_differ == 8
 
 
 # What is compared

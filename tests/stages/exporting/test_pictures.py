@@ -1,0 +1,47 @@
+"""The pictures of the model card: the same bytes for the same rows, and the right counts in the matrix."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.common.errors import UserError
+from stages.exporting.pictures import confusion, learning_curve, predictions, read_rows
+
+CURVE = [{"epoch": str(epoch), "split": split, "lr": "0.1", "loss": str(1 / epoch)} for epoch in (1, 2, 3) for split in ("train", "val")]
+GRID = [{"epoch": str(place), "split": "train", "weight": str(place / 10), "loss": "1.0"} for place in range(1, 4)]
+NUMBERS = [{"actual": str(value), "predicted": str(value + 0.5)} for value in (1.0, 2.0, 4.0)]
+CLASSES = [{"actual": "a", "predicted": "a"}, {"actual": "a", "predicted": "b"}, {"actual": "b", "predicted": "b"}]
+PICTURES = {
+    "curve": lambda: learning_curve(CURVE),
+    "curve without val": lambda: learning_curve([row | {"loss": "" if row["split"] == "val" else row["loss"]} for row in CURVE]),
+    "grid search": lambda: learning_curve(GRID),
+    "numbers": lambda: predictions(NUMBERS, None),
+    "classes": lambda: predictions(CLASSES, ["a", "b"]),
+    "a hundred classes": lambda: predictions(CLASSES, ["a", "b", *map(str, range(98))]),
+}
+
+
+@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+def test_the_same_rows_are_the_same_bytes(draw):
+    content = draw()
+    assert draw() == content
+    picture = Image.open(io.BytesIO(content))
+    assert picture.format == "PNG" and picture.info.keys() <= {"dpi"}, "no time and no version of anything"
+    assert len(np.unique(np.asarray(picture))) > 10
+
+
+def test_rows_are_true_classes_and_columns_predicted_ones_in_label_order():
+    actual, predicted = [row["actual"] for row in CLASSES], [row["predicted"] for row in CLASSES]
+    assert confusion(actual, predicted, ["b", "a", "c"]).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_rows_are_read_as_text(tmp_path):
+    (tmp_path / "predictions.csv").write_text('actual,predicted\nNA,"a, b"\n')
+    assert read_rows(tmp_path / "predictions.csv") == [{"actual": "NA", "predicted": "a, b"}]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.csv is missing: run dvc repro"):
+        read_rows(tmp_path / "absent.csv")
