@@ -6,8 +6,12 @@ import ipaddress
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
+
+# Files whose tests take longest go first, so that no core is idle at the end while another is in the midst of them.
+LONGEST = ("stages/training/test_processes.py", "test_end_to_end.py", "pipelines/test_rebuild.py", "pipelines/test_sweep.py")
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # read when numpy and torch are imported, which comes after this
@@ -16,6 +20,11 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def refuse_the_network(event: str, arguments: tuple[object, ...]) -> None:

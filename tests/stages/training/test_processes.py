@@ -85,7 +85,7 @@ def test_two_processes_learn_what_one_learns(project):
     assert load_checkpoint(own.folder / CHECKPOINT)[0].meta == own.data.meta
 
 
-@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("line_search", [pytest.param(None, marks=pytest.mark.slow), "strong_wolfe"])
 def test_lbfgs_asks_all_processes_for_the_loss_equally_often(line_search, project):
     own = project("words", optimizer={"name": "LBFGS", "line_search_fn": line_search}, lr=0.3, epochs=5)
     assert len(losses(trained(own))) == 10
@@ -114,7 +114,7 @@ def test_a_batch_of_one_is_trained_by_one_process(project):
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_same_bytes(count, project):
     """Of three the order of a sum shows in its last bits."""
-    own = project("shapes", num_processes=count, architecture=TWO_CONVOLUTIONS, **LONG | {"epochs": 300})
+    own = project("shapes", num_processes=count, architecture=TWO_CONVOLUTIONS, **LONG | {"epochs": 150})
     expected = trained(own)
     for path in expected:
         (own.folder / path).unlink()
@@ -131,7 +131,7 @@ def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_sam
     assert trained(own) == expected
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_dead_process_ends_the_training_and_not_in_a_hang(rank, project):
     own = project("shapes", **LONG)
     process = start(own)
