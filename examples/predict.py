@@ -1,100 +1,340 @@
-"""Predicts one or more inputs with an exported model, with numpy, onnxruntime and Pillow alone.
+"""Asks an exported model, with numpy, onnxruntime and Pillow alone (requirements.txt).
 
-    python predict.py model.onnx INPUT [INPUT ...]
+    python predict.py model.onnx INPUT [INPUT ...] [--json]
 
-An INPUT is what the model takes: the path of a picture, a row of numbers separated by commas (an empty cell is missing), or a
-text. What that is, and what the answers mean, is read from the ONNX file itself.
+An INPUT is what the model takes:
+
+- a picture's path, or a folder of pictures;
+- a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
+- a text, such as a name.
+
+What that is, and what the answers mean, is read from the ONNX file itself: its metadata has one JSON text under the key `signature`.
+An input that does not fit ends in a sentence, the others are answered, and the exit code is 1.
 """
 
+import argparse
+import csv
 import json
 import sys
 import unicodedata
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
+
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
+MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
+MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
+SMALL, NEARBY = 80, 17  # of a page so many pixels high, the side of a square that no stroke fills
+LARGEST = float(np.finfo(np.float32).max)
+BATCH_SIZE = 64
+SHOWN = 3  # classes in an answer, the most probable first
 
 
-def main(arguments: list[str]) -> None:
-    if len(arguments) < 2:
-        sys.exit("usage: python predict.py model.onnx INPUT [INPUT ...]")
-    try:
-        session, signature = load(arguments[0])
-        for text in arguments[1:]:
-            print(f"{text}: {answer(session, signature, text)}")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+class Refused(Exception):
+    """An input that cannot be answered. The message is one sentence."""
 
 
-def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
-    """The model, and the signature that stands in its metadata."""
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file {path}")
-    try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own errors share no base class
-        raise ValueError(f"{path} is not an ONNX model that onnxruntime can load ({type(error).__name__})") from error
-    properties = session.get_modelmeta().custom_metadata_map
-    if "signature" not in properties:
-        raise ValueError(f"{path} has no signature in its metadata: was it exported by this project?")
-    return session, json.loads(properties["signature"])
+class Item(NamedTuple):
+    """One input: its name, the numbers for the model (without the batch axis), and what was done to it, if anything."""
+
+    name: str
+    values: np.ndarray
+    note: str = ""
 
 
-def answer(session: onnxruntime.InferenceSession, signature: dict[str, Any], text: str) -> str:
-    read = {"image": read_picture, "features": read_row, "characters": read_characters}[signature["kind"]]
-    outputs = session.run(None, {signature["input"]["name"]: read(text, signature)})
-    if signature["task"] == "regression":
-        return f"{', '.join(f'{value:.4g}' for value in outputs[0][0])} ({signature['outputs'][0]['meaning']})"
-    classes = signature["classes"]
-    if signature["task"] == "sequence":
-        return "".join(classes[label] for label in outputs[1][0] if label >= 0)
-    return f"{classes[outputs[1][0]]} ({outputs[0][0].max():.1%})"
+class Model:
+    """An exported model: an ONNX Runtime session, and the signature that stands in the file. Raises Refused where it is none."""
+
+    def __init__(self, path: str, threads: int = 0):
+        if not Path(path).is_file():
+            raise Refused(f"there is no file {path}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads  # 0: all cores
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own errors share no base class
+            raise Refused(f"{path} is damaged, cut short, or no ONNX model ({type(error).__name__}): fetch it again") from error
+        properties = self.session.get_modelmeta().custom_metadata_map
+        if "signature" not in properties:
+            raise Refused(f"{path} has no signature in its metadata: was it exported by this project?")
+        self.signature: dict[str, Any] = json.loads(properties["signature"])
+
+    def read(self, text: str) -> Iterator[Item | Refused]:
+        """The inputs that `text` stands for: one, or those of a folder or a file; or why one of them is none."""
+        find = {"characters": find_text, "features": find_rows, "image": find_pictures}[self.signature["kind"]]
+        try:
+            for read_one in find(text, self.signature):
+                try:
+                    yield read_one()
+                except Refused as error:
+                    yield error
+        except Refused as error:
+            yield error
+
+    def answer(self, batch: list[np.ndarray]) -> list[dict[str, Any]]:
+        """For each input of a batch: `label` and `probabilities` by class, or `text` of a sequence, or `prediction` by name."""
+        names = [output["name"] for output in self.signature["outputs"]]
+        outputs = self.session.run(names, {self.signature["input"]["name"]: joined(batch)})
+        if self.signature["task"] == "regression":
+            return [{"prediction": dict(zip(self.signature["numbers"], map(float, row), strict=True))} for row in outputs[0]]
+        classes = self.signature["classes"]
+        if self.signature["task"] == "sequence":
+            return [
+                {
+                    "text": "".join(classes[label] for label in labels if label >= 0),
+                    "probabilities": [by_class(classes, row) for label, row in zip(labels, rows, strict=True) if label >= 0],
+                }
+                for rows, labels in zip(*outputs, strict=True)
+            ]
+        return [{"label": classes[label], "probabilities": by_class(classes, row)} for row, label in zip(*outputs, strict=True)]
 
 
-def read_picture(path: str, signature: dict[str, Any]) -> np.ndarray:
-    """uint8 [1, height, width, channels]: the picture resized and cut in the middle as the model's own pictures were."""
+def by_class(classes: list[str], probabilities: np.ndarray) -> dict[str, float]:
+    return dict(zip(classes, map(float, probabilities), strict=True))
+
+
+def joined(batch: list[np.ndarray]) -> np.ndarray:
+    """One array of a batch; texts are padded with 0 at the end."""
+    if batch[0].dtype != np.int64:
+        return np.stack(batch)
+    width = max(map(len, batch))
+    return np.stack([np.pad(text, (0, width - len(text))) for text in batch])
+
+
+# Pictures
+
+
+def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
+    """A picture, or every file of a folder."""
+    path = Path(text)
+    for picture in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
+        yield partial(as_picture, picture, signature)
+
+
+def as_picture(path: Path, signature: dict[str, Any]) -> Item:
+    """uint8 [height, width, channels]: cut to the model's proportions in the middle, and resized as its own pictures were."""
     height, width, channels = signature["input"]["shape"][1:]
+    picture = open_picture(path)
+    if signature["ink"] and (picture.size != (width, height) or is_dark_on_light(as_grey(picture))):
+        values, note = cut_out_drawing(as_grey(picture), width, height, signature["ink"]["longer_side"])
+        if not note:
+            raise Refused(f"{path} shows no drawing: it is of one brightness")
+        return Item(str(path), values[..., None], note)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    if signature["resize"]:
+        side = signature["resize"]["shorter_side"]
+        new_width, new_height = (int(side * length / min(picture.size)) for length in picture.size)
+        picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
+        left, top = (round((length - signature["resize"]["crop"]) / 2) for length in picture.size)
+        picture = picture.crop((left, top, left + width, top + height))
+    elif picture.size != (width, height):
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+    return Item(str(path), np.asarray(picture, dtype=np.uint8).reshape(height, width, channels))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Upright, of 8 bits, without transparency."""
+    if not path.exists():
+        raise Refused(f"there is no file {path}")
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
             upright = ImageOps.exif_transpose(file)
             if upright.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
-                upright = Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
-            picture = upright.convert("L" if channels == 1 else "RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not a picture that Pillow can read ({error})") from error
-    resize = signature["resize"]
-    if resize is None:
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    else:
-        new_width, new_height = (int(resize["shorter_side"] * side / min(picture.size)) for side in picture.size)
-        picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
-        left, top = (round((side - resize["crop"]) / 2) for side in picture.size)
-        picture = picture.crop((left, top, left + resize["crop"], top + resize["crop"]))
-    return np.asarray(picture, dtype=np.uint8).reshape(1, height, width, channels)
+                return Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
+            if upright.mode in ("I", "F"):
+                raise Refused(f"{path} has 32-bit pixels, which have no fixed range: save it with 8 or 16 bits")
+            return without_transparency(upright)
+    except Refused:
+        raise
+    except Image.DecompressionBombError as error:
+        raise Refused(f"{path} has more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from error
+    except Exception as error:  # Pillow raises every kind of error on a damaged file
+        raise Refused(f"{path} is no {', '.join(FORMATS)} picture that can be read ({' '.join(str(error).split())})") from error
 
 
-def read_row(text: str, signature: dict[str, Any]) -> np.ndarray:
-    """float32 [1, num_features]; an empty cell is NaN, which is missing."""
-    names, cells = [feature["name"] for feature in signature["features"]], text.split(",")
-    if len(cells) != len(names):
-        raise ValueError(f"{text!r} has {len(cells)} numbers; the model takes {len(names)}: {', '.join(names)}")
+def without_transparency(picture: Image.Image) -> Image.Image:
+    """On white, or on black where what is to be seen is light: a white drawing on nothing would be lost."""
+    if "transparency" not in picture.info and "A" not in picture.getbands():
+        return picture.convert("RGB")
+    layers = np.asarray(picture.convert("RGBA"), dtype=np.float64)
+    seen = layers[..., 3:] / 255
+    is_light = (layers[..., :3] * seen).sum() > 127.5 * 3 * seen.sum()
+    ground = 0 if is_light else 255
+    return Image.fromarray(np.rint(layers[..., :3] * seen + ground * (1 - seen)).astype(np.uint8))
+
+
+def as_grey(picture: Image.Image, side: int = 400) -> Image.Image:
+    """At most `side` pixels wide and high."""
+    grey = picture.convert("L")
+    grey.thumbnail((side, side), Image.Resampling.BOX)
+    return grey
+
+
+def is_dark_on_light(grey: Image.Image) -> bool:
+    """Strokes are few beside what is around them: whether what differs from the page is dark, however the page is lit."""
+    small = as_grey(grey, SMALL)
+    page = small.filter(ImageFilter.MedianFilter(NEARBY))
+    return float(((np.asarray(small, dtype=np.float64) - np.asarray(page)) ** 3).sum()) < 0
+
+
+def page_of(light_on_dark: Image.Image) -> np.ndarray:
+    """The brightness of the page at every pixel, which may be lit unevenly: a morphological opening, which leaves no stroke."""
+    page = as_grey(light_on_dark, SMALL).filter(ImageFilter.MinFilter(NEARBY)).filter(ImageFilter.MaxFilter(NEARBY))
+    return np.asarray(page.resize(light_on_dark.size, Image.Resampling.BILINEAR), dtype=np.float64)
+
+
+def cut_out_drawing(grey: Image.Image, width: int, height: int, longer_side: int) -> tuple[np.ndarray, str]:
+    """What is drawn on a page, light on dark, uint8 [height, width]: its longer side `longer_side`, its centre of mass in the middle, as
+    the model's own pictures are. Besides it returns what was done; nothing where no drawing was found.
+    """
+    inverted = is_dark_on_light(grey)
+    light_on_dark = ImageOps.invert(grey) if inverted else grey
+    ink = np.maximum(np.asarray(light_on_dark, dtype=np.float64) - page_of(light_on_dark), 0)
+    if ink.max() < MIN_CONTRAST:
+        return np.zeros((height, width), dtype=np.uint8), ""
+    ink = np.clip(2 * ink / ink.max() - 0.5, 0, 1)  # what stands out by less than a quarter is noise or shadow, by three quarters ink
+    rows, columns = (np.flatnonzero(ink.max(axis=axis) > 0.5) for axis in (1, 0))
+    drawing = Image.fromarray(np.rint(255 * ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8))
+    scale = longer_side / max(drawing.size)
+    new_width, new_height = (max(1, round(side * scale)) for side in drawing.size)
+    small = drawing.resize((new_width, new_height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
+    values, placed = np.asarray(small, dtype=np.float64), np.zeros((height, width), dtype=np.uint8)
+    top, left = (start_of(values.sum(axis=1 - axis), side) for axis, side in enumerate(placed.shape))
+    placed[top : top + len(values), left : left + values.shape[1]] = values
+    return placed, f"{'dark on light: inverted, ' if inverted else ''}cut out and centred"
+
+
+def start_of(masses: np.ndarray, side: int) -> int:
+    """Where rows (or columns) with these masses begin, so that their centre of mass is in the middle of `side` as far as there is room."""
+    centre = (masses @ np.arange(len(masses))) / masses.sum()
+    return int(np.clip(round((side - 1) / 2 - centre), 0, side - len(masses)))
+
+
+# Rows of numbers
+
+
+def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
+    """A row, or every row of a CSV file: with a header its columns may stand in any order, and there may be others."""
+    names = [feature["name"] for feature in signature["features"]]
+    if not Path(text).is_file():
+        if text.endswith(".csv"):
+            raise Refused(f"there is no file {text}")
+        yield partial(as_row, text, text.split(","), names, names)
+        return
     try:
-        return np.array([[float(cell) if cell.strip() else np.nan for cell in cells]], dtype=np.float32)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a row of numbers separated by commas ({error})") from error
+        with Path(text).open(encoding="utf-8-sig", newline="") as file:
+            lines = ((number, cells) for number, cells in enumerate(csv.reader(file), start=1) if cells)
+            number, header = next(lines, (0, []))
+            header = [cell.strip() for cell in header]
+            if len(header) == len(names) and not set(names) & set(header):
+                yield partial(as_row, f"{text} line {number}", header, names, names)
+                header = names
+            if missing := [name for name in names if name not in header]:
+                raise Refused(f"{text} has no column {', '.join(missing)}; the model takes {', '.join(names)}")
+            for number, cells in lines:
+                yield partial(as_row, f"{text} line {number}", cells, header, names)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Refused(f"{text} is no CSV file in UTF-8 ({error})") from error
 
 
-def read_characters(text: str, signature: dict[str, Any]) -> np.ndarray:
-    """int64 [1, length]: code points, other alphabets' letters folded to ASCII where they can be."""
-    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore")
+def as_row(what: str, cells: list[str], header: list[str], names: list[str]) -> Item:
+    """float32 [num_features]; an empty cell is NaN, which is missing."""
+    if len(cells) != len(header):
+        raise Refused(f"{what} has {len(cells)} numbers, expected {len(header)}: {', '.join(header)}")
+    row = dict(zip(header, cells, strict=True))
+    return Item(what, np.array([as_number(row[name].strip(), name, what) for name in names], dtype=np.float32))
+
+
+def as_number(cell: str, name: str, what: str) -> float:
+    if not cell:
+        return float("nan")
+    try:
+        value = float(cell)
+    except ValueError:
+        raise Refused(f"{what}: {name} is {cell!r}, which is no number") from None
+    if not abs(value) <= LARGEST:
+        raise Refused(f"{what}: {name} is {cell}, which is no finite number: leave the cell empty where a value is missing")
+    return value
+
+
+# Texts
+
+
+def find_text(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
+    yield partial(as_characters, text, signature)
+
+
+def as_characters(text: str, signature: dict[str, Any]) -> Item:
+    """int64 [length]: code points, other alphabets' letters folded to ASCII where they can be."""
+    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().strip()
     if not folded:
-        raise ValueError(f"{text!r} has no character that can be written in ASCII")
-    if unknown := set(folded.decode()) - set(signature["alphabet"] or folded.decode()):
-        raise ValueError(f"{text!r} has {''.join(sorted(unknown))}; the model knows only {signature['alphabet']}")
-    return np.array([list(folded)], dtype=np.int64)
+        unknown = f"{text!r} has no character that can be written in ASCII, and the model knows no other"
+        raise Refused(unknown if text.strip() else "the text is empty")
+    if strange := sorted(set(folded) - set(signature["alphabet"] or folded)):
+        raise Refused(f"{text!r} has {''.join(strange)}; the model knows only {signature['alphabet']}")
+    return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), f"read as {folded}" if folded != text else "")
+
+
+# The command line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="model.onnx")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each input, for programs")
+    arguments = parser.parse_args()
+    try:
+        model = Model(arguments.model)
+    except Refused as error:
+        sys.exit(f"error: {error}.")
+    is_well = True
+    for text in arguments.inputs:
+        is_well &= answer_all(model, text, arguments.json)
+    sys.exit(0 if is_well else 1)
+
+
+def answer_all(model: Model, text: str, as_json: bool) -> bool:
+    """Answers what `text` stands for, a batch at a time; whether all of it could be."""
+    batch, is_well = list[Item](), True
+    for item in model.read(text):
+        if isinstance(item, Refused):
+            print(f"error: {item}.", file=sys.stderr)
+            is_well = False
+            continue
+        batch.append(item)
+        if len(batch) == BATCH_SIZE:
+            show(model, batch, as_json)
+            batch = []
+    if batch:
+        show(model, batch, as_json)
+    return is_well
+
+
+def show(model: Model, batch: list[Item], as_json: bool) -> None:
+    for item, answer in zip(batch, model.answer([item.values for item in batch]), strict=True):
+        if as_json:
+            print(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}, ensure_ascii=False))
+        else:
+            print(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
+
+
+def in_words(answer: dict[str, Any]) -> str:
+    if "prediction" in answer:
+        return ", ".join(f"{name} {value:.4g}" for name, value in answer["prediction"].items())
+    if "text" in answer:
+        return str(answer["text"])
+    first = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:SHOWN]
+    return ", ".join(f"{name} {probability:.1%}" for name, probability in first)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -57,6 +57,7 @@ def facts_of(model: Model, data: Data, section: Export = SECTION) -> Facts:
         limits="It knows nothing.",
         licence="Apache-2.0",
         data_licence="none",
+        ink=None,
         features=describe_features(model.meta, [data.splits["train"][0]], {}) if model.meta.input.kind == "features" else None,
         metrics={"accuracy": 0.5},
         hashes=Hashes(weights="0" * 64, params="1" * 64, data="2" * 64),

@@ -159,7 +159,7 @@ def test_a_first_repro_builds_everything(first_build: Build) -> None:
             "training.json",
             "metrics.json",
             *(f"plots/{name}" for name in ("learning_curve.csv", "predictions.csv", "breakdown.csv", "mistakes.png")),
-            *(f"exported/{name}" for name in ("model.onnx", "model.torchscript.pt", "signature.json", "README.md")),
+            *(f"exported/{name}" for name in EXPORTED),
         }
 
 

@@ -45,7 +45,7 @@ torch.set_num_threads(1)
 Split = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass
+@dataclass(frozen=True)  # all tests have the same
 class Data:
     meta: Meta
     splits: dict[str, Split]

@@ -14,7 +14,7 @@ from stages.common.meta import Input, Meta
 from stages.common.params import Section
 from stages.common.splits import SPLITS, SplitFile
 from stages.exporting.parity import as_batch, run_torch
-from stages.exporting.section import About, Export
+from stages.exporting.section import About, Export, Ink
 from stages.modelling.model import Model
 
 PIECE = 4096  # rows of train at once
@@ -63,6 +63,7 @@ class Facts(Section):
     limits: str
     licence: str
     data_licence: str
+    ink: Ink | None
     features: list[Feature] | None
     metrics: dict[str, float]
     hashes: Hashes
@@ -81,6 +82,7 @@ def gather(model: Model, trained: dict[str, Any], section: Export, about: About,
         limits=about.limits,
         licence=section.licence,
         data_licence=about.licence[meta.source],
+        ink=about.ink,
         features=describe_features(meta, train.pieces("inputs", PIECE), about.units) if meta.input.kind == "features" else None,
         metrics=read_metrics(folder),
         hashes=Hashes(

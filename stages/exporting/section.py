@@ -39,12 +39,19 @@ class Export(Section):
     names: Names
 
 
+class Ink(Section):
+    """Each picture of a dataset shows one drawing, light on dark, its longer side so many pixels, its centre of mass in the middle."""
+
+    longer_side: int = Field(ge=1)
+
+
 class About(Section):
-    """`datasets.<name>.about`: what models of this dataset are for, what to beware of, the data's licence by its origin, and units of
-    features. It is handed on with the models and changes none of their numbers.
+    """`datasets.<name>.about`: what models of this dataset are for, what to beware of, the data's licence by its origin, units of
+    features, and whether pictures are drawings. It is handed on with the models and changes none of their numbers.
     """
 
     use: Text
     limits: Text
     licence: dict[Origin, Text]
     units: dict[str, Text] = Field(default_factory=dict)
+    ink: Ink | None = None

@@ -9,7 +9,7 @@ from stages.common.meta import Meta, Resize, Task
 from stages.common.params import Section
 from stages.exporting.facts import Facts, Feature, Golden, Hashes
 from stages.exporting.parity import Equality
-from stages.exporting.section import Names
+from stages.exporting.section import Ink, Names
 
 BATCH, LENGTH = "batch", "length"
 ONNXRUNTIME = ">=1.15"  # of the opsets that params.yaml may ask for; tests/examples/test_onnxruntimes.py loads every model with both ends
@@ -31,7 +31,7 @@ class Entry(Section):
 class Signature(Section):
     """What signature.json holds.
 
-    kind: image, features or characters. classes are in label order; outputs_meaning names the numbers of a prediction. source: sample
+    kind: image, features or characters. classes are in label order; numbers are those of a prediction. source: sample
     (a stand-in), official or generated. metrics are of the test split, as evaluate wrote them; parity is how far each exported form equals
     PyTorch on it; golden is an input with what comes out.
     """
@@ -46,9 +46,11 @@ class Signature(Section):
     input: Entry
     outputs: list[Entry]
     classes: list[str] | None
+    numbers: list[str] | None
     features: list[Feature] | None
     alphabet: str | None
     resize: Resize | None
+    ink: Ink | None
     dataset: str
     source: str
     data_licence: str
@@ -75,9 +77,11 @@ def describe(name: str, meta: Meta, names: Names, opset: int, facts: Facts) -> S
         input=describe_input(meta, names),
         outputs=describe_outputs(meta, names),
         classes=meta.classes,
+        numbers=meta.outputs,
         features=facts.features,
         alphabet=meta.input.alphabet,
         resize=meta.input.resize,
+        ink=facts.ink,
         dataset=meta.dataset,
         source=meta.source,
         data_licence=facts.data_licence,

@@ -1,15 +1,22 @@
-"""examples/predict.py, as a stranger runs it: the ONNX file and an input on the command line, nothing else."""
+"""examples/predict.py: the ONNX file and inputs on the command line, nothing else."""
 
+import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from PIL import Image
+import scipy.ndimage
+import torch
+from PIL import Image, ImageOps
+from sklearn.datasets import load_digits
 
-from examples.predict import read_picture
+from examples.predict import Refused, as_picture, main
 from stages.datasets.image_folder import load_picture
+from stages.datasets.mnist import enlarge
 from tests import toy
 from tests.exported import exported_toy
 
@@ -28,23 +35,55 @@ def exported(tmp_path):
     return export
 
 
-def predict(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+@dataclass
+class Said:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def answer(*arguments: object, folder: Path) -> str:
-    finished = predict(*arguments, folder=folder)
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+@pytest.fixture
+def predict(tmp_path, monkeypatch, capsys):
+    """A function that runs the command in the folder tmp_path, in this process: a new one takes a second to start."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr("sys.argv", ["predict.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return Said(code if isinstance(code, int) else 1, out, err if isinstance(code, int) else f"{err}{code}\n")
+
+    return run
 
 
-def refusal(*arguments: object, folder: Path) -> str:
-    finished = predict(*arguments, folder=folder)
-    assert finished.returncode == 1
-    assert finished.stderr.startswith("error: ")
-    assert finished.stderr.count("\n") == 1
-    return finished.stderr
+@pytest.fixture
+def answer(predict):
+    def run(*arguments: object) -> str:
+        said = predict(*arguments)
+        assert (said.returncode, said.stderr) == (0, "")
+        return said.stdout
+
+    return run
+
+
+@pytest.fixture
+def refusal(predict):
+    def run(*arguments: object) -> str:
+        said = predict(*arguments)
+        assert said.returncode == 1 and said.stderr.startswith("error: ") and said.stderr.count("\n") == 1, said.stderr
+        return said.stderr
+
+    return run
+
+
+def test_a_stranger_runs_it_with_a_file_and_an_input(exported, tmp_path):
+    model = exported("numbers")
+    for given, code in (("0.5", 0), ("x", 1)):
+        ended = subprocess.run([sys.executable, str(SCRIPT), str(model), given], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ended.returncode == code
+        assert ended.stdout.startswith("0.5: y ") if code == 0 else ended.stderr == "error: x: x is 'x', which is no number.\n"
 
 
 def test_it_imports_nothing_but_numpy_onnxruntime_and_pillow():
@@ -54,68 +93,240 @@ def test_it_imports_nothing_but_numpy_onnxruntime_and_pillow():
     assert set((SCRIPT.parent / "requirements.txt").read_text().split()) == {"numpy", "onnxruntime", "pillow"}
 
 
-def test_a_picture_of_any_size_and_mode_is_answered_with_a_class(exported, tmp_path):
+def test_a_picture_of_any_size_and_mode_is_answered_with_the_most_probable_classes(exported, tmp_path, answer):
     model = exported("shapes")
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(tmp_path / "grey.png")
-    Image.fromarray(rng.integers(0, 255, (31, 57, 3), dtype=np.uint8)).save(tmp_path / "colour.jpg")
-    lines = answer(model, "grey.png", "colour.jpg", folder=tmp_path).splitlines()
-    assert [line.split(":")[0] for line in lines] == ["grey.png", "colour.jpg"]
-    assert all(line.split(": ")[1].split()[0] in ("left", "middle", "right") for line in lines)
+    grey, colours = rng.integers(0, 255, (8, 8), dtype=np.uint8), rng.integers(0, 255, (31, 57, 4), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    for mode, name in (
+        ("RGB", "a.jpg"),
+        ("RGBA", "b.png"),
+        ("CMYK", "c.jpg"),
+        ("P", "d.gif"),
+        ("1", "e.bmp"),
+        ("LA", "f.png"),
+        ("RGB", "g.webp"),
+    ):
+        Image.fromarray(colours).convert(mode).save(tmp_path / name)
+    names = ["grey.png", "a.jpg", "b.png", "c.jpg", "d.gif", "e.bmp", "f.png", "g.webp"]
+    lines = answer(model, *names).splitlines()
+    assert [line.split(": ")[0] for line in lines] == names
+    for line in lines:
+        shares = dict(part.rsplit(" ", 1) for part in line.split(": ")[1].split(", "))
+        assert shares.keys() == {"left", "middle", "right"}
+        assert sum(float(share.rstrip("%")) for share in shares.values()) == pytest.approx(100, abs=0.2)
 
 
-def test_the_answer_is_the_models_own(exported, tmp_path):
-    data = toy.toy("shapes")
-    Image.fromarray(data.splits["test"][0][0, :, :, 0]).save(tmp_path / "first.png")
-    probabilities, label = toy.build(toy.TOYS["shapes"], data.meta)(data.raw_batch(1))
-    expected = f"first.png: {(data.meta.classes or [])[int(label)]} ({probabilities.max():.1%})\n"
-    assert answer(exported("shapes"), "first.png", folder=tmp_path) == expected
+def test_a_folder_is_answered_picture_by_picture_and_a_bad_one_does_not_stop_it(exported, tmp_path, predict):
+    model = exported("shapes")
+    (tmp_path / "pictures").mkdir()
+    for place, pixels in enumerate(toy.toy("shapes").splits["test"][0]):
+        Image.fromarray(pixels[:, :, 0]).save(tmp_path / "pictures" / f"{place}.png")
+    (tmp_path / "pictures" / "3.png").write_text("no picture")
+    finished = predict(model, "pictures")
+    assert finished.returncode == 1
+    assert [line.split(": ")[0] for line in finished.stdout.splitlines()] == [f"pictures/{place}.png" for place in (0, 1, 2, 4, 5, 6, 7)]
+    assert finished.stderr.startswith("error: pictures/3.png is no JPEG, PNG") and finished.stderr.count("\n") == 1
 
 
-def test_a_row_with_an_empty_cell_is_answered(exported, tmp_path):
-    assert answer(exported("patients"), "1,,3.5", folder=tmp_path).split(": ")[1].split()[0] in ("ill", "well")
+def test_the_answer_is_the_models_own(exported, tmp_path, answer):
+    own = exported_toy("shapes")
+    Image.fromarray(own.data.splits["test"][0][0, :, :, 0]).save(tmp_path / "first.png")
+    with torch.no_grad():
+        probabilities, label = own.model(own.data.raw_batch(1))
+    (said,) = [json.loads(line) for line in answer(exported("shapes"), "first.png", "--json").splitlines()]
+    expected = {
+        name: pytest.approx(float(value), abs=1e-5) for name, value in zip(("left", "middle", "right"), probabilities[0], strict=True)
+    }
+    assert said == {"input": "first.png", "label": ("left", "middle", "right")[int(label)], "probabilities": expected}
 
 
-def test_a_text_is_answered_with_a_class(exported, tmp_path):
-    data = toy.toy("words")
-    assert answer(exported("words"), "Ébène", folder=tmp_path).split(": ")[1].split()[0] in (data.meta.classes or [])
+@pytest.mark.parametrize("name", toy.TOYS)
+def test_every_kind_of_model_answers_for_programs_with_what_pytorch_says(exported, tmp_path, name, answer):
+    own = exported_toy(name)
+    Image.fromarray(own.data.splits["test"][0][0][..., 0] if own.signature.kind == "image" else np.zeros((2, 2), np.uint8)).save(
+        tmp_path / "a.png"
+    )
+    given = {"image": "a.png", "features": "1.5" + ",2" * (len(own.signature.features or []) - 1), "characters": "abc"}[own.signature.kind]
+    values = {
+        "image": own.data.raw_batch(1),
+        "features": torch.tensor([[1.5] + [2.0] * (len(own.signature.features or []) - 1)]),
+        "characters": torch.tensor([[97, 98, 99]]),
+    }[own.signature.kind]
+    said = json.loads(answer(exported(name), given, "--json"))
+    with torch.no_grad():
+        outputs = own.model(values)
+    if own.model.task == "regression":
+        assert list(said["prediction"].values()) == pytest.approx(outputs[0][0].tolist(), abs=1e-4)
+        assert list(said["prediction"]) == own.data.meta.outputs
+    elif own.model.task == "sequence":
+        assert said["text"] == "".join((own.data.meta.classes or [])[label] for label in outputs[1][0]) and len(said["probabilities"]) == 3
+    else:
+        assert said["label"] == (own.data.meta.classes or [])[int(outputs[1])]
+        assert list(said["probabilities"].values()) == pytest.approx(outputs[0][0].tolist(), abs=1e-4)
 
 
-def test_a_number_is_answered_with_its_meaning(exported, tmp_path):
-    assert answer(exported("numbers"), "0.5", folder=tmp_path).endswith("(y)\n")
+def test_a_row_with_an_empty_cell_is_answered(exported, answer):
+    assert answer(exported("patients"), "1,,3.5").split(": ")[1].split()[0] in ("ill", "well")
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "named"),
+    "content", ["c,name,a,b\n3.5,x,1,\n0,y,2,4\n", "a,b,c\n1,,3.5\n\n2,4,0\n", "1,,3.5\n2,4,0\n", "\ufeffa, b, c\r\n1,,3.5\r\n2,4,0\r\n"]
+)
+def test_a_csv_file_is_answered_row_by_row_whatever_the_order_of_its_columns(exported, tmp_path, content, answer):
+    (tmp_path / "rows.csv").write_text(content, encoding="utf-8")
+    model = exported("patients")
+    said = [json.loads(line) for line in answer(model, "rows.csv", "--json").splitlines()]
+    alone = [json.loads(line) for line in answer(model, "1,,3.5", "2,4,0", "--json").splitlines()]
+    assert [one["probabilities"] for one in said] == [pytest.approx(one["probabilities"], abs=1e-6) for one in alone]
+    assert all(one["input"].startswith("rows.csv line ") for one in said)
+
+
+def test_more_rows_than_a_batch_are_answered_in_their_order(exported, tmp_path, answer):
+    (tmp_path / "rows.csv").write_text("x\n" + "\n".join(str(place / 100) for place in range(150)))
+    said = [json.loads(line)["prediction"]["y"] for line in answer(exported("numbers"), "rows.csv", "--json").splitlines()]
+    steps = np.diff(said)
+    assert len(said) == 150 and np.allclose(steps, steps[0], atol=1e-4)
+
+
+def test_texts_are_answered_with_a_class_and_folded_ones_say_so(exported, answer):
+    lines = answer(exported("words"), "Ébène", "abc").splitlines()
+    assert all(line.split(": ")[1].split()[0] in ("X", "Y", "Z") for line in lines)
+    assert lines[0].endswith(" [read as Ebene]") and not lines[1].endswith("]")
+
+
+def test_a_number_is_answered_with_its_name(exported, answer):
+    assert answer(exported("numbers"), "0.5").startswith("0.5: y ")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
     [
-        ("patients", "1,2", "3: a, b, c"),
-        ("patients", "1,two,3", "two"),
-        ("words", "", "ASCII"),
-        ("words", "王", "王"),
-        ("shapes", "absent.png", "absent.png"),
-        ("shapes", "text.png", "text.png"),
+        ("patients", "1,2", "1,2 has 2 numbers, expected 3: a, b, c."),
+        ("patients", "1,two,3", "1,two,3: b is 'two', which is no number."),
+        ("patients", "1,nan,3", "1,nan,3: b is nan, which is no finite number: leave the cell empty where a value is missing."),
+        ("patients", "1,1e39,3", "1,1e39,3: b is 1e39, which is no finite number: leave the cell empty where a value is missing."),
+        ("patients", "absent.csv", "there is no file absent.csv."),
+        ("patients", "short.csv", "short.csv has no column c; the model takes a, b, c."),
+        ("patients", "empty.csv", "empty.csv has no column a, b, c; the model takes a, b, c."),
+        ("patients", "ragged.csv", "ragged.csv line 2 has 2 numbers, expected 3: a, b, c."),
+        ("patients", "binary.csv", "binary.csv is no CSV file in UTF-8 ("),
+        ("words", "", "the text is empty."),
+        ("words", " ", "the text is empty."),
+        ("words", "王", "'王' has no character that can be written in ASCII, and the model knows no other."),
+        ("codes", "abz", "'abz' has z; the model knows only abc."),
+        ("shapes", "absent.png", "there is no file absent.png."),
+        ("shapes", "text.png", "text.png is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read ("),
+        ("shapes", "cut.png", "cut.png is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read ("),
+        ("shapes", "huge.png", "huge.png has more than the 50,000,000 pixels that are read: make it smaller."),
     ],
 )
-def test_an_input_that_does_not_fit_is_refused_in_a_sentence(exported, tmp_path, name, given, named):
-    (tmp_path / "text.png").write_text("no picture")
-    assert named in refusal(exported(name), given, folder=tmp_path)
+def test_an_input_that_does_not_fit_is_refused_in_a_sentence(exported, tmp_path, name, given, said, refusal):
+    for file, text in {"text.png": "no picture", "short.csv": "a,b\n1,2\n", "empty.csv": "", "ragged.csv": "a,b,c\n1,2\n"}.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "binary.csv").write_bytes(b"a,b,c\n\xff\xfe,1,2\n")
+    if given == "huge.png":
+        Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50), dtype=np.uint8)).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:900])
+    assert refusal(exported(name), given).startswith(f"error: {said}")
 
 
-def test_a_file_that_is_no_model_is_refused_in_a_sentence(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"not a model")
-    assert "model.onnx" in refusal("model.onnx", "1", folder=tmp_path)
-    assert "absent.onnx" in refusal("absent.onnx", "1", folder=tmp_path)
+@pytest.mark.parametrize("content", [b"not a model", b"", None])
+def test_a_file_that_is_no_model_is_refused_in_a_sentence(exported, tmp_path, content, refusal):
+    (tmp_path / "model.onnx").write_bytes(exported("words").read_bytes()[:2000] if content is None else content)
+    assert refusal("model.onnx", "1").startswith("error: model.onnx is damaged, cut short, or no ONNX model (")
+    assert refusal("absent.onnx", "1") == "error: there is no file absent.onnx.\n"
+
+
+def test_a_model_of_somebody_else_is_refused_in_a_sentence(tmp_path, refusal):
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    proto = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "theirs", values[:1], values[1:]), opset_imports=[onnx.helper.make_opsetid("", 17)]
+    )
+    proto.ir_version = 8
+    onnx.save(proto, tmp_path / "theirs.onnx")
+    assert refusal("theirs.onnx", "1").startswith("error: theirs.onnx has no signature in its metadata")
 
 
 @pytest.mark.parametrize("size", [(64, 48), (428, 107), (333, 250), (50, 50), (41, 97)])
 def test_a_photograph_is_read_as_the_models_own_pictures_were(tmp_path, size):
     pixels = np.random.default_rng(size).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": {"shorter_side": 40, "crop": 32}}
-    assert np.array_equal(read_picture(str(tmp_path / "a.png"), signature)[0], load_picture(tmp_path / "a.png", 40, 32))
+    signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": {"shorter_side": 40, "crop": 32}, "ink": None}
+    assert np.array_equal(as_picture(tmp_path / "a.png", signature).values, load_picture(tmp_path / "a.png", 40, 32))
 
 
 def test_a_picture_of_16_bit_greys_is_read_as_the_models_own_pictures_were(tmp_path):
     Image.fromarray((np.arange(32 * 32, dtype=np.uint16) * 60).reshape(32, 32)).save(tmp_path / "a.png")
-    signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": None}
-    assert np.array_equal(read_picture(str(tmp_path / "a.png"), signature)[0], load_picture(tmp_path / "a.png", None, 32))
+    signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": None, "ink": None}
+    assert np.array_equal(as_picture(tmp_path / "a.png", signature).values, load_picture(tmp_path / "a.png", None, 32))
+
+
+# Drawings: what is photographed becomes what the model has learned from
+
+
+def digits(count):
+    """Handwritten ones as the sample of MNIST has them, uint8 [count, 28, 28]."""
+    return enlarge(load_digits().images[:count])
+
+
+def photographed(digit, rng, dark_on_light):
+    """The digit on a larger page, somewhere, lit from one side, with noise."""
+    page = np.zeros((300, 400))
+    large = np.asarray(Image.fromarray(digit).resize((140, 140), Image.Resampling.BICUBIC), dtype=float)
+    top, left = rng.integers(10, 150), rng.integers(10, 250)
+    page[top : top + 140, left : left + 140] = large / 255
+    light = np.linspace(0.6, 1.0, 400)[None] * np.linspace(1.0, 0.8, 300)[:, None]
+    shown = (230 * (1 - 0.8 * page) if dark_on_light else 30 + 180 * page) * light
+    return Image.fromarray(np.clip(shown + rng.normal(0, 4, shown.shape), 0, 255).astype(np.uint8))
+
+
+DRAWING = {"input": {"shape": ["batch", 28, 28, 1]}, "resize": None, "ink": {"longer_side": 20}}
+
+
+@pytest.mark.parametrize("is_dark", [True, False])
+def test_a_photographed_digit_becomes_what_the_model_has_learned_from_and_that_is_said(tmp_path, is_dark):
+    rng, alike = np.random.default_rng(0), []
+    for digit in digits(40):
+        photographed(digit, rng, is_dark).save(tmp_path / "a.png")
+        item = as_picture(tmp_path / "a.png", DRAWING)
+        assert item.note == ("dark on light: inverted, cut out and centred" if is_dark else "cut out and centred")
+        assert item.values.shape == (28, 28, 1) and item.values.dtype == np.uint8
+        rows, columns = np.nonzero(item.values[..., 0] > 100)
+        assert 18 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 20, "as large as MNIST's"
+        centred = as_picture_of(scipy.ndimage.shift(digit.astype(float), 13.5 - np.array(scipy.ndimage.center_of_mass(digit)), order=1))
+        alike.append(np.corrcoef(item.values.ravel(), centred.ravel())[0, 1])
+    assert np.median(alike) > 0.85 and min(alike) > 0.6, sorted(alike)[:5]
+
+
+def as_picture_of(values):
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def test_a_digit_as_the_model_knows_it_is_left_as_it_is(tmp_path):
+    for digit in digits(40):
+        Image.fromarray(digit).save(tmp_path / "a.png")
+        item = as_picture(tmp_path / "a.png", DRAWING)
+        assert item.note == "" and np.array_equal(item.values[..., 0], digit)
+        ImageOps.invert(Image.fromarray(digit)).save(tmp_path / "a.png")
+        assert as_picture(tmp_path / "a.png", DRAWING).note == "dark on light: inverted, cut out and centred"
+
+
+@pytest.mark.parametrize("pixels", [np.full((300, 200), 255), np.full((28, 28), 0), np.linspace(100, 200, 90_000).reshape(300, 300)])
+def test_a_page_without_a_drawing_is_refused(tmp_path, pixels):
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.png")
+    if pixels.shape == (28, 28):
+        assert as_picture(tmp_path / "a.png", DRAWING).note == ""  # which is a picture as the model knows them
+    else:
+        with pytest.raises(Refused, match="shows no drawing: it is of one brightness"):
+            as_picture(tmp_path / "a.png", DRAWING)
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_a_drawing_on_nothing_is_seen_whatever_its_colour(tmp_path, ink):
+    digit = digits(1)[0]
+    Image.merge("LA", [Image.new("L", (28, 28), ink), Image.fromarray(digit)]).resize((280, 280)).save(tmp_path / "a.png")
+    item = as_picture(tmp_path / "a.png", DRAWING)
+    assert item.note.startswith("dark on light" if ink == 0 else "cut out") and np.corrcoef(item.values.ravel(), digit.ravel())[0, 1] > 0.7

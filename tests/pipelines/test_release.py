@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gto.api
 import pytest
+from dvc.repo import Repo
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
@@ -26,6 +27,7 @@ from pipelines.running.commands import Commands
 from pipelines.running.git import GitError
 from tests.pipelines.releasable import CONFIG, build, change, commit, consumed, git, make_releasable, retrain, tags
 from tests.pipelines.small import command_line
+from tests.pipelines.sshd import running_sshd
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
@@ -103,6 +105,19 @@ def refusal(**parameters):
 
 
 # What goes out
+
+
+def test_a_version_goes_to_a_remote_behind_ssh_and_comes_from_there(built, tmp_path):
+    with running_sshd(tmp_path) as sshd:
+        repository = Repo(str(built))
+        with repository.config.edit("repo") as config:
+            config["remote"]["far"] = {"url": sshd.address(tmp_path / "far"), "keyfile": str(sshd.keyfile), "allow_agent": False}
+            config["core"]["remote"] = "far"
+        commit()
+        assert publish() == "released: right v1.0.0, near v1.0.0; 0 of 2 models are already released."
+        assert list((tmp_path / "far").rglob("*")) and not Path("../../store").exists()
+        shutil.rmtree(".dvc/cache")
+        assert consumed("right", "v1.0.0") == 4
 
 
 def test_a_first_release_is_pushed_committed_tagged_and_told(built):

@@ -104,7 +104,7 @@ def test_a_test_split_of_one_class_is_enough(label, project):
     data = toy("patients")
     chosen = data.splits["train"][1] == label
     own = project("patients")
-    own.data.splits = data.splits | {"test": tuple(values[chosen] for values in data.splits["train"])}
+    own.data = Data(data.meta, data.splits | {"test": tuple(values[chosen] for values in data.splits["train"])})
     for path in own.processed.iterdir():
         path.unlink()
     own.processed.rmdir()

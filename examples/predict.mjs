@@ -1,0 +1,66 @@
+// Asks an exported model from JavaScript, with onnxruntime-web alone: in Node as here, or in a page (there `fetch` the two files).
+//
+//     npm install onnxruntime-web
+//     node predict.mjs EXPORTED INPUT [INPUT ...]
+//
+// EXPORTED is a folder with model.onnx and signature.json, as `dvc get` brings it. An INPUT is a row of numbers separated by commas (an
+// empty cell is missing) or a text; pictures need a canvas, or a package that decodes them.
+
+import { readFileSync } from "node:fs";
+import * as ort from "onnxruntime-web";
+
+ort.env.logLevel = "error";
+const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
+
+// An array of signature.json: numbers in C order, little-endian, as base64 of their bytes.
+export function asTensor({ dtype, shape, base64 }) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return new ort.Tensor(dtype, new ARRAYS[dtype](bytes.buffer), shape);
+}
+
+// The golden input must give the golden outputs, or this runtime computes something else.
+export async function check(session, signature) {
+  const outputs = await session.run({ [signature.input.name]: asTensor(signature.golden.input) });
+  for (const [name, expected] of Object.entries(signature.golden.outputs)) {
+    const values = asTensor(expected).data;
+    const worst = values.reduce((most, value, place) => Math.max(most, Math.abs(Number(value) - Number(outputs[name].data[place]))), 0);
+    if (!(worst <= 1e-4)) throw new Error(`${name} of the golden input differs by ${worst}`);
+  }
+}
+
+export function asInput(text, signature) {
+  if (signature.kind === "features") {
+    const cells = text.split(",");
+    if (cells.length !== signature.features.length) {
+      throw new Error(`${text} has ${cells.length} numbers; expected ${signature.features.map(({ name }) => name).join(", ")}`);
+    }
+    return new ort.Tensor("float32", cells.map((cell) => (cell.trim() === "" ? NaN : Number(cell))), [1, cells.length]);
+  }
+  if (signature.kind === "characters") {
+    const folded = text.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").trim();
+    if (folded === "") throw new Error(`${JSON.stringify(text)} has no character that can be written in ASCII`);
+    return new ort.Tensor("int64", Array.from(folded, (character) => BigInt(character.charCodeAt(0))), [1, folded.length]);
+  }
+  throw new Error("pictures need a canvas: see web/");
+}
+
+export function inWords(outputs, signature) {
+  const [first, labels] = signature.outputs.map(({ name }) => Array.from(outputs[name].data, Number));
+  if (signature.task === "regression") return first.map((value, place) => `${signature.numbers[place]} ${value.toPrecision(4)}`).join(", ");
+  if (signature.task === "sequence") return labels.map((label) => signature.classes[label]).join("");
+  return `${signature.classes[labels[0]]} ${(100 * first[labels[0]]).toFixed(1)}%`;
+}
+
+async function main([folder, ...texts]) {
+  const signature = JSON.parse(readFileSync(`${folder}/signature.json`, "utf8"));
+  const session = await ort.InferenceSession.create(readFileSync(`${folder}/model.onnx`));
+  await check(session, signature);
+  for (const text of texts) {
+    console.log(`${text}: ${inWords(await session.run({ [signature.input.name]: asInput(text, signature) }), signature)}`);
+  }
+}
+
+main(process.argv.slice(2)).catch((error) => {
+  console.error(`error: ${error.message}`);
+  process.exit(1);
+});

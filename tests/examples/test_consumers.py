@@ -1,0 +1,175 @@
+"""What people downstream do: fetch a released model by its version, in every way that DVC and git have, and use it without this project.
+
+All models are built (an epoch each), released to a real DVC remote, and asked in a virtual environment that has only what
+examples/requirements.txt names. Slow: run by `make test-all` and `.ci/run`.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import dvc.api
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.test_end_to_end import Clone, new_clone
+from tests.toy import MODELS, PARAMS, ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
+]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A repository with every model released as v1.0.0, its DVC remote in a folder beside."""
+    clone = new_clone(tmp_path_factory.mktemp("released") / "repository", dict.fromkeys(MODELS, 1))
+    for model in MODELS:  # an epoch is not enough for a gate
+        side = "at_most" if "at_most" in PARAMS["models"][model]["gate"] else "at_least"
+        clone.set(f"models.{model}.gate.{side}.sample", 1e6 if side == "at_most" else 0.0)
+    clone.dvc("remote", "add", "--default", "store", str(clone.root.with_name("store")))
+    clone.commit()
+    flow(clone, "rebuild", "--jobs", "2")
+    flow(clone, "release")
+    return clone
+
+
+def flow(clone: Clone, name: str, *arguments: str) -> str:
+    return clone.run(sys.executable, "-m", f"pipelines.{name}", *arguments, PYTHONPATH=str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory):
+    """The Python of a new virtual environment with the example's requirements and nothing else."""
+    return make_environment(tmp_path_factory.mktemp("bare") / "venv", "--requirement", str(EXAMPLES / "requirements.txt"))
+
+
+def make_environment(folder: Path, *wanted: str) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+        *wanted,
+    ]
+    installed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install {' '.join(wanted)} here: {installed.stderr.strip().splitlines()[-1]}")
+    return python
+
+
+def content_of(released: Clone, model: str, name: str = "model.onnx") -> bytes:
+    return (released.root / "models" / model / "exported" / name).read_bytes()
+
+
+def an_input_for(released: Clone, model: str, folder: Path) -> str:
+    signature = json.loads(content_of(released, model, "signature.json"))
+    if signature["kind"] == "features":
+        return ",".join(str(feature["mean"]) for feature in signature["features"])
+    if signature["kind"] == "characters":
+        return signature["alphabet"] or "Okafor"
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    return "a.png"
+
+
+def test_torch_is_not_there(bare_python):
+    imported = subprocess.run([str(bare_python), "-c", "import torch"], capture_output=True, text=True, check=False)
+    assert imported.returncode == 1 and "ModuleNotFoundError: No module named 'torch'" in imported.stderr
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_fetched_by_its_version_answers_without_this_project(released, bare_python, tmp_path, model):
+    Clone(tmp_path).dvc("artifacts", "get", str(released.root), model, "--rev", "v1.0.0")
+    assert (tmp_path / "model.onnx").read_bytes() == content_of(released, model)
+    for file in ("predict.py", "predict.ipynb"):
+        shutil.copy(EXAMPLES / file, tmp_path)
+    given = an_input_for(released, model, tmp_path)
+    said = subprocess.run(
+        [str(bare_python), "-I", "predict.py", "model.onnx", given], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0 and said.stdout.startswith(f"{given}: "), said.stderr
+    cells = json.loads((tmp_path / "predict.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    shown = subprocess.run([str(bare_python), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0 and f"model: {model}\n" in shown.stdout, shown.stderr
+    differences = [float(line.split()[-1]) for line in shown.stdout.splitlines() if " differs by at most " in line]
+    assert differences and max(differences) <= 1e-4
+
+
+def test_the_newest_version_is_got_without_naming_it(released, tmp_path):
+    Clone(tmp_path).dvc("artifacts", "get", str(released.root), "line_gd")
+    assert (tmp_path / "model.onnx").read_bytes() == content_of(released, "line_gd")
+
+
+def test_the_whole_export_is_got_by_its_tag(released, tmp_path):
+    Clone(tmp_path).dvc("get", str(released.root), "models/line_gd/exported", "--rev", "line_gd@v1.0.0")
+    for path in (released.root / "models/line_gd/exported").iterdir():
+        assert (tmp_path / "exported" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_program_opens_a_file_of_a_version(released, monkeypatch):
+    for name, value in released.environment.items():
+        monkeypatch.setenv(name, value)
+    with dvc.api.open("models/line_gd/exported/signature.json", repo=str(released.root), rev="line_gd@v1.0.0") as file:
+        assert json.load(file)["model"] == "line_gd"
+
+
+def test_git_and_dvc_pull_bring_a_version(released, tmp_path):
+    clone = Clone(tmp_path / "clone")
+    clone.root.mkdir()
+    clone.git("clone", "--quiet", str(released.root), ".")
+    clone.git("checkout", "--quiet", "line_gd@v1.0.0")
+    clone.dvc("pull", "models/line_gd/exported")
+    assert (clone.root / "models/line_gd/exported/model.onnx").read_bytes() == content_of(released, "line_gd")
+
+
+def test_a_version_that_there_is_not_is_said(released, tmp_path):
+    said = Clone(tmp_path).dvc("artifacts", "get", str(released.root), "line_gd", "--rev", "v9.0.0", ok=False)
+    assert "v9.0.0" in said and not list(tmp_path.glob("*.onnx"))
+
+
+# Runtimes old and new
+
+OLDEST = {11: "1.15.0", 12: "1.17.0", 13: "1.20.0", 14: "1.24.1"}[sys.version_info.minor]  # that has wheels for this Python
+LOADS = """
+import base64, json, sys
+from pathlib import Path
+import numpy as np
+import onnxruntime
+
+def as_numbers(array):
+    return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
+
+for path in sorted(Path(sys.argv[1]).glob("*/exported/model.onnx")):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    signature = json.loads(session.get_modelmeta().custom_metadata_map["signature"])
+    outputs = session.run(list(signature["golden"]["outputs"]), {signature["input"]["name"]: as_numbers(signature["golden"]["input"])})
+    worst = [float(np.abs(got - as_numbers(wanted)).max()) for got, wanted in zip(outputs, signature["golden"]["outputs"].values())]
+    print(signature["model"], max(worst))
+print(onnxruntime.__version__)
+"""
+
+
+@pytest.mark.parametrize("wanted", [(f"onnxruntime=={OLDEST}", "numpy<2"), ("onnxruntime",)], ids=["oldest", "newest"])
+def test_every_model_runs_on_the_oldest_promised_and_the_newest_onnxruntime(released, tmp_path, wanted):
+    python = make_environment(tmp_path / "venv", *wanted)
+    lines = subprocess.run(
+        [str(python), "-c", LOADS, str(released.root / "models")], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    worst = {name: float(value) for name, value in map(str.split, lines[:-1])}
+    assert worst.keys() == set(MODELS) and max(worst.values()) <= 1e-4, worst
+    assert "==" not in wanted[0] or lines[-1] == OLDEST
