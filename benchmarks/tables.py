@@ -2,7 +2,7 @@
 
 Command: python -m benchmarks.tables
 Reads:   benchmarks/results/NAME.json, each written by the script of its name (resume.json by kill.py)
-Writes:  README.md, benchmarks/README.md and docs/operating.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
+Writes:  README.md, benchmarks/README.md and the pages of docs/, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 """
 
 import json
@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from benchmarks.accuracy import recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "operating.md")
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "operating.md", ROOT / "docs" / "consuming.md")
 PLACE = re.compile(r"(?<=<!-- table: )(\w+)( -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,6 +46,7 @@ def every_table() -> dict[str, str]:
         "what_paid": measured(what_paid_table, "what_paid"),
         "rebuild": measured(rebuild_table, "rebuild"),
         "disturb": measured(disturb_table, "disturb"),
+        "inference": measured(inference_table, "inference"),
     }
 
 
@@ -189,6 +190,33 @@ def disturb_table(result: dict[str, Any]) -> str:
         lines.append(f"| {names[name]} | {counts['times']} | {counts['rebuilds']} | {counts['ended_well']} | {besides} |")
     commits = ", ".join(f"{name} of {result[name]['commit']} from seed {result[name]['seed']}" for name in names if name in result)
     return "\n".join([*lines, "", f"Measured: {commits}."])
+
+
+def inference_table(result: dict[str, Any]) -> str:
+    """Two tables, of single rows and of batches: a line a model, microseconds or rows a second of each form, by number of threads."""
+    models = result["models"]
+    all_threads = list(next(iter(models.values())))
+    forms = list(next(iter(models.values()))["1"])
+    tables = []
+    for head, key, better in (
+        ("one row, µs: p50 (p95)", "p50_us", lambda eager, own: eager / own),
+        (f"rows/s in batches of {result['batch_size']}", "rows_per_s", lambda eager, own: own / eager),
+    ):
+        lines = [f"| {head} | threads | {' | '.join(forms)} | ONNX Runtime, times eager |", f"|---|---|{'---|' * (len(forms) + 1)}"]
+        for model, by_threads in models.items():
+            for threads in all_threads:
+                own = by_threads[threads]
+                cells = [as_speed(own[form], key) for form in forms]
+                times = better(own["eager"][key], own["ONNX Runtime"][key])
+                lines.append(f"| {model} | {threads} | {' | '.join(cells)} | {times:.1f} |")
+        tables.append("\n".join(lines))
+    return "\n\n".join([*tables, f"{result['seconds']:g} s of each, in turns; what does not compile is a dash."])
+
+
+def as_speed(measured: dict[str, Any], key: str) -> str:
+    if key not in measured:
+        return "-"
+    return f"{measured[key]:,.0f}" + (f" ({measured['p95_us']:,.0f})" if key == "p50_us" else "")
 
 
 def shown_variant(entry: dict[str, Any]) -> str:

@@ -34,14 +34,23 @@ export function asInput(text, signature) {
     if (cells.length !== signature.features.length) {
       throw new Error(`${text} has ${cells.length} numbers; expected ${signature.features.map(({ name }) => name).join(", ")}`);
     }
-    return new ort.Tensor("float32", cells.map((cell) => (cell.trim() === "" ? NaN : Number(cell))), [1, cells.length]);
+    const values = cells.map((cell) => (cell.trim() === "" ? NaN : asNumber(cell)));
+    return new ort.Tensor("float32", values, [1, cells.length]);
   }
   if (signature.kind === "characters") {
     const folded = text.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").trim();
     if (folded === "") throw new Error(`${JSON.stringify(text)} has no character that can be written in ASCII`);
+    const strange = Array.from(folded).filter((character) => !(signature.alphabet ?? folded).includes(character));
+    if (strange.length) throw new Error(`${text} has ${strange.join("")}; the model knows only ${signature.alphabet}`);
     return new ort.Tensor("int64", Array.from(folded, (character) => BigInt(character.charCodeAt(0))), [1, folded.length]);
   }
   throw new Error("pictures need a canvas: see web/");
+}
+
+function asNumber(cell) {
+  const value = Number(cell);
+  if (!Number.isFinite(Math.fround(value))) throw new Error(`${cell} is no finite number; leave the cell empty where a value is missing`);
+  return value;
 }
 
 export function inWords(outputs, signature) {

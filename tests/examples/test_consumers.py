@@ -29,7 +29,8 @@ EXAMPLES = ROOT / "examples"
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
     """A repository with every model released as v1.0.0, its DVC remote in a folder beside."""
-    clone = new_clone(tmp_path_factory.mktemp("released") / "repository", dict.fromkeys(MODELS, 1))
+    epochs = dict.fromkeys(MODELS, 1) | {"cifar10_cnn": 3}  # whose schedule wants more steps than an epoch of the sample has
+    clone = new_clone(tmp_path_factory.mktemp("released") / "repository", epochs)
     for model in MODELS:  # an epoch is not enough for a gate
         side = "at_most" if "at_most" in PARAMS["models"][model]["gate"] else "at_least"
         clone.set(f"models.{model}.gate.{side}.sample", 1e6 if side == "at_most" else 0.0)
@@ -140,6 +141,58 @@ def test_git_and_dvc_pull_bring_a_version(released, tmp_path):
 def test_a_version_that_there_is_not_is_said(released, tmp_path):
     said = Clone(tmp_path).dvc("artifacts", "get", str(released.root), "line_gd", "--rev", "v9.0.0", ok=False)
     assert "v9.0.0" in said and not list(tmp_path.glob("*.onnx"))
+
+
+# JavaScript
+
+
+@pytest.fixture(scope="module")
+def javascript(tmp_path_factory):
+    """A folder with predict.mjs and the one package that it needs."""
+    folder = tmp_path_factory.mktemp("javascript")
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("there is no node here, or no npm")
+    install = ["npm", "install", "--silent", "--no-fund", "--no-audit", "onnxruntime-web"]
+    installed = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip(f"npm cannot install onnxruntime-web here: {installed.stderr.strip()[-300:]}")
+    shutil.copy(EXAMPLES / "predict.mjs", folder)
+    return folder
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_javascript_computes_the_same(released, javascript, model):
+    """predict.mjs itself compares the golden input's outputs."""
+    exported = str(released.root / "models" / model / "exported")
+    given = (
+        [] if json.loads(content_of(released, model, "signature.json"))["kind"] == "image" else [an_input_for(released, model, javascript)]
+    )
+    said = subprocess.run(["node", "predict.mjs", exported, *given], cwd=javascript, capture_output=True, text=True, check=False)
+    assert said.returncode == 0 and len(said.stdout.splitlines()) == len(given), said.stderr
+
+
+def test_javascript_notices_a_runtime_that_computes_something_else(released, javascript, tmp_path):
+    shutil.copytree(released.root / "models/line_gd/exported", tmp_path / "exported")
+    signature = json.loads(content_of(released, "line_sgd", "signature.json"))
+    (tmp_path / "exported/signature.json").write_text(json.dumps(signature))
+    said = subprocess.run(["node", "predict.mjs", str(tmp_path / "exported")], cwd=javascript, capture_output=True, text=True, check=False)
+    assert said.returncode == 1 and said.stderr.startswith("error: prediction of the golden input differs by ")
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "named"),
+    [
+        ("diabetes_mlp", "1,2", "has 2 numbers; expected Pregnancies"),
+        ("line_gd", "x", "x is no finite number"),
+        ("line_gd", "1e39", "1e39 is no finite number"),
+        ("names_gru", "王", "has no character that can be written in ASCII"),
+        ("hello_rnn", "halo", "has a; the model knows only ehlo"),
+    ],
+)
+def test_javascript_refuses_in_a_sentence(released, javascript, model, given, named):
+    exported = str(released.root / "models" / model / "exported")
+    said = subprocess.run(["node", "predict.mjs", exported, given], cwd=javascript, capture_output=True, text=True, check=False)
+    assert said.returncode == 1 and said.stderr.startswith("error: ") and named in said.stderr and said.stderr.count("\n") == 1
 
 
 # Runtimes old and new

@@ -1,0 +1,149 @@
+"""How fast exported models answer: PyTorch eager, TorchScript, torch.compile and ONNX Runtime, side by side.
+
+Command: python -m benchmarks.inference [--built FOLDER] [--seconds S] [MODEL ...]
+Reads:   the data, checkpoints and exports that `dvc repro` has built in FOLDER (default: here)
+Writes:  benchmarks/results/inference.json: of models that are not named what was measured earlier stays
+
+For each model and number of threads (one, and all cores) a fresh process measures all four in turns: the latency of single rows, p50 and
+p95, and rows a second in batches of 256. Rows are of the test split; single texts come without padding. Before anything is timed, every
+form must give PyTorch's answer. What torch.compile takes to compile is not in its times but beside them.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.hardware import RESULTS, hardware, today, write_result
+
+ROOT = Path(__file__).parents[1]
+BATCH_SIZE, TURN_S, TOLERANCE = 256, 0.1, 1e-4
+
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="default: all that are built")
+    parser.add_argument("--built", type=Path, default=ROOT)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement; default: 1")
+    parser.add_argument("--one", type=int, metavar="THREADS", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measure(arguments.models[0], arguments.one, arguments.seconds)))
+        return
+    built = arguments.built.resolve()
+    models = arguments.models or sorted(path.parents[1].name for path in built.glob("models/*/exported/model.onnx"))
+    if not models:
+        sys.exit(f"error: nothing is built in {built}: run dvc repro there first.")
+    path = RESULTS / "inference.json"
+    measured: dict[str, Any] = json.loads(path.read_text())["models"] if path.exists() else {}
+    for model in models:
+        measured[model] = {str(threads): in_a_process(model, threads, arguments.seconds, built) for threads in (1, os.cpu_count() or 1)}
+        print(model, json.dumps(measured[model]), flush=True)
+        about = {"seconds": arguments.seconds, "batch_size": BATCH_SIZE, "command": "python -m benchmarks.inference"}
+        write_result("inference", {"models": dict(sorted(measured.items()))} | about | {"hardware": hardware(), "date": today()})
+
+
+def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[str, Any]:
+    """Whose threads nothing has set before."""
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    command = [sys.executable, "-m", "benchmarks.inference", model, "--one", str(threads), "--seconds", str(seconds)]
+    environment = {**os.environ, **counts, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(command, cwd=built, env=environment, capture_output=True, text=True, check=False)
+    if finished.returncode:
+        sys.exit(f"{model} failed in {built}:\n{finished.stdout}{finished.stderr}")
+    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return result
+
+
+def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
+    """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled, or why it cannot be."""
+    from stages.common.splits import SplitFile
+    from stages.exporting.parity import as_batch, spread, without_padding
+    from stages.exporting.signature import Signature
+
+    folder = Path("models") / model
+    signature = Signature.model_validate_json((folder / "exported" / "signature.json").read_text())
+    test = SplitFile(Path("data") / signature.dataset / "processed", "test")
+    rows = as_batch(test.take("inputs", spread(test.count, BATCH_SIZE)))
+    one = without_padding(rows[:1])
+    result: dict[str, Any] = {}
+    runs = forms(folder, signature, threads)
+    for name, run in list(runs.items()):
+        started = time.perf_counter()
+        try:
+            for batch in (one, rows):
+                check(name, run(batch), runs["eager"](batch))
+        except Exception as error:  # noqa: BLE001  # a compiler fails in every way
+            result[name] = {"fails": str(error).strip().splitlines()[0]}
+            del runs[name]
+            continue
+        result[name] = {"compile_s": round(time.perf_counter() - started, 1)} if name == "compile" else {}
+    for name, times in in_turns(runs, one, seconds).items():
+        low, high = statistics.median(times), statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
+        result[name] |= {"p50_us": round(low * 1e6, 1), "p95_us": round(high * 1e6, 1)}
+    for name, times in in_turns(runs, rows, seconds).items():
+        result[name]["rows_per_s"] = round(len(rows) / statistics.median(times), 1)
+    return result
+
+
+def forms(folder: Path, signature: Any, threads: int) -> dict[str, Run]:
+    import torch
+
+    from stages.export import onnx_runner, torchscript_runner
+    from stages.modelling.model import load_checkpoint
+
+    torch.set_num_threads(threads)
+    warnings.simplefilter("ignore")
+    model, _ = load_checkpoint(folder / "checkpoint.safetensors")
+    compiled = torch.compile(model)
+
+    def by(module: Any) -> Run:
+        @torch.inference_mode()
+        def run(batch: np.ndarray) -> list[np.ndarray]:
+            return [output.numpy() for output in module(torch.from_numpy(batch))]
+
+        return run
+
+    return {
+        "eager": by(model),
+        "TorchScript": torchscript_runner((folder / "exported" / "model.torchscript.pt").read_bytes()),
+        "compile": by(compiled),
+        "ONNX Runtime": onnx_runner((folder / "exported" / "model.onnx").read_bytes(), signature, threads),
+    }
+
+
+def check(name: str, outputs: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    worst = float(np.abs(outputs[0] - expected[0]).max())
+    if not worst <= TOLERANCE:
+        raise ValueError(f"{name} differs from PyTorch by {worst:g}")
+
+
+def in_turns(runs: dict[str, Run], batch: np.ndarray, seconds: float) -> dict[str, list[float]]:
+    """The seconds of every call: each form for a tenth of a second at a time, until each has had `seconds` and three calls."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    while any(sum(own) < seconds or len(own) < 3 for own in times.values()):
+        for name, run in runs.items():
+            until = time.perf_counter() + TURN_S
+            while True:
+                started = time.perf_counter()
+                run(batch)
+                ended = time.perf_counter()
+                times[name].append(ended - started)
+                if ended > until:
+                    break
+    return times
+
+
+if __name__ == "__main__":
+    main()
