@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all serve check format lock hooks clean
+.PHONY: help repro test test-all serve demo check format lock hooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ test-all: $(INSTALLED)  ## run the slow tests as well
 
 serve: $(INSTALLED)  ## start a Prefect server, if none is configured, and what prefect.yaml says, on schedule and in the UI
 	@exec .venv/bin/python -m pipelines.deployments
+
+demo: $(INSTALLED)  ## a page of the exported models, in which they run, on loopback
+	@exec .venv/bin/python -m web.assemble logs/demo --serve
 
 check: $(INSTALLED)  ## lint: ruff, its formatter and mypy
 	@.venv/bin/python -m ruff check

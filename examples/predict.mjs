@@ -6,9 +6,9 @@
 // EXPORTED is a folder with model.onnx and signature.json, as `dvc get` brings it. An INPUT is a row of numbers separated by commas (an
 // empty cell is missing) or a text; pictures need a canvas, or a package that decodes them.
 
-import { readFileSync } from "node:fs";
 import * as ort from "onnxruntime-web";
 
+export { ort };
 ort.env.logLevel = "error";
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
 
@@ -44,7 +44,7 @@ export function asInput(text, signature) {
     if (strange.length) throw new Error(`${text} has ${strange.join("")}; the model knows only ${signature.alphabet}`);
     return new ort.Tensor("int64", Array.from(folded, (character) => BigInt(character.charCodeAt(0))), [1, folded.length]);
   }
-  throw new Error("pictures need a canvas: see web/");
+  throw new Error("pictures need a canvas: see web/pictures.js");
 }
 
 function asNumber(cell) {
@@ -61,6 +61,7 @@ export function inWords(outputs, signature) {
 }
 
 async function main([folder, ...texts]) {
+  const { readFileSync } = await import("node:fs");
   const signature = JSON.parse(readFileSync(`${folder}/signature.json`, "utf8"));
   const session = await ort.InferenceSession.create(readFileSync(`${folder}/model.onnx`));
   await check(session, signature);
@@ -69,7 +70,9 @@ async function main([folder, ...texts]) {
   }
 }
 
-main(process.argv.slice(2)).catch((error) => {
-  console.error(`error: ${error.message}`);
-  process.exit(1);
-});
+if (typeof process !== "undefined" && process.argv[1]?.endsWith("predict.mjs")) {
+  main(process.argv.slice(2)).catch((error) => {
+    console.error(`error: ${error.message}`);
+    process.exit(1);
+  });
+}

@@ -201,6 +201,10 @@ class Release:
 
     def refuse(self, model: str, exported: str | None, gate: Gate, now: Interval | None) -> None:
         """Raises HeldBack for what can be said without the last version."""
+        if model not in self.pipeline.artifacts():
+            raise HeldBack(
+                f"dvc.yaml has no artifact {model}, by which its versions are found: add a line under artifacts there, and commit it"
+            )
         if not can_be_tagged(model):
             raise HeldBack("GTO reads no tag of this name, which must begin and end with a letter or a digit")
         taken_back = [version for version in self.of(model) if not version.is_released and self.exported(version) == exported]

@@ -125,7 +125,7 @@ def is_optional(section: str, key: Key) -> bool:
     if section == "models":
         is_argument = dotted(key).startswith(CHOICES) and len(key) > 2
         return is_argument and key[-1] not in ("name", "interval", "degrees", "size", "start")
-    return section == "datasets" and ("unpack" in key or "units" in key or key[-1] in ("sha256", "contents_sha256"))
+    return section == "datasets" and ("unpack" in key or "units" in key or "ink" in key or key[-1] in ("sha256", "contents_sha256"))
 
 
 @pytest.mark.parametrize(("section", "name"), ENTRIES)

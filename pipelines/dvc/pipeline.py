@@ -251,6 +251,11 @@ class Pipeline:
         with self._alone():
             return [Path(dep.fs_path) for dep in self._stage(name).deps]
 
+    def artifacts(self) -> set[str]:
+        """The names under `artifacts` in dvc.yaml."""
+        with self._alone():
+            return {name for of_file in self.repo.artifacts.read().values() for name in of_file}
+
     def check_remote(self, remote: str | None) -> None:
         """Raises GraphError where no such remote, or no default one, is configured."""
         with refusals():

@@ -570,11 +570,18 @@ def test_versions_count_as_numbers_and_over_what_was_rolled_back(built, bump, na
 
 
 def test_a_name_that_gto_cannot_read_is_held_back(built):
-    text = Path("params.yaml").read_text().replace("  near:", "  near_:")
-    Path("params.yaml").write_text(text)
+    for name in ("params.yaml", "dvc.yaml"):
+        Path(name).write_text(Path(name).read_text().replace("  near:", "  near_:"))
     build()
     commit()
     assert "near_ (GTO reads no tag of this name, which must begin and end with a letter or a digit)" in refusal()
+
+
+def test_a_model_that_nobody_would_find_is_held_back(built):
+    Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace("  near: {path: models/near/exported}\n", ""))
+    commit()
+    assert "near (dvc.yaml has no artifact near, by which its versions are found: add a line under artifacts there" in refusal()
+    assert list(tags()) == ["right@v1.0.0"]
 
 
 # The stages of this project

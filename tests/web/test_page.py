@@ -1,0 +1,215 @@
+"""The page of web/ in a real browser: trained models are asked by mouse, keyboard, file and text, and nothing is sent anywhere.
+
+Slow: models are trained first. Needs Chromium, and npm for the runtime.
+"""
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+from scipy.ndimage import maximum_filter1d
+
+from stages.common.splits import read_split
+from tests.examples.test_predict import photographed
+from tests.test_end_to_end import new_clone
+from web import assemble
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+EPOCHS = {"mnist_cnn": 24, "mnist_cnn_wide": 24, "names_gru": 15, "diabetes_mlp": 20, "cifar10_cnn": 3, "line_gd": 3}
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A clone in which a few models of every kind are trained and exported."""
+    clone = new_clone(tmp_path_factory.mktemp("web") / "clone", EPOCHS)
+    clone.dvc("repro", "--quiet")
+    return clone.root
+
+
+@pytest.fixture(scope="module")
+def address(built, tmp_path_factory):
+    """Of the page on loopback, served as `make demo` does."""
+    if not (assemble.RUNTIME.exists() or shutil.which("npm")):
+        pytest.skip("there is no npm here to install onnxruntime-web with")
+    assemble.install_runtime()
+    folder = tmp_path_factory.mktemp("page") / "page"
+    assert assemble.assemble(folder, built / "models") == len(EPOCHS)
+    with http.server.ThreadingHTTPServer((assemble.HOST, 0), functools.partial(assemble.Handler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{assemble.HOST}:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium here (on Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET, chromium_sandbox=os.geteuid() != 0)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, loaded; at the end there must have been no error, and no request to anybody else."""
+    context = browser.new_context()
+    page, errors, asked = context.new_page(), [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    expect(page.locator("#state")).to_have_text(f"{len(EPOCHS)} models.")
+    yield page
+    assert errors == []
+    assert {url for url in asked if not url.startswith((address, "data:", "blob:"))} == set()
+    context.close()
+
+
+def answer_of(page: Page, model: str) -> str:
+    return page.locator(f'li[data-model="{model}"] strong').inner_text()
+
+
+def test_the_gallery_shows_every_model_with_its_metrics_and_pictures(page, built):
+    assert sorted(page.locator("#gallery h3").evaluate_all("all => all.map(one => one.firstChild.textContent)")) == sorted(EPOCHS)
+    for model in EPOCHS:
+        card = page.locator(f"#model-{model}")
+        metrics = json.loads((built / "models" / model / "metrics.json").read_text())
+        first = next(iter(metrics))
+        expect(card).to_contain_text(first)
+        expect(card).to_contain_text(f"{metrics[first]:.4g}".rstrip("0").rstrip("."))
+        card.scroll_into_view_if_needed()
+        for picture in card.locator("img").all():
+            expect(picture).to_have_js_property("complete", True)
+            assert picture.evaluate("one => one.naturalWidth") > 100
+
+
+def draw(page: Page, digit: np.ndarray) -> None:
+    """With the mouse, along the ridges of its strokes: a line for each run of pixels that none nearby in its row or column outshines."""
+    ridge = np.maximum(maximum_filter1d(digit, 5, axis=0) == digit, maximum_filter1d(digit, 5, axis=1) == digit) & (digit > 100)
+    page.locator("#clear").click()
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    scale = box["width"] / 28
+    for row, pixels in enumerate(ridge):
+        places = np.flatnonzero(pixels)
+        for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []:
+            y = box["y"] + (row + 0.5) * scale
+            page.mouse.move(box["x"] + (run[0] + 0.5) * scale, y)
+            page.mouse.down()
+            page.mouse.move(box["x"] + (run[-1] + 0.5) * scale, y)
+            page.mouse.up()
+
+
+def settled(page: Page) -> None:
+    """Waits until the networks have voted on what is on the pad now."""
+    expect(page.locator("#digit-votes")).to_have_attribute("aria-busy", "false", timeout=30_000)
+
+
+def test_digits_of_the_test_split_that_are_drawn_are_read_by_all_networks(page, built):
+    inputs, targets = read_split(built / "data/mnist/processed", "test")
+    right = dict.fromkeys(("mnist_cnn", "mnist_cnn_wide"), 0)
+    for digit, target in zip(inputs[:20, :, :, 0], targets[:20], strict=True):
+        draw(page, digit)
+        settled(page)
+        for model in right:
+            right[model] += answer_of(page, model) == str(target)
+    assert min(right.values()) >= 14, right
+
+
+@pytest.mark.parametrize("is_dark", [True, False])
+def test_a_photographed_digit_is_inverted_if_need_be_and_read(page, built, tmp_path, is_dark):
+    inputs, targets = read_split(built / "data/mnist/processed", "test")
+    rng, right = np.random.default_rng(0), 0
+    for digit, target in zip(inputs[:6, :, :, 0], targets[:6], strict=True):
+        photographed(digit, rng, is_dark).save(tmp_path / "digit.png")
+        page.locator("#digit").set_input_files(tmp_path / "digit.png")
+        settled(page)
+        right += answer_of(page, "mnist_cnn_wide") == str(target)
+    assert right >= 5
+
+
+def test_the_pad_is_drawn_on_by_keyboard(page):
+    page.locator("#pad").focus()
+    page.keyboard.press("Space")
+    for _ in range(15):
+        page.keyboard.press("ArrowDown")
+    settled(page)
+    assert answer_of(page, "mnist_cnn").isdigit()
+    page.keyboard.press("Delete")
+    expect(page.locator("#digit-votes")).to_have_text("Draw a digit.")
+
+
+def test_names_are_read_as_they_are_typed_as_the_model_does(page, built):
+    for name in ("Okafor", "Ébène"):
+        page.locator("#name").fill(name)
+        expect(page.locator('li[data-model="names_gru"] strong')).to_be_visible()
+    page.locator("#name").fill("")
+    expect(page.locator("#name-votes .error")).to_have_text('"" has no character that can be written in ASCII')
+    page.locator("#name").fill("王")
+    expect(page.locator("#name-votes .error")).to_have_text('"王" has no character that can be written in ASCII')
+
+
+def test_sliders_change_the_answer_and_a_number_may_be_missing(page):
+    answers = page.locator("#forms .votes")
+    before = answers.inner_text()
+    slider = page.get_by_label("Glucose", exact=True)
+    slider.focus()
+    page.keyboard.press("End")
+    expect(answers).not_to_have_text(before)
+    page.get_by_label("Glucose is missing").check()
+    expect(slider).to_be_disabled()
+    expect(page.locator("#forms output").nth(1)).to_have_text("–")  # noqa: RUF001
+
+
+def test_a_photograph_is_read_and_a_text_file_is_refused_in_a_sentence(page, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
+    page.locator("#photo").set_input_files(tmp_path / "a.jpg")
+    expect(page.locator('#photo-votes li[data-model="cifar10_cnn"] strong')).to_be_visible()
+    (tmp_path / "text.png").write_text("no picture")
+    for place in ("photo", "digit"):
+        page.locator(f"#{place}").set_input_files(tmp_path / "text.png")
+        expect(page.locator(f"#{place}-votes .error")).to_have_text("text.png is no picture that can be read here.")
+
+
+def test_a_page_without_a_drawing_is_said_to_have_none(page, tmp_path):
+    Image.new("L", (300, 200), 200).save(tmp_path / "blank.png")
+    page.locator("#digit").set_input_files(tmp_path / "blank.png")
+    expect(page.locator("#digit-votes")).to_have_text("There is no drawing to be seen.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits_a_phone_and_a_desk_in_light_and_dark(page, scheme, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(","))) > 3 * 128) == (scheme == "light")
+
+
+def test_a_model_that_this_runtime_computes_otherwise_is_not_used(browser, address, built):
+    page = browser.new_page()
+    signature = json.loads((built / "models/names_gru/exported/signature.json").read_text())
+    golden = signature["golden"]["outputs"]["probabilities"]
+    golden["base64"] = "AAAAAA" + golden["base64"][6:]
+    page.route("**/names_gru/signature.json", lambda route: route.fulfill(json=signature))
+    page.goto(address)
+    expect(page.locator("#name-votes .error")).to_contain_text("probabilities of the golden input differs by")
+    page.close()
+
+
+def test_nothing_exported_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(SystemExit, match=r"^error: nothing is exported in .*: run make repro first\.$"):
+        assemble.assemble(tmp_path / "page", tmp_path)
+    assert list(Path(tmp_path).iterdir()) == []

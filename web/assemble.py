@@ -1,0 +1,99 @@
+"""Puts the page together: static files that any web server can serve, with the runtime and the exported models in it.
+
+Command: python -m web.assemble FOLDER [--serve] [--port PORT]
+Reads:   web/; models/*/exported; onnxruntime-web from web/node_modules, into which npm installs it if need be
+Writes:  FOLDER (replaced whole): the page, vendor/, models/<model>/ and models.json
+
+With --serve it is served on loopback until Ctrl-C.
+"""
+
+import argparse
+import contextlib
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WEB, RUNTIME = ROOT / "web", ROOT / "web" / "node_modules" / "onnxruntime-web" / "dist"
+PAGE = ("index.html", "style.css", "page.js", "pad.js", "pictures.js")
+VENDORED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+EXPORTED = ("model.onnx", "signature.json", "README.md", "learning_curve.png", "predictions.png")
+TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
+HOST, PORT = "127.0.0.1", 8000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--port", type=int, default=PORT)
+    arguments = parser.parse_args()
+    install_runtime()
+    models = assemble(arguments.folder, ROOT / "models")
+    print(f"{arguments.folder}: the page and {models} models", flush=True)
+    if arguments.serve:
+        serve(arguments.folder, arguments.port)
+
+
+def install_runtime() -> None:
+    if all((RUNTIME / name).exists() for name in VENDORED):
+        return
+    if shutil.which("npm") is None:
+        sys.exit("error: the page's runtime, onnxruntime-web, is installed by npm, which is not here: install Node.js, and run again.")
+    install = ["npm", "install", "--no-package-lock", "--no-fund", "--no-audit", "--silent"]
+    if subprocess.run(install, cwd=WEB, check=False).returncode:
+        sys.exit("error: npm could not install onnxruntime-web (see above): mend that, and run again.")
+
+
+def assemble(folder: Path, models: Path) -> int:
+    """How many models there are on the page."""
+    exported = sorted(path.parent for path in models.glob("*/exported/model.onnx"))
+    if not exported:
+        sys.exit(f"error: nothing is exported in {models}: run make repro first.")
+    beside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    copy(WEB, PAGE, beside)
+    copy(RUNTIME, VENDORED, beside / "vendor")
+    for path in exported:
+        copy(path, EXPORTED, beside / "models" / path.parent.name)
+    # What the example for JavaScript does, the page does with the same lines; only where the runtime lies differs.
+    example = (ROOT / "examples" / "predict.mjs").read_text(encoding="utf-8")
+    (beside / "predict.mjs").write_text(example.replace('"onnxruntime-web"', f'"./vendor/{VENDORED[0]}"'), encoding="utf-8")
+    (beside / "models.json").write_text(json.dumps([path.parent.name for path in exported]))
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    return len(exported)
+
+
+def copy(source: Path, names: tuple[str, ...], target: Path) -> None:
+    target.mkdir(parents=True)
+    for name in names:
+        shutil.copyfile(source / name, target / name)
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Files, with the types that browsers insist on, and without a line for each."""
+
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        return TYPES.get(Path(path).suffix) or super().guess_type(path)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def serve(folder: Path, port: int) -> None:
+    try:
+        server = http.server.ThreadingHTTPServer((HOST, port), functools.partial(Handler, directory=str(folder)))
+    except OSError as error:
+        sys.exit(f"error: port {port} cannot be had ({error.strerror}): name another with --port.")
+    with server, contextlib.suppress(KeyboardInterrupt):
+        print(f"http://{HOST}:{server.server_port} (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
