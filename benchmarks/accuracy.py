@@ -120,13 +120,15 @@ def main() -> None:
 
 
 class Known:
-    """What has been measured of a model with this recipe, number of threads and code of stages' folders, by seed.
+    """What has been measured of a model with this recipe, number of threads and code of stages' folders (but that of exporting, which is
+    proved to change no answer), by seed.
 
     It is kept in the work folder, so that hours of it can be stopped and gone on with.
     """
 
     def __init__(self, clone: Path, model: str, of: dict[str, Any], threads: int):
-        code = hashlib.sha256(run(["git", "ls-tree", "-d", "HEAD", "stages/"], clone).encode()).hexdigest()
+        folders = [line for line in run(["git", "ls-tree", "-d", "HEAD", "stages/"], clone).splitlines() if not line.endswith("exporting")]
+        code = hashlib.sha256("\n".join(folders).encode()).hexdigest()
         self.model = model
         self.path, self.about = clone / "logs" / "seeds.json", {"model": model, "threads": threads, "recipe": of, "code": code}
         self.entries: list[dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else []
