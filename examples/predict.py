@@ -122,9 +122,10 @@ def as_picture(path: Path, signature: dict[str, Any]) -> Item:
     height, width, channels = signature["input"]["shape"][1:]
     picture = open_picture(path)
     if signature["ink"] and (picture.size != (width, height) or is_dark_on_light(as_grey(picture))):
-        values, note = cut_out_drawing(as_grey(picture), width, height, signature["ink"]["longer_side"])
-        if not note:
+        cut = cut_out_drawing(as_grey(picture), width, height, signature["ink"]["longer_side"])
+        if cut is None:
             raise Refused(f"{path} shows no drawing: it is of one brightness")
+        values, note = cut
         return Item(str(path), values[..., None], note)
     picture = picture.convert("L" if channels == 1 else "RGB")
     if signature["resize"]:
@@ -191,15 +192,15 @@ def page_of(light_on_dark: Image.Image) -> np.ndarray:
     return np.asarray(page.resize(light_on_dark.size, Image.Resampling.BILINEAR), dtype=np.float64)
 
 
-def cut_out_drawing(grey: Image.Image, width: int, height: int, longer_side: int) -> tuple[np.ndarray, str]:
+def cut_out_drawing(grey: Image.Image, width: int, height: int, longer_side: int) -> tuple[np.ndarray, str] | None:
     """What is drawn on a page, light on dark, uint8 [height, width]: its longer side `longer_side`, its centre of mass in the middle, as
-    the model's own pictures are. Besides it returns what was done; nothing where no drawing was found.
+    the model's own pictures are, and what was done; None where no drawing was found.
     """
     inverted = is_dark_on_light(grey)
     light_on_dark = ImageOps.invert(grey) if inverted else grey
     ink = np.maximum(np.asarray(light_on_dark, dtype=np.float64) - page_of(light_on_dark), 0)
     if ink.max() < MIN_CONTRAST:
-        return np.zeros((height, width), dtype=np.uint8), ""
+        return None
     ink = np.clip(2 * ink / ink.max() - 0.5, 0, 1)  # what stands out by less than a quarter is noise or shadow, by three quarters ink
     rows, columns = (np.flatnonzero(ink.max(axis=axis) > 0.5) for axis in (1, 0))
     drawing = Image.fromarray(np.rint(255 * ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]).astype(np.uint8))

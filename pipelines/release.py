@@ -122,7 +122,7 @@ class Release:
     def __init__(self, pipeline: Pipeline, git: Git, commands: Commands, options: Options):
         self.pipeline, self.git, self.commands, self.options = pipeline, git, commands, options
         self.slots = Slots.of(pipeline)
-        self.params = pipeline.params()
+        self.params, self.artifacts = pipeline.params(), pipeline.artifacts()
         self.models = list(dict.fromkeys(options.models)) or list(self.params["models"])
         self.branch, self.head = "", ""
         self.stages: list[str] = []
@@ -201,7 +201,7 @@ class Release:
 
     def refuse(self, model: str, exported: str | None, gate: Gate, now: Interval | None) -> None:
         """Raises HeldBack for what can be said without the last version."""
-        if model not in self.pipeline.artifacts():
+        if model not in self.artifacts:
             raise HeldBack(
                 f"dvc.yaml has no artifact {model}, by which its versions are found: add a line under artifacts there, and commit it"
             )

@@ -54,19 +54,8 @@ def bare_python(tmp_path_factory):
 def make_environment(folder: Path, *wanted: str) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    command = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--only-binary",
-        ":all:",
-        *wanted,
-    ]
-    installed = subprocess.run(command, capture_output=True, text=True, check=False)
+    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
+    installed = subprocess.run([str(python), "-m", "pip", "install", *options, *wanted], capture_output=True, text=True, check=False)
     if installed.returncode:
         pytest.skip(f"pip cannot install {' '.join(wanted)} here: {installed.stderr.strip().splitlines()[-1]}")
     return python

@@ -96,7 +96,7 @@ def test_the_gallery_shows_every_model_with_its_metrics_and_pictures(page, built
 
 def draw(page: Page, digit: np.ndarray) -> None:
     """With the mouse, along the ridges of its strokes: a line for each run of pixels that none nearby in its row or column outshines."""
-    ridge = np.maximum(maximum_filter1d(digit, 5, axis=0) == digit, maximum_filter1d(digit, 5, axis=1) == digit) & (digit > 100)
+    ridge = ((maximum_filter1d(digit, 5, axis=0) == digit) | (maximum_filter1d(digit, 5, axis=1) == digit)) & (digit > 100)
     page.locator("#clear").click()
     box = page.locator("#pad").bounding_box()
     assert box is not None
