@@ -111,41 +111,35 @@ def main() -> None:
     committed = YAML(typ="safe").load(clone / "params.yaml")["models"]
     for model in arguments.models or TO_REACH:
         seeds = arguments.seeds or (5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1))
-        known = Known(clone, model, recipe(committed[model]), arguments.threads)
+        about = {"recipe": recipe(committed[model]), "threads": arguments.threads, "code": code_of(clone)}
+        measured = known(read_results().get(model, {}), about)
         for seed in range(seeds):
-            if seed not in known.seeds:
-                known.add(seed, rebuild(clone, model, seed, arguments))
-            record(model, describe(model, known))
-        print(f"{model}: {known.values()}", flush=True)
+            if seed not in measured:
+                metrics, measured[seed] = rebuild(clone, model, seed, arguments)
+                record(model, describe(model, about, measured, metrics))
+        print(f"{model}: {each(model, measured)}", flush=True)
 
 
-class Known:
-    """What has been measured of a model with this recipe, number of threads and code of stages' folders (but that of exporting, which is
-    proved to change no answer), by seed.
+def code_of(clone: Path) -> str:
+    """What of the code a figure hangs on: a hash of stages' folders, but for that of exporting, which is proved to change no answer."""
+    folders = [line for line in run(["git", "ls-tree", "-d", "HEAD", "stages/"], clone).splitlines() if not line.endswith("exporting")]
+    return hashlib.sha256("\n".join(folders).encode()).hexdigest()
 
-    It is kept in the work folder, so that hours of it can be stopped and gone on with.
-    """
 
-    def __init__(self, clone: Path, model: str, of: dict[str, Any], threads: int):
-        folders = [line for line in run(["git", "ls-tree", "-d", "HEAD", "stages/"], clone).splitlines() if not line.endswith("exporting")]
-        code = hashlib.sha256("\n".join(folders).encode()).hexdigest()
-        self.model = model
-        self.path, self.about = clone / "logs" / "seeds.json", {"model": model, "threads": threads, "recipe": of, "code": code}
-        self.entries: list[dict[str, Any]] = json.loads(self.path.read_text()) if self.path.exists() else []
+def known(entry: dict[str, Any], about: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """By seed, what an entry of the results has of the same recipe, threads and code: hours of it can be measured on several days."""
+    same = all(entry.get(key) == value for key, value in about.items())
+    return {int(seed): one for seed, one in entry["measured"].items()} if same else {}
 
-    @property
-    def seeds(self) -> dict[int, dict[str, Any]]:
-        return {entry["seed"]: entry for entry in self.entries if self.about.items() <= entry.items()}
 
-    def add(self, seed: int, measured: dict[str, Any]) -> None:
-        self.entries.append(self.about | {"seed": seed} | measured)
-        self.path.parent.mkdir(exist_ok=True)
-        self.path.write_text(json.dumps(self.entries, indent=1))
+def each(model: str, measured: dict[int, dict[str, Any]]) -> dict[str, list[float]]:
+    """Every figure of the model, once a seed."""
+    return {figure.name: [one["values"][figure.name] for _, one in sorted(measured.items())] for figure in TO_REACH[model]}
 
-    def values(self) -> dict[str, list[float]]:
-        """Every figure of the model, once a seed."""
-        names = [figure.name for figure in TO_REACH[self.model]]
-        return {name: [entry["values"][name] for _, entry in sorted(self.seeds.items())] for name in names}
+
+def read_results() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return content
 
 
 def recipe(entry: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +147,8 @@ def recipe(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: entry[key] for key in ("architecture", "train")}
 
 
-def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every figure of the model with one seed, its metrics, and the seconds of the training, from its process's start to its end."""
+def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any]]:
+    """The model's metrics with one seed, and what is kept of each: every figure, and the seconds of the training from its process's start."""
     started = time.monotonic()
     change_params(clone / "params.yaml", seed, arguments.threads, arguments.pretrained)
     dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
@@ -167,22 +161,21 @@ def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -
     folder = clone / "models" / model
     measured = {
         "values": {figure.name: figure.measure(folder) for figure in TO_REACH[model]},
-        "metrics": json.loads((folder / "metrics.json").read_text()),
         "dataset": read_meta(clone, model)["dataset"],
         "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
         "train_s": train_s,
         "seconds": round(time.monotonic() - started),
     }
     print(f"{model}, seed {seed}: {measured['values']} in {train_s} s", flush=True)
-    return measured
+    return json.loads((folder / "metrics.json").read_text()), measured
 
 
-def describe(model: str, known: Known) -> dict[str, Any]:
-    """The entry of a model: the mean of its seeds, and the rest from the last."""
-    figures, seeds = [], [entry for _, entry in sorted(known.seeds.items())]
+def describe(model: str, about: dict[str, Any], measured: dict[int, dict[str, Any]], metrics: dict[str, float]) -> dict[str, Any]:
+    """The entry of a model: the mean of its seeds' figures, each seed, and the metrics of the one measured last."""
+    figures, seeds = [], list(measured.values())
     for figure in TO_REACH[model]:
-        measured = known.values()[figure.name]
-        mean = statistics.fmean(measured)
+        values = each(model, measured)[figure.name]
+        mean = statistics.fmean(values)
         entry: dict[str, Any] = {
             "name": figure.name,
             "value": round(mean, 5),
@@ -190,21 +183,21 @@ def describe(model: str, known: Known) -> dict[str, Any]:
             "most": figure.most,
             "reached": figure.reached(mean),
         }
-        if len(measured) > 1:
-            entry |= {"seeds": len(measured), "std": round(statistics.stdev(measured), 5), "each": [round(value, 5) for value in measured]}
+        if len(values) > 1:
+            entry |= {"seeds": len(values), "std": round(statistics.stdev(values), 5), "each": [round(value, 5) for value in values]}
         figures.append(entry)
     return {
         "dataset": seeds[-1]["dataset"],
         "figures": figures,
-        "metrics": seeds[-1]["metrics"],
-        "seconds": sum(entry["seconds"] for entry in seeds),
+        "metrics": metrics,
+        "seconds": sum(one["seconds"] for one in seeds),
         "command": f"DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy {model}",
-        "commit": ", ".join(dict.fromkeys(entry["commit"] for entry in seeds)),
+        "commit": ", ".join(dict.fromkeys(one["commit"] for one in seeds)),
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
-        "train_s": [entry["train_s"] for entry in seeds],
-        "threads": known.about["threads"],
-        "recipe": known.about["recipe"],
+        "train_s": [one["train_s"] for one in seeds],
+        "measured": {str(seed): one for seed, one in sorted(measured.items())},
+        **about,
     }
 
 
@@ -214,8 +207,7 @@ def read_meta(clone: Path, model: str) -> dict[str, Any]:
 
 
 def record(model: str, entry: dict[str, Any]) -> None:
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[model] = entry
+    results = read_results() | {model: entry}
     ordered = {name: results[name] for name in TO_REACH if name in results}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(ordered, indent=2) + "\n")
