@@ -148,7 +148,7 @@ def recipe(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any]]:
-    """The model's metrics with one seed, and what is kept of each: every figure, and the seconds of the training from its process's start."""
+    """The model's metrics with one seed, and what is kept of each: its figures, and the training's seconds from its process's start."""
     started = time.monotonic()
     change_params(clone / "params.yaml", seed, arguments.threads, arguments.pretrained)
     dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
