@@ -16,6 +16,11 @@ ROOT = Path(__file__).parents[1]
 
 CIFAR10_JPEG = {
     "kind": "image_folder",
+    "about": {
+        "use": "To tell ten kinds of vehicles and animals apart in pictures of 32x32.",
+        "limits": "The pictures are CIFAR-10's, encoded again as JPEG, which is lossy: figures are lower than on the original.",
+        "licence": {"official": "none stated by its makers"},
+    },
     "download": {
         "sample": None,
         "official": [
