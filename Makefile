@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all serve demo check format lock hooks clean
+.PHONY: help repro test test-all serve demo triton check format lock hooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ serve: $(INSTALLED)  ## start a Prefect server, if none is configured, and what 
 
 demo: $(INSTALLED)  ## a page of the exported models, in which they run, on loopback
 	@exec .venv/bin/python -m web.assemble logs/demo --serve
+
+triton: $(INSTALLED)  ## the exported models as a model repository of NVIDIA's Triton, in logs/triton
+	@.venv/bin/python examples/triton.py logs/triton models
 
 check: $(INSTALLED)  ## lint: ruff, its formatter and mypy
 	@.venv/bin/python -m ruff check

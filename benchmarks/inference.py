@@ -1,12 +1,15 @@
-"""How fast exported models answer: PyTorch eager, TorchScript, torch.compile and ONNX Runtime, side by side.
+"""How fast exported models answer: PyTorch eager, TorchScript, torch.compile and ONNX Runtime, with its INT8 and FP16, side by side.
 
 Command: python -m benchmarks.inference [--built FOLDER] [--seconds S] [MODEL ...]
 Reads:   the data, checkpoints and exports that `dvc repro` has built in FOLDER (default: here)
 Writes:  benchmarks/results/inference.json: of models that are not named what was measured earlier stays
 
-For each model and number of threads (one, and all cores) a fresh process measures all four in turns: the latency of single rows, p50 and
+For each model and number of threads (one, and all cores) a fresh process measures all in turns: the latency of single rows, p50 and
 p95, and rows a second in batches of 256. Rows are of the test split; single texts come without padding. Before anything is timed, every
-form must give PyTorch's answer. What torch.compile takes to compile is not in its times but beside them.
+form but INT8 and FP16 must give PyTorch's answer. What torch.compile takes to compile is not in its times but beside them.
+
+INT8 and FP16 are made here of every model, to see where they pay: where they are, `models.<name>.variants` in params.yaml is true, and the
+export offers them if they lose few enough points.
 """
 
 import argparse
@@ -27,6 +30,8 @@ from benchmarks.hardware import RESULTS, hardware, today, write_result
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZE, TURN_S, TOLERANCE = 256, 0.1, 1e-4
+VARIANTS = {"INT8": "int8", "FP16": "fp16"}
+FASTER, NO_SLOWER = 1.1, 0.95  # times as fast as model.onnx, with single rows and in batches: what is nearer to 1 is within the noise
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -67,7 +72,7 @@ def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[
 
 
 def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
-    """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled, or why it cannot be."""
+    """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
     from stages.exporting.parity import as_batch, spread, without_padding
     from stages.exporting.signature import Signature
@@ -78,17 +83,17 @@ def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
     rows = as_batch(test.take("inputs", spread(test.count, BATCH_SIZE)))
     one = without_padding(rows[:1])
     result: dict[str, Any] = {}
-    runs = forms(folder, signature, threads)
-    for name, run in list(runs.items()):
+    runs: dict[str, Run] = {}
+    for name, make in forms(folder, signature, threads).items():
         started = time.perf_counter()
         try:
+            run = make()
             for batch in (one, rows):
-                check(name, run(batch), runs["eager"](batch))
-        except Exception as error:  # noqa: BLE001  # a compiler fails in every way
-            result[name] = {"fails": str(error).strip().splitlines()[0]}
-            del runs[name]
+                check(name, run(batch), runs.get("eager", run)(batch))
+        except Exception as error:  # noqa: BLE001  # compilers and converters fail in every way
+            result[name] = {"fails": (str(error).strip() or type(error).__name__).splitlines()[0]}
             continue
-        result[name] = {"compile_s": round(time.perf_counter() - started, 1)} if name == "compile" else {}
+        runs[name], result[name] = run, {"compile_s": round(time.perf_counter() - started, 1)} if name == "compile" else {}
     for name, times in in_turns(runs, one, seconds).items():
         low, high = statistics.median(times), statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
         result[name] |= {"p50_us": round(low * 1e6, 1), "p95_us": round(high * 1e6, 1)}
@@ -97,16 +102,21 @@ def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
     return result
 
 
-def forms(folder: Path, signature: Any, threads: int) -> dict[str, Run]:
+def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], Run]]:
+    """How each form is made: of the checkpoint or of what was exported."""
     import torch
 
-    from stages.export import onnx_runner, torchscript_runner
+    from stages.common.params import read_params
+    from stages.common.splits import SplitFile
+    from stages.exporting.runners import onnx_runner, torchscript_runner
+    from stages.exporting.section import MIN_CALIBRATION_ROWS
+    from stages.exporting.variants import calibration_rows, to_fp16, to_int8
     from stages.modelling.model import load_checkpoint
 
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")
     model, _ = load_checkpoint(folder / "checkpoint.safetensors")
-    compiled = torch.compile(model)
+    content = (folder / "exported" / "model.onnx").read_bytes()
 
     def by(module: Any) -> Run:
         @torch.inference_mode()
@@ -115,18 +125,33 @@ def forms(folder: Path, signature: Any, threads: int) -> dict[str, Run]:
 
         return run
 
+    def int8() -> bytes:
+        train = SplitFile(Path("data") / signature.dataset / "processed", "train")
+        if train.count < MIN_CALIBRATION_ROWS:
+            raise ValueError(f"train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed")
+        count = read_params()["export"]["variants"]["calibration_rows"]
+        return to_int8(content, signature.input.name, calibration_rows(train, signature, count))
+
     return {
-        "eager": by(model),
-        "TorchScript": torchscript_runner((folder / "exported" / "model.torchscript.pt").read_bytes()),
-        "compile": by(compiled),
-        "ONNX Runtime": onnx_runner((folder / "exported" / "model.onnx").read_bytes(), signature, threads),
+        "eager": lambda: by(model),
+        "TorchScript": lambda: torchscript_runner((folder / "exported" / "model.torchscript.pt").read_bytes()),
+        "compile": lambda: by(torch.compile(model)),
+        "ONNX Runtime": lambda: onnx_runner(content, signature, threads),
+        "INT8": lambda: onnx_runner(int8(), signature, threads),
+        "FP16": lambda: onnx_runner(to_fp16(content), signature, threads),
     }
 
 
 def check(name: str, outputs: list[np.ndarray], expected: list[np.ndarray]) -> None:
     worst = float(np.abs(outputs[0] - expected[0]).max())
-    if not worst <= TOLERANCE:
+    if not (worst <= TOLERANCE or name in VARIANTS):
         raise ValueError(f"{name} differs from PyTorch by {worst:g}")
+
+
+def pays(measured: dict[str, Any], form: str) -> bool:
+    """Whether INT8 or FP16 answers single rows faster than model.onnx, and batches no slower, beyond noise, on one thread."""
+    whole, own = measured["1"]["ONNX Runtime"], measured["1"][form]
+    return "p50_us" in own and whole["p50_us"] >= FASTER * own["p50_us"] and own["rows_per_s"] >= NO_SLOWER * whole["rows_per_s"]
 
 
 def in_turns(runs: dict[str, Run], batch: np.ndarray, seconds: float) -> dict[str, list[float]]:

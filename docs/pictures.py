@@ -1,37 +1,57 @@
-"""Makes the pictures of Prefect's UI in docs/pictures, with a real server and a real browser.
+"""Makes the pictures of Prefect's UI and of the page of web/ in docs/pictures, with real servers and a real browser.
 
-Command: python -m docs.pictures [--work FOLDER]        (needs Chromium on the PATH)
-Reads:   the committed state of this repository, which it clones into the work folder
-Writes:  docs/pictures/{run,metrics,model}.png
+Command: python -m docs.pictures {ui,page} [--work FOLDER]        (needs Chromium on the PATH)
+Reads:   ui: the committed state of this repository, which it clones into the work folder; page: the models that are exported here
+Writes:  docs/pictures/{run,metrics,model}.png; docs/pictures/page.png and page_phone.png
 """
 
 import argparse
+import functools
+import http.server
 import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import requests
 from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 
 from pipelines.running.server import free_port, server_at
+from web import assemble
 
 ROOT = Path(__file__).parents[1]
 PICTURES = Path(__file__).parent / "pictures"
 MODELS = ("mnist_cnn", "names_gru", "diabetes_mlp", "line_sgd")
-WIDTH, NUM_COLOURS, RENDER_MS = 1280, 128, 20_000
+WIDTH, NUM_COLOURS, RENDER_MS = 1280, 256, 20_000
 QUIET = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+
+
+PHONE, PAGE_HEIGHT = 390, 1100
+SEVEN = [(0.36, 0.3), (0.66, 0.3), (0.46, 0.75)]  # its corners, in parts of the pad
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("ui", "page"))
     parser.add_argument("--work", type=Path, default=ROOT / "logs" / "pictures")
-    work = parser.parse_args().work.resolve()
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
+    PICTURES.mkdir(exist_ok=True)
+    if arguments.what == "page":
+        take_page(work)
+    else:
+        take_ui(work)
+
+
+def take_ui(work: Path) -> None:
+    """A clone is rebuilt before a server of its own."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(work)], check=True)
     os.chdir(work)
     (work / "dvc.lock").unlink()
@@ -45,10 +65,42 @@ def take_pictures(api: str) -> None:
     ui = api.removesuffix("/api")
     (run,) = ask(api, "flow_runs/filter")
     artifacts = {one["key"]: one["id"] for one in ask(api, "artifacts/filter")}
-    PICTURES.mkdir(exist_ok=True)
     shoot(f"{ui}/runs/flow-run/{run['id']}", PICTURES / "run.png", 800)
     shoot(f"{ui}/artifacts/artifact/{artifacts['metrics']}", PICTURES / "metrics.png", 720)
     shoot(f"{ui}/artifacts/artifact/{artifacts['model-mnist-cnn']}", PICTURES / "model.png", 1160)
+
+
+def take_page(work: Path) -> None:
+    """The page of all exported models, a digit drawn: at a desk by light, and on a phone by dark."""
+    assemble.install_runtime()
+    assemble.assemble(work, ROOT / "models")
+    handler = functools.partial(assemble.Handler, directory=str(work))
+    with http.server.ThreadingHTTPServer((assemble.HOST, 0), handler) as server, sync_playwright() as playwright:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        program, is_root = shutil.which("chromium"), os.geteuid() == 0
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET.split(), chromium_sandbox=not is_root)
+        for name, width, is_dark in (("page", WIDTH, False), ("page_phone", PHONE, True)):
+            page = browser.new_page(viewport={"width": width, "height": PAGE_HEIGHT}, color_scheme="dark" if is_dark else "light")
+            page.goto(f"http://{assemble.HOST}:{server.server_port}")
+            page.locator("#pad").wait_for()
+            draw(page, SEVEN)
+            page.locator('#digit-votes[aria-busy="false"] strong').first.wait_for()
+            page.evaluate("scrollTo(0, 0)")
+            save(page.screenshot(), PICTURES / f"{name}.png")
+        browser.close()
+        server.shutdown()
+
+
+def draw(page: Page, corners: list[tuple[float, float]]) -> None:
+    """One stroke of the mouse over the pad."""
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=20)
+    page.mouse.up()
 
 
 def ask(api: str, path: str) -> Any:
@@ -64,8 +116,12 @@ def shoot(address: str, path: Path, height: int) -> None:
         options = [*QUIET.split(), "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder}/profile"]
         sizes = [f"--window-size={WIDTH},{height}", f"--virtual-time-budget={RENDER_MS}", f"--screenshot={shot}"]
         subprocess.run(["chromium", *options, *sizes, address], check=True, capture_output=True)
-        with Image.open(io.BytesIO(shot.read_bytes())) as image:
-            image.convert("RGB").quantize(NUM_COLOURS).save(path, optimize=True)
+        save(shot.read_bytes(), path)
+
+
+def save(shot: bytes, path: Path) -> None:
+    with Image.open(io.BytesIO(shot)) as image:
+        image.convert("RGB").quantize(NUM_COLOURS).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} kB")
 
 

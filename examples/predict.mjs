@@ -28,6 +28,15 @@ export async function check(session, signature) {
   }
 }
 
+// A session of a model: its address in a page, its bytes in Node.
+export async function open(model, name) {
+  try {
+    return await ort.InferenceSession.create(model);
+  } catch (error) {
+    throw new Error(`${name} is damaged, cut short, or no ONNX model: fetch it again (${error.message.split("\n")[0]})`);
+  }
+}
+
 export function asInput(text, signature) {
   if (signature.kind === "features") {
     const cells = text.split(",");
@@ -63,7 +72,7 @@ export function inWords(outputs, signature) {
 async function main([folder, ...texts]) {
   const { readFileSync } = await import("node:fs");
   const signature = JSON.parse(readFileSync(`${folder}/signature.json`, "utf8"));
-  const session = await ort.InferenceSession.create(readFileSync(`${folder}/model.onnx`));
+  const session = await open(readFileSync(`${folder}/model.onnx`), `${folder}/model.onnx`);
   await check(session, signature);
   for (const text of texts) {
     console.log(`${text}: ${inWords(await session.run({ [signature.input.name]: asInput(text, signature) }), signature)}`);

@@ -18,10 +18,10 @@ import json
 import sys
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -114,51 +114,53 @@ def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Callable[[],
     """A picture, or every file of a folder."""
     path = Path(text)
     for picture in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
-        yield partial(as_picture, picture, signature)
+        yield partial(as_picture, picture, str(picture), signature)
 
 
-def as_picture(path: Path, signature: dict[str, Any]) -> Item:
+def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> Item:
     """uint8 [height, width, channels]: cut to the model's proportions in the middle, and resized as its own pictures were."""
     height, width, channels = signature["input"]["shape"][1:]
-    picture = open_picture(path)
+    picture = open_picture(file, name)
     if signature["ink"] and (picture.size != (width, height) or is_dark_on_light(as_grey(picture))):
         cut = cut_out_drawing(as_grey(picture), width, height, signature["ink"]["longer_side"])
         if cut is None:
-            raise Refused(f"{path} shows no drawing: it is of one brightness")
+            raise Refused(f"{name} shows no drawing: it is of one brightness")
         values, note = cut
-        return Item(str(path), values[..., None], note)
+        return Item(name, values[..., None], note)
     picture = picture.convert("L" if channels == 1 else "RGB")
     if signature["resize"]:
         side = signature["resize"]["shorter_side"]
         new_width, new_height = (int(side * length / min(picture.size)) for length in picture.size)
+        if new_width * new_height > MAX_PIXELS:
+            raise Refused(f"{name} is {picture.width} pixels wide and {picture.height} high, too long and narrow to be resized: cut it")
         picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
         left, top = (round((length - signature["resize"]["crop"]) / 2) for length in picture.size)
         picture = picture.crop((left, top, left + width, top + height))
     elif picture.size != (width, height):
         picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-    return Item(str(path), np.asarray(picture, dtype=np.uint8).reshape(height, width, channels))
+    return Item(name, np.asarray(picture, dtype=np.uint8).reshape(height, width, channels))
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(file: Path | IO[bytes], name: str) -> Image.Image:
     """Upright, of 8 bits, without transparency."""
-    if not path.exists():
-        raise Refused(f"there is no file {path}")
+    if isinstance(file, Path) and not file.exists():
+        raise Refused(f"there is no file {name}")
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as file:
-            if file.width * file.height > MAX_PIXELS:
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            upright = ImageOps.exif_transpose(file)
+            upright = ImageOps.exif_transpose(picture)
             if upright.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
                 return Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
             if upright.mode in ("I", "F"):
-                raise Refused(f"{path} has 32-bit pixels, which have no fixed range: save it with 8 or 16 bits")
+                raise Refused(f"{name} has 32-bit pixels, which have no fixed range: save it with 8 or 16 bits")
             return without_transparency(upright)
     except Refused:
         raise
     except Image.DecompressionBombError as error:
-        raise Refused(f"{path} has more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from error
+        raise Refused(f"{name} has more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from error
     except Exception as error:  # Pillow raises every kind of error on a damaged file
-        raise Refused(f"{path} is no {', '.join(FORMATS)} picture that can be read ({' '.join(str(error).split())})") from error
+        raise Refused(f"{name} is no {', '.join(FORMATS)} picture that can be read ({' '.join(str(error).split())})") from error
 
 
 def without_transparency(picture: Image.Image) -> Image.Image:
@@ -232,18 +234,26 @@ def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Ite
         return
     try:
         with Path(text).open(encoding="utf-8-sig", newline="") as file:
-            lines = ((number, cells) for number, cells in enumerate(csv.reader(file), start=1) if cells)
-            number, header = next(lines, (0, []))
-            header = [cell.strip() for cell in header]
-            if len(header) == len(names) and not set(names) & set(header):
-                yield partial(as_row, f"{text} line {number}", header, names, names)
-                header = names
-            if missing := [name for name in names if name not in header]:
-                raise Refused(f"{text} has no column {', '.join(missing)}; the model takes {', '.join(names)}")
-            for number, cells in lines:
-                yield partial(as_row, f"{text} line {number}", cells, header, names)
-    except (UnicodeDecodeError, csv.Error) as error:
+            yield from rows_of(file, text, names)
+    except UnicodeDecodeError as error:
         raise Refused(f"{text} is no CSV file in UTF-8 ({error})") from error
+
+
+def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Callable[[], Item]]:
+    """The rows of a table's lines; the first may be a header."""
+    try:
+        rows = ((number, cells) for number, cells in enumerate(csv.reader(lines), start=1) if cells)
+        number, header = next(rows, (0, []))
+        header = [cell.strip() for cell in header]
+        if len(header) == len(names) and not set(names) & set(header):
+            yield partial(as_row, f"{what} line {number}", header, names, names)
+            header = names
+        if missing := [name for name in names if name not in header]:
+            raise Refused(f"{what} has no column {', '.join(missing)}; the model takes {', '.join(names)}")
+        for number, cells in rows:
+            yield partial(as_row, f"{what} line {number}", cells, header, names)
+    except csv.Error as error:
+        raise Refused(f"{what} is no CSV ({error})") from error
 
 
 def as_row(what: str, cells: list[str], header: list[str], names: list[str]) -> Item:

@@ -19,7 +19,7 @@ from stages.common.files import as_json, write_files
 from stages.common.params import PARAMS_FILE, Runtime, Section, check_section, check_source, read_params
 from stages.common.shelves import part_names, take_part
 from stages.evaluation.section import Evaluate
-from stages.exporting.section import About, Export
+from stages.exporting.section import About, Export, Wanted
 from stages.training.arguments import fitting
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import build_loss
@@ -101,6 +101,7 @@ class ModelEntry(Section):
     plot: Literal["confusion", "confusion_normalized", "scatter"]
     architecture: dict[str, Any]
     train: dict[str, Any]
+    variants: dict[str, Any]
     gate: dict[str, Any]
 
 
@@ -163,6 +164,7 @@ def check_model(name: str, values: dict[str, Any], datasets: dict[str, Any]) -> 
     check_section(part.Params, entry.architecture, f"{key}.architecture")
     refuse_misfit(part, entry, dataset, key)
     check_recipe(check_section(Recipe, entry.train, f"{key}.train"), dataset, f"{key}.train")
+    check_section(Wanted, entry.variants, f"{key}.variants")
     check_gate(check_section(ModelGate, entry.gate, f"{key}.gate"), dataset.task, f"{key}.gate")
 
 

@@ -1,4 +1,4 @@
-"""Models of params.yaml in both exported forms, made once and shared by the tests that only read them."""
+"""Models of params.yaml in their exported forms, made once and shared by the tests that only read them."""
 
 import functools
 from dataclasses import dataclass
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stages.export import Run, example_batch, onnx_runner, torchscript_runner
+from stages.export import example_batch
 from stages.exporting.facts import Facts, Hashes, describe_features, golden
 from stages.exporting.onnx_file import to_onnx, with_metadata
-from stages.exporting.parity import run_torch
+from stages.exporting.parity import Run, run_torch
+from stages.exporting.runners import onnx_runner, torchscript_runner
 from stages.exporting.section import Export
 from stages.exporting.signature import Signature, describe
+from stages.exporting.torch_export import to_pt2
 from stages.exporting.torchscript import to_torchscript
 from stages.modelling.model import Model
 from tests.toy import MODELS, PARAMS, Data, architecture_of, data_of, moved_model, toy, toy_model
@@ -34,6 +36,11 @@ class Exported:
     @functools.cached_property
     def runs(self) -> dict[str, Run]:
         return {"ONNX": onnx_runner(self.onnx, self.signature, 1), "TorchScript": torchscript_runner(self.script)}
+
+    @functools.cached_property
+    def pt2(self) -> bytes:
+        """Made where it is asked for only: it takes seconds."""
+        return to_pt2("own", self.model, example_batch(self.model.meta.input, self.data.length))
 
     def batch(self, count: int) -> np.ndarray:
         return self.data.raw_batch(count).numpy()
@@ -66,7 +73,7 @@ def facts_of(model: Model, data: Data, section: Export = SECTION) -> Facts:
 
 
 def export(name: str, model: Model, data: Data, opset: int = OPSET) -> Exported:
-    signature, example = describe(name, model.meta, NAMES, opset, facts_of(model, data)), example_batch(data.splits["test"][0])
+    signature, example = describe(name, model.meta, NAMES, opset, facts_of(model, data)), example_batch(model.meta.input, data.length)
     content = with_metadata(to_onnx(model, example, signature, opset), signature)
     return Exported(model, data, signature, content, to_torchscript(model, example))
 

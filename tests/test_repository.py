@@ -108,7 +108,7 @@ def test_what_the_code_imports_is_a_direct_dependency(files):
     owners = packages_distributions()
     direct = {canonicalize_name(requirement.name) for requirement in DIRECT}
     ours = python_files(files, *OWN)
-    scripts = {path.stem for path in ours if path.parts[0] == "benchmarks"}  # a script imports the one beside it by its name
+    scripts = {path.stem for path in ours if path.parts[0] in ("benchmarks", "examples")}  # a script imports the one beside it by its name
     raced = {Requirement(line).name for line in PROJECT["dependency-groups"]["benchmark"]}  # installed by who wants the race
     known = {*sys.stdlib_module_names, *OWN, *scripts, *raced, "packaging"}  # packaging comes with pytest
     modules = {name.split(".")[0] for path in ours for name in imports(path)} - known

@@ -60,6 +60,12 @@ class Data:
         rows = inputs[np.arange(count) % len(inputs)]
         return torch.from_numpy(rows.astype(np.int64) if rows.dtype == np.int16 else rows)
 
+    @property
+    def length(self) -> int | None:
+        """Of texts, with their padding."""
+        inputs = self.splits["test"][0]
+        return inputs.shape[1] if inputs.dtype == np.int16 else None
+
     def write(self, processed: Path) -> None:
         processed.mkdir(parents=True)
         (processed / "meta.json").write_bytes(as_json(self.meta.model_dump(mode="json")))
@@ -273,7 +279,14 @@ class Project:
             "evaluate": {"num_resamples": 100, "num_mistakes": 4},
             "export": PARAMS["export"],
             "datasets": {name: {"about": dict(ABOUT)}},
-            "models": {"own": {"dataset": name, "architecture": architecture or TOYS[name], "train": recipe(self.data, **changes)}},
+            "models": {
+                "own": {
+                    "dataset": name,
+                    "architecture": architecture or TOYS[name],
+                    "train": recipe(self.data, **changes),
+                    "variants": {"int8": False, "fp16": False},
+                }
+            },
         }
         self.write()
 

@@ -32,7 +32,7 @@ export class Pad {
     this.drawing.moveTo(start.x, start.y);
     this.drawing.lineTo(end.x + 0.01, end.y); // a line of no length would not be drawn, and a dot is one
     this.drawing.stroke();
-    [this.last, this.isEmpty] = [end, false];
+    [this.last, this.isEmpty, this.marked] = [end, false, null];
     this.show();
     this.changed();
   }
@@ -61,7 +61,14 @@ export class Pad {
     this.show();
   }
 
+  // A cross, at a place in parts of the width and height, until the drawing changes.
+  mark(x, y) {
+    this.marked = { x: x * this.canvas.width, y: y * this.canvas.height };
+    this.show();
+  }
+
   clear() {
+    this.marked = null;
     this.layer = new OffscreenCanvas(this.canvas.width, this.canvas.height);
     this.drawing = this.layer.getContext("2d", { willReadFrequently: true });
     this.drawing.fillStyle = "#fff";
@@ -71,9 +78,19 @@ export class Pad {
     this.changed();
   }
 
-  // The drawing and, for the keyboard, where the pen is.
+  // The drawing, the cross and, for the keyboard, where the pen is.
   show() {
     this.context.drawImage(this.layer, 0, 0);
+    if (this.marked) {
+      const { x, y } = this.marked;
+      Object.assign(this.context, { strokeStyle: "#c00", lineWidth: 3 });
+      this.context.beginPath();
+      for (const [dx, dy] of [[8, 0], [0, 8]]) {
+        this.context.moveTo(x - dx, y - dy);
+        this.context.lineTo(x + dx, y + dy);
+      }
+      this.context.stroke();
+    }
     if (!this.canvas.matches(":focus-visible")) return;
     Object.assign(this.context, { strokeStyle: this.pen.isDown ? "#c00" : "#888", lineWidth: 2 });
     this.context.beginPath();

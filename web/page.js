@@ -1,8 +1,8 @@
 // The page: each exported model by its signature.json and model.onnx, in the folders of models.json.
 
-import { asInput, check, ort } from "./predict.mjs";
+import { asInput, check, inWords, open, ort } from "./predict.mjs";
 import { Pad } from "./pad.js";
-import { asPhotograph, cutOutDrawing } from "./pictures.js";
+import { asPhotograph, cutOutDrawing, lightOnDark } from "./pictures.js";
 
 ort.env.wasm.numThreads = 1; // more need headers that a plain file server does not send
 ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
@@ -19,20 +19,26 @@ class Model {
   // Loaded when it is first asked; a runtime that does not give the golden outputs is not used.
   session() {
     this.loading ??= (async () => {
-      const session = await ort.InferenceSession.create(`${this.folder}/model.onnx`);
+      const session = await open(`${this.folder}/model.onnx`, "model.onnx");
       await check(session, this.signature);
       return session;
     })();
     return this.loading;
   }
 
-  // The classes, the most probable first: [[name, share], ...].
+  // Its outputs by name.
   async answer(input) {
     const session = await this.session();
     const run = () => session.run({ [this.signature.input.name]: input });
-    const outputs = await (Model.queue = Model.queue.then(run, run)); // the runtime takes one call at a time
-    const shares = outputs[this.signature.outputs[0].name].data;
-    return this.signature.classes.map((name, place) => [name, shares[place]]).sort((a, b) => b[1] - a[1]);
+    return (Model.queue = Model.queue.then(run, run)); // the runtime takes one call at a time
+  }
+
+  first(outputs) {
+    return Array.from(outputs[this.signature.outputs[0].name].data);
+  }
+
+  get namesOneClass() {
+    return this.signature.classes !== null && this.signature.task !== "sequence";
   }
 }
 Model.queue = Promise.resolve();
@@ -45,20 +51,28 @@ function make(tag, attributes = {}, ...content) {
   return element;
 }
 
-// A line for each model: its first answer large, with its share, the next ones beside it; or what went wrong.
-async function vote(list, models, inputOf) {
+// A line for each model: what it says, or what went wrong. `heard` is told each model's outputs.
+async function vote(list, models, inputOf, heard = () => {}) {
   const lines = await Promise.all(models.map(async (model) => {
     const name = make("span", { class: "name" }, model.signature.model);
     try {
-      const best = (await model.answer(inputOf(model))).slice(0, SHOWN);
-      const others = best.slice(1).map(([other, share]) => `${other} ${percent(share)}`).join(", ");
-      const bar = make("progress", { max: 1, value: best[0][1], "aria-label": percent(best[0][1]) });
-      return make("li", { "data-model": model.signature.model }, name, make("div", {}, make("strong", {}, best[0][0]), ` ${percent(best[0][1])} `, make("span", { class: "hint" }, others), bar));
+      const outputs = await model.answer(inputOf(model));
+      heard(model, outputs);
+      const said = model.namesOneClass ? bestClasses(model, outputs) : [make("strong", { class: "words" }, inWords(outputs, model.signature))];
+      return make("li", { "data-model": model.signature.model }, name, make("div", {}, ...said));
     } catch (error) {
       return make("li", {}, name, make("div", { class: "error" }, error.message));
     }
   }));
   list.replaceChildren(...lines);
+}
+
+// The most probable class large, with its share, and the next ones beside it.
+function bestClasses(model, outputs) {
+  const shares = model.first(outputs);
+  const [best, ...others] = model.signature.classes.map((name, place) => [name, shares[place]]).sort((a, b) => b[1] - a[1]).slice(0, SHOWN);
+  const bar = make("progress", { max: 1, value: best[1], "aria-label": percent(best[1]) });
+  return [make("strong", {}, best[0]), ` ${percent(best[1])} `, make("span", { class: "hint" }, others.map(([name, share]) => `${name} ${percent(share)}`).join(", ")), bar];
 }
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
@@ -82,7 +96,8 @@ function oneAtATime(list, work) {
   };
 }
 
-function showDrawings(models) {
+// `finders` say where on the pad a drawing is, as it was drawn; the others read it, cut out and centred.
+function showDrawings(models, finders) {
   const [height, width] = models[0].signature.input.shape.slice(1), list = find("#digit-votes");
   let photo = null; // that was put on the pad, and not drawn over
   const ask = oneAtATime(list, async () => {
@@ -90,7 +105,15 @@ function showDrawings(models) {
     const cut = pad.isEmpty ? null : photo ? cutOutDrawing(photo, width, height, side) : cutOutDrawing(pad.layer, width, height, side, true);
     showSeen(cut?.pixels ?? new Uint8Array(width * height), width, height);
     if (cut === null) return list.replaceChildren(make("li", { class: "hint" }, pad.isEmpty ? "Draw a digit." : "There is no drawing to be seen."));
-    await vote(list, models, () => new ort.Tensor("uint8", cut.pixels, [1, height, width, 1]));
+    const inputOf = ({ signature }) => {
+      const [, rows, columns] = signature.input.shape;
+      return new ort.Tensor("uint8", signature.ink ? cut.pixels : lightOnDark(pad.layer, columns, rows, cut.isDarkOnLight), [1, rows, columns, 1]);
+    };
+    await vote(list, [...models, ...finders], inputOf, (model, outputs) => {
+      if (!finders.includes(model)) return;
+      const [row, column] = model.first(outputs), [, rows, columns] = model.signature.input.shape;
+      pad.mark((column + 0.5) / columns, (row + 0.5) / rows);
+    });
   });
   const pad = new Pad(find("#pad"), () => {
     photo = null;
@@ -119,11 +142,15 @@ function takePictures(input, target, list, take) {
     try {
       await take(await createImageBitmap(file));
     } catch {
-      list.replaceChildren(make("li", { class: "error" }, `${file.name} is no picture that can be read here.`));
+      list.replaceChildren(make("li", { class: "error" }, `${file.name} is no picture that can be read here, or one too large.`));
       list.setAttribute("aria-busy", "false");
     }
   };
   input.addEventListener("change", () => use(input.files[0]).then(() => { input.value = ""; }));
+  const section = target.closest("section");
+  document.addEventListener("paste", (event) => {
+    if (section.contains(document.activeElement) || section.matches(":hover")) use(event.clipboardData.files[0]);
+  });
   target.addEventListener("dragover", (event) => { event.preventDefault(); target.classList.add("dropping"); });
   target.addEventListener("dragleave", () => target.classList.remove("dropping"));
   target.addEventListener("drop", (event) => { event.preventDefault(); target.classList.remove("dropping"); use(event.dataTransfer.files[0]); });
@@ -136,18 +163,39 @@ function showTexts(models) {
   ask();
 }
 
-function showRows(models) {
-  for (const model of models) {
-    const { features } = model.signature, list = make("ul", { class: "votes", "aria-live": "polite" });
-    const rows = features.map((feature) => new Slider(feature, () => ask()));
-    const ask = oneAtATime(list, () => vote(list, [model], () => asInput(rows.map((row) => row.text).join(","), model.signature)));
-    find("#forms").append(make("div", { class: "card" }, make("h3", {}, model.signature.model), ...rows.map((row) => row.element), list));
+// A field for each dataset of sequences, and what its models make of what is typed.
+function showSequences(models) {
+  for (const [dataset, own] of byDataset(models)) {
+    const { alphabet, use } = own[0].signature, list = make("ul", { class: "votes", "aria-live": "polite" });
+    const field = make("input", { type: "text", value: alphabet, autocomplete: "off", spellcheck: "false", maxlength: 40 });
+    const ask = oneAtATime(list, () => vote(list, own, ({ signature }) => asInput(field.value, signature)));
+    field.addEventListener("input", ask);
+    find("#fields").append(make("div", { class: "card" }, make("p", { class: "hint" }, use), make("p", {}, make("label", {}, `${dataset}, of the letters ${Array.from(alphabet).join(", ")} `, field)), list));
     ask();
   }
 }
 
+// Sliders for each dataset of rows, and what its models say of the row.
+function showRows(models) {
+  for (const [dataset, own] of byDataset(models)) {
+    const { features } = own[0].signature, list = make("ul", { class: "votes", "aria-live": "polite" });
+    const rows = features.map((feature) => new Slider(feature, features.length === 1, () => ask()));
+    const ask = oneAtATime(list, () => vote(list, own, ({ signature }) => asInput(rows.map((row) => row.text).join(","), signature)));
+    find("#forms").append(make("div", { class: "card", id: `row-${dataset}` }, make("h3", {}, dataset), ...rows.map((row) => row.element), list));
+    ask();
+  }
+}
+
+function byDataset(models) {
+  const groups = new Map();
+  for (const model of models) groups.set(model.signature.dataset, [...(groups.get(model.signature.dataset) ?? []), model]);
+  return groups;
+}
+
 class Slider {
-  constructor({ name, unit, low, high, mean }, changed) {
+  // Over what train has of the feature; alone in its row it also goes half as far beyond, to both sides.
+  constructor({ name, unit, low, high, mean }, isAlone, changed) {
+    if (isAlone) [low, high] = [low - (high - low) / 2, high + (high - low) / 2];
     const step = 10 ** Math.floor(Math.log10((high - low) / 100));
     this.range = make("input", { type: "range", min: low, max: high, step, "aria-label": name });
     this.range.value = mean;
@@ -203,11 +251,13 @@ function show(section, models, fill) {
 async function start() {
   const names = await (await fetch("models.json")).json();
   const models = await Promise.all(names.map(async (name) => new Model(await (await fetch(`models/${name}/signature.json`)).json())));
-  const has = (test) => models.filter(({ signature }) => signature.classes && signature.task !== "sequence" && test(signature));
+  const all = (test) => models.filter(({ signature }) => test(signature)), has = (test) => all(test).filter((model) => model.namesOneClass);
+  const finders = all(({ numbers, input }) => numbers?.length === 2 && /^row/.test(numbers[0]) && /^column/.test(numbers[1]) && input.shape[3] === 1);
   show("#models", models, showModels);
-  show("#drawings", has((signature) => signature.ink), showDrawings);
+  show("#drawings", has((signature) => signature.ink), (drawings) => showDrawings(drawings, finders));
   show("#texts", has((signature) => signature.kind === "characters"), showTexts);
-  show("#rows", has((signature) => signature.features?.length > 1 && signature.features.every(({ low, high }) => low < high)), showRows);
+  show("#sequences", all((signature) => signature.task === "sequence" && signature.alphabet), showSequences);
+  show("#rows", all((signature) => signature.features?.every(({ low, high }) => low < high)), showRows);
   show("#photos", has((signature) => signature.kind === "image" && signature.input.shape[3] === 3), showPhotos);
   find("#state").textContent = `${models.length} models.`;
 }

@@ -27,6 +27,12 @@ export function asPhotograph(picture, signature) {
   return context.getImageData(0, 0, width, height).data.filter((_, place) => place % 4 !== 3);
 }
 
+// What a picture shows as it stands there, light on dark, uint8 [height, width].
+export function lightOnDark(picture, width, height, isDarkOnLight) {
+  const { values } = resized(asGrey(drawn(picture, LARGE)), width, height);
+  return Uint8Array.from(values, (value) => Math.round(isDarkOnLight ? 255 - value : value));
+}
+
 // Brightness of a canvas, 0 to 255: {width, height, values}.
 export function asGrey(canvas) {
   const { width, height } = canvas, { data } = canvas.getContext("2d").getImageData(0, 0, width, height);

@@ -4,7 +4,7 @@ from typing import Any
 
 from stages.common.meta import Meta
 from stages.exporting.parity import BATCH_SIZES, Equality
-from stages.exporting.signature import Entry, Signature
+from stages.exporting.signature import Entry, Signature, Variant
 
 NOT_REAL = {
     "sample": "**Trained on a small stand-in, not on the real data**: good for trying the pipeline, of no use for anything else.",
@@ -45,6 +45,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         parity_table(signature.parity),
         f"On batches of {', '.join(map(str, BATCH_SIZES))} with what no test item has (other lengths, missing values, unknown characters) "
         f"the largest difference is: {differences}.",
+        variant_table(signature.variants),
         "`golden` in `signature.json` is an input, and what comes out, to try another runtime with: numbers as base64 of their bytes.",
         "## Use",
         f"`python predict.py model.onnx INPUT` (the repository's `examples/`) needs numpy, onnxruntime {signature.onnxruntime} and Pillow "
@@ -87,6 +88,15 @@ def metric_table(metrics: dict[str, float]) -> str:
         for name in names
     ]
     return table(["metric", "value", "interval"], rows)
+
+
+def variant_table(variants: dict[str, Variant]) -> str:
+    rows = [[f"`{own.file}`" if own.file else form, own.reason, ", ".join(scores(own))] for form, own in variants.items()]
+    return table(["smaller form", "", "its own score"], rows)
+
+
+def scores(own: Variant) -> list[str]:
+    return [f"{name} {value:g}" for name, value in own.equality.score.items()] if own.equality else []
 
 
 def parity_table(parity: dict[str, Equality]) -> str:

@@ -45,12 +45,12 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
     return proto.SerializeToString(deterministic=True)
 
 
-def with_metadata(content: bytes, signature: Signature) -> bytes:
-    """The ONNX file with all that there is to know of it inside. No time and no version: the same model is the same bytes."""
+def with_metadata(content: bytes, signature: Signature, more: dict[str, str] | None = None) -> bytes:
+    """The ONNX file with all that there is to know of it inside, and `more`. No time and no version: the same model is the same bytes."""
     proto = onnx.load_model_from_string(content)
     proto.producer_name, proto.producer_version = "reprise", ""
     proto.doc_string = f"{signature.description} {signature.use}"
-    onnx.helper.set_model_props(proto, signature.as_properties())
+    onnx.helper.set_model_props(proto, signature.as_properties() | (more or {}))
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)
 

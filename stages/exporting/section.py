@@ -8,6 +8,7 @@ from stages.common.meta import Origin
 from stages.common.params import Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+MIN_CALIBRATION_ROWS = 300  # fewer say too little of the range of a layer's outputs
 Text = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]  # a line
 
 
@@ -30,13 +31,32 @@ class Names(Section):
         return self
 
 
+class Variants(Section):
+    """`export.variants`: what a smaller form may cost at most, in points of a score (hundredths of an accuracy), and by how many rows of
+    train INT8 is calibrated.
+    """
+
+    max_points_lost: float = Field(ge=0)
+    calibration_rows: int = Field(ge=MIN_CALIBRATION_ROWS)
+
+
+class Wanted(Section):
+    """`models.<name>.variants`: whether each smaller form was measured to be faster than model.onnx."""
+
+    int8: bool
+    fp16: bool
+
+
 class Export(Section):
-    """The ONNX opset, the largest difference from PyTorch that is let through, the models' licence, and the names that consumers see."""
+    """The ONNX opset, the largest difference from PyTorch that is let through, the models' licence, the names that consumers see, and what
+    smaller forms must keep.
+    """
 
     opset: int = Field(ge=13, le=20)
     tolerance: float = Field(gt=0)
     licence: Text
     names: Names
+    variants: Variants
 
 
 class Ink(Section):

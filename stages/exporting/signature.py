@@ -28,12 +28,21 @@ class Entry(Section):
         return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
 
 
+class Variant(Section):
+    """A smaller form: its file beside model.onnx, if it is offered; why, or why not; how it compares with PyTorch, where it was made."""
+
+    file: str | None = None
+    reason: str
+    equality: Equality | None = None
+
+
 class Signature(Section):
     """What signature.json holds.
 
     kind: image, features or characters. classes are in label order; numbers are those of a prediction. source: sample
     (a stand-in), official or generated. metrics are of the test split, as evaluate wrote them; parity is how far each exported form equals
-    PyTorch on it; golden is an input with what comes out.
+    PyTorch on it; variants are smaller forms; torch_export_length is the one length of texts that model.pt2 takes; golden is an input with
+    what comes out.
     """
 
     model: str
@@ -56,6 +65,8 @@ class Signature(Section):
     data_licence: str
     metrics: dict[str, float]
     parity: dict[str, Equality]
+    variants: dict[str, Variant]
+    torch_export_length: int | None
     hashes: Hashes
     opset: int
     onnxruntime: str
@@ -66,31 +77,26 @@ class Signature(Section):
 
 
 def describe(name: str, meta: Meta, names: Names, opset: int, facts: Facts) -> Signature:
+    """All but what is known only when the files are made: parity, variants, and the length of texts in model.pt2."""
     return Signature(
         model=name,
         description=meta.description,
-        use=facts.use,
-        limits=facts.limits,
-        licence=facts.licence,
         task=meta.task,
         kind=meta.input.kind,
         input=describe_input(meta, names),
         outputs=describe_outputs(meta, names),
         classes=meta.classes,
         numbers=meta.outputs,
-        features=facts.features,
         alphabet=meta.input.alphabet,
         resize=meta.input.resize,
-        ink=facts.ink,
         dataset=meta.dataset,
         source=meta.source,
-        data_licence=facts.data_licence,
-        metrics=facts.metrics,
         parity={},
-        hashes=facts.hashes,
+        variants={},
+        torch_export_length=None,
         opset=opset,
         onnxruntime=ONNXRUNTIME,
-        golden=facts.golden,
+        **dict(facts),
     )
 
 

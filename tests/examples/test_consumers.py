@@ -13,6 +13,7 @@ from pathlib import Path
 import dvc.api
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from tests.test_end_to_end import Clone, new_clone
@@ -100,6 +101,23 @@ def test_a_model_fetched_by_its_version_answers_without_this_project(released, b
     assert differences and max(differences) <= 1e-4
 
 
+def test_all_models_are_served_without_this_project(released, bare_python, tmp_path):
+    for file in ("predict.py", "serve.py"):
+        shutil.copy(EXAMPLES / file, tmp_path)
+    files = [str(released.root / "models" / model / "exported" / "model.onnx") for model in MODELS]
+    command = [str(bare_python), "serve.py", *files, "--port", "0", "--threads", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().split()[0]
+        assert requests.get(address, timeout=60).json() == {"models": sorted(MODELS)}
+        for model in MODELS:
+            given = an_input_for(released, model, tmp_path)
+            body = (tmp_path / given).read_bytes() if given.endswith(".png") else given.encode()
+            (answer,) = requests.post(f"{address}/{model}", data=body, timeout=60).json()["answers"]
+            assert {"label", "text", "prediction"} & answer.keys()
+        server.terminate()
+
+
 def test_the_newest_version_is_got_without_naming_it(released, tmp_path):
     Clone(tmp_path).dvc("artifacts", "get", str(released.root), "line_gd")
     assert (tmp_path / "model.onnx").read_bytes() == content_of(released, "line_gd")
@@ -166,6 +184,15 @@ def test_javascript_notices_a_runtime_that_computes_something_else(released, jav
     (tmp_path / "exported/signature.json").write_text(json.dumps(signature))
     said = subprocess.run(["node", "predict.mjs", str(tmp_path / "exported")], cwd=javascript, capture_output=True, text=True, check=False)
     assert said.returncode == 1 and said.stderr.startswith("error: prediction of the golden input differs by ")
+
+
+def test_javascript_refuses_a_model_that_is_cut_short(released, javascript, tmp_path):
+    shutil.copytree(released.root / "models/names_gru/exported", tmp_path / "exported")
+    content = content_of(released, "names_gru")
+    (tmp_path / "exported/model.onnx").write_bytes(content[: len(content) // 2])
+    said = subprocess.run(["node", "predict.mjs", str(tmp_path / "exported")], cwd=javascript, capture_output=True, text=True, check=False)
+    assert said.returncode == 1 and "model.onnx is damaged, cut short, or no ONNX model: fetch it again (" in said.stderr
+    assert said.stderr.startswith("error: ") and said.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -255,13 +255,13 @@ def test_a_photograph_is_read_as_the_models_own_pictures_were(tmp_path, size):
     pixels = np.random.default_rng(size).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": {"shorter_side": 40, "crop": 32}, "ink": None}
-    assert np.array_equal(as_picture(tmp_path / "a.png", signature).values, load_picture(tmp_path / "a.png", 40, 32))
+    assert np.array_equal(as_picture(tmp_path / "a.png", "a.png", signature).values, load_picture(tmp_path / "a.png", 40, 32))
 
 
 def test_a_picture_of_16_bit_greys_is_read_as_the_models_own_pictures_were(tmp_path):
     Image.fromarray((np.arange(32 * 32, dtype=np.uint16) * 60).reshape(32, 32)).save(tmp_path / "a.png")
     signature = {"input": {"shape": ["batch", 32, 32, 3]}, "resize": None, "ink": None}
-    assert np.array_equal(as_picture(tmp_path / "a.png", signature).values, load_picture(tmp_path / "a.png", None, 32))
+    assert np.array_equal(as_picture(tmp_path / "a.png", "a.png", signature).values, load_picture(tmp_path / "a.png", None, 32))
 
 
 # Drawings: what is photographed becomes what the model has learned from
@@ -291,7 +291,7 @@ def test_a_photographed_digit_becomes_what_the_model_has_learned_from_and_that_i
     rng, alike = np.random.default_rng(0), []
     for digit in digits(40):
         photographed(digit, rng, is_dark).save(tmp_path / "a.png")
-        item = as_picture(tmp_path / "a.png", DRAWING)
+        item = as_picture(tmp_path / "a.png", "a.png", DRAWING)
         assert item.note == ("dark on light: inverted, cut out and centred" if is_dark else "cut out and centred")
         assert item.values.shape == (28, 28, 1) and item.values.dtype == np.uint8
         rows, columns = np.nonzero(item.values[..., 0] > 100)
@@ -308,25 +308,25 @@ def as_picture_of(values):
 def test_a_digit_as_the_model_knows_it_is_left_as_it_is(tmp_path):
     for digit in digits(40):
         Image.fromarray(digit).save(tmp_path / "a.png")
-        item = as_picture(tmp_path / "a.png", DRAWING)
+        item = as_picture(tmp_path / "a.png", "a.png", DRAWING)
         assert item.note == "" and np.array_equal(item.values[..., 0], digit)
         ImageOps.invert(Image.fromarray(digit)).save(tmp_path / "a.png")
-        assert as_picture(tmp_path / "a.png", DRAWING).note == "dark on light: inverted, cut out and centred"
+        assert as_picture(tmp_path / "a.png", "a.png", DRAWING).note == "dark on light: inverted, cut out and centred"
 
 
 @pytest.mark.parametrize("pixels", [np.full((300, 200), 255), np.full((28, 28), 0), np.linspace(100, 200, 90_000).reshape(300, 300)])
 def test_a_page_without_a_drawing_is_refused(tmp_path, pixels):
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.png")
     if pixels.shape == (28, 28):
-        assert as_picture(tmp_path / "a.png", DRAWING).note == ""  # which is a picture as the model knows them
+        assert as_picture(tmp_path / "a.png", "a.png", DRAWING).note == ""  # which is a picture as the model knows them
     else:
         with pytest.raises(Refused, match="shows no drawing: it is of one brightness"):
-            as_picture(tmp_path / "a.png", DRAWING)
+            as_picture(tmp_path / "a.png", "a.png", DRAWING)
 
 
 @pytest.mark.parametrize("ink", [0, 255])
 def test_a_drawing_on_nothing_is_seen_whatever_its_colour(tmp_path, ink):
     digit = digits(1)[0]
     Image.merge("LA", [Image.new("L", (28, 28), ink), Image.fromarray(digit)]).resize((280, 280)).save(tmp_path / "a.png")
-    item = as_picture(tmp_path / "a.png", DRAWING)
+    item = as_picture(tmp_path / "a.png", "a.png", DRAWING)
     assert item.note.startswith("dark on light" if ink == 0 else "cut out") and np.corrcoef(item.values.ravel(), digit.ravel())[0, 1] > 0.7

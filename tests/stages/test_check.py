@@ -115,6 +115,13 @@ ROOT_AND_SHARED = [
     ("export.opset", 17.0, "export.opset is 17.0"),
     ("export.tolerance", 0, "export.tolerance is 0"),
     ("export.tolerance", INF, "export.tolerance is inf; expected a finite number"),
+    ("export.variants", GONE, "export.variants is missing"),
+    ("models.mnist_cnn.variants", GONE, "models.mnist_cnn.variants is missing"),
+    ("models.mnist_cnn.variants.int8", GONE, "models.mnist_cnn.variants.int8 is missing"),
+    ("models.mnist_cnn.variants.int8", "yes", "models.mnist_cnn.variants.int8 is 'yes'"),
+    ("models.mnist_cnn.variants.int4", True, "models.mnist_cnn.variants.int4 is not a known key"),
+    ("export.variants.max_points_lost", -1, "export.variants.max_points_lost is -1"),
+    ("export.variants.calibration_rows", 299, "export.variants.calibration_rows is 299"),
     ("export.names.imag", "image", "export.names.imag is not a known key"),
     ("export.names.label", GONE, "export.names.label is missing"),
     ("export.names.label", 3, "export.names.label is 3"),
@@ -168,7 +175,7 @@ DATASETS = [
 ]
 
 MODEL_ENTRIES = [
-    (f"{LINE}.architectur", {}, f"{LINE}.architectur is not a known key (known: dataset, plot, architecture, train, gate)"),
+    (f"{LINE}.architectur", {}, f"{LINE}.architectur is not a known key (known: dataset, plot, architecture, train, variants, gate)"),
     (f"{LINE}.plot", GONE, f"{LINE}.plot is missing"),
     (LINE, None, f"{LINE} is None"),
     (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),

@@ -21,7 +21,7 @@ from stages.modelling.model import as_checkpoint
 from tests.toy import ABOUT, PARAMS, ROOT, TOYS, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}
-FILES = ["README.md", "learning_curve.png", "model.onnx", "model.torchscript.pt", "predictions.png", "signature.json"]
+FILES = ["README.md", "learning_curve.png", "model.onnx", "model.pt2", "model.torchscript.pt", "predictions.png", "signature.json"]
 CURVE = "epoch,split,loss,accuracy\n1,train,0.9,0.5\n1,val,0.8,0.6\n2,train,0.7,0.8\n2,val,0.6,0.7\n"
 
 
@@ -107,7 +107,7 @@ def test_the_signature_has_the_metrics_and_how_far_each_form_equals_pytorch_on_t
     export("own")
     signature = json.loads(own.exported()["signature.json"])
     assert signature["metrics"] == json.loads((own.folder / "metrics.json").read_text())
-    for form in ("ONNX", "TorchScript"):
+    for form in ("ONNX", "TorchScript", "torch.export"):
         parity = signature["parity"][form]
         assert parity["items"] == 8 and parity["labels_that_differ"] == 0 and parity["max_difference"] <= 1e-4
         ((metric, score),) = parity["score"].items()
@@ -152,10 +152,18 @@ def test_names_and_opset_come_from_params(project):
     assert [entry.name for entry in (*proto.graph.input, *proto.graph.output)] == ["picture", "probabilities", "class"]
 
 
-def test_the_example_has_three_rows_though_test_has_one():
-    assert example_batch(toy("shapes").splits["test"][0][:1]).shape == (3, 8, 8, 1)
-    characters = example_batch(toy("words").splits["test"][0])
-    assert characters.shape == (3, 9) and characters.dtype == torch.int64
+@pytest.mark.parametrize("name", TOYS)
+def test_the_example_that_is_traced_has_three_rows_as_consumers_send_them_and_none_of_the_data(name):
+    data = toy(name)
+    example, real = example_batch(data.meta.input, data.length), data.raw_batch(8)
+    assert (example.dtype, example.shape[1:]) == (real.dtype, real.shape[1:]) and len(example) == 3
+    assert not any(torch.equal(row, other) for row in example for other in real)
+
+
+@pytest.mark.parametrize(("length", "text"), [(3, "Rep"), (7, "Reprise"), (9, "Reprise")])
+def test_a_text_of_the_example_has_the_length_that_is_asked_for(length, text):
+    row = example_batch(toy("words").meta.input, length)[0].tolist()
+    assert row == [ord(character) for character in text] + [0] * (length - len(text))
 
 
 # Failures leave what was there

@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -23,7 +24,16 @@ from tests.test_end_to_end import new_clone
 from web import assemble
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-EPOCHS = {"mnist_cnn": 24, "mnist_cnn_wide": 24, "names_gru": 15, "diabetes_mlp": 20, "cifar10_cnn": 3, "line_gd": 3}
+EPOCHS = {
+    "mnist_cnn": 24,
+    "mnist_cnn_wide": 24,
+    "mnist_center_net": 8,
+    "names_gru": 15,
+    "hello_rnn": 15,
+    "diabetes_mlp": 20,
+    "cifar10_cnn": 3,
+    "line_gd": 500,
+}
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
 
@@ -160,8 +170,63 @@ def test_names_are_read_as_they_are_typed_as_the_model_does(page, built):
     expect(page.locator("#name-votes .error")).to_have_text('"王" has no character that can be written in ASCII')
 
 
+def stroke(page: Page, x: float) -> None:
+    """A short line downwards in the middle of the pad's height, at a place in parts of its width."""
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.35 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.65 * box["height"], steps=5)
+    page.mouse.up()
+
+
+def test_the_middle_of_a_drawing_is_found_and_marked(page):
+    columns, red = [], []
+    for x in (0.3, 0.7):
+        page.locator("#clear").click()
+        stroke(page, x)
+        settled(page)
+        said = re.fullmatch(r"row of [a-z, ]* ([\d.-]+), column of [a-z, ]* ([\d.-]+)", answer_of(page, "mnist_center_net"))
+        assert said
+        columns.append(float(said[2]))
+        red.append(page.evaluate(RED_COLUMN))
+    assert 0 <= columns[0] < 16 < columns[1] < 32
+    for column, middle in zip(columns, red, strict=True):
+        assert abs((column + 0.5) / 32 * 280 - middle) < 4, "the cross stands where the network says"
+    page.locator("#clear").click()
+    settled(page)
+    assert page.evaluate(RED_COLUMN) is None
+
+
+# The middle of the pad's red pixels, or null.
+RED_COLUMN = """() => {
+  const { data, width } = document.querySelector("#pad").getContext("2d").getImageData(0, 0, 280, 280), found = [];
+  for (let place = 0; place < data.length; place += 4)
+    if (data[place] > 150 && data[place + 1] < 80) found.push((place / 4) % width);
+  return found.length ? (Math.min(...found) + Math.max(...found)) / 2 : null;
+}"""
+
+
+def test_a_sequence_is_answered_letter_by_letter(page):
+    field, answer = page.get_by_label("hello, of the letters"), page.locator('li[data-model="hello_rnn"] strong')
+    field.fill("hello")
+    expect(answer).to_have_text(re.compile("^[ehlo]{5}$"))
+    field.fill("he")
+    expect(answer).to_have_text(re.compile("^[ehlo]{2}$"))
+    field.fill("halo")
+    expect(page.locator("#fields .error")).to_have_text("halo has a; the model knows only ehlo")
+
+
+def test_a_line_is_followed_beyond_what_it_was_trained_on(page):
+    slider = page.locator("#row-line input[type=range]")
+    slider.focus()
+    page.keyboard.press("End")
+    expect(page.locator("#row-line output")).to_have_text("4")
+    expect(page.locator('#row-line li[data-model="line_gd"] strong')).to_have_text(re.compile(r"^y (7\.9|8\.0)"))
+
+
 def test_sliders_change_the_answer_and_a_number_may_be_missing(page):
-    answers = page.locator("#forms .votes")
+    answers = page.locator("#row-diabetes .votes")
     before = answers.inner_text()
     slider = page.get_by_label("Glucose", exact=True)
     slider.focus()
@@ -169,7 +234,7 @@ def test_sliders_change_the_answer_and_a_number_may_be_missing(page):
     expect(answers).not_to_have_text(before)
     page.get_by_label("Glucose is missing").check()
     expect(slider).to_be_disabled()
-    expect(page.locator("#forms output").nth(1)).to_have_text("–")  # noqa: RUF001
+    expect(page.locator("#row-diabetes output").nth(1)).to_have_text("–")  # noqa: RUF001
 
 
 def test_a_photograph_is_read_and_a_text_file_is_refused_in_a_sentence(page, tmp_path):
@@ -179,7 +244,26 @@ def test_a_photograph_is_read_and_a_text_file_is_refused_in_a_sentence(page, tmp
     (tmp_path / "text.png").write_text("no picture")
     for place in ("photo", "digit"):
         page.locator(f"#{place}").set_input_files(tmp_path / "text.png")
-        expect(page.locator(f"#{place}-votes .error")).to_have_text("text.png is no picture that can be read here.")
+        expect(page.locator(f"#{place}-votes .error")).to_have_text("text.png is no picture that can be read here, or one too large.")
+
+
+PASTE = """([bytes, name, type]) => {
+  const clipboard = new DataTransfer();
+  clipboard.items.add(new File([Uint8Array.from(bytes)], name, { type }));
+  document.activeElement.dispatchEvent(new ClipboardEvent("paste", { clipboardData: clipboard, bubbles: true }));
+}"""
+
+
+def test_a_picture_is_pasted_where_the_focus_is(page, built, tmp_path):
+    inputs, targets = read_split(built / "data/mnist/processed", "test")
+    photographed(inputs[0, :, :, 0], np.random.default_rng(0), True).save(tmp_path / "digit.png")
+    page.locator("#pad").focus()
+    page.evaluate(PASTE, [list((tmp_path / "digit.png").read_bytes()), "digit.png", "image/png"])
+    settled(page)
+    expect(page.locator('li[data-model="mnist_cnn_wide"] strong')).to_have_text(str(targets[0]))
+    expect(page.locator("#photo-votes li")).to_have_count(0)
+    page.evaluate(PASTE, [list(b"no picture"), "notes.txt", "text/plain"])
+    expect(page.locator("#digit-votes .error")).to_have_text("notes.txt is no picture that can be read here, or one too large.")
 
 
 def test_a_page_without_a_drawing_is_said_to_have_none(page, tmp_path):
@@ -207,6 +291,24 @@ def test_a_model_that_this_runtime_computes_otherwise_is_not_used(browser, addre
     page.goto(address)
     expect(page.locator("#name-votes .error")).to_contain_text("probabilities of the golden input differs by")
     page.close()
+
+
+def test_a_model_that_is_cut_short_is_said(browser, address, built):
+    page = browser.new_page()
+    content = (built / "models/names_gru/exported/model.onnx").read_bytes()
+    page.route("**/names_gru/model.onnx", lambda route: route.fulfill(body=content[: len(content) // 2]))
+    page.goto(address)
+    expect(page.locator("#name-votes .error")).to_contain_text("model.onnx is damaged, cut short, or no ONNX model: fetch it again (")
+    page.close()
+
+
+def test_a_picture_of_20_000_pixels_a_side_is_read_or_refused_in_a_sentence(page, tmp_path):
+    """What a browser can hold is its own matter: either way the page goes on."""
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "large.png")
+    page.locator("#photo").set_input_files(tmp_path / "large.png")
+    expect(page.locator("#photo-votes strong, #photo-votes .error")).not_to_have_count(0, timeout=60_000)
+    page.locator("#name").fill("Okafor")
+    expect(page.locator('li[data-model="names_gru"] strong')).to_be_visible()
 
 
 def test_nothing_exported_is_said_in_a_sentence(tmp_path):

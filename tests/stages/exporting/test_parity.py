@@ -6,8 +6,8 @@ import onnx.numpy_helper
 import pytest
 
 from stages.common.errors import UserError
-from stages.export import onnx_runner
 from stages.exporting.parity import BATCH_SIZES, as_batch, cases, check_parity, check_split, run_torch
+from stages.exporting.runners import onnx_runner
 from tests.exported import exported_toy
 from tests.toy import TOYS
 

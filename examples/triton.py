@@ -1,0 +1,103 @@
+"""Lays exported models out as a model repository of NVIDIA's Triton Inference Server, with onnxruntime alone (requirements.txt).
+
+    python triton.py FOLDER MODEL.onnx [...]                              (a folder stands for every *.onnx below it)
+
+Writes FOLDER/<model>/config.pbtxt and labels.txt, made from the signature inside the file, and FOLDER/<model>/1/model.onnx; then
+`tritonserver --model-repository FOLDER` serves them. Variants stand beside their models, as <model>.int8 and the like. An entry that is
+there already is replaced; others stay.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+MAX_BATCH, WINDOW_US = 256, 1000
+TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="MODEL.onnx")
+    arguments = parser.parse_args()
+    files = [file for path in arguments.paths for file in (sorted(path.rglob("*.onnx")) if path.is_dir() else [path])]
+    if not files:
+        sys.exit(f"error: there is no *.onnx below {', '.join(map(str, arguments.paths))}.")
+    entries = {}
+    for file in files:
+        name, signature = describe(file)
+        if name in entries:
+            sys.exit(f"error: {file} is a second {name}: name one of them.")
+        entries[name] = file, signature
+    for name, (file, signature) in entries.items():
+        lay_out(arguments.folder / name, name, file, signature)
+    print(f"{arguments.folder}: {len(entries)} models")
+
+
+def describe(file: Path) -> tuple[str, dict[str, Any]]:
+    """The name that a file has in the repository, and its signature."""
+    if not file.is_file():
+        sys.exit(f"error: there is no file {file}.")
+    try:
+        properties = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
+    except Exception as error:  # noqa: BLE001  # onnxruntime's own errors share no base class
+        sys.exit(f"error: {file} is damaged, cut short, or no ONNX model ({type(error).__name__}): fetch it again.")
+    if "signature" not in properties:
+        sys.exit(f"error: {file} has no signature in its metadata: was it exported by this project?")
+    signature: dict[str, Any] = json.loads(properties["signature"])
+    return ".".join(filter(None, [signature["model"], properties.get("variant")])), signature
+
+
+def lay_out(entry: Path, name: str, file: Path, signature: dict[str, Any]) -> None:
+    """Written beside and renamed: a server that polls the folder sees a whole entry or none."""
+    beside = entry.with_name(f".{name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    (beside / "1").mkdir(parents=True)
+    shutil.copyfile(file, beside / "1" / "model.onnx")
+    (beside / "config.pbtxt").write_text(config(name, signature), encoding="utf-8")
+    if signature["classes"]:
+        (beside / "labels.txt").write_text("".join(f"{label}\n" for label in signature["classes"]), encoding="utf-8")
+    shutil.rmtree(entry, ignore_errors=True)
+    beside.rename(entry)
+
+
+def config(name: str, signature: dict[str, Any]) -> str:
+    """ModelConfig as protobuf text. Requests of one shape are gathered into batches; a GPU is used where the server has one."""
+    outputs = []
+    for output in signature["outputs"]:
+        is_classification = output["name"] == signature["outputs"][0]["name"] and signature["classes"] and len(output["shape"]) == 2
+        outputs.append(tensor(output, ['label_filename: "labels.txt"'] if is_classification else []))
+    return f"""# {" ".join(signature["description"].split())}
+name: {quoted(name)}
+backend: "onnxruntime"
+max_batch_size: {MAX_BATCH}
+input [
+{tensor(signature["input"], [])}
+]
+output [
+{",".join(outputs)}
+]
+dynamic_batching {{ max_queue_delay_microseconds: {WINDOW_US} }}
+"""
+
+
+def tensor(entry: dict[str, Any], more: list[str]) -> str:
+    """One input or output without its batch axis; Triton has no empty shape, so a number a row is one of length 1 that is reshaped."""
+    sizes = [size if isinstance(size, int) else -1 for size in entry["shape"][1:]]
+    lines = [f"name: {quoted(entry['name'])}", f"data_type: {TYPES[entry['dtype']]}", f"dims: {sizes or [1]}", *more]
+    if not sizes:
+        lines.append("reshape { shape: [ ] }")
+    return "  {\n" + "".join(f"    {line}\n" for line in lines) + "  }"
+
+
+def quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Smaller forms of an ONNX file: INT8 (quantised, by static calibration) and FP16. Which are worth it is not known from the file.
+
+A variant is offered where the model's `variants` in params.yaml says that it was measured to be faster, and it costs few enough points of
+the model's score on the whole test split. Otherwise the signature says why not. Speed is measured by benchmarks/inference.py and never
+here: the same inputs must give the same bytes.
+"""
+
+import logging
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from stages.common.errors import UserError
+from stages.common.splits import SplitFile
+from stages.exporting.onnx_file import with_metadata
+from stages.exporting.parity import Equality, as_batch, check_split, pieces_of, spread
+from stages.exporting.runners import onnx_runner
+from stages.exporting.section import MIN_CALIBRATION_ROWS, Variants, Wanted
+from stages.exporting.signature import Signature, Variant
+from stages.modelling.model import Model
+
+CALIBRATION_BATCH = 32
+QUANTISED = ["Conv", "Gemm", "MatMul"]
+LOAD = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.stdin.buffer.read(), providers=['CPUExecutionProvider'])"
+
+
+def to_int8(content: bytes, input_name: str, rows: np.ndarray) -> bytes:
+    """Convolutions and linear layers on 8-bit numbers: activations by the smallest and largest value that `rows` of train give, weights
+    by output channel.
+
+    In QuantizeLinear and DequantizeLinear nodes, which every ONNX runtime knows. Weights have 7 bits, so that processors without 8-bit dot
+    products, whose 16-bit sums would overflow, give the same answers.
+    """
+    from onnxruntime import quantization
+
+    class Rows(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = (rows[start : start + CALIBRATION_BATCH] for start in range(0, len(rows), CALIBRATION_BATCH))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(({input_name: batch} for batch in self.batches), None)
+
+    with tempfile.TemporaryDirectory() as folder, quiet_quantizer():
+        path = Path(folder) / "int8.onnx"
+        quantization.quantize_static(
+            onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)),
+            path,
+            Rows(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=QUANTISED,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return path.read_bytes()
+
+
+def to_fp16(content: bytes) -> bytes:
+    """Weights and sums of 16-bit floats; inputs and outputs as they were.
+
+    Raises ValueError where ONNX Runtime does not load what it made.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    converted = OnnxModel(convert_float_to_float16(onnx.load_model_from_string(content), keep_io_types=True))
+    converted.topological_sort(is_deterministic=True)  # the converter puts casts of inputs last
+    proto: onnx.ModelProto = converted.model
+    result = proto.SerializeToString(deterministic=True)
+    # Of some graphs with recurrent layers a session crashes the process (seen with ONNX Runtime 1.31).
+    tried = subprocess.run([sys.executable, "-c", LOAD], input=result, capture_output=True, check=False)
+    if tried.returncode:
+        raise ValueError(f"ONNX Runtime does not load it (exit code {tried.returncode})")
+    return result
+
+
+class quiet_quantizer:  # noqa: N801, used like a function
+    """Silences for the block what ONNX Runtime's quantizer advises on the root logger: that the model be optimised first, by a version of
+    ONNX Runtime on which the bytes would then depend.
+    """
+
+    def __enter__(self) -> None:
+        self.level = logging.getLogger().level
+        logging.getLogger().setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().setLevel(self.level)
+
+
+def make_variants(
+    model: Model, content: bytes, signature: Signature, wanted: Wanted, section: Variants, train: SplitFile, test: SplitFile
+) -> Iterator[tuple[str, Variant, bytes]]:
+    """Each variant's name, what the signature says of it, and its file's content, empty where it is not offered.
+
+    `content` is the ONNX file without metadata; `signature` has its parity.
+
+    Raises UserError where one that is wanted cannot be made.
+    """
+    makers = {
+        "int8": lambda: to_int8(content, signature.input.name, calibration_rows(train, signature, section.calibration_rows)),
+        "fp16": lambda: to_fp16(content),
+    }
+    for form, make in makers.items():
+        if not wanted.model_dump()[form]:
+            yield form, Variant(reason="Not offered: it was not measured to be faster (benchmarks/inference.py)."), b""
+        elif form == "int8" and train.count < MIN_CALIBRATION_ROWS:
+            few = f"Not offered: train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed."
+            yield form, Variant(reason=few), b""
+        else:
+            try:
+                made = make()
+            except Exception as error:  # whatever the converters raise on a graph that they do not know
+                reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+                raise UserError(
+                    f"params.yaml: models.{signature.model}.variants.{form} is true, and none can be made ({reason}): set it to false."
+                ) from error
+            variant = judge(form, made, model, signature, section.max_points_lost, test)
+            yield form, variant, made if variant.file else b""
+
+
+def judge(form: str, made: bytes, model: Model, signature: Signature, most: float, test: SplitFile) -> Variant:
+    """Whether a variant is offered: by what it loses on the whole test split, in points."""
+    try:
+        own = check_split(model, {form: onnx_runner(made, signature, 1)}, pieces_of(test), math.inf)[form]
+    except UserError as error:  # other shapes, or what is no number
+        return Variant(reason=f"Not offered: {error}")
+    lost = points_lost(signature, own, test)
+    if lost > most:
+        return Variant(reason=f"Not offered: it loses {lost:.2f} points on the test split, more than {most:g}.", equality=own)
+    reason = f"Measured to be faster (benchmarks/inference.py); it loses {max(lost, 0):.2f} points on the test split."
+    return Variant(file=f"model.{form}.onnx", reason=reason, equality=own)
+
+
+def points_lost(signature: Signature, own: Equality, test: SplitFile) -> float:
+    """Of the score of model.onnx; negative where the variant is better.
+
+    A point is 0.01 of an accuracy; of a mean absolute error it is 0.01 of the standard deviation of the targets, which has its unit.
+    """
+    ((metric, value),), ((_, whole),) = own.score.items(), signature.parity["ONNX"].score.items()
+    if metric == "accuracy":
+        return 100 * (whole - value)
+    spread_of_targets = float(test.read("targets", 0, test.count).std(axis=0).mean())
+    lost = value - whole
+    return 100 * lost / spread_of_targets if spread_of_targets else math.copysign(math.inf, lost) if lost else 0.0
+
+
+def calibration_rows(train: SplitFile, signature: Signature, count: int) -> np.ndarray:
+    """Rows from all over train, as consumers send them: pictures that are larger, for training to crop, are cut in the middle."""
+    rows = as_batch(train.take("inputs", spread(train.count, min(count, train.count))))
+    if signature.kind == "image":
+        for axis, side in enumerate(signature.input.shape[1:3], start=1):
+            start = (rows.shape[axis] - int(side)) // 2
+            rows = rows.take(range(start, start + int(side)), axis=axis)
+    return rows
+
+
+def as_file(content: bytes, signature: Signature, form: str) -> bytes:
+    """A variant with the signature of its model inside, and its own name under the key `variant`."""
+    return with_metadata(content, signature, {"variant": form})

@@ -1,0 +1,136 @@
+"""examples/triton.py: a model repository of Triton, its configurations as Triton's own schema reads them."""
+
+import json
+import subprocess
+
+import onnx
+import pytest
+
+from examples import triton
+from stages.exporting.variants import as_file, to_fp16
+from tests.examples.test_consumers import make_environment
+from tests.exported import exported_toy
+from tests.toy import TOYS
+
+
+@pytest.fixture
+def lay_out(tmp_path, monkeypatch, capsys):
+    """A function that runs the command in the folder tmp_path; what it said and its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[str, int]:
+        monkeypatch.setattr("sys.argv", ["triton.py", *arguments])
+        try:
+            triton.main()
+        except SystemExit as ended:
+            return str(ended.code), 1
+        return capsys.readouterr().out, 0
+
+    return run
+
+
+@pytest.fixture
+def models(tmp_path):
+    for name in TOYS:
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "model.onnx").write_bytes(exported_toy(name).onnx)
+    return tmp_path / "models"
+
+
+def test_every_model_has_an_entry_with_the_very_file(lay_out, models, tmp_path):
+    said, code = lay_out("repository", "models")
+    assert (said, code) == (f"repository: {len(TOYS)} models\n", 0)
+    for name in TOYS:
+        entry, own = tmp_path / "repository" / name, exported_toy(name)
+        assert (entry / "1" / "model.onnx").read_bytes() == own.onnx
+        assert (entry / "labels.txt").exists() == (own.signature.classes is not None)
+        if own.signature.classes:
+            assert (entry / "labels.txt").read_text().splitlines() == own.signature.classes
+    assert not list((tmp_path / "repository").glob(".*"))
+
+
+def test_an_entry_is_replaced_whole_and_others_stay(lay_out, models, tmp_path):
+    for path in ("repository/words/2/old", "repository/other/config.pbtxt"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text("old")
+    assert lay_out("repository", "models/words")[1] == 0
+    assert sorted(path.name for path in (tmp_path / "repository/words").iterdir()) == ["1", "config.pbtxt", "labels.txt"]
+    assert (tmp_path / "repository/other/config.pbtxt").read_text() == "old"
+
+
+def test_a_variant_stands_beside_its_model(lay_out, models, tmp_path):
+    own = exported_toy("words")
+    (models / "words" / "model.fp16.onnx").write_bytes(as_file(to_fp16(own.onnx), own.signature, "fp16"))
+    assert lay_out("repository", "models/words")[0] == "repository: 2 models\n"
+    assert {path.name for path in (tmp_path / "repository").iterdir()} == {"words", "words.fp16"}
+
+
+READ = """
+import json, sys
+from pathlib import Path
+from google.protobuf import json_format, text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+for path in sorted(Path(sys.argv[1]).glob("*/config.pbtxt")):
+    print(json.dumps(json_format.MessageToDict(text_format.Parse(path.read_text(), ModelConfig()), preserving_proto_field_name=True)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_configurations_are_what_triton_reads_and_what_the_files_take(lay_out, models, tmp_path):
+    """Triton itself, a container of several GB, is not run; its schema is its client's, in a virtual environment of its own."""
+    assert lay_out("repository", "models")[1] == 0
+    python = make_environment(tmp_path / "venv", "tritonclient[grpc]")
+    read = subprocess.run([str(python), "-c", READ, "repository"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    configs = {config["name"]: config for config in map(json.loads, read.stdout.splitlines())}
+    assert set(configs) == set(TOYS)
+    for name, config in configs.items():
+        own = exported_toy(name)
+        graph = onnx.load_model_from_string(own.onnx).graph
+        assert (config["backend"], config["max_batch_size"]) == ("onnxruntime", 256)
+        assert config["dynamic_batching"] == {"max_queue_delay_microseconds": "1000"}
+        for described, values in (("input", graph.input), ("output", graph.output)):
+            assert [tensor["name"] for tensor in config[described]] == [value.name for value in values]
+            for tensor, value in zip(config[described], values, strict=True):
+                assert (
+                    tensor["data_type"]
+                    == triton.TYPES[
+                        {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}[
+                            value.type.tensor_type.elem_type
+                        ]
+                    ]
+                )
+                sizes = [str(axis.dim_value or -1) for axis in value.type.tensor_type.shape.dim][1:]
+                assert tensor["dims"] == (sizes or ["1"])
+                assert ("reshape" in tensor) == (sizes == [])
+        is_classifier = own.signature.task in ("binary", "multiclass")
+        assert config["output"][0].get("label_filename") == ("labels.txt" if is_classifier else None)
+
+
+def test_text_with_quotes_stays_text():
+    signature = exported_toy("words").signature.model_dump() | {"description": 'A "quoted" text.'}
+    assert triton.config('a"b', signature).splitlines()[1] == 'name: "a\\"b"'
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("nothing.onnx", "error: there is no file nothing.onnx."),
+        ("empty", "error: there is no *.onnx below empty."),
+        ("text.onnx", "error: text.onnx is damaged, cut short, or no ONNX model ("),
+        ("twice", "error: twice/b.onnx is a second words: name one of them."),
+        ("bare.onnx", "error: bare.onnx has no signature in its metadata: was it exported by this project?"),
+    ],
+)
+def test_a_mistake_is_refused_in_a_sentence_and_nothing_is_written(lay_out, tmp_path, given, named):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "twice").mkdir()
+    (tmp_path / "text.onnx").write_text("no model")
+    for name in ("a", "b"):
+        (tmp_path / "twice" / f"{name}.onnx").write_bytes(exported_toy("words").onnx)
+    bare = onnx.load_model_from_string(exported_toy("words").onnx)
+    del bare.metadata_props[:]
+    (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
+    said, code = lay_out("repository", given)
+    assert code == 1 and said.startswith(named)
+    assert not (tmp_path / "repository").exists()
