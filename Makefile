@@ -28,8 +28,8 @@ test-all: $(INSTALLED)  ## run the slow tests as well
 serve: $(INSTALLED)  ## start a Prefect server, if none is configured, and what prefect.yaml says, on schedule and in the UI
 	@exec .venv/bin/python -m pipelines.deployments
 
-demo: $(INSTALLED)  ## a page of the exported models, in which they run, on loopback
-	@exec .venv/bin/python -m web.assemble logs/demo --serve
+demo: $(INSTALLED)  ## a page of the exported models, in which they run, on loopback; on another port: make demo PORT=8010
+	@exec .venv/bin/python -m web.assemble logs/demo --serve $(if $(PORT),--port $(PORT))
 
 triton: $(INSTALLED)  ## the exported models as a model repository of NVIDIA's Triton, in logs/triton
 	@.venv/bin/python examples/triton.py logs/triton models

@@ -47,6 +47,7 @@ export function asInput(text, signature) {
     return new ort.Tensor("float32", values, [1, cells.length]);
   }
   if (signature.kind === "characters") {
+    if (text.trim() === "") throw new Error("the text is empty");
     const folded = text.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").trim();
     if (folded === "") throw new Error(`${JSON.stringify(text)} has no character that can be written in ASCII`);
     const strange = Array.from(folded).filter((character) => !(signature.alphabet ?? folded).includes(character));
@@ -57,7 +58,7 @@ export function asInput(text, signature) {
 }
 
 function asNumber(cell) {
-  const value = Number(cell);
+  const value = /^\s*[+-]?(\d|\.\d)[\d.e+-]*\s*$/i.test(cell) ? Number(cell) : NaN; // 0x10 is one to Number()
   if (!Number.isFinite(Math.fround(value))) throw new Error(`${cell} is no finite number; leave the cell empty where a value is missing`);
   return value;
 }
@@ -70,6 +71,7 @@ export function inWords(outputs, signature) {
 }
 
 async function main([folder, ...texts]) {
+  if (!folder) throw new Error("name the folder with model.onnx and signature.json, and inputs: node predict.mjs EXPORTED INPUT [INPUT ...]");
   const { readFileSync } = await import("node:fs");
   const signature = JSON.parse(readFileSync(`${folder}/signature.json`, "utf8"));
   const session = await open(readFileSync(`${folder}/model.onnx`), `${folder}/model.onnx`);

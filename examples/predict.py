@@ -9,7 +9,7 @@ An INPUT is what the model takes:
 - a text, such as a name.
 
 What that is, and what the answers mean, is read from the ONNX file itself: its metadata has one JSON text under the key `signature`.
-An input that does not fit ends in a sentence, the others are answered, and the exit code is 1.
+An input that does not fit ends in a sentence, the others are answered, and the exit code is 1. Inputs that begin with - come after --.
 """
 
 import argparse
@@ -25,11 +25,13 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
 MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
+MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
 MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
+LOOKED_AT = 400  # pixels a side in which is seen what a picture shows
 SMALL, NEARBY = 80, 17  # of a page so many pixels high, the side of a square that no stroke fills
 LARGEST = float(np.finfo(np.float32).max)
 BATCH_SIZE = 64
@@ -62,14 +64,17 @@ class Model:
             raise Refused(f"{path} is damaged, cut short, or no ONNX model ({type(error).__name__}): fetch it again") from error
         properties = self.session.get_modelmeta().custom_metadata_map
         if "signature" not in properties:
-            raise Refused(f"{path} has no signature in its metadata: was it exported by this project?")
-        self.signature: dict[str, Any] = json.loads(properties["signature"])
+            raise Refused(f"{path} has no signature in its metadata: it was not exported by this project")
+        try:
+            self.signature: dict[str, Any] = json.loads(properties["signature"])
+            self.find = {"characters": find_text, "features": find_rows, "image": find_pictures}[self.signature["kind"]]
+        except (ValueError, TypeError, KeyError) as error:
+            raise Refused(f"{path} has a signature that is damaged, or of a later version than this script") from error
 
     def read(self, text: str) -> Iterator[Item | Refused]:
         """The inputs that `text` stands for: one, or those of a folder or a file; or why one of them is none."""
-        find = {"characters": find_text, "features": find_rows, "image": find_pictures}[self.signature["kind"]]
         try:
-            for read_one in find(text, self.signature):
+            for read_one in self.find(text, self.signature):
                 try:
                     yield read_one()
                 except Refused as error:
@@ -82,7 +87,7 @@ class Model:
         names = [output["name"] for output in self.signature["outputs"]]
         outputs = self.session.run(names, {self.signature["input"]["name"]: joined(batch)})
         if self.signature["task"] == "regression":
-            return [{"prediction": dict(zip(self.signature["numbers"], map(float, row), strict=True))} for row in outputs[0]]
+            return [{"prediction": dict(zip(self.signature["numbers"], map(as_finite, row), strict=True))} for row in outputs[0]]
         classes = self.signature["classes"]
         if self.signature["task"] == "sequence":
             return [
@@ -93,6 +98,11 @@ class Model:
                 for rows, labels in zip(*outputs, strict=True)
             ]
         return [{"label": classes[label], "probabilities": by_class(classes, row)} for row, label in zip(*outputs, strict=True)]
+
+
+def as_finite(value: np.floating[Any]) -> float | None:
+    """Nothing where a sum has overflown: JSON has no word for infinity."""
+    return float(value) if np.isfinite(value) else None
 
 
 def by_class(classes: list[str], probabilities: np.ndarray) -> dict[str, float]:
@@ -112,9 +122,22 @@ def joined(batch: list[np.ndarray]) -> np.ndarray:
 
 def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
     """A picture, or every file of a folder."""
+    if not text:
+        raise Refused("the path is empty")
     path = Path(text)
-    for picture in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
+    pictures = sorted(file for file in path.iterdir() if file.is_file()) if exists(path) and path.is_dir() else [path]
+    if not pictures:
+        raise Refused(f"there is no file in {text}")
+    for picture in pictures:
         yield partial(as_picture, picture, str(picture), signature)
+
+
+def exists(path: Path) -> bool:
+    """False too of what cannot be a path: one too long, or with a zero byte."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> Item:
@@ -143,7 +166,7 @@ def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> 
 
 def open_picture(file: Path | IO[bytes], name: str) -> Image.Image:
     """Upright, of 8 bits, without transparency."""
-    if isinstance(file, Path) and not file.exists():
+    if isinstance(file, Path) and not exists(file):
         raise Refused(f"there is no file {name}")
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as picture:
@@ -160,21 +183,25 @@ def open_picture(file: Path | IO[bytes], name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise Refused(f"{name} has more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from error
     except Exception as error:  # Pillow raises every kind of error on a damaged file
-        raise Refused(f"{name} is no {', '.join(FORMATS)} picture that can be read ({' '.join(str(error).split())})") from error
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+        raise Refused(f"{name} is no {', '.join(FORMATS)} picture that can be read ({reason})") from error
 
 
 def without_transparency(picture: Image.Image) -> Image.Image:
     """On white, or on black where what is to be seen is light: a white drawing on nothing would be lost."""
     if "transparency" not in picture.info and "A" not in picture.getbands():
         return picture.convert("RGB")
-    layers = np.asarray(picture.convert("RGBA"), dtype=np.float64)
+    picture = picture.convert("RGBA")
+    small = picture.copy()
+    small.thumbnail((LOOKED_AT, LOOKED_AT), Image.Resampling.BOX)
+    layers = np.asarray(small, dtype=np.float64)
     seen = layers[..., 3:] / 255
     is_light = (layers[..., :3] * seen).sum() > 127.5 * 3 * seen.sum()
-    ground = 0 if is_light else 255
-    return Image.fromarray(np.rint(layers[..., :3] * seen + ground * (1 - seen)).astype(np.uint8))
+    ground = Image.new("RGBA", picture.size, "black" if is_light else "white")
+    return Image.alpha_composite(ground, picture).convert("RGB")
 
 
-def as_grey(picture: Image.Image, side: int = 400) -> Image.Image:
+def as_grey(picture: Image.Image, side: int = LOOKED_AT) -> Image.Image:
     """At most `side` pixels wide and high."""
     grey = picture.convert("L")
     grey.thumbnail((side, side), Image.Resampling.BOX)
@@ -227,7 +254,7 @@ def start_of(masses: np.ndarray, side: int) -> int:
 def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
     """A row, or every row of a CSV file: with a header its columns may stand in any order, and there may be others."""
     names = [feature["name"] for feature in signature["features"]]
-    if not Path(text).is_file():
+    if not (exists(Path(text)) and Path(text).is_file()):
         if text.endswith(".csv"):
             raise Refused(f"there is no file {text}")
         yield partial(as_row, text, text.split(","), names, names)
@@ -244,14 +271,23 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
     try:
         rows = ((number, cells) for number, cells in enumerate(csv.reader(lines), start=1) if cells)
         number, header = next(rows, (0, []))
-        header = [cell.strip() for cell in header]
+        header, has_rows = [cell.strip() for cell in header], False
+        if not header:
+            raise Refused(f"{what} is empty")
+        if twice := [cell for cell in header if cell in names and header.count(cell) > 1]:
+            raise Refused(f"{what} has two columns {twice[0]}: keep one")
         if len(header) == len(names) and not set(names) & set(header):
+            if not any(map(is_number, header)) and any(header):
+                raise Refused(f"{what} begins with neither numbers nor the names of columns; the model takes {', '.join(names)}")
             yield partial(as_row, f"{what} line {number}", header, names, names)
-            header = names
+            header, has_rows = names, True
         if missing := [name for name in names if name not in header]:
             raise Refused(f"{what} has no column {', '.join(missing)}; the model takes {', '.join(names)}")
         for number, cells in rows:
             yield partial(as_row, f"{what} line {number}", cells, header, names)
+            has_rows = True
+        if not has_rows:
+            raise Refused(f"{what} has no rows below its header")
     except csv.Error as error:
         raise Refused(f"{what} is no CSV ({error})") from error
 
@@ -267,13 +303,21 @@ def as_row(what: str, cells: list[str], header: list[str], names: list[str]) -> 
 def as_number(cell: str, name: str, what: str) -> float:
     if not cell:
         return float("nan")
-    try:
-        value = float(cell)
-    except ValueError:
-        raise Refused(f"{what}: {name} is {cell!r}, which is no number") from None
+    if not is_number(cell):
+        raise Refused(f"{what}: {name} is {cell!r}, which is no number")
+    value = float(cell)
     if not abs(value) <= LARGEST:
         raise Refused(f"{what}: {name} is {cell}, which is no finite number: leave the cell empty where a value is missing")
     return value
+
+
+def is_number(cell: str) -> bool:
+    """As other programs write one: Python's own 1_000 and the digits of other scripts are none."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.isascii() and "_" not in cell
 
 
 # Texts
@@ -289,6 +333,8 @@ def as_characters(text: str, signature: dict[str, Any]) -> Item:
     if not folded:
         unknown = f"{text!r} has no character that can be written in ASCII, and the model knows no other"
         raise Refused(unknown if text.strip() else "the text is empty")
+    if len(folded) > MAX_LENGTH:
+        raise Refused(f"the text {text[:20]!r}… has {len(folded):,} characters; {MAX_LENGTH:,} are read at most")
     if strange := sorted(set(folded) - set(signature["alphabet"] or folded)):
         raise Refused(f"{text!r} has {''.join(strange)}; the model knows only {signature['alphabet']}")
     return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), f"read as {folded}" if folded != text else "")
@@ -340,7 +386,8 @@ def show(model: Model, batch: list[Item], as_json: bool) -> None:
 
 def in_words(answer: dict[str, Any]) -> str:
     if "prediction" in answer:
-        return ", ".join(f"{name} {value:.4g}" for name, value in answer["prediction"].items())
+        numbers = {name: "no finite number" if value is None else f"{value:.4g}" for name, value in answer["prediction"].items()}
+        return ", ".join(f"{name} {number}" for name, number in numbers.items())
     if "text" in answer:
         return str(answer["text"])
     first = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:SHOWN]

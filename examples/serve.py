@@ -4,6 +4,7 @@
 
     GET  /                 the names of the models
     GET  /MODEL            its signature: all that there is to know of it
+    HEAD                   as GET
     POST /MODEL            asks it; the body is a picture, or the lines of a CSV file, or texts, one a line; as application/json also a list
                            of rows ([1, null, ...] or {"name": 1, ...}) or of texts
 
@@ -15,13 +16,16 @@ reaches the port may ask: it knows no passwords and no TLS, which are a reverse 
 import argparse
 import base64
 import contextlib
+import email.errors
 import io
 import json
 import queue
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
@@ -42,9 +46,12 @@ MAX_WAITING = 1024  # inputs of one model that wait to be computed
 MAX_BATCH = 64
 MAX_CONNECTIONS = 64
 WINDOW_S = 0.002  # in which inputs are gathered for a batch
-TIMEOUT_S = 10.0  # for a whole body, and between requests of a connection
+MAX_DECODED = 4  # pictures that are unpacked at once: each may take some hundred MB
+TIMEOUT_S = 10.0  # for a whole head, from the last answer, and for a whole body
 MAX_DRAINED = 100_000_000  # bytes of a body that is refused, so that its sender hears why
+MAX_DIGITS = 12  # of a length
 TOLERANCE = 1e-4  # of a golden output
+DECODING = threading.Semaphore(MAX_DECODED)
 
 
 Reader = Callable[[], predict.Item]
@@ -95,6 +102,13 @@ class Batcher:
                 future.set_result(answer)
 
 
+SENTENCE = json.dumps({"error": "too many connections are open: ask again in a second."}).encode()
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json; charset=utf-8\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(SENTENCE), SENTENCE)
+)
+
+
 class Server(ThreadingHTTPServer):
     """A thread for each connection, and no more of them than `max_connections`."""
 
@@ -110,7 +124,7 @@ class Server(ThreadingHTTPServer):
             super().process_request(request, client_address)
             return
         with contextlib.suppress(OSError):
-            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            request.sendall(BUSY)
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -125,32 +139,78 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class Timed(socket.SocketIO):
+    """What a connection sends, until a moment: however slowly it comes, waiting for it ends."""
+
+    def __init__(self, connection: socket.socket):
+        super().__init__(connection, "r")
+        self.connection, self.until = connection, 0.0
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return super().readinto(buffer)
+
+
 class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version, server_version, sys_version = "HTTP/1.1", "reprise", ""
-    timeout = TIMEOUT_S
+
+    def setup(self) -> None:
+        super().setup()
+        self.timed = Timed(self.connection)
+        self.rfile = io.BufferedReader(self.timed)
+
+    def handle_one_request(self) -> None:
+        self.timed.until = time.monotonic() + TIMEOUT_S
+        super().handle_one_request()
 
     def do_GET(self) -> None:
-        self.reply(lambda: {"models": sorted(self.server.models)} if self.path == "/" else self.find().model.signature)
+        self.reply(self.describe)
+
+    def do_HEAD(self) -> None:
+        self.reply(self.describe)
 
     def do_POST(self) -> None:
         self.reply(self.answer)
 
+    def refuse_method(self) -> None:
+        self.close_connection = True  # whatever body it has is not read
+        self.reply(self.say_methods)
+
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse_method  # noqa: N815
+
+    def say_methods(self) -> dict[str, Any]:
+        raise Rejected(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not known here: GET a model's signature, or POST its inputs")
+
+    def describe(self) -> dict[str, Any]:
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.read_body()
+        return {"models": sorted(self.server.models)} if self.name == "" else self.find().model.signature
+
     def answer(self) -> dict[str, Any]:
         body = self.read_body()  # first, so that the connection can be used again whatever becomes of it
         batcher = self.find()
+        if not body:
+            raise Rejected(HTTPStatus.BAD_REQUEST, "the body is empty")
         try:
             items = items_of(body, self.headers.get_content_type(), batcher.model.signature)
         except predict.Refused as error:
             raise Rejected(HTTPStatus.BAD_REQUEST, str(error)) from error
         return {"answers": batcher.ask(items)}
 
+    @property
+    def name(self) -> str:
+        """Of the model in the address."""
+        return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path.strip("/"))
+
     def find(self) -> Batcher:
-        name = self.path.removeprefix("/")
-        if name not in self.server.models:
+        if self.name not in self.server.models:
             known = ", ".join(sorted(self.server.models))
-            raise Rejected(HTTPStatus.NOT_FOUND, f"there is no model {name!r}; known: {known}")
-        return self.server.models[name]
+            raise Rejected(HTTPStatus.NOT_FOUND, f"there is no model {self.name!r}; known: {known}")
+        return self.server.models[self.name]
 
     def reply(self, make: Any) -> None:
         try:
@@ -167,11 +227,12 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.drain(length)
             raise Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has {length:,} bytes; {MAX_BODY:,} are read at most")
-        until, body = time.monotonic() + TIMEOUT_S, bytearray()
+        self.timed.until, body = time.monotonic() + TIMEOUT_S, bytearray()
         try:
             while len(body) < length:
-                if time.monotonic() > until or not (piece := self.rfile.read1(min(1 << 16, length - len(body)))):
-                    raise TimeoutError
+                if not (piece := self.rfile.read1(min(1 << 16, length - len(body)))):
+                    self.close_connection = True
+                    raise Rejected(HTTPStatus.BAD_REQUEST, f"the body ended after {len(body):,} of its {length:,} bytes")
                 body += piece
         except TimeoutError as error:
             self.close_connection = True
@@ -180,31 +241,37 @@ class Handler(BaseHTTPRequestHandler):
         return bytes(body)
 
     def content_length(self) -> int:
-        given = self.headers.get("Content-Length")
-        if given is None or "Transfer-Encoding" in self.headers:
-            self.close_connection = True
+        """Of the body. Where head and body cannot be told apart for certain the connection ends: a proxy might see another request."""
+        given = self.headers.get_all("Content-Length") or []
+        is_last, self.close_connection = self.close_connection, True
+        if any(isinstance(defect, email.errors.MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
+            raise Rejected(HTTPStatus.BAD_REQUEST, "the head has a line that is no header")
+        if not given or "Transfer-Encoding" in self.headers:
             raise Rejected(HTTPStatus.LENGTH_REQUIRED, "the body's length must be said before it comes, in Content-Length")
-        if not (given.isascii() and given.isdigit()):
-            self.close_connection = True
-            raise Rejected(HTTPStatus.BAD_REQUEST, f"Content-Length is {given!r}, which is no number of bytes")
-        return int(given)
+        if len(given) > 1 or not (given[0].isascii() and given[0].isdigit() and len(given[0]) <= MAX_DIGITS):
+            raise Rejected(HTTPStatus.BAD_REQUEST, f"Content-Length is {', '.join(given)[:40]}, which is no number of bytes")
+        self.close_connection = is_last
+        return int(given[0])
 
     def drain(self, length: int) -> None:
         """Reads what is not wanted: a connection that is closed on its sender takes the answer with it."""
-        left, until = min(length, MAX_DRAINED), time.monotonic() + TIMEOUT_S
+        left, self.timed.until = min(length, MAX_DRAINED), time.monotonic() + TIMEOUT_S
         with contextlib.suppress(OSError):
-            while left > 0 and time.monotonic() < until and (piece := self.rfile.read1(min(1 << 16, left))):
+            while left > 0 and (piece := self.rfile.read1(min(1 << 16, left))):
                 left -= len(piece)
 
     def handle_expect_100(self) -> bool:
         """Who asks first is told before a body is sent that would not be read."""
-        given = self.headers.get("Content-Length", "")
-        if given.isascii() and given.isdigit() and int(given) > MAX_BODY:
-            self.close_connection = True
-            sentence = f"the body has {int(given):,} bytes; {MAX_BODY:,} are read at most."
-            self.send_json(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": sentence})
-            return False
-        return super().handle_expect_100()
+        try:
+            if (length := self.content_length()) <= MAX_BODY:
+                return super().handle_expect_100()
+            sentence = f"the body has {length:,} bytes; {MAX_BODY:,} are read at most."
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        except Rejected as error:
+            sentence, status = f"{error}.", error.status
+        self.close_connection = True
+        self.send_json(status, {"error": sentence})
+        return False
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses is said as JSON too."""
@@ -212,11 +279,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json(HTTPStatus(code), {"error": f"{message or HTTPStatus(code).description or HTTPStatus(code).phrase}."})
 
     def send_json(self, status: HTTPStatus, content: dict[str, Any]) -> None:
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")  # a text may hold half a character
+        self.connection.settimeout(TIMEOUT_S)
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(text)))
         self.send_header("X-Content-Type-Options", "nosniff")
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD, POST")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             self.send_header("Retry-After", "1")
         if self.close_connection:
@@ -238,24 +308,42 @@ def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[
     if signature["kind"] == "image":
         if content_type == "application/json":
             raise predict.Refused("this model takes a picture: send the file's bytes as the body")
-        return [predict.as_picture(io.BytesIO(body), "the picture", signature)]
+        if content_type.startswith("multipart/"):
+            raise predict.Refused("the body is a form: send the picture's bytes alone (curl --data-binary @picture.png)")
+        with DECODING:
+            return [predict.as_picture(io.BytesIO(body), "the picture", signature)]
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise predict.Refused(f"the body is no text in UTF-8 ({error})") from error
-    readers = readers_of_json(text, signature) if content_type == "application/json" else readers_of_lines(text.splitlines(), signature)
-    if not 0 < len(readers) <= MAX_INPUTS:
-        raise predict.Refused(f"the body has {len(readers)} inputs; 1 to {MAX_INPUTS} are answered at once")
-    return [read() for read in readers]
+    is_json = content_type == "application/json"
+    inputs = from_json(text, signature) if is_json else text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    may_have_header = signature["kind"] == "features" and not is_json
+    if not 0 < len(inputs) <= MAX_INPUTS + may_have_header:
+        raise predict.Refused(f"the body has {len(inputs)} inputs; 1 to {MAX_INPUTS} are answered at once")
+    items = [read() for read in readers_of(inputs, signature, is_json)]
+    if len(items) > MAX_INPUTS:  # where there was no header
+        raise predict.Refused(f"the body has {len(items)} inputs; 1 to {MAX_INPUTS} are answered at once")
+    return items
 
 
-def readers_of_lines(lines: list[str], signature: dict[str, Any]) -> list[Reader]:
+def readers_of(inputs: list[Any], signature: dict[str, Any], is_json: bool) -> Iterable[Reader]:
     if signature["kind"] == "characters":
-        return [partial(predict.as_characters, line, signature) for line in lines]
-    return list(predict.rows_of(lines, "the body", [feature["name"] for feature in signature["features"]]))
+        return [partial(text_of, line, place, signature) for place, line in enumerate(inputs, start=1)]
+    names = [feature["name"] for feature in signature["features"]]
+    if is_json:
+        return [row_reader(row, f"row {place}", names) for place, row in enumerate(inputs, start=1)]
+    return predict.rows_of(inputs, "the body", names)
 
 
-def readers_of_json(text: str, signature: dict[str, Any]) -> list[Reader]:
+def text_of(line: str, place: int, signature: dict[str, Any]) -> predict.Item:
+    try:
+        return predict.as_characters(line, signature)
+    except predict.Refused as error:
+        raise predict.Refused(f"text {place}: {error}") from error
+
+
+def from_json(text: str, signature: dict[str, Any]) -> list[Any]:
     wanted, kind = (str, "texts") if signature["kind"] == "characters" else (list | dict, "rows")
     try:
         content = json.loads(text)
@@ -263,10 +351,7 @@ def readers_of_json(text: str, signature: dict[str, Any]) -> list[Reader]:
         raise predict.Refused(f"the body is no JSON ({error})") from error
     if not isinstance(content, list) or not all(isinstance(one, wanted) for one in content):
         raise predict.Refused(f"the body is no list of {kind}")
-    if signature["kind"] == "characters":
-        return readers_of_lines(content, signature)
-    names = [feature["name"] for feature in signature["features"]]
-    return [row_reader(row, f"row {place}", names) for place, row in enumerate(content, start=1)]
+    return content
 
 
 def row_reader(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> Reader:

@@ -3,12 +3,13 @@
     python triton.py FOLDER MODEL.onnx [...]                              (a folder stands for every *.onnx below it)
 
 Writes FOLDER/<model>/config.pbtxt and labels.txt, made from the signature inside the file, and FOLDER/<model>/1/model.onnx; then
-`tritonserver --model-repository FOLDER` serves them. Variants stand beside their models, as <model>.int8 and the like. An entry that is
-there already is replaced; others stay.
+`tritonserver --model-repository FOLDER` serves them. Variants stand beside their models, as <model>.int8 and the like. An entry of the same
+name is replaced, others stay; a folder that is no entry is not touched.
 """
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -34,6 +35,12 @@ def main() -> None:
         if name in entries:
             sys.exit(f"error: {file} is a second {name}: name one of them.")
         entries[name] = file, signature
+    if arguments.folder.exists() and not arguments.folder.is_dir():
+        sys.exit(f"error: {arguments.folder} is no folder: name another.")
+    for name in entries:
+        entry = arguments.folder / name
+        if entry.exists() and not (entry / "config.pbtxt").is_file():
+            sys.exit(f"error: {entry} is there and is no entry of a model repository: name another FOLDER, or remove it.")
     for name, (file, signature) in entries.items():
         lay_out(arguments.folder / name, name, file, signature)
     print(f"{arguments.folder}: {len(entries)} models")
@@ -48,9 +55,15 @@ def describe(file: Path) -> tuple[str, dict[str, Any]]:
     except Exception as error:  # noqa: BLE001  # onnxruntime's own errors share no base class
         sys.exit(f"error: {file} is damaged, cut short, or no ONNX model ({type(error).__name__}): fetch it again.")
     if "signature" not in properties:
-        sys.exit(f"error: {file} has no signature in its metadata: was it exported by this project?")
-    signature: dict[str, Any] = json.loads(properties["signature"])
-    return ".".join(filter(None, [signature["model"], properties.get("variant")])), signature
+        sys.exit(f"error: {file} has no signature in its metadata: it was not exported by this project.")
+    try:
+        signature: dict[str, Any] = json.loads(properties["signature"])
+        name = ".".join(filter(None, [signature["model"], properties.get("variant")]))
+    except (ValueError, TypeError, KeyError):
+        sys.exit(f"error: {file} has a signature that is damaged.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        sys.exit(f"error: {file} is of a model called {name!r}, which cannot be a folder's name.")
+    return name, signature
 
 
 def lay_out(entry: Path, name: str, file: Path, signature: dict[str, Any]) -> None:
@@ -72,6 +85,7 @@ def config(name: str, signature: dict[str, Any]) -> str:
     for output in signature["outputs"]:
         is_classification = output["name"] == signature["outputs"][0]["name"] and signature["classes"] and len(output["shape"]) == 2
         outputs.append(tensor(output, ['label_filename: "labels.txt"'] if is_classification else []))
+    joined = ",\n".join(outputs)
     return f"""# {" ".join(signature["description"].split())}
 name: {quoted(name)}
 backend: "onnxruntime"
@@ -80,7 +94,7 @@ input [
 {tensor(signature["input"], [])}
 ]
 output [
-{",".join(outputs)}
+{joined}
 ]
 dynamic_batching {{ max_queue_delay_microseconds: {WINDOW_US} }}
 """

@@ -37,7 +37,7 @@ class Clone:
     def run(self, *command: str, ok: bool = True, **environment: str) -> str:
         """Run a command in the clone; returns stdout and stderr."""
         result = subprocess.run(
-            command, cwd=self.root, env=self.environment | environment, stdout=-1, stderr=-2, text=True, check=False, timeout=500
+            command, cwd=self.root, env=self.environment | environment, stdout=-1, stderr=-2, text=True, check=False, timeout=1500
         )
         assert (result.returncode == 0) == ok, result.stdout
         return result.stdout

@@ -2,7 +2,7 @@
 
 Command: python -m web.assemble FOLDER [--serve] [--port PORT]
 Reads:   web/; models/*/exported; onnxruntime-web from web/node_modules, into which npm installs it if need be
-Writes:  FOLDER (replaced whole): the page, vendor/, models/<model>/ and models.json
+Writes:  FOLDER (one that it made earlier is replaced whole): the page, vendor/, models/<model>/ and models.json
 
 With --serve it is served on loopback until Ctrl-C.
 """
@@ -33,11 +33,13 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--port", type=int, default=PORT)
     arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    server = listen(folder, arguments.port) if arguments.serve else None  # first: who serves there already serves that very folder
     install_runtime()
-    models = assemble(arguments.folder, ROOT / "models")
+    models = assemble(folder, ROOT / "models")
     print(f"{arguments.folder}: the page and {models} models", flush=True)
-    if arguments.serve:
-        serve(arguments.folder, arguments.port)
+    if server:
+        serve(server)
 
 
 def install_runtime() -> None:
@@ -55,6 +57,8 @@ def assemble(folder: Path, models: Path) -> int:
     exported = sorted(path.parent for path in models.glob("*/exported/model.onnx"))
     if not exported:
         sys.exit(f"error: nothing is exported in {models}: run make repro first.")
+    if folder.exists() and not (folder / "models.json").is_file():
+        sys.exit(f"error: {folder} is there, and this did not make it: name another folder, or remove it.")
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     copy(WEB, PAGE, beside)
@@ -85,11 +89,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def serve(folder: Path, port: int) -> None:
+def listen(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     try:
-        server = http.server.ThreadingHTTPServer((HOST, port), functools.partial(Handler, directory=str(folder)))
-    except OSError as error:
-        sys.exit(f"error: port {port} cannot be had ({error.strerror}): name another with --port.")
+        return http.server.ThreadingHTTPServer((HOST, port), functools.partial(Handler, directory=str(folder)))
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such port"
+        sys.exit(f"error: port {port} cannot be had ({reason}): name another, as in make demo PORT=8010.")
+
+
+def serve(server: http.server.ThreadingHTTPServer) -> None:
     with server, contextlib.suppress(KeyboardInterrupt):
         print(f"http://{HOST}:{server.server_port} (Ctrl-C ends it)", flush=True)
         server.serve_forever()

@@ -243,6 +243,7 @@ function showModels(models) {
 }
 
 function show(section, models, fill) {
+  find(`nav a[href="${section}"]`).hidden = models.length === 0;
   if (models.length === 0) return;
   find(section).hidden = false;
   fill(models);

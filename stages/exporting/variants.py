@@ -109,7 +109,7 @@ def make_variants(
     }
     for form, make in makers.items():
         if not wanted.model_dump()[form]:
-            yield form, Variant(reason="Not offered: it was not measured to be faster (benchmarks/inference.py)."), b""
+            yield form, Variant(reason="Not offered: params.yaml does not say that it was measured to be faster."), b""
         elif form == "int8" and train.count < MIN_CALIBRATION_ROWS:
             few = f"Not offered: train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed."
             yield form, Variant(reason=few), b""
@@ -133,8 +133,10 @@ def judge(form: str, made: bytes, model: Model, signature: Signature, most: floa
         return Variant(reason=f"Not offered: {error}")
     lost = points_lost(signature, own, test)
     if lost > most:
-        return Variant(reason=f"Not offered: it loses {lost:.2f} points on the test split, more than {most:g}.", equality=own)
-    reason = f"Measured to be faster (benchmarks/inference.py); it loses {max(lost, 0):.2f} points on the test split."
+        return Variant(reason=f"Not offered: it loses {lost:.2f} points on {own.items} test items, more than {most:g}.", equality=own)
+    reason = (
+        f"Offered, for params.yaml says that it was measured to be faster; it loses {max(lost, 0):.2f} points on {own.items} test items."
+    )
     return Variant(file=f"model.{form}.onnx", reason=reason, equality=own)
 
 

@@ -208,7 +208,7 @@ def test_a_number_is_answered_with_its_name(exported, answer):
         ("patients", "1,1e39,3", "1,1e39,3: b is 1e39, which is no finite number: leave the cell empty where a value is missing."),
         ("patients", "absent.csv", "there is no file absent.csv."),
         ("patients", "short.csv", "short.csv has no column c; the model takes a, b, c."),
-        ("patients", "empty.csv", "empty.csv has no column a, b, c; the model takes a, b, c."),
+        ("patients", "empty.csv", "empty.csv is empty."),
         ("patients", "ragged.csv", "ragged.csv line 2 has 2 numbers, expected 3: a, b, c."),
         ("patients", "binary.csv", "binary.csv is no CSV file in UTF-8 ("),
         ("words", "", "the text is empty."),

@@ -1,6 +1,7 @@
 """examples/serve.py: exported models over HTTP on loopback. Asked by real clients, and by some that mean no good."""
 
 import concurrent.futures
+import contextlib
 import http.client
 import io
 import json
@@ -9,22 +10,25 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 import requests
 from PIL import Image
 
-from examples import serve
+from examples import predict, serve
 from stages.exporting.onnx_file import with_metadata
 from stages.exporting.parity import run_torch
 from stages.exporting.section import Ink
 from tests.exported import exported, exported_toy
 from tests.toy import ROOT
 
-TOYS = ("patients", "shapes", "spots", "words", "codes")
+TOYS = ("numbers", "patients", "shapes", "spots", "words", "codes")
 WAIT = 30
 
 
@@ -226,7 +230,8 @@ def test_what_fails_in_the_model_is_heard_by_each_caller_and_the_next_are_answer
     ("model", "body", "content_type", "named"),
     [
         ("shapes", b"no picture", None, "the picture is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read"),
-        ("shapes", b"", None, "the picture is no JPEG"),
+        ("shapes", b"", None, "the body is empty."),
+        ("shapes", b"--x", "multipart/form-data; boundary=x", "the body is a form: send the picture's bytes alone"),
         ("shapes", b"[[1]]", "application/json", "this model takes a picture: send the file's bytes as the body"),
         ("mnist_cnn", as_png(np.full((50, 50), 200, dtype=np.uint8)), None, "the picture shows no drawing"),
         ("patients", "1,2", None, "the body has no column a, b, c; the model takes a, b, c"),
@@ -234,7 +239,11 @@ def test_what_fails_in_the_model_is_heard_by_each_caller_and_the_next_are_answer
         ("patients", "1,2,x", None, "the body line 1: c is 'x', which is no number"),
         ("patients", "a,b\n1,2", None, "the body has no column c; the model takes a, b, c"),
         ("patients", "1,2,3\n4,5", None, "the body line 2 has 2 numbers, expected 3: a, b, c"),
-        ("patients", "", None, "the body has no column a, b, c"),
+        ("patients", "", None, "the body is empty."),
+        ("patients", "a,b,c", None, "the body has no rows below its header"),
+        ("patients", "a,b,c,a\n1,2,3,4", None, "the body has two columns a: keep one"),
+        ("patients", "A,B,C\n1,2,3", None, "the body begins with neither numbers nor the names of columns; the model takes a, b, c"),
+        ("patients", "1_0,2,3", None, "the body line 1: a is '1_0', which is no number"),
         ("patients", "[[1, 2]]", "application/json", "row 1 has 2 numbers, expected 3: a, b, c"),
         ("patients", '[[1, 2, "x"]]', "application/json", "row 1: c is 'x', which is no number"),
         ("patients", "[[1, 2, true]]", "application/json", "row 1: c is 'True', which is no number"),
@@ -248,19 +257,21 @@ def test_what_fails_in_the_model_is_heard_by_each_caller_and_the_next_are_answer
         ("patients", "[" * 100_000, "application/json", "the body is no JSON ("),
         ("patients", "[]", "application/json", "the body has 0 inputs; 1 to 256 are answered at once"),
         ("patients", "1,2,3\n" * 257, None, "the body has 257 inputs; 1 to 256 are answered at once"),
-        ("words", "王", None, "'王' has no character that can be written in ASCII"),
-        ("words", "", None, "the body has 0 inputs"),
-        ("words", "Ab\n\nBa", None, "the text is empty"),
+        ("words", "王", None, "text 1: '王' has no character that can be written in ASCII"),
+        ("words", "", None, "the body is empty."),
+        ("words", "[]", "application/json", "the body has 0 inputs"),
+        ("words", "a" * 1001, None, "text 1: the text 'aaaaaaaaaaaaaaaaaaaa'… has 1,001 characters; 1,000 are read at most"),
+        ("words", "Ab\n\nBa", None, "text 2: the text is empty"),
         ("words", b"\xff\xfe", None, "the body is no text in UTF-8 ("),
         ("words", '["Ab", 3]', "application/json", "the body is no list of texts"),
-        ("codes", "zzz", None, "'zzz' has z; the model knows only"),
+        ("codes", "zzz", None, "text 1: 'zzz' has z; the model knows only"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(address, model, body, content_type, named):
     assert refusal(ask(address, model, body.encode() if isinstance(body, str) else body, content_type)).startswith(named)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "/../words", "/words/", "/%2e%2e/words", "/a%00b"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "/../words", "/", "/%2e%2e/words", "/a%00b"])
 def test_what_is_no_model_is_not_found(address, path):
     with connection_to(address) as connection:
         connection.request("POST", path, b"Ab")
@@ -308,14 +319,16 @@ def test_who_asks_first_is_told_before_a_large_body_is_sent(address):
     [
         (b"", 411, "the body's length must be said before it comes, in Content-Length."),
         (b"Transfer-Encoding: chunked\r\n", 411, "the body's length must be said"),
-        (b"Content-Length: -5\r\n", 400, "Content-Length is '-5', which is no number of bytes."),
-        (b"Content-Length: many\r\n", 400, "Content-Length is 'many'"),
+        (b"Content-Length: -5\r\n", 400, "Content-Length is -5, which is no number of bytes."),
+        (b"Content-Length: many\r\n", 400, "Content-Length is many, which is no number of bytes."),
+        (b"Content-Length: " + b"9" * 5000 + b"\r\n", 400, "Content-Length is 9999"),
+        (b"Content-Length: 2\r\nContent-Length: 3\r\n", 400, "Content-Length is 2, 3, which is no number of bytes."),
+        (b"no colon\r\nContent-Length: 2\r\n", 400, "the head has a line that is no header."),
         (b"Content-Length: 5\r\n\r\nab", 408, "of the body's 5 bytes 2 came within 0.2 s."),
     ],
 )
 def test_a_body_whose_length_is_not_what_it_says_is_refused(address, monkeypatch, headers, status, named):
     monkeypatch.setattr(serve, "TIMEOUT_S", 0.2)
-    monkeypatch.setattr(serve.Handler, "timeout", 0.2)
     end = b"" if headers.endswith(b"ab") else b"\r\n"
     got, sentence = exchange(address, b"POST /words HTTP/1.1\r\nHost: x\r\n" + headers + end)
     assert got == status and sentence.startswith(named)
@@ -324,7 +337,8 @@ def test_a_body_whose_length_is_not_what_it_says_is_refused(address, monkeypatch
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        (b"DELETE /words HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"DELETE /words HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"BREW /words HTTP/1.1\r\nHost: x\r\n\r\n", 501),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
     ],
@@ -334,6 +348,66 @@ def test_what_is_no_request_is_refused_as_json_too(address, sent, status):
     assert got == status and sentence.endswith(".")
 
 
+def test_a_head_that_comes_too_slowly_ends_the_connection(address, monkeypatch):
+    """Each byte well within the time that a whole head has: what counts is the whole."""
+    monkeypatch.setattr(serve, "TIMEOUT_S", 0.3)
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
+        connection.sendall(b"POST /words HTTP/1.1\r\n")
+        connection.settimeout(0.05)
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                assert connection.recv(100) == b"", "closed, without an answer"
+                break
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"X: 1\r\n")
+        else:
+            pytest.fail("the connection was never closed")
+
+
+def test_the_body_of_a_get_is_no_second_request(address):
+    inner = b"GET /words HTTP/1.1\r\nHost: x\r\n\r\n"
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(inner)
+        connection.sendall(head + inner)
+        heard = b""
+        while piece := connection.recv(1 << 16):
+            heard += piece
+    assert heard.count(b"HTTP/1.1 200") == 1 and heard.count(b"HTTP/1.1") == 1
+
+
+def test_a_body_that_ends_early_is_said(address):
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
+        connection.sendall(b"POST /words HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+        connection.shutdown(socket.SHUT_WR)
+        heard = b""
+        while piece := connection.recv(1 << 16):
+            heard += piece
+    assert heard.startswith(b"HTTP/1.1 400 ") and b"the body ended after 2 of its 5 bytes." in heard
+
+
+def test_head_is_get_without_a_body_and_addresses_may_end_in_a_slash(address):
+    answer = requests.head(f"{address}/words/?x=1", timeout=WAIT)
+    assert answer.status_code == 200 and answer.content == b"" and int(answer.headers["Content-Length"]) > 1000
+    assert requests.put(f"{address}/words", data=b"Ab", timeout=WAIT).headers["Allow"] == "GET, HEAD, POST"
+
+
+def test_a_number_that_overflows_is_null(tmp_path):
+    """Weights that are larger than a float can hold with the input."""
+    proto = onnx.load_model_from_string(exported_toy("numbers").onnx)
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and "network" in tensor.name:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + np.float32(1e30), tensor.name))
+    (tmp_path / "numbers.onnx").write_bytes(proto.SerializeToString())
+    with serving({"numbers": serve.Batcher(predict.Model(str(tmp_path / "numbers.onnx")))}) as address:
+        (answer,) = ask(address, "numbers", "3e38").json()["answers"]
+    assert answer["prediction"] == {"y": None}
+    assert predict.in_words(answer) == "y no finite number"
+
+
 def test_more_connections_than_are_served_are_turned_away_and_come_later(models):
     with serving({"words": models["words"]}, max_connections=1) as address:
         host, port = address.removeprefix("http://").split(":")
@@ -341,7 +415,8 @@ def test_more_connections_than_are_served_are_turned_away_and_come_later(models)
             held.request("POST", "/words", b"Ab")
             assert held.getresponse().read()
             with socket.create_connection((host, int(port)), timeout=WAIT) as other:
-                assert other.recv(1000).startswith(b"HTTP/1.1 503 ")
+                said = other.recv(1000)
+                assert said.startswith(b"HTTP/1.1 503 ") and b"too many connections are open: ask again in a second." in said
         for _ in range(1000):  # until the server has seen that the first is gone
             if ask(address, "words", "Ab").status_code == 200:
                 break

@@ -50,8 +50,8 @@ def test_every_model_has_an_entry_with_the_very_file(lay_out, models, tmp_path):
 
 
 def test_an_entry_is_replaced_whole_and_others_stay(lay_out, models, tmp_path):
-    for path in ("repository/words/2/old", "repository/other/config.pbtxt"):
-        (tmp_path / path).parent.mkdir(parents=True)
+    for path in ("repository/words/2/old", "repository/words/config.pbtxt", "repository/other/config.pbtxt"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("old")
     assert lay_out("repository", "models/words")[1] == 0
     assert sorted(path.name for path in (tmp_path / "repository/words").iterdir()) == ["1", "config.pbtxt", "labels.txt"]
@@ -119,7 +119,7 @@ def test_text_with_quotes_stays_text():
         ("empty", "error: there is no *.onnx below empty."),
         ("text.onnx", "error: text.onnx is damaged, cut short, or no ONNX model ("),
         ("twice", "error: twice/b.onnx is a second words: name one of them."),
-        ("bare.onnx", "error: bare.onnx has no signature in its metadata: was it exported by this project?"),
+        ("bare.onnx", "error: bare.onnx has no signature in its metadata: it was not exported by this project."),
     ],
 )
 def test_a_mistake_is_refused_in_a_sentence_and_nothing_is_written(lay_out, tmp_path, given, named):
@@ -134,3 +134,27 @@ def test_a_mistake_is_refused_in_a_sentence_and_nothing_is_written(lay_out, tmp_
     said, code = lay_out("repository", given)
     assert code == 1 and said.startswith(named)
     assert not (tmp_path / "repository").exists()
+
+
+def test_what_is_no_entry_of_a_repository_is_left_alone(lay_out, models, tmp_path):
+    """`triton.py models models` would take the place of what was trained."""
+    before = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
+    said, code = lay_out("models", "models")
+    assert code == 1 and said.endswith(" is there and is no entry of a model repository: name another FOLDER, or remove it.")
+    assert {path: path.read_bytes() for path in models.rglob("*") if path.is_file()} == before
+    (tmp_path / "file").write_text("")
+    assert lay_out("file", "models") == ("error: file is no folder: name another.", 1)
+
+
+@pytest.mark.parametrize(
+    ("signature", "named"),
+    [
+        ("{", "error: other.onnx has a signature that is damaged."),
+        ('{"model": "../evil"}', "error: other.onnx is of a model called '../evil', which cannot be a folder's name."),
+    ],
+)
+def test_a_signature_that_is_not_ours_is_refused(lay_out, tmp_path, signature, named):
+    other = onnx.load_model_from_string(exported_toy("words").onnx)
+    onnx.helper.set_model_props(other, {"signature": signature})
+    (tmp_path / "other.onnx").write_bytes(other.SerializeToString())
+    assert lay_out("repository", "other.onnx") == (named, 1)

@@ -102,7 +102,7 @@ def test_a_form_that_is_wanted_is_offered_with_how_it_compares(name, splits):
     offered, content = made(name, SECTION, *splits(name))
     for form, variant in offered.items():
         assert variant.file == f"model.{form}.onnx" and variant.reason.startswith(
-            "Measured to be faster (benchmarks/inference.py); it loses "
+            "Offered, for params.yaml says that it was measured to be faster; it loses "
         )
         assert variant.equality.items == 8 and variant.equality.score
         file = onnx.load_model_from_string(as_file(content[form], exported_toy(name).signature, form))
@@ -117,7 +117,7 @@ def test_a_form_that_is_not_wanted_is_not_made(splits, monkeypatch):
     assert content == {"int8": b"", "fp16": b""}
     for variant in offered.values():
         assert variant.file is None and variant.equality is None
-        assert variant.reason == "Not offered: it was not measured to be faster (benchmarks/inference.py)."
+        assert variant.reason == "Not offered: params.yaml does not say that it was measured to be faster."
 
 
 def test_int8_without_enough_rows_to_calibrate_by_is_not_offered(splits):
@@ -142,7 +142,7 @@ def test_a_form_that_loses_too_much_is_not_offered(splits, monkeypatch):
     whole = check_split(own.model, own.runs, [data], 1e-4)["ONNX"].score["mae"]
     lost = 100 * (offered["fp16"].equality.score["mae"] - whole) / data[1].std()
     assert lost > 0.5
-    assert offered["fp16"].reason == f"Not offered: it loses {lost:.2f} points on the test split, more than 0.5."
+    assert offered["fp16"].reason == f"Not offered: it loses {lost:.2f} points on 8 test items, more than 0.5."
 
 
 def test_a_form_that_gives_no_numbers_is_not_offered(splits, monkeypatch):
