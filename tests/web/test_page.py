@@ -265,7 +265,7 @@ def test_a_page_without_a_drawing_is_said_to_have_none(page, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [320, 360, 1280])
 def test_it_fits_a_phone_and_a_desk_in_light_and_dark(page, scheme, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.emulate_media(color_scheme=scheme)
