@@ -4,7 +4,8 @@
 //     node predict.mjs EXPORTED INPUT [INPUT ...]
 //
 // EXPORTED is a folder with model.onnx and signature.json, as `dvc get` brings it. An INPUT is a row of numbers separated by commas (an
-// empty cell is missing) or a text; pictures need a canvas, or a package that decodes them.
+// empty cell is missing) or a text; pictures need a canvas, or a package that decodes them. An input that does not fit ends in a sentence,
+// the others are answered, and the exit code is 1.
 
 import * as ort from "onnxruntime-web";
 
@@ -77,7 +78,12 @@ async function main([folder, ...texts]) {
   const session = await open(readFileSync(`${folder}/model.onnx`), `${folder}/model.onnx`);
   await check(session, signature);
   for (const text of texts) {
-    console.log(`${text}: ${inWords(await session.run({ [signature.input.name]: asInput(text, signature) }), signature)}`);
+    try {
+      console.log(`${text}: ${inWords(await session.run({ [signature.input.name]: asInput(text, signature) }), signature)}`);
+    } catch (error) {
+      console.error(`error: ${error.message}`);
+      process.exitCode = 1;
+    }
   }
 }
 

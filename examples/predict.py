@@ -14,6 +14,7 @@ An input that does not fit ends in a sentence, the others are answered, and the 
 
 import argparse
 import csv
+import io
 import json
 import sys
 import unicodedata
@@ -51,7 +52,10 @@ class Item(NamedTuple):
 
 
 class Model:
-    """An exported model: an ONNX Runtime session, and the signature that stands in the file. Raises Refused where it is none."""
+    """An exported model: an ONNX Runtime session, the signature that stands in the file, and a name, `mnist_mlp.int8` for a variant.
+
+    Raises Refused where the file is none.
+    """
 
     def __init__(self, path: str, threads: int = 0):
         if not Path(path).is_file():
@@ -67,6 +71,7 @@ class Model:
             raise Refused(f"{path} has no signature in its metadata: it was not exported by this project")
         try:
             self.signature: dict[str, Any] = json.loads(properties["signature"])
+            self.name = ".".join(filter(None, [self.signature["model"], properties.get("variant")]))
             self.find = {"characters": find_text, "features": find_rows, "image": find_pictures}[self.signature["kind"]]
         except (ValueError, TypeError, KeyError) as error:
             raise Refused(f"{path} has a signature that is damaged, or of a later version than this script") from error
@@ -98,6 +103,19 @@ class Model:
                 for rows, labels in zip(*outputs, strict=True)
             ]
         return [{"label": classes[label], "probabilities": by_class(classes, row)} for row, label in zip(*outputs, strict=True)]
+
+
+def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, tuple[Path, Model]]:
+    """The files at these paths by name; a folder stands for every *.onnx below it. Raises Refused where there is none, or two of a name."""
+    models: dict[str, tuple[Path, Model]] = {}
+    for file in (file for path in paths for file in (sorted(path.rglob("*.onnx")) if path.is_dir() else [path])):
+        model = Model(str(file), threads)
+        if model.name in models:
+            raise Refused(f"{file} is a second {model.name}: name one of them")
+        models[model.name] = file, model
+    if not models:
+        raise Refused(f"there is no *.onnx below {', '.join(map(str, paths))}")
+    return models
 
 
 def as_finite(value: np.floating[Any]) -> float | None:
@@ -349,6 +367,9 @@ def main() -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each input, for programs")
     arguments = parser.parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot write is escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         model = Model(arguments.model)
     except Refused as error:
@@ -379,7 +400,7 @@ def answer_all(model: Model, text: str, as_json: bool) -> bool:
 def show(model: Model, batch: list[Item], as_json: bool) -> None:
     for item, answer in zip(batch, model.answer([item.values for item in batch]), strict=True):
         if as_json:
-            print(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}, ensure_ascii=False))
+            print(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}))
         else:
             print(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
 

@@ -30,6 +30,7 @@ from concurrent.futures import Future
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ class Handler(BaseHTTPRequestHandler):
         if length > MAX_BODY:
             self.close_connection = True
             self.drain(length)
-            raise Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has {length:,} bytes; {MAX_BODY:,} are read at most")
+            raise too_large(length)
         self.timed.until, body = time.monotonic() + TIMEOUT_S, bytearray()
         try:
             while len(body) < length:
@@ -263,15 +264,13 @@ class Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Who asks first is told before a body is sent that would not be read."""
         try:
-            if (length := self.content_length()) <= MAX_BODY:
-                return super().handle_expect_100()
-            sentence = f"the body has {length:,} bytes; {MAX_BODY:,} are read at most."
-            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            if (length := self.content_length()) > MAX_BODY:
+                raise too_large(length)
         except Rejected as error:
-            sentence, status = f"{error}.", error.status
-        self.close_connection = True
-        self.send_json(status, {"error": sentence})
-        return False
+            self.close_connection = True
+            self.send_json(error.status, {"error": f"{error}."})
+            return False
+        return super().handle_expect_100()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses is said as JSON too."""
@@ -296,6 +295,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(text)
 
 
+def too_large(length: int) -> Rejected:
+    return Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has {length:,} bytes; {MAX_BODY:,} are read at most")
+
+
 def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
@@ -318,12 +321,9 @@ def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[
         raise predict.Refused(f"the body is no text in UTF-8 ({error})") from error
     is_json = content_type == "application/json"
     inputs = from_json(text, signature) if is_json else text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    may_have_header = signature["kind"] == "features" and not is_json
-    if not 0 < len(inputs) <= MAX_INPUTS + may_have_header:
-        raise predict.Refused(f"the body has {len(inputs)} inputs; 1 to {MAX_INPUTS} are answered at once")
-    items = [read() for read in readers_of(inputs, signature, is_json)]
-    if len(items) > MAX_INPUTS:  # where there was no header
-        raise predict.Refused(f"the body has {len(items)} inputs; 1 to {MAX_INPUTS} are answered at once")
+    items = [read() for read in islice(readers_of(inputs, signature, is_json), MAX_INPUTS + 1)]
+    if not 0 < len(items) <= MAX_INPUTS:
+        raise predict.Refused(f"the body has {'too many inputs' if items else 'no input'}; 1 to {MAX_INPUTS} are answered at once")
     return items
 
 
@@ -370,20 +370,11 @@ def row_reader(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> 
 
 def load(paths: list[Path], threads: int) -> dict[str, Batcher]:
     """By name; each has given its golden outputs. Raises Refused where one does not, or is none."""
-    files = [file for path in paths for file in (sorted(path.rglob("*.onnx")) if path.is_dir() else [path])]
-    if not files:
-        raise predict.Refused(f"there is no *.onnx below {', '.join(map(str, paths))}")
-    models: dict[str, Batcher] = {}
-    for file in files:
-        model = predict.Model(str(file), threads)
-        variant = model.session.get_modelmeta().custom_metadata_map.get("variant", "")
-        name = model.signature["model"] + (f".{variant}" if variant else "")
-        if name in models:
-            raise predict.Refused(f"{file} is a second {name}: name one of them")
-        if not variant:  # which differs from its model
+    models = predict.models_below(paths, threads)
+    for name, (file, model) in models.items():
+        if name == model.signature["model"]:  # a variant differs from its model
             check_golden(model, str(file))
-        models[name] = Batcher(model)
-    return models
+    return {name: Batcher(model) for name, (_, model) in models.items()}
 
 
 def check_golden(model: predict.Model, path: str) -> None:

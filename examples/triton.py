@@ -1,4 +1,4 @@
-"""Lays exported models out as a model repository of NVIDIA's Triton Inference Server, with onnxruntime alone (requirements.txt).
+"""Lays exported models out as a model repository of NVIDIA's Triton Inference Server, with numpy, onnxruntime and Pillow alone.
 
     python triton.py FOLDER MODEL.onnx [...]                              (a folder stands for every *.onnx below it)
 
@@ -15,7 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
+try:
+    import predict  # beside this file
+except ImportError:  # imported from the repository's root
+    from examples import predict
 
 MAX_BATCH, WINDOW_US = 256, 1000
 TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "int64": "TYPE_INT64"}
@@ -26,44 +29,23 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("paths", nargs="+", type=Path, metavar="MODEL.onnx")
     arguments = parser.parse_args()
-    files = [file for path in arguments.paths for file in (sorted(path.rglob("*.onnx")) if path.is_dir() else [path])]
-    if not files:
-        sys.exit(f"error: there is no *.onnx below {', '.join(map(str, arguments.paths))}.")
-    entries = {}
-    for file in files:
-        name, signature = describe(file)
-        if name in entries:
-            sys.exit(f"error: {file} is a second {name}: name one of them.")
-        entries[name] = file, signature
+    try:
+        models = predict.models_below(arguments.paths)
+    except predict.Refused as error:
+        sys.exit(f"error: {error}.")
+    for name, (file, _) in models.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            sys.exit(f"error: {file} is of a model called {name!r}, which cannot be a folder's name.")
     if arguments.folder.exists() and not arguments.folder.is_dir():
         sys.exit(f"error: {arguments.folder} is no folder: name another.")
-    for name in entries:
+    for name in models:
         entry = arguments.folder / name
         if entry.exists() and not (entry / "config.pbtxt").is_file():
             sys.exit(f"error: {entry} is there and is no entry of a model repository: name another FOLDER, or remove it.")
-    for name, (file, signature) in entries.items():
-        lay_out(arguments.folder / name, name, file, signature)
-    print(f"{arguments.folder}: {len(entries)} models")
-
-
-def describe(file: Path) -> tuple[str, dict[str, Any]]:
-    """The name that a file has in the repository, and its signature."""
-    if not file.is_file():
-        sys.exit(f"error: there is no file {file}.")
-    try:
-        properties = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
-    except Exception as error:  # noqa: BLE001  # onnxruntime's own errors share no base class
-        sys.exit(f"error: {file} is damaged, cut short, or no ONNX model ({type(error).__name__}): fetch it again.")
-    if "signature" not in properties:
-        sys.exit(f"error: {file} has no signature in its metadata: it was not exported by this project.")
-    try:
-        signature: dict[str, Any] = json.loads(properties["signature"])
-        name = ".".join(filter(None, [signature["model"], properties.get("variant")]))
-    except (ValueError, TypeError, KeyError):
-        sys.exit(f"error: {file} has a signature that is damaged.")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        sys.exit(f"error: {file} is of a model called {name!r}, which cannot be a folder's name.")
-    return name, signature
+    for name, (file, model) in models.items():
+        lay_out(arguments.folder / name, name, file, model.signature)
+    others = sorted(entry.parent.name for entry in arguments.folder.glob("*/config.pbtxt") if entry.parent.name not in models)
+    print(f"{arguments.folder}: {len(models)} models" + (f", and as it was before {', '.join(others)}" if others else ""))
 
 
 def lay_out(entry: Path, name: str, file: Path, signature: dict[str, Any]) -> None:

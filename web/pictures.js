@@ -2,16 +2,28 @@
 
 const SMALL = 80, NEARBY = 8, LARGE = 400, MIN_CONTRAST = 16;
 
-// What any picture shows, drawn into a canvas of at most `side` pixels, on white.
+// What any picture shows, drawn into a canvas of at most `side` pixels.
 export function drawn(picture, side) {
   const scale = Math.min(1, side / Math.max(picture.width, picture.height));
   const canvas = new OffscreenCanvas(Math.max(1, Math.round(picture.width * scale)), Math.max(1, Math.round(picture.height * scale)));
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  layGround(context);
   return canvas;
+}
+
+// Below what is transparent: white, or black where what is to be seen is light. A white drawing on nothing would be lost.
+function layGround(context) {
+  const { width, height } = context.canvas, { data } = context.getImageData(0, 0, width, height);
+  let [light, seen] = [0, 0];
+  for (let place = 0; place < data.length; place += 4) {
+    light += (data[place] + data[place + 1] + data[place + 2]) * data[place + 3];
+    seen += data[place + 3];
+  }
+  context.globalCompositeOperation = "destination-over";
+  context.fillStyle = light > 127.5 * 3 * seen ? "#000" : "#fff";
+  context.fillRect(0, 0, width, height);
 }
 
 // uint8 [height, width, 3]: shorter side and crop as the signature says, else cut to the model's proportions in the middle.
@@ -24,6 +36,7 @@ export function asPhotograph(picture, signature) {
   const shown = [picture.width * scale, picture.height * scale];
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, (width - shown[0]) / 2, (height - shown[1]) / 2, ...shown);
+  layGround(context);
   return context.getImageData(0, 0, width, height).data.filter((_, place) => place % 4 !== 3);
 }
 

@@ -211,6 +211,14 @@ def test_javascript_refuses_in_a_sentence(released, javascript, model, given, na
     assert said.returncode == 1 and said.stderr.startswith("error: ") and named in said.stderr and said.stderr.count("\n") == 1
 
 
+def test_javascript_answers_the_others(released, javascript):
+    exported = str(released.root / "models/names_gru/exported")
+    command = ["node", "predict.mjs", exported, "Okafor", "王", "Nakamura"]
+    said = subprocess.run(command, cwd=javascript, capture_output=True, text=True, check=False)
+    assert [line.split(":")[0] for line in said.stdout.splitlines()] == ["Okafor", "Nakamura"]
+    assert said.returncode == 1 and said.stderr.count("\n") == 1
+
+
 # Runtimes old and new
 
 OLDEST = {11: "1.15.0", 12: "1.17.0", 13: "1.20.0", 14: "1.24.1"}[sys.version_info.minor]  # that has wheels for this Python

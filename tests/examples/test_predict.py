@@ -1,6 +1,7 @@
 """examples/predict.py: the ONNX file and inputs on the command line, nothing else."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -84,6 +85,21 @@ def test_a_stranger_runs_it_with_a_file_and_an_input(exported, tmp_path):
         ended = subprocess.run([sys.executable, str(SCRIPT), str(model), given], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert ended.returncode == code
         assert ended.stdout.startswith("0.5: y ") if code == 0 else ended.stderr == "error: x: x is 'x', which is no number.\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_terminal_that_knows_only_ascii_is_told_all_the_same(exported, tmp_path, options):
+    ended = subprocess.run(
+        [sys.executable, str(SCRIPT), str(exported("words")), "Zoë", "王", *options],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said, expected = (json.loads(ended.stdout)["input"], "Zoë") if options else (ended.stdout.split(":")[0], "Zo\\xeb")
+    assert ended.returncode == 1 and said == expected
+    assert ended.stderr.startswith("error: '\\u738b' has no character that can be written in ASCII") and ended.stderr.count("\n") == 1
 
 
 def test_it_imports_nothing_but_numpy_onnxruntime_and_pillow():

@@ -53,7 +53,7 @@ def test_an_entry_is_replaced_whole_and_others_stay(lay_out, models, tmp_path):
     for path in ("repository/words/2/old", "repository/words/config.pbtxt", "repository/other/config.pbtxt"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("old")
-    assert lay_out("repository", "models/words")[1] == 0
+    assert lay_out("repository", "models/words") == ("repository: 1 models, and as it was before other\n", 0)
     assert sorted(path.name for path in (tmp_path / "repository/words").iterdir()) == ["1", "config.pbtxt", "labels.txt"]
     assert (tmp_path / "repository/other/config.pbtxt").read_text() == "old"
 
@@ -149,8 +149,8 @@ def test_what_is_no_entry_of_a_repository_is_left_alone(lay_out, models, tmp_pat
 @pytest.mark.parametrize(
     ("signature", "named"),
     [
-        ("{", "error: other.onnx has a signature that is damaged."),
-        ('{"model": "../evil"}', "error: other.onnx is of a model called '../evil', which cannot be a folder's name."),
+        ("{", "error: other.onnx has a signature that is damaged, or of a later version than this script."),
+        ('{"model": "../evil", "kind": "image"}', "error: other.onnx is of a model called '../evil', which cannot be a folder's name."),
     ],
 )
 def test_a_signature_that_is_not_ours_is_refused(lay_out, tmp_path, signature, named):

@@ -258,6 +258,19 @@ def test_a_picture_is_pasted_where_the_focus_is(page, built, tmp_path):
     expect(page.locator("#digit-votes .error")).to_have_text("notes.txt is no picture that can be read here, or one too large.")
 
 
+@pytest.mark.parametrize("ink", [0, 255], ids=["black", "white"])
+def test_a_drawing_on_nothing_is_read(page, built, tmp_path, ink):
+    """As drawing programs save it: transparent but for the strokes, which would be lost on a ground of their own colour."""
+    inputs, targets = read_split(built / "data/mnist/processed", "test")
+    strokes = Image.fromarray(inputs[0, :, :, 0]).resize((560, 560))
+    drawing = Image.new("RGBA", (1600, 1600), (ink, ink, ink, 0))
+    drawing.paste(Image.merge("RGBA", [Image.new("L", strokes.size, ink)] * 3 + [strokes]), (500, 400))
+    drawing.save(tmp_path / "digit.png")
+    page.locator("#digit").set_input_files(tmp_path / "digit.png")
+    settled(page)
+    expect(page.locator('li[data-model="mnist_cnn_wide"] strong')).to_have_text(str(targets[0]))
+
+
 def test_a_page_without_a_drawing_is_said_to_have_none(page, tmp_path):
     Image.new("L", (300, 200), 200).save(tmp_path / "blank.png")
     page.locator("#digit").set_input_files(tmp_path / "blank.png")
