@@ -254,7 +254,14 @@ def test_a_mistake_in_dvc_yaml_ends_in_a_sentence_and_exit_code_1(small, server)
 LONG = "trap 'echo saved; exit 143' TERM; echo $$ > pid; while :; do sleep 0.05; done; "
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, -signal.SIGTERM, marks=pytest.mark.slow),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
 def test_whatever_ends_the_flow_ends_its_stages_and_the_next_one_goes_on(small, server, number, code):
     stages = Path("dvc.yaml").read_text()
     change_command("out/one.txt", lambda command: LONG + command)

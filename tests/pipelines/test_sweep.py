@@ -253,6 +253,7 @@ def test_a_sweep_that_is_ended_goes_on_with_the_same_trials_where_they_were(toy,
     assert not (toy / "logs/sweep/toy-a/work").exists()
 
 
+@pytest.mark.slow
 def test_what_has_ended_is_not_made_again_even_where_the_sweep_could_not_note_it(toy):
     state = search(trials=1)
     journal, said = toy / "logs/sweep/toy-a/journal.log", toy / "logs/sweep/toy-a/said/001.log"
@@ -266,6 +267,7 @@ def test_what_has_ended_is_not_made_again_even_where_the_sweep_could_not_note_it
     assert names() == ["toy-a-001", "toy-a-002"] and said.read_text() == before[0]
 
 
+@pytest.mark.slow
 def test_a_trial_that_ends_while_another_command_has_dvcs_lock_is_not_lost(toy, notes, server):
     (notes / "gate").touch()
     process = command(*A, "--trials", "2", server=server)
@@ -284,6 +286,7 @@ def test_a_trial_that_ends_while_another_command_has_dvcs_lock_is_not_lost(toy, 
     assert names() == ["toy-a-001", "toy-a-002"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_something_else_hinders_is_made_by_the_next_run(toy):
     blocked = toy / ".git/refs/exps"
     blocked.write_text("a file where git wants a folder")

@@ -1,10 +1,12 @@
 """`python -m stages.export MODEL` over one toy of every kind: the files that consumers get, whole and proved, or the earlier ones."""
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -44,18 +46,31 @@ def project(tmp_path, monkeypatch):
     return lambda name: Exportable(tmp_path, name)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Projects of toys that have been exported, each once, for the tests that only read them."""
+    made = {}
+
+    def once(name):
+        if name not in made:
+            with contextlib.chdir(tmp_path_factory.mktemp(name)):
+                made[name] = Exportable(Path.cwd(), name)
+                export("own")
+        return made[name]
+
+    return once
+
+
 @pytest.mark.parametrize("name", TOYS)
-def test_every_kind_of_model_is_exported_whole(name, project):
-    own = project(name)
-    export("own")
+def test_every_kind_of_model_is_exported_whole(name, exported):
+    own = exported(name)
     assert list(own.exported()) == FILES
     assert [path.name for path in own.folder.iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_the_file_alone_is_enough_for_a_consumer(name, project):
-    own = project(name)
-    export("own")
+def test_the_file_alone_is_enough_for_a_consumer(name, exported):
+    own = exported(name)
     session = onnxruntime.InferenceSession(str(own.folder / "exported/model.onnx"), providers=["CPUExecutionProvider"])
     signature = json.loads(own.exported()["signature.json"])
     assert json.loads(session.get_modelmeta().custom_metadata_map["signature"]) == signature
@@ -77,34 +92,31 @@ def test_the_command_gives_the_same_bytes_in_another_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_a_second_export_takes_the_place_of_the_first(name, project):
-    own = project(name)
-    export("own")
-    first = own.exported()
+def test_a_second_export_takes_the_place_of_the_first(name, exported, project, capsys):
+    first, own = exported(name).exported(), project(name)
+    (own.folder / "exported").mkdir()
     (own.folder / "exported" / "leftover").write_text("of an earlier version")
     export("own")
     second = own.exported()
     assert list(second) == FILES
+    assert "own: exported, largest difference from PyTorch on 8 test items ONNX " in capsys.readouterr().out
     assert all(second[path] == first[path] for path in FILES if path != "model.torchscript.pt")
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_the_card_says_what_the_model_takes_and_how_it_was_made(name, project, capsys):
-    own = project(name)
-    export("own")
+def test_the_card_says_what_the_model_takes_and_how_it_was_made(name, exported):
+    own = exported(name)
     card = own.exported()["README.md"].decode()
     meta = own.data.meta
     assert card.startswith("# own\n") and "Epoch 2 of 3" in card and f"`{name}` (generated)" in card
     assert all(text in card for text in (ABOUT["use"], ABOUT["limits"], ABOUT["licence"]["generated"], PARAMS["export"]["licence"]))
     assert all(class_name in card for class_name in meta.classes or meta.outputs)
     assert f"| `{meta.input.kind}` |" in card and "train 24, val 8, test 8" in card
-    assert "own: exported, largest difference from PyTorch on 8 test items ONNX " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_the_signature_has_the_metrics_and_how_far_each_form_equals_pytorch_on_the_whole_test_split(name, project):
-    own = project(name)
-    export("own")
+def test_the_signature_has_the_metrics_and_how_far_each_form_equals_pytorch_on_the_whole_test_split(name, exported):
+    own = exported(name)
     signature = json.loads(own.exported()["signature.json"])
     assert signature["metrics"] == json.loads((own.folder / "metrics.json").read_text())
     for form in ("ONNX", "TorchScript", "torch.export"):
@@ -115,9 +127,8 @@ def test_the_signature_has_the_metrics_and_how_far_each_form_equals_pytorch_on_t
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_the_golden_input_gives_the_golden_outputs_in_any_runtime(name, project):
-    own = project(name)
-    export("own")
+def test_the_golden_input_gives_the_golden_outputs_in_any_runtime(name, exported):
+    own = exported(name)
     session = onnxruntime.InferenceSession(own.exported()["model.onnx"], providers=["CPUExecutionProvider"])
     golden = json.loads(session.get_modelmeta().custom_metadata_map["signature"])["golden"]
     outputs = session.run(list(golden["outputs"]), {session.get_inputs()[0].name: as_numbers(golden["input"])})

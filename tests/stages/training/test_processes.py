@@ -85,7 +85,8 @@ def test_two_processes_learn_what_one_learns(project):
     assert load_checkpoint(own.folder / CHECKPOINT)[0].meta == own.data.meta
 
 
-@pytest.mark.parametrize("line_search", [pytest.param(None, marks=pytest.mark.slow), "strong_wolfe"])
+@pytest.mark.slow
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
 def test_lbfgs_asks_all_processes_for_the_loss_equally_often(line_search, project):
     own = project("words", optimizer={"name": "LBFGS", "line_search_fn": line_search}, lr=0.3, epochs=5)
     assert len(losses(trained(own))) == 10
@@ -106,12 +107,14 @@ def test_every_kind_of_task_is_trained_in_two_processes(name, project):
     assert losses(two) == pytest.approx(losses(trained(forgotten(own))), rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_is_trained_by_one_process(project):
     own = project("codes", batch_size=1, epochs=1)
     assert "goes on" not in str(trained(own))
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
 def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_same_bytes(count, project):
     """Of three the order of a sum shows in its last bits."""
     own = project("shapes", num_processes=count, architecture=TWO_CONVOLUTIONS, **LONG | {"epochs": 150})
@@ -147,6 +150,7 @@ def test_a_dead_process_ends_the_training_and_not_in_a_hang(rank, project):
     assert own.contents() == {}
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_leaves_no_process_behind(project):
     own = project("shapes", **LONG)
     process = start(own)
@@ -157,6 +161,7 @@ def test_a_killed_launcher_leaves_no_process_behind(project):
     wait_for_the_end_of(workers.values())
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_at_once_leaves_no_process_behind(project):
     own = project("shapes", **LONG)
     process = start(own)
@@ -169,6 +174,7 @@ def test_a_launcher_that_is_killed_at_once_leaves_no_process_behind(project):
     assert not (own.root / "logs" / "resume").exists() and own.contents() == {}
 
 
+@pytest.mark.slow
 def test_a_failure_in_the_second_process_is_shown(project):
     """The second process alone cannot save what it says: its output comes from torchrun's file."""
     own = project("shapes", **LONG)
@@ -183,6 +189,7 @@ def test_a_failure_in_the_second_process_is_shown(project):
     assert finished.stderr.splitlines()[-1].startswith("error: Process 1 of 2 ended with exit code 1, for the reason above")
 
 
+@pytest.mark.slow
 def test_a_mistake_in_params_is_one_sentence_before_the_failed_process_is_named(project):
     own = project("shapes", lr=50.0, optimizer={"name": "SGD"}, epochs=40, loss={"name": "CrossEntropy", "wieght": [1, 1, 1]})
     process = start(own)
@@ -192,6 +199,7 @@ def test_a_mistake_in_params_is_one_sentence_before_the_failed_process_is_named(
     assert errors.count("error: Process ") == 1 and len(errors.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_nothing_listens_beyond_loopback(project):
     own = project("shapes", **LONG)
     process = start(own)

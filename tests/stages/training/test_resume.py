@@ -184,7 +184,9 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bytes(project, rn
     assert own.contents() == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_saves_the_run_and_ends_it_within_ten_seconds(number, project):
     own = project("shapes", **LONG)
     process = start(own)
