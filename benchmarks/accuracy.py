@@ -165,9 +165,15 @@ def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -
         "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
         "train_s": train_s,
         "seconds": round(time.monotonic() - started),
+        "smaller": smaller_forms(json.loads((folder / "exported" / "signature.json").read_text())),
     }
     print(f"{model}, seed {seed}: {measured['values']} in {train_s} s", flush=True)
     return json.loads((folder / "metrics.json").read_text()), measured
+
+
+def smaller_forms(signature: dict[str, Any]) -> dict[str, str]:
+    """What the export said of each smaller form that it made: whether it is offered, and what it loses on this data."""
+    return {form: one["reason"] for form, one in signature["variants"].items() if one["equality"]}
 
 
 def describe(model: str, about: dict[str, Any], measured: dict[int, dict[str, Any]], metrics: dict[str, float]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ For each model and number of threads (one, and all cores) a fresh process measur
 p95, and rows a second in batches of 256. Rows are of the test split; single texts come without padding. Before anything is timed, every
 form but INT8 and FP16 must give PyTorch's answer. What torch.compile takes to compile is not in its times but beside them.
 
-INT8 and FP16 are made here of every model, to see where they pay: where they are, `models.<name>.variants` in params.yaml is true, and the
-export offers them if they lose few enough points.
+INT8 (of all layers, and of the linear ones alone where there are others) and FP16 are made here of every model, to see where they pay:
+there `models.<name>.variants` in params.yaml asks for them, and the export offers them if they lose few enough points.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from benchmarks.hardware import RESULTS, hardware, today, write_result
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZE, TURN_S, TOLERANCE = 256, 0.1, 1e-4
-VARIANTS = {"INT8": "int8", "FP16": "fp16"}
+SMALLER = ("INT8", "INT8 linear", "FP16")
 FASTER, NO_SLOWER = 1.1, 0.95  # times as fast as model.onnx, with single rows and in batches: what is nearer to 1 is within the noise
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -60,11 +61,12 @@ def main() -> None:
 
 
 def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[str, Any]:
-    """Whose threads nothing has set before."""
+    """Whose threads nothing has set before, and which finds nothing compiled."""
     counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     command = [sys.executable, "-m", "benchmarks.inference", model, "--one", str(threads), "--seconds", str(seconds)]
-    environment = {**os.environ, **counts, "PYTHONPATH": str(ROOT)}
-    finished = subprocess.run(command, cwd=built, env=environment, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, **counts, "PYTHONPATH": str(ROOT), "TORCHINDUCTOR_CACHE_DIR": cache}
+        finished = subprocess.run(command, cwd=built, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode:
         sys.exit(f"{model} failed in {built}:\n{finished.stdout}{finished.stderr}")
     result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
@@ -104,13 +106,14 @@ def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
 
 def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], Run]]:
     """How each form is made: of the checkpoint or of what was exported."""
+    import onnx
     import torch
 
     from stages.common.params import read_params
     from stages.common.splits import SplitFile
     from stages.exporting.runners import onnx_runner, torchscript_runner
     from stages.exporting.section import MIN_CALIBRATION_ROWS
-    from stages.exporting.variants import calibration_rows, to_fp16, to_int8
+    from stages.exporting.variants import NODES, calibration_rows, to_fp16, to_int8
     from stages.modelling.model import load_checkpoint
 
     torch.set_num_threads(threads)
@@ -125,33 +128,42 @@ def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], 
 
         return run
 
-    def int8() -> bytes:
+    def int8(kinds: list[str]) -> Run:
         train = SplitFile(Path("data") / signature.dataset / "processed", "train")
         if train.count < MIN_CALIBRATION_ROWS:
             raise ValueError(f"train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed")
         count = read_params()["export"]["variants"]["calibration_rows"]
-        return to_int8(content, signature.input.name, calibration_rows(train, signature, count))
+        return onnx_runner(to_int8(content, signature.input.name, calibration_rows(train, signature, count), kinds), signature, threads)
 
+    has_convolutions = any(node.op_type in NODES["convolution"] for node in onnx.load_model_from_string(content).graph.node)
     return {
         "eager": lambda: by(model),
         "TorchScript": lambda: torchscript_runner((folder / "exported" / "model.torchscript.pt").read_bytes()),
         "compile": lambda: by(torch.compile(model)),
         "ONNX Runtime": lambda: onnx_runner(content, signature, threads),
-        "INT8": lambda: onnx_runner(int8(), signature, threads),
+        "INT8": lambda: int8(list(NODES)),
+        **({"INT8 linear": lambda: int8(["linear"])} if has_convolutions else {}),
         "FP16": lambda: onnx_runner(to_fp16(content), signature, threads),
     }
 
 
 def check(name: str, outputs: list[np.ndarray], expected: list[np.ndarray]) -> None:
     worst = float(np.abs(outputs[0] - expected[0]).max())
-    if not (worst <= TOLERANCE or name in VARIANTS):
+    if not (worst <= TOLERANCE or name in SMALLER):
         raise ValueError(f"{name} differs from PyTorch by {worst:g}")
 
 
 def pays(measured: dict[str, Any], form: str) -> bool:
-    """Whether INT8 or FP16 answers single rows faster than model.onnx, and batches no slower, beyond noise, on one thread."""
-    whole, own = measured["1"]["ONNX Runtime"], measured["1"][form]
+    """Whether a smaller form answers single rows faster than model.onnx, and batches no slower, beyond noise, on one thread."""
+    whole, own = measured["1"]["ONNX Runtime"], measured["1"].get(form, {})
     return "p50_us" in own and whole["p50_us"] >= FASTER * own["p50_us"] and own["rows_per_s"] >= NO_SLOWER * whole["rows_per_s"]
+
+
+def asked_for(measured: dict[str, Any]) -> dict[str, Any]:
+    """What `models.<name>.variants` in params.yaml should be: of the INT8 forms that pay, the one that answers single rows fastest."""
+    kinds = {"INT8": ["convolution", "linear"] if "INT8 linear" in measured["1"] else ["linear"], "INT8 linear": ["linear"]}
+    paying = sorted((measured["1"][form]["p50_us"], form) for form in kinds if pays(measured, form))
+    return {"int8": kinds[paying[0][1]] if paying else [], "fp16": pays(measured, "FP16")}
 
 
 def in_turns(runs: dict[str, Run], batch: np.ndarray, seconds: float) -> dict[str, list[float]]:

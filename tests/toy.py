@@ -284,7 +284,7 @@ class Project:
                     "dataset": name,
                     "architecture": architecture or TOYS[name],
                     "train": recipe(self.data, **changes),
-                    "variants": {"int8": False, "fp16": False},
+                    "variants": {"int8": [], "fp16": False},
                 }
             },
         }

@@ -5,7 +5,6 @@ recurrent layers to the example's length, or refuses them, and takes seventy tim
 """
 
 import io
-import logging
 import warnings
 
 import onnx
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import UserError
+from stages.exporting.messages import errors_only, reason
 from stages.exporting.signature import Signature
 from stages.modelling.model import Model
 
@@ -21,7 +21,7 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
     """The checked ONNX file, without metadata; `example` is a batch of raw inputs."""
     file = io.BytesIO()
     names = [signature.input.name, *(output.name for output in signature.outputs)]
-    with warnings.catch_warnings(), quiet_tracer():
+    with warnings.catch_warnings(), errors_only("torch.onnx"):
         # The tracer warns that it is deprecated, and of every shape that it reads; parity is what decides.
         warnings.simplefilter("ignore")
         try:
@@ -35,9 +35,8 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
                 output_names=names[1:],
                 dynamic_axes={entry.name: entry.dynamic_axes() for entry in (signature.input, *signature.outputs)},
             )
-        except (RuntimeError, ValueError) as error:  # its text goes on with the whole graph
-            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-            raise UserError(f"{signature.model} cannot be written as ONNX with opset {opset}: {reason}.") from error
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"{signature.model} cannot be written as ONNX with opset {opset}: {reason(error)}.") from error
     proto = onnx.load_model_from_string(file.getvalue())
     strip_origins(proto)
     fix_output_axes(proto, signature)
@@ -53,17 +52,6 @@ def with_metadata(content: bytes, signature: Signature, more: dict[str, str] | N
     onnx.helper.set_model_props(proto, signature.as_properties() | (more or {}))
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)
-
-
-class quiet_tracer:  # noqa: N801, used like a function
-    """Silences torch.onnx's own logger for the block."""
-
-    def __enter__(self) -> None:
-        self.level = logging.getLogger("torch.onnx").level
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("torch.onnx").setLevel(self.level)
 
 
 def fix_output_axes(proto: onnx.ModelProto, signature: Signature) -> None:

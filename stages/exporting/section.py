@@ -1,8 +1,8 @@
 """The section `export` of params.yaml, and what `datasets.<name>.about` says for whoever receives a model."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stages.common.meta import Origin
 from stages.common.params import Section
@@ -41,10 +41,19 @@ class Variants(Section):
 
 
 class Wanted(Section):
-    """`models.<name>.variants`: whether each smaller form was measured to be faster than model.onnx."""
+    """`models.<name>.variants`: what was measured to be faster than model.onnx: which kinds of layers on 8-bit numbers, if any, and whether
+    all of it in FP16.
+    """
 
-    int8: bool
+    int8: list[Literal["convolution", "linear"]]
     fp16: bool
+
+    @field_validator("int8")
+    @classmethod
+    def _each_kind_once(cls, kinds: list[str]) -> list[str]:
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("expected each kind of layer once")
+        return kinds
 
 
 class Export(Section):

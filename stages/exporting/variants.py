@@ -5,12 +5,11 @@ the model's score on the whole test split. Otherwise the signature says why not.
 here: the same inputs must give the same bytes.
 """
 
-import logging
 import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import onnx
 
 from stages.common.errors import UserError
 from stages.common.splits import SplitFile
+from stages.exporting.messages import errors_only, reason
 from stages.exporting.onnx_file import with_metadata
 from stages.exporting.parity import Equality, as_batch, check_split, pieces_of, spread
 from stages.exporting.runners import onnx_runner
@@ -26,18 +26,24 @@ from stages.exporting.signature import Signature, Variant
 from stages.modelling.model import Model
 
 CALIBRATION_BATCH = 32
-QUANTISED = ["Conv", "Gemm", "MatMul"]
+NODES = {"convolution": ["Conv"], "linear": ["Gemm", "MatMul"]}  # by kind of layer
 LOAD = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.stdin.buffer.read(), providers=['CPUExecutionProvider'])"
 
 
-def to_int8(content: bytes, input_name: str, rows: np.ndarray) -> bytes:
-    """Convolutions and linear layers on 8-bit numbers: activations by the smallest and largest value that `rows` of train give, weights
-    by output channel.
+def to_int8(content: bytes, input_name: str, rows: np.ndarray, kinds: Sequence[str] = tuple(NODES)) -> bytes:
+    """Layers of these kinds on 8-bit numbers: activations by the smallest and largest value that `rows` of train give, weights by output
+    channel.
 
     In QuantizeLinear and DequantizeLinear nodes, which every ONNX runtime knows. Weights have 7 bits, so that processors without 8-bit dot
     products, whose 16-bit sums would overflow, give the same answers.
+
+    Raises ValueError where the model has no layer of these kinds.
     """
     from onnxruntime import quantization
+
+    proto, wanted = onnx.load_model_from_string(content), [node for kind in kinds for node in NODES[kind]]
+    if not any(node.op_type in wanted for node in proto.graph.node):
+        raise ValueError(f"it has no {' or '.join(kinds)} layer")
 
     class Rows(quantization.CalibrationDataReader):
         def __init__(self) -> None:
@@ -46,14 +52,15 @@ def to_int8(content: bytes, input_name: str, rows: np.ndarray) -> bytes:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(({input_name: batch} for batch in self.batches), None)
 
-    with tempfile.TemporaryDirectory() as folder, quiet_quantizer():
+    with tempfile.TemporaryDirectory() as folder, errors_only(None):
+        # On the root logger it advises that the model be optimised first, by a version of ONNX Runtime on which the bytes would depend.
         path = Path(folder) / "int8.onnx"
         quantization.quantize_static(
-            onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)),
+            onnx.shape_inference.infer_shapes(proto),
             path,
             Rows(),
             quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=QUANTISED,
+            op_types_to_quantize=wanted,
             per_channel=True,
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
@@ -81,19 +88,6 @@ def to_fp16(content: bytes) -> bytes:
     return result
 
 
-class quiet_quantizer:  # noqa: N801, used like a function
-    """Silences for the block what ONNX Runtime's quantizer advises on the root logger: that the model be optimised first, by a version of
-    ONNX Runtime on which the bytes would then depend.
-    """
-
-    def __enter__(self) -> None:
-        self.level = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger().setLevel(self.level)
-
-
 def make_variants(
     model: Model, content: bytes, signature: Signature, wanted: Wanted, section: Variants, train: SplitFile, test: SplitFile
 ) -> Iterator[tuple[str, Variant, bytes]]:
@@ -104,7 +98,7 @@ def make_variants(
     Raises UserError where one that is wanted cannot be made.
     """
     makers = {
-        "int8": lambda: to_int8(content, signature.input.name, calibration_rows(train, signature, section.calibration_rows)),
+        "int8": lambda: to_int8(content, signature.input.name, calibration_rows(train, signature, section.calibration_rows), wanted.int8),
         "fp16": lambda: to_fp16(content),
     }
     for form, make in makers.items():
@@ -117,10 +111,8 @@ def make_variants(
             try:
                 made = make()
             except Exception as error:  # whatever the converters raise on a graph that they do not know
-                reason = (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
-                raise UserError(
-                    f"params.yaml: models.{signature.model}.variants.{form} is true, and none can be made ({reason}): set it to false."
-                ) from error
+                key, none = f"models.{signature.model}.variants.{form}", "[]" if form == "int8" else "false"
+                raise UserError(f"params.yaml: {key} asks for a form that cannot be made ({reason(error)}): set it to {none}.") from error
             variant = judge(form, made, model, signature, section.max_points_lost, test)
             yield form, variant, made if variant.file else b""
 

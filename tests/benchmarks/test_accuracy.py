@@ -43,3 +43,8 @@ def test_the_committed_seeds_make_the_committed_figures():
         again = accuracy.describe(model, about, accuracy.known(entry, about), entry["metrics"])
         assert again["figures"] == entry["figures"]
         assert again["train_s"] == entry["train_s"]
+
+
+def test_of_smaller_forms_those_are_kept_that_were_made():
+    variants = {"int8": {"reason": "It loses 1.", "equality": {"items": 8}}, "fp16": {"reason": "Not offered.", "equality": None}}
+    assert accuracy.smaller_forms({"variants": variants}) == {"int8": "It loses 1."}

@@ -22,8 +22,21 @@ def test_a_form_that_could_not_be_made_does_not_pay():
     assert not inference.pays({"1": {"ONNX Runtime": {"p50_us": 100.0, "rows_per_s": 1000.0}, "INT8": {"fails": "too few rows"}}}, "INT8")
 
 
+@pytest.mark.parametrize(
+    ("forms", "expected"),
+    [
+        ({"INT8": 50.0}, {"int8": ["linear"], "fp16": False}),
+        ({"INT8": 99.0}, {"int8": [], "fp16": False}),
+        ({"INT8": 50.0, "INT8 linear": 60.0}, {"int8": ["convolution", "linear"], "fp16": False}),
+        ({"INT8": 60.0, "INT8 linear": 50.0, "FP16": 40.0}, {"int8": ["linear"], "fp16": True}),
+        ({"INT8": 99.0, "INT8 linear": 98.0, "FP16": 99.0}, {"int8": [], "fp16": False}),
+    ],
+)
+def test_of_the_int8_forms_that_pay_the_fastest_is_asked_for(forms, expected):
+    speeds = {form: {"p50_us": p50, "rows_per_s": 1000.0} for form, p50 in ({"ONNX Runtime": 100.0} | forms).items()}
+    assert inference.asked_for({"1": speeds}) == expected
+
+
 @pytest.mark.parametrize("model", list(tables.read_results("inference")["models"]))
 def test_params_ask_for_the_smaller_forms_that_were_measured_to_pay(model):
-    speeds = tables.read_results("inference")["models"][model]
-    pays = {key: inference.pays(speeds, form) for form, key in inference.VARIANTS.items()}
-    assert PARAMS["models"][model]["variants"] == pays
+    assert PARAMS["models"][model]["variants"] == inference.asked_for(tables.read_results("inference")["models"][model])

@@ -50,3 +50,9 @@ def test_a_figure_of_another_recipe_is_marked():
     assert "earlier" not in tables.accuracy_table(
         {"some_model": MEASURED}, {"some_model": ENTRY | {"dataset": "mnist", "plot": "confusion"}}
     )
+
+
+def test_what_smaller_forms_lose_is_of_the_seed_measured_last():
+    seeds = {seed: {"dataset": "official", "smaller": {"int8": f"Offered: it loses {seed}."}} for seed in ("0", "1")}
+    table = tables.smaller_table({"some_model": MEASURED | {"measured": seeds}, "another": MEASURED})
+    assert table.splitlines()[2:] == ["| some_model | int8 | official | Offered: it loses 1. |"]

@@ -119,6 +119,12 @@ ROOT_AND_SHARED = [
     ("models.mnist_cnn.variants", GONE, "models.mnist_cnn.variants is missing"),
     ("models.mnist_cnn.variants.int8", GONE, "models.mnist_cnn.variants.int8 is missing"),
     ("models.mnist_cnn.variants.int8", "yes", "models.mnist_cnn.variants.int8 is 'yes'"),
+    ("models.mnist_cnn.variants.int8", ["dense"], "models.mnist_cnn.variants.int8.0 is 'dense'; expected 'convolution' or 'linear'"),
+    (
+        "models.mnist_cnn.variants.int8",
+        ["linear"] * 2,
+        "models.mnist_cnn.variants.int8 is ['linear', 'linear']; expected each kind of layer once",
+    ),
     ("models.mnist_cnn.variants.int4", True, "models.mnist_cnn.variants.int4 is not a known key"),
     ("export.variants.max_points_lost", -1, "export.variants.max_points_lost is -1"),
     ("export.variants.calibration_rows", 299, "export.variants.calibration_rows is 299"),

@@ -23,7 +23,7 @@ WITHOUT_RECURRENCE = ["numbers", "patients", "shapes", "spots"]
 CRASHING = ["codes"]  # of its FP16 form a session of ONNX Runtime crashes
 FORMS = [(name, form) for name in TOYS for form in ("int8", "fp16") if not (form == "fp16" and name in CRASHING)]
 SECTION = Variants(max_points_lost=100, calibration_rows=300)
-BOTH = Wanted(int8=True, fp16=True)
+BOTH = Wanted(int8=["convolution", "linear"], fp16=True)
 
 
 def smaller(name, form):
@@ -54,6 +54,21 @@ def test_int8_weights_are_of_7_bits_with_a_scale_for_each_channel(name):
         scale = tensors[tensor.replace("_quantized", "_scale")]
         assert scale.ndim == 1 and len(scale) in values.shape
         assert np.abs(values.astype(int)).max() <= 64
+
+
+@pytest.mark.parametrize(
+    ("kinds", "quantised"), [(["convolution"], {"Conv"}), (["linear"], {"Gemm"}), (["linear", "convolution"], {"Conv", "Gemm"})]
+)
+def test_only_layers_of_the_kinds_that_are_named_are_quantised(kinds, quantised):
+    own = exported_toy("spots")
+    graph = onnx.load_model_from_string(to_int8(own.onnx, own.signature.input.name, own.batch(40), kinds)).graph
+    made_by = {output: node for node in graph.node for output in node.output}
+    on_8_bits = {
+        node.op_type
+        for node in graph.node
+        if node.op_type in ("Conv", "Gemm") and all(made_by[name].op_type == "DequantizeLinear" for name in node.input[:2])
+    }
+    assert on_8_bits == quantised and {node.op_type for node in graph.node} >= {"Conv", "Gemm"}
 
 
 @pytest.mark.parametrize("name", WITHOUT_RECURRENCE)
@@ -113,7 +128,7 @@ def test_a_form_that_is_wanted_is_offered_with_how_it_compares(name, splits):
 def test_a_form_that_is_not_wanted_is_not_made(splits, monkeypatch):
     monkeypatch.setattr(variants, "to_int8", None)
     monkeypatch.setattr(variants, "to_fp16", None)
-    offered, content = made("shapes", SECTION, *splits("shapes"), Wanted(int8=False, fp16=False))
+    offered, content = made("shapes", SECTION, *splits("shapes"), Wanted(int8=[], fp16=False))
     assert content == {"int8": b"", "fp16": b""}
     for variant in offered.values():
         assert variant.file is None and variant.equality is None
@@ -160,9 +175,15 @@ def test_a_form_that_gives_no_numbers_is_not_offered(splits, monkeypatch):
 
 def test_a_form_that_cannot_be_made_is_said_with_the_key_that_names_it(splits):
     reason = r"ONNX Runtime does not load it \(exit code -?\d+\)"
-    sentence = rf"^params\.yaml: models\.own\.variants\.fp16 is true, and none can be made \({reason}\): set it to false\.$"
+    sentence = rf"^params\.yaml: models\.own\.variants\.fp16 asks for a form that cannot be made \({reason}\): set it to false\.$"
     with pytest.raises(UserError, match=sentence):
         made("codes", SECTION, *splits("codes"))
+
+
+def test_int8_of_layers_that_the_model_lacks_is_said_with_the_key_that_names_them(splits):
+    sentence = r"^params\.yaml: models\.own\.variants\.int8 asks for .* \(it has no convolution layer\): set it to \[\]\.$"
+    with pytest.raises(UserError, match=sentence):
+        made("numbers", SECTION, *splits("numbers"), Wanted(int8=["convolution"], fp16=False))
 
 
 def equality(**score):
