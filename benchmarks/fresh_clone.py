@@ -1,5 +1,7 @@
 """What a newcomer sees: time and disk of a fresh clone's first `make repro`, of a second one, and of `make test`.
 
+`import torch` is timed beside them: processors of one name differ by a factor of two.
+
 Command: python -m benchmarks.fresh_clone FOLDER
 Reads:   the committed state of this repository, which it clones into FOLDER (must not exist; it is left there)
 Writes:  benchmarks/results/fresh_clone.json
@@ -8,6 +10,7 @@ Writes:  benchmarks/results/fresh_clone.json
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -25,6 +28,7 @@ def main() -> None:
     timed(["git", "clone", "--quiet", str(ROOT), str(folder)], Path.cwd())
     result = {
         "install_s": timed(["make", ".venv/.installed"], folder),
+        "import_torch_s": statistics.median(timed([".venv/bin/python", "-c", "import torch"], folder) for _ in range(3)),
         "repro_s": timed(["make", "repro"], folder),
         "second_repro_s": timed(["make", "repro"], folder),
         "test_s": timed(["make", "test"], folder),

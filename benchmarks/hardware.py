@@ -11,13 +11,15 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def hardware() -> str:
-    """The GPU if torch sees one, else the processor and how many cores there are."""
+    """The GPU if torch sees one, else the processor, its widest vectors (one name stands for several), and how many cores there are."""
     import torch
 
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    described = dict(map(str.strip, line.split(":", 1)) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    flags = described.get("flags", "").split()
+    vectors = next((f" with {name}" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
+    return f"{described.get('model name', platform.processor())}{vectors}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
 def today() -> str:

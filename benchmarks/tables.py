@@ -273,6 +273,7 @@ def fresh_clone_table(result: dict[str, Any]) -> str:
         ("`make repro`: every dataset, model, evaluation and export", f"{result['repro_s'] / 60:.1f} min", f"{result['rest_gb']:.1f} GB"),
         ("`make repro` again", f"{result['second_repro_s']:.1f} s", ""),
         ("`make test`", f"{result['test_s'] / 60:.1f} min", ""),
+        *([("`import torch`, to compare machines by", f"{result['import_torch_s']:.1f} s", "")] if "import_torch_s" in result else []),
     ]
     lines = ["| step | time | disk |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
