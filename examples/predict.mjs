@@ -11,6 +11,7 @@ import * as ort from "onnxruntime-web";
 
 export { ort };
 ort.env.logLevel = "error";
+const MAX_LENGTH = 1000; // characters of a text: a recurrent network takes as long as its longest
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
 
 // An array of signature.json: numbers in C order, little-endian, as base64 of their bytes.
@@ -49,13 +50,20 @@ export function asInput(text, signature) {
   }
   if (signature.kind === "characters") {
     if (text.trim() === "") throw new Error("the text is empty");
-    const folded = text.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").trim();
+    const folded = fold(text);
     if (folded === "") throw new Error(`${JSON.stringify(text)} has no character that can be written in ASCII`);
+    if (folded.length > MAX_LENGTH) throw new Error(`a text has ${folded.length} characters; ${MAX_LENGTH} are read at most`);
+    if (/[\x00-\x1f\x7f]/.test(folded)) throw new Error(`${JSON.stringify(text)} has a control character`);
     const strange = Array.from(folded).filter((character) => !(signature.alphabet ?? folded).includes(character));
     if (strange.length) throw new Error(`${text} has ${strange.join("")}; the model knows only ${signature.alphabet}`);
     return new ort.Tensor("int64", Array.from(folded, (character) => BigInt(character.charCodeAt(0))), [1, folded.length]);
   }
   throw new Error("pictures need a canvas: see web/pictures.js");
+}
+
+// Other alphabets' letters as ASCII, where they can be.
+export function fold(text) {
+  return text.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").trim();
 }
 
 function asNumber(cell) {
@@ -73,17 +81,28 @@ export function inWords(outputs, signature) {
 
 async function main([folder, ...texts]) {
   if (!folder) throw new Error("name the folder with model.onnx and signature.json, and inputs: node predict.mjs EXPORTED INPUT [INPUT ...]");
-  const { readFileSync } = await import("node:fs");
-  const signature = JSON.parse(readFileSync(`${folder}/signature.json`, "utf8"));
-  const session = await open(readFileSync(`${folder}/model.onnx`), `${folder}/model.onnx`);
+  const signature = await read(`${folder}/signature.json`, (content) => JSON.parse(content));
+  const session = await open(await read(`${folder}/model.onnx`), `${folder}/model.onnx`);
+  if (!session.inputNames.includes(signature.input.name)) throw new Error(`signature.json and model.onnx in ${folder} are of two models`);
   await check(session, signature);
+  if (texts.length === 0) console.log(`${folder}/model.onnx gives its golden outputs.`);
   for (const text of texts) {
     try {
-      console.log(`${text}: ${inWords(await session.run({ [signature.input.name]: asInput(text, signature) }), signature)}`);
+      const said = inWords(await session.run({ [signature.input.name]: asInput(text, signature) }), signature);
+      console.log(`${text}: ${said}${signature.kind === "characters" && fold(text) !== text ? ` [read as ${fold(text)}]` : ""}`);
     } catch (error) {
       console.error(`error: ${error.message}`);
       process.exitCode = 1;
     }
+  }
+}
+
+async function read(path, parse = (content) => content) {
+  const { readFileSync } = await import("node:fs");
+  try {
+    return parse(readFileSync(path));
+  } catch (error) {
+    throw new Error(`${path} cannot be read (${error.message})`);
   }
 }
 

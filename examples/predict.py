@@ -4,9 +4,9 @@
 
 An INPUT is what the model takes:
 
-- a picture's path, or a folder of pictures;
+- a picture's path, or a folder of pictures (not of its subfolders);
 - a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
-- a text, such as a name.
+- a text itself, such as a name.
 
 What that is, and what the answers mean, is read from the ONNX file itself: its metadata has one JSON text under the key `signature`.
 An input that does not fit ends in a sentence, the others are answered, and the exit code is 1. Inputs that begin with - come after --.
@@ -16,10 +16,12 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -34,6 +36,7 @@ MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as 
 MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
 LOOKED_AT = 400  # pixels a side in which is seen what a picture shows
 SMALL, NEARBY = 80, 17  # of a page so many pixels high, the side of a square that no stroke fills
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
 LARGEST = float(np.finfo(np.float32).max)
 BATCH_SIZE = 64
 SHOWN = 3  # classes in an answer, the most probable first
@@ -60,6 +63,8 @@ class Model:
     def __init__(self, path: str, threads: int = 0):
         if not Path(path).is_file():
             raise Refused(f"there is no file {path}")
+        with readable(Path(path)):
+            Path(path).open("rb").close()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: all cores
         try:
@@ -143,7 +148,8 @@ def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Callable[[],
     if not text:
         raise Refused("the path is empty")
     path = Path(text)
-    pictures = sorted(file for file in path.iterdir() if file.is_file()) if exists(path) and path.is_dir() else [path]
+    with readable(path):
+        pictures = sorted(file for file in path.iterdir() if file.is_file()) if exists(path) and path.is_dir() else [path]
     if not pictures:
         raise Refused(f"there is no file in {text}")
     for picture in pictures:
@@ -151,23 +157,37 @@ def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Callable[[],
 
 
 def exists(path: Path) -> bool:
-    """False too of what cannot be a path: one too long, or with a zero byte."""
+    """False too of what cannot be a path: one too long, or with a zero byte. Raises Refused where nobody may look."""
     try:
         return path.exists()
+    except PermissionError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror})") from error
     except (OSError, ValueError):
         return False
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror})") from error
 
 
 def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> Item:
     """uint8 [height, width, channels]: cut to the model's proportions in the middle, and resized as its own pictures were."""
     height, width, channels = signature["input"]["shape"][1:]
     picture = open_picture(file, name)
-    if signature["ink"] and (picture.size != (width, height) or is_dark_on_light(as_grey(picture))):
-        cut = cut_out_drawing(as_grey(picture), width, height, signature["ink"]["longer_side"])
-        if cut is None:
-            raise Refused(f"{name} shows no drawing: it is of one brightness")
-        values, note = cut
-        return Item(name, values[..., None], note)
+    if signature["ink"]:
+        grey = as_grey(picture)
+        if is_blank(grey):
+            raise Refused(f"{name} shows no drawing: its brightness hardly varies")
+        if picture.size != (width, height) or is_dark_on_light(grey):
+            cut = cut_out_drawing(grey, width, height, signature["ink"]["longer_side"])
+            if cut is None:
+                raise Refused(f"{name} shows no drawing: nothing stands out from the page")
+            values, note = cut
+            return Item(name, values[..., None], note)
     picture = picture.convert("L" if channels == 1 else "RGB")
     if signature["resize"]:
         side = signature["resize"]["shorter_side"]
@@ -226,6 +246,11 @@ def as_grey(picture: Image.Image, side: int = LOOKED_AT) -> Image.Image:
     return grey
 
 
+def is_blank(grey: Image.Image) -> bool:
+    darkest, lightest = np.asarray(grey).min(), np.asarray(grey).max()
+    return int(lightest) - int(darkest) < MIN_CONTRAST
+
+
 def is_dark_on_light(grey: Image.Image) -> bool:
     """Strokes are few beside what is around them: whether what differs from the page is dark, however the page is lit."""
     small = as_grey(grey, SMALL)
@@ -272,13 +297,17 @@ def start_of(masses: np.ndarray, side: int) -> int:
 def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
     """A row, or every row of a CSV file: with a header its columns may stand in any order, and there may be others."""
     names = [feature["name"] for feature in signature["features"]]
-    if not (exists(Path(text)) and Path(text).is_file()):
-        if text.endswith(".csv"):
+    if not text.strip():
+        raise Refused("the row is empty")
+    if not exists(Path(text)):
+        if text.lower().endswith(".csv"):
             raise Refused(f"there is no file {text}")
         yield partial(as_row, text, text.split(","), names, names)
         return
+    if Path(text).is_dir():
+        raise Refused(f"{text} is a folder: give a CSV file in it")
     try:
-        with Path(text).open(encoding="utf-8-sig", newline="") as file:
+        with readable(Path(text)), Path(text).open(encoding="utf-8-sig", newline="") as file:
             yield from rows_of(file, text, names)
     except UnicodeDecodeError as error:
         raise Refused(f"{text} is no CSV file in UTF-8 ({error})") from error
@@ -286,12 +315,15 @@ def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Ite
 
 def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Callable[[], Item]]:
     """The rows of a table's lines; the first may be a header."""
+    reader = csv.reader(lines, strict=True)  # or a quote that is never closed would take all that follows with it
+    rows = ((reader.line_num, cells) for cells in reader if cells)
     try:
-        rows = ((number, cells) for number, cells in enumerate(csv.reader(lines), start=1) if cells)
         number, header = next(rows, (0, []))
         header, has_rows = [cell.strip() for cell in header], False
         if not header:
             raise Refused(f"{what} is empty")
+        if len(header) == 1 < len(names) and (others := [name for sign, name in SEPARATORS.items() if sign in header[0]]):
+            raise Refused(f"{what} has {others[0]} between its cells; expected commas")
         if twice := [cell for cell in header if cell in names and header.count(cell) > 1]:
             raise Refused(f"{what} has two columns {twice[0]}: keep one")
         if len(header) == len(names) and not set(names) & set(header):
@@ -307,7 +339,8 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
         if not has_rows:
             raise Refused(f"{what} has no rows below its header")
     except csv.Error as error:
-        raise Refused(f"{what} is no CSV ({error})") from error
+        place = f"{what} is no CSV from line {reader.line_num} on, or in a quoted cell that begins before"
+        raise Refused(f"{place} ({error}); what follows is not read") from error
 
 
 def as_row(what: str, cells: list[str], header: list[str], names: list[str]) -> Item:
@@ -325,7 +358,7 @@ def as_number(cell: str, name: str, what: str) -> float:
         raise Refused(f"{what}: {name} is {cell!r}, which is no number")
     value = float(cell)
     if not abs(value) <= LARGEST:
-        raise Refused(f"{what}: {name} is {cell}, which is no finite number: leave the cell empty where a value is missing")
+        raise Refused(f"{what}: {name} is {cell}, which is no finite number: leave the cell empty (null in JSON) where a value is missing")
     return value
 
 
@@ -351,6 +384,8 @@ def as_characters(text: str, signature: dict[str, Any]) -> Item:
     if not folded:
         unknown = f"{text!r} has no character that can be written in ASCII, and the model knows no other"
         raise Refused(unknown if text.strip() else "the text is empty")
+    if not folded.isprintable():
+        raise Refused(f"{text!r} has a control character")
     if len(folded) > MAX_LENGTH:
         raise Refused(f"the text {text[:20]!r}… has {len(folded):,} characters; {MAX_LENGTH:,} are read at most")
     if strange := sorted(set(folded) - set(signature["alphabet"] or folded)):
@@ -400,9 +435,18 @@ def answer_all(model: Model, text: str, as_json: bool) -> bool:
 def show(model: Model, batch: list[Item], as_json: bool) -> None:
     for item, answer in zip(batch, model.answer([item.values for item in batch]), strict=True):
         if as_json:
-            print(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}))
+            say(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}))
         else:
-            print(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
+            say(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
+
+
+def say(line: str) -> None:
+    """At once; where whoever reads has gone, or the disk is full, that is the end."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python itself writes once more at the end
+        sys.exit(f"error: the answers cannot be written ({error.strerror}).")
 
 
 def in_words(answer: dict[str, Any]) -> str:

@@ -205,7 +205,10 @@ class Handler(BaseHTTPRequestHandler):
     @property
     def name(self) -> str:
         """Of the model in the address."""
-        return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path.strip("/"))
+        try:
+            return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path.strip("/"))
+        except ValueError as error:
+            raise Rejected(HTTPStatus.BAD_REQUEST, f"the address is none ({error})") from error
 
     def find(self) -> Batcher:
         if self.name not in self.server.models:
@@ -320,7 +323,7 @@ def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[
     except UnicodeDecodeError as error:
         raise predict.Refused(f"the body is no text in UTF-8 ({error})") from error
     is_json = content_type == "application/json"
-    inputs = from_json(text, signature) if is_json else text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    inputs = from_json(text, signature) if is_json else text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
     items = [read() for read in islice(readers_of(inputs, signature, is_json), MAX_INPUTS + 1)]
     if not 0 < len(items) <= MAX_INPUTS:
         raise predict.Refused(f"the body has {'too many inputs' if items else 'no input'}; 1 to {MAX_INPUTS} are answered at once")
@@ -346,12 +349,19 @@ def text_of(line: str, place: int, signature: dict[str, Any]) -> predict.Item:
 def from_json(text: str, signature: dict[str, Any]) -> list[Any]:
     wanted, kind = (str, "texts") if signature["kind"] == "characters" else (list | dict, "rows")
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_int=float, object_pairs_hook=without_twins)
     except (ValueError, RecursionError) as error:
         raise predict.Refused(f"the body is no JSON ({error})") from error
     if not isinstance(content, list) or not all(isinstance(one, wanted) for one in content):
         raise predict.Refused(f"the body is no list of {kind}")
     return content
+
+
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise predict.Refused(f"the body has {twice[0]!r} twice in one object")
+    return dict(pairs)
 
 
 def row_reader(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> Reader:
@@ -398,6 +408,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--threads", type=int, default=0, help="of each model; default: all cores")
     arguments = parser.parse_args()
+    if arguments.threads < 0:
+        parser.error("--threads is a number from 0, all cores, on")
     try:
         models = load(arguments.paths, arguments.threads)
         server = Server((arguments.host, arguments.port), models)

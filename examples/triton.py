@@ -9,6 +9,7 @@ name is replaced, others stay; a folder that is no entry is not touched.
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -40,10 +41,13 @@ def main() -> None:
         sys.exit(f"error: {arguments.folder} is no folder: name another.")
     for name in models:
         entry = arguments.folder / name
-        if entry.exists() and not (entry / "config.pbtxt").is_file():
+        if os.path.lexists(entry) and not (entry / "config.pbtxt").is_file():
             sys.exit(f"error: {entry} is there and is no entry of a model repository: name another FOLDER, or remove it.")
-    for name, (file, model) in models.items():
-        lay_out(arguments.folder / name, name, file, model.signature)
+    try:
+        for name, (file, model) in models.items():
+            lay_out(arguments.folder / name, name, file, model.signature)
+    except OSError as error:
+        sys.exit(f"error: {arguments.folder} cannot be written ({error.strerror}): name another folder.")
     others = sorted(entry.parent.name for entry in arguments.folder.glob("*/config.pbtxt") if entry.parent.name not in models)
     print(f"{arguments.folder}: {len(models)} models" + (f", and as it was before {', '.join(others)}" if others else ""))
 
@@ -52,13 +56,16 @@ def lay_out(entry: Path, name: str, file: Path, signature: dict[str, Any]) -> No
     """Written beside and renamed: a server that polls the folder sees a whole entry or none."""
     beside = entry.with_name(f".{name}.part")
     shutil.rmtree(beside, ignore_errors=True)
-    (beside / "1").mkdir(parents=True)
-    shutil.copyfile(file, beside / "1" / "model.onnx")
-    (beside / "config.pbtxt").write_text(config(name, signature), encoding="utf-8")
-    if signature["classes"]:
-        (beside / "labels.txt").write_text("".join(f"{label}\n" for label in signature["classes"]), encoding="utf-8")
-    shutil.rmtree(entry, ignore_errors=True)
-    beside.rename(entry)
+    try:
+        (beside / "1").mkdir(parents=True)
+        shutil.copyfile(file, beside / "1" / "model.onnx")
+        (beside / "config.pbtxt").write_text(config(name, signature), encoding="utf-8")
+        if signature["classes"]:
+            (beside / "labels.txt").write_text("".join(f"{label}\n" for label in signature["classes"]), encoding="utf-8")
+        shutil.rmtree(entry, ignore_errors=True)
+        beside.rename(entry)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def config(name: str, signature: dict[str, Any]) -> str:

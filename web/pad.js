@@ -52,7 +52,7 @@ export class Pad {
     this.show();
   }
 
-  // Shows a picture instead of a drawing.
+  // Shows a picture, dark on light, instead of a drawing.
   put(picture) {
     this.clear();
     const { width, height } = this.canvas, scale = Math.min(width / picture.width, height / picture.height);

@@ -1,8 +1,8 @@
 // The page: each exported model by its signature.json and model.onnx, in the folders of models.json.
 
-import { asInput, check, inWords, open, ort } from "./predict.mjs";
+import { asInput, check, fold, inWords, open, ort } from "./predict.mjs";
 import { Pad } from "./pad.js";
-import { asPhotograph, cutOutDrawing, lightOnDark } from "./pictures.js";
+import { asPhotograph, cutOutDrawing, lightOnDark, onPaper } from "./pictures.js";
 
 ort.env.wasm.numThreads = 1; // more need headers that a plain file server does not send
 ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
@@ -103,11 +103,11 @@ function showDrawings(models, finders) {
   const ask = oneAtATime(list, async () => {
     const side = models[0].signature.ink.longer_side;
     const cut = pad.isEmpty ? null : photo ? cutOutDrawing(photo, width, height, side) : cutOutDrawing(pad.layer, width, height, side, true);
-    showSeen(cut?.pixels ?? new Uint8Array(width * height), width, height);
+    showSeen(cut ?? new Uint8Array(width * height), width, height);
     if (cut === null) return list.replaceChildren(make("li", { class: "hint" }, pad.isEmpty ? "Draw a digit." : "There is no drawing to be seen."));
     const inputOf = ({ signature }) => {
       const [, rows, columns] = signature.input.shape;
-      return new ort.Tensor("uint8", signature.ink ? cut.pixels : lightOnDark(pad.layer, columns, rows, cut.isDarkOnLight), [1, rows, columns, 1]);
+      return new ort.Tensor("uint8", signature.ink ? cut : lightOnDark(pad.layer, columns, rows), [1, rows, columns, 1]);
     };
     await vote(list, [...models, ...finders], inputOf, (model, outputs) => {
       if (!finders.includes(model)) return;
@@ -121,7 +121,7 @@ function showDrawings(models, finders) {
   });
   find("#clear").addEventListener("click", () => pad.clear());
   takePictures(find("#digit"), find("#pad"), list, (picture) => {
-    pad.put(picture);
+    pad.put(onPaper(picture));
     photo = picture;
     return ask();
   });
@@ -158,7 +158,11 @@ function takePictures(input, target, list, take) {
 
 function showTexts(models) {
   const list = find("#name-votes");
-  const ask = oneAtATime(list, () => vote(list, models, (model) => asInput(find("#name").value, model.signature)));
+  const ask = oneAtATime(list, async () => {
+    const text = find("#name").value;
+    await vote(list, models, ({ signature }) => asInput(text, signature));
+    if (fold(text) !== text && fold(text) !== "") list.append(make("li", { class: "hint" }, `Read as ${fold(text)}.`));
+  });
   find("#name").addEventListener("input", ask);
   ask();
 }
@@ -249,9 +253,17 @@ function show(section, models, fill) {
   fill(models);
 }
 
+async function signatureOf(name) {
+  try {
+    return await (await fetch(`models/${name}/signature.json`)).json();
+  } catch (error) {
+    throw new Error(`models/${name}/signature.json cannot be read (${error.message})`);
+  }
+}
+
 async function start() {
   const names = await (await fetch("models.json")).json();
-  const models = await Promise.all(names.map(async (name) => new Model(await (await fetch(`models/${name}/signature.json`)).json())));
+  const models = await Promise.all(names.map(async (name) => new Model(await signatureOf(name))));
   const all = (test) => models.filter(({ signature }) => test(signature)), has = (test) => all(test).filter((model) => model.namesOneClass);
   const finders = all(({ numbers, input }) => numbers?.length === 2 && /^row/.test(numbers[0]) && /^column/.test(numbers[1]) && input.shape[3] === 1);
   show("#models", models, showModels);

@@ -40,10 +40,21 @@ export function asPhotograph(picture, signature) {
   return context.getImageData(0, 0, width, height).data.filter((_, place) => place % 4 !== 3);
 }
 
-// What a picture shows as it stands there, light on dark, uint8 [height, width].
-export function lightOnDark(picture, width, height, isDarkOnLight) {
-  const { values } = resized(asGrey(drawn(picture, LARGE)), width, height);
-  return Uint8Array.from(values, (value) => Math.round(isDarkOnLight ? 255 - value : value));
+// A picture as on paper: what is light on dark is inverted.
+export function onPaper(picture) {
+  const canvas = drawn(picture, LARGE), grey = asGrey(canvas);
+  if (!hasDarkStrokes(resized(grey, ...fitting(grey, SMALL)))) {
+    const context = canvas.getContext("2d");
+    context.globalCompositeOperation = "difference";
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+  }
+  return canvas;
+}
+
+// What stands on a paper, where it stands, light on dark, uint8 [height, width].
+export function lightOnDark(paper, width, height) {
+  return Uint8Array.from(resized(asGrey(drawn(paper, LARGE)), width, height).values, (value) => Math.round(255 - value));
 }
 
 // Brightness of a canvas, 0 to 255: {width, height, values}.
@@ -54,8 +65,8 @@ export function asGrey(canvas) {
   return { width, height, values };
 }
 
-// The drawing on a page, light on dark, its longer side `longerSide`, its centre of mass in the middle of width x height; null where there
-// is none. Whether it is dark on light is found out where it is not known.
+// The drawing on a page, uint8 [height, width], light on dark, its longer side `longerSide`, its centre of mass in the middle; null where
+// there is none. Whether it is dark on light is found out where it is not known.
 export function cutOutDrawing(picture, width, height, longerSide, known = null) {
   const grey = asGrey(drawn(picture, LARGE)), small = resized(grey, ...fitting(grey, SMALL));
   const isDarkOnLight = known ?? hasDarkStrokes(small);
@@ -69,7 +80,7 @@ export function cutOutDrawing(picture, width, height, longerSide, known = null) 
   const clear = { ...grey, values: ink.map((value) => 255 * Math.min(1, Math.max(0, (2 * value) / most - 0.5))) };
   const cut = cropped(clear, 127.5), scale = longerSide / Math.max(cut.width, cut.height);
   const drawing = resized(cut, Math.max(1, Math.round(cut.width * scale)), Math.max(1, Math.round(cut.height * scale)));
-  return { pixels: placed(drawing, width, height), isDarkOnLight };
+  return placed(drawing, width, height);
 }
 
 // Strokes are few beside what is around them.

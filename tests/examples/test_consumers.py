@@ -175,7 +175,7 @@ def test_javascript_computes_the_same(released, javascript, model):
         [] if json.loads(content_of(released, model, "signature.json"))["kind"] == "image" else [an_input_for(released, model, javascript)]
     )
     said = subprocess.run(["node", "predict.mjs", exported, *given], cwd=javascript, capture_output=True, text=True, check=False)
-    assert said.returncode == 0 and len(said.stdout.splitlines()) == len(given), said.stderr
+    assert said.returncode == 0 and len(said.stdout.splitlines()) == max(len(given), 1), said.stderr
 
 
 def test_javascript_notices_a_runtime_that_computes_something_else(released, javascript, tmp_path):
@@ -202,6 +202,8 @@ def test_javascript_refuses_a_model_that_is_cut_short(released, javascript, tmp_
         ("line_gd", "x", "x is no finite number"),
         ("line_gd", "1e39", "1e39 is no finite number"),
         ("names_gru", "王", "has no character that can be written in ASCII"),
+        ("names_gru", "a" * 1001, "a text has 1001 characters; 1000 are read at most"),
+        ("names_gru", "a\tb", "has a control character"),
         ("hello_rnn", "halo", "has a; the model knows only ehlo"),
     ],
 )
@@ -213,10 +215,29 @@ def test_javascript_refuses_in_a_sentence(released, javascript, model, given, na
 
 def test_javascript_answers_the_others(released, javascript):
     exported = str(released.root / "models/names_gru/exported")
-    command = ["node", "predict.mjs", exported, "Okafor", "王", "Nakamura"]
+    command = ["node", "predict.mjs", exported, "Okafor", "王", "Zoë"]
     said = subprocess.run(command, cwd=javascript, capture_output=True, text=True, check=False)
-    assert [line.split(":")[0] for line in said.stdout.splitlines()] == ["Okafor", "Nakamura"]
+    assert [line.split(":")[0] for line in said.stdout.splitlines()] == ["Okafor", "Zoë"] and said.stdout.endswith("% [read as Zoe]\n")
     assert said.returncode == 1 and said.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("signature.json", b"{", "signature.json cannot be read ("),
+        ("model.onnx", None, "model.onnx cannot be read (ENOENT"),
+        ("signature.json", "diabetes_mlp", "are of two models"),
+    ],
+)
+def test_javascript_names_the_file_that_it_cannot_use(released, javascript, tmp_path, file, content, named):
+    shutil.copytree(released.root / "models/names_gru/exported", tmp_path / "exported")
+    (tmp_path / "exported" / file).unlink()
+    if content is not None:
+        (tmp_path / "exported" / file).write_bytes(content_of(released, content, file) if isinstance(content, str) else content)
+    said = subprocess.run(
+        ["node", "predict.mjs", str(tmp_path / "exported"), "a"], cwd=javascript, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 1 and said.stderr.startswith("error: ") and named in said.stderr and said.stderr.count("\n") == 1
 
 
 # Runtimes old and new

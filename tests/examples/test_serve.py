@@ -259,6 +259,9 @@ def test_what_fails_in_the_model_is_heard_by_each_caller_and_the_next_are_answer
         ("patients", "1,2,3\n" * 257, None, "the body has too many inputs; 1 to 256 are answered at once"),
         ("words", "王", None, "text 1: '王' has no character that can be written in ASCII"),
         ("words", "", None, "the body is empty."),
+        ("patients", '[{"a": 1, "b": 2, "c": 3, "a": 4}]', "application/json", "the body has 'a' twice in one object"),
+        ("patients", "[[1, 2, " + "9" * 5000 + "]]", "application/json", "row 1: c is inf, which is no finite number"),
+        ("patients", '1,2,3\n1,2,"3\n1,2,3\n', None, "the body is no CSV from line 3 on, or in a quoted cell that begins before"),
         ("words", "[]", "application/json", "the body has no input; 1 to 256 are answered at once"),
         ("words", "a" * 1001, None, "text 1: the text 'aaaaaaaaaaaaaaaaaaaa'… has 1,001 characters; 1,000 are read at most"),
         ("words", "Ab\n\nBa", None, "text 2: the text is empty"),
@@ -340,6 +343,7 @@ def test_a_body_whose_length_is_not_what_it_says_is_refused(address, monkeypatch
         (b"DELETE /words HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         (b"BREW /words HTTP/1.1\r\nHost: x\r\n\r\n", 501),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
+        (b"GET http://[ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
     ],
 )

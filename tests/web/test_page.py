@@ -258,6 +258,12 @@ def test_a_picture_is_pasted_where_the_focus_is(page, built, tmp_path):
     expect(page.locator("#digit-votes .error")).to_have_text("notes.txt is no picture that can be read here, or one too large.")
 
 
+MEAN_OF_PAD = """() => {
+  const pad = document.querySelector("#pad"), { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
+  return data.reduce((sum, value) => sum + value, 0) / data.length;
+}"""
+
+
 @pytest.mark.parametrize("ink", [0, 255], ids=["black", "white"])
 def test_a_drawing_on_nothing_is_read(page, built, tmp_path, ink):
     """As drawing programs save it: transparent but for the strokes, which would be lost on a ground of their own colour."""
@@ -269,6 +275,22 @@ def test_a_drawing_on_nothing_is_read(page, built, tmp_path, ink):
     page.locator("#digit").set_input_files(tmp_path / "digit.png")
     settled(page)
     expect(page.locator('li[data-model="mnist_cnn_wide"] strong')).to_have_text(str(targets[0]))
+    assert 128 < page.evaluate(MEAN_OF_PAD) < 254, "dark strokes on a light pad, which can be drawn on"
+
+
+def test_letters_that_are_read_as_others_are_said(page):
+    page.locator("#name").fill("Zoë")
+    expect(page.locator("#name-votes li.hint")).to_have_text("Read as Zoe.")
+    page.locator("#name").fill("Zoe")
+    expect(page.locator("#name-votes li.hint")).to_have_count(0)
+
+
+def test_a_signature_that_cannot_be_read_is_named(browser, address):
+    page = browser.new_page()
+    page.route("**/names_gru/signature.json", lambda route: route.fulfill(body="<html>"))
+    page.goto(address)
+    expect(page.locator("#state")).to_contain_text("models/names_gru/signature.json cannot be read (")
+    page.close()
 
 
 def test_a_page_without_a_drawing_is_said_to_have_none(page, tmp_path):
