@@ -16,7 +16,8 @@ def hardware() -> str:
 
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    described = dict(map(str.strip, line.split(":", 1)) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    described = {name.strip(): value.strip() for name, _, value in lines}
     flags = described.get("flags", "").split()
     vectors = next((f" with {name}" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
     return f"{described.get('model name', platform.processor())}{vectors}, {os.cpu_count()} cores, torch {torch.__version__}"
