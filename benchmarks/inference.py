@@ -76,6 +76,7 @@ def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[
 def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
+    from stages.exporting.messages import reason
     from stages.exporting.parity import as_batch, spread, without_padding
     from stages.exporting.signature import Signature
 
@@ -93,7 +94,7 @@ def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
             for batch in (one, rows):
                 check(name, run(batch), runs.get("eager", run)(batch))
         except Exception as error:  # noqa: BLE001  # compilers and converters fail in every way
-            result[name] = {"fails": (str(error).strip() or type(error).__name__).splitlines()[0]}
+            result[name] = {"fails": reason(error)}
             continue
         runs[name], result[name] = run, {"compile_s": round(time.perf_counter() - started, 1)} if name == "compile" else {}
     for name, times in in_turns(runs, one, seconds).items():
