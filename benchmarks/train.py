@@ -153,10 +153,11 @@ def as_lessons_do(threads: int) -> Any:
 def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> None:
     from stages.common.splits import read_split
     from stages.training.batches import Batches
-    from stages.training.loop import Training, fit
+    from stages.training.loop import fit
     from stages.training.processes import join
     from stages.training.recipe import Recipe
     from stages.training.resume import Keeper
+    from stages.training.steps import Training
 
     section, clock, processes = Recipe.model_validate(recipe), race.clock, join(race.device)
 

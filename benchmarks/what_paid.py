@@ -85,7 +85,7 @@ def texts_in_any_order() -> None:
 def compiled() -> None:
     import torch
 
-    from stages.training import loop
+    from stages.training import steps
 
     faster: dict[int, Any] = {}
 
@@ -94,7 +94,7 @@ def compiled() -> None:
             faster[id(network)] = torch.compile(network)
         return faster[id(network)](inputs)
 
-    loop.forward = forward  # type: ignore[assignment]  # of the same arguments
+    steps.forward = forward  # type: ignore[assignment]  # of the same arguments
 
 
 VARIANTS: dict[str, Callable[[], None]] = {

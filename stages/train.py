@@ -23,11 +23,12 @@ from stages.common.splits import SplitFile
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
-from stages.training.loop import AnyBatches, Fitted, Training, fit
+from stages.training.loop import Fitted, fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
 from stages.training.recipe import Recipe
 from stages.training.resume import STATES, Keeper, StartOver, ingredients
 from stages.training.scores import Row, metric_name
+from stages.training.steps import AnyBatches, Training
 from stages.training.streams import StreamedBatches
 from stages.training.tensorboard import NUM_SHOWN, TensorBoard
 
@@ -77,6 +78,7 @@ def train_once(name: str, runtime: Runtime, recipe: Recipe, device: torch.device
         key=f"{key}.train",
         bf16=runtime.mixed_precision and device.type == "cuda",
         processes=processes,
+        graphs=getattr(take_part("architectures", architecture["name"], "architecture.name"), "CUDA_GRAPHS", True),
     )
     keeper = Keeper(STATES / name, made_of, runtime.save_minutes, processes)
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from ruamel.yaml import YAML
 
@@ -39,6 +40,7 @@ RUNTIME = {
     "save_minutes": 5.0,
 }
 CPU = torch.device("cpu")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
 torch.set_num_threads(1)
 
@@ -50,9 +52,9 @@ class Data:
     meta: Meta
     splits: dict[str, Split]
 
-    def batches(self, split: str, batch_size: int = 64, count: int | None = None) -> Batches:
+    def batches(self, split: str, batch_size: int = 64, count: int | None = None, device: torch.device | None = None) -> Batches:
         inputs, targets = (values[:count] for values in self.splits[split])
-        return Batches(inputs, targets, batch_size, CPU)
+        return Batches(inputs, targets, batch_size, device or CPU)
 
     def raw_batch(self, count: int, split: str = "test") -> torch.Tensor:
         """`count` raw inputs as a consumer sends them, from the first row again where the split has fewer."""

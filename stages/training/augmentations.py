@@ -141,6 +141,11 @@ def build_augmentation(section: dict[str, Any], key: str) -> Augmentation:
     return augment if name in BATCHED else lambda images: torch.stack([augment(image) for image in images])
 
 
+def is_batched(augment: Augmentation) -> bool:
+    """Whether it is computed for the whole batch at once, on the device alone."""
+    return type(augment) in BATCHED.values()
+
+
 def torchvision_transform(name: Any, key: str) -> Callable[..., Augmentation]:
     from torchvision.transforms import v2
 

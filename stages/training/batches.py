@@ -30,15 +30,19 @@ class Batches:
 
     def shuffled(self, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass, from batch `start` on, in an order drawn from `generator`: on the CPU, so that every device sees the same one."""
-        for whole in draw_batches(len(self.inputs), self.lengths, self.batch_size, generator)[start:]:
-            places = share(whole, self.processes).to(self.device)
-            yield take(self.inputs[places], self.targets[places])
+        drawn = draw_batches(len(self.inputs), self.lengths, self.batch_size, generator)[start:]
+        own = [share(whole, self.processes) for whole in drawn]
+        longest = [None if self.lengths is None else int(self.lengths[places].max()) for places in own]
+        # All places go to the device at once: there a copy waits for all that was asked for before, and no step needs to.
+        on_device = torch.cat([torch.empty(0, dtype=torch.int64), *own]).to(self.device).split([len(places) for places in own])
+        for places, length in zip(on_device, longest, strict=True):
+            yield take(self.inputs[places], self.targets[places], length)
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in the order of the rows; each process takes whole batches."""
         for start in range(self.processes.rank * self.batch_size, len(self.inputs), self.processes.count * self.batch_size):
             rows = slice(start, start + self.batch_size)
-            yield take(self.inputs[rows], self.targets[rows])
+            yield take(self.inputs[rows], self.targets[rows], None if self.lengths is None else int(self.lengths[rows].max()))
 
 
 def lengths_of(inputs: np.ndarray) -> Tensor | None:
@@ -62,9 +66,8 @@ def share(places: Tensor, processes: Processes) -> Tensor:
     return places[processes.rank :: processes.count] if len(places) > processes.rank else places[-1:]
 
 
-def take(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Characters (int16) without the padding that every row of the batch shares, which no result depends on."""
-    if inputs.dtype != torch.int16:
+def take(inputs: Tensor, targets: Tensor, longest: int | None) -> tuple[Tensor, Tensor]:
+    """A batch; of texts, the `longest` of which is so long, without the padding that all rows share, which no result depends on."""
+    if longest is None:
         return inputs, targets
-    longest = max(int((inputs != 0).sum(dim=1).max()), 1)
-    return inputs[:, :longest].long(), targets[:, :longest] if targets.ndim == 2 else targets
+    return inputs[:, : max(longest, 1)].long(), targets[:, : max(longest, 1)] if targets.ndim == 2 else targets

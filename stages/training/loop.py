@@ -2,43 +2,26 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from stages.common.errors import UserError
-from stages.modelling.devices import is_out_of_memory
-from stages.modelling.model import ImageInput, Model
-from stages.training.augmentations import Augmentation, build_augmentations
-from stages.training.batches import Batches
+from stages.modelling.model import Model
+from stages.training.augmentations import build_augmentations
 from stages.training.losses import Loss, build_loss
-from stages.training.processes import Processes, alone
+from stages.training.processes import Processes
 from stages.training.recipe import Recipe, refuse_augmentation
 from stages.training.resume import Keeper
 from stages.training.run import Run
 from stages.training.scores import Row, Score, metric_name
-from stages.training.streams import StreamedBatches
+from stages.training.steps import AnyBatches, Step, Training
 
 # A run whose loss grows past this multiple of its first epoch's will not come back.
 EXPLODED = 1e4
 
-AnyBatches = Batches | StreamedBatches
 Watcher = Callable[[int, Row], None]
-
-
-@dataclass(frozen=True)
-class Training:
-    """What fit() trains, on what and how; `key` is the recipe's section of params.yaml, for errors' sentences."""
-
-    model: Model
-    recipe: Recipe
-    train: AnyBatches
-    val: AnyBatches | None
-    seed: int
-    key: str
-    bf16: bool = False
-    processes: Processes = field(default_factory=alone)
 
 
 @dataclass
@@ -68,25 +51,12 @@ def fit(training: Training, keeper: Keeper, watch: Watcher) -> Fitted:
     for epoch, row in enumerate(run.rows, 1):
         watch(epoch, row)
 
+    step = Step(training, run, augmentations, loss_function)
     while not run.is_over:
         network.train()
         for inputs, targets in training.train.shuffled(run.order, run.step):
-            seen = prepare(model, inputs, augmentations, f"{key}.augment")
-
-            def forward_and_back(seen: Tensor = seen, targets: Tensor = targets) -> Tensor:
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.bf16):
-                    logits = forward(network, seen, key)
-                    loss = loss_function(logits, targets)
-                run.optimizer.zero_grad()
-                loss.backward()
-                everybodys = run.processes.average(run.weights, loss, len(targets))
-                if recipe.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(run.weights, recipe.clip_norm)
-                run.score.add(logits, targets, loss)
-                return everybodys
-
-            # Every optimizer calls it once, but for LBFGS, which measures the loss as often as it needs.
-            run.optimizer.step(forward_and_back)  # type: ignore[arg-type]  # a tensor is as good as the float that torch's types ask for
+            # torch's types ask for a float where a tensor is as good.
+            run.optimizer.step(step(inputs, targets))  # type: ignore[arg-type]
             run.end_step()
             keeper.pause(run)
 
@@ -98,44 +68,6 @@ def fit(training: Training, keeper: Keeper, watch: Watcher) -> Fitted:
         keeper.end_epoch(run)
 
     return Fitted(run.best.weights, run.best.epoch, run.rows)
-
-
-def forward(network: nn.Module, inputs: Tensor, key: str) -> Tensor:
-    """The logits of a batch in training; what only some batches show (a single item, augmented pictures of another size) is named."""
-    try:
-        return network(inputs)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        if is_out_of_memory(error):
-            raise
-        shape = "x".join(map(str, inputs.shape))
-        what = f"The network cannot be trained on a batch of {shape} ({error})"
-        raise UserError(f"{what}: change {key}.batch_size or {key}.augment, or the architecture's sizes.") from error
-
-
-def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key: str) -> Tensor:
-    """What the network sees of a batch in training: augmented between scaling to 0..1 and normalising; `key` names the augmentations."""
-    if not augmentations:
-        return model.input(inputs)
-    assert isinstance(model.input, ImageInput)
-    images = model.input.scale(inputs)
-    for place, augment in enumerate(augmentations):
-        try:
-            images = augment(images)
-        except torch.OutOfMemoryError:
-            raise
-        except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-            size = "x".join(map(str, images.shape[1:]))
-            raise UserError(f"params.yaml: {key}[{place}] fails on pictures of {size} (channels, height, width): {error}.") from error
-    refuse_another_size(images, inputs, model, key)
-    return model.input.normalize(images)
-
-
-def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) -> None:
-    """Augmented pictures must be as large as they were, or as the ones that the model will get."""
-    made = [images.shape[2], images.shape[3], images.shape[1]]
-    if made not in (list(inputs.shape[1:]), model.meta.input.shape):
-        given, wanted = ("x".join(map(str, shape)) for shape in (made, model.meta.input.shape))
-        raise UserError(f"params.yaml: {key} makes pictures of {given} (height, width, channels); the network gets {wanted}.")
 
 
 def epoch_scores(training: Training, run: Run, loss_function: Loss, pause: Callable[[], None]) -> Row:

@@ -5,6 +5,7 @@ Every loss takes logits as the network gives them and targets as the split holds
 (multiclass); [batch, length, num_classes] and int64 [batch, length], -1 where padded (sequence).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -90,14 +91,14 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
     if isinstance(weight, list) and len(weight) != num_outputs:
         raise UserError(f"params.yaml: {key}.weight has {len(weight)} numbers, and the network {num_outputs} outputs: give one for each.")
 
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+    @functools.cache  # no step waits until they are on the device
+    def tensors(device: torch.device) -> dict[str, Tensor]:
         # A list is a tensor that params.yaml cannot write: the classes' weights.
-        tensors = {
-            name: torch.tensor(value, dtype=torch.float32, device=logits.device)
-            for name, value in arguments.items()
-            if isinstance(value, list)
-        }
-        return function(logits.float(), targets, **{**arguments, **tensors})
+        lists = ((name, value) for name, value in arguments.items() if isinstance(value, list))
+        return {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in lists}
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return function(logits.float(), targets, **{**arguments, **tensors(logits.device)})
 
     with fitting(key, name):
         if loss(*_example(task, num_outputs)).ndim:

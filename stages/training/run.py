@@ -1,14 +1,13 @@
 """All that changes while a network is trained, as one tree of tensors and plain values that can be saved and taken up again."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from stages.modelling.model import Model
+from stages.training.average import Average
 from stages.training.optimizers import GridSearch, build_optimizer
 from stages.training.processes import Processes
 from stages.training.recipe import Recipe
@@ -33,8 +32,8 @@ class Run:
         self.weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         self.optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, self.weights, f"{key}.optimizer")
         self.schedule = MovingRate(recipe, self.optimizer, steps_per_epoch, f"{key}.schedule")
-        self.average = AveragedModel(self.network, multi_avg_fn=exponential_average(recipe.ema), use_buffers=True) if recipe.ema else None
-        self.best, self.rows = Best(recipe, model.task), list[Row]()
+        self.average = Average(self.network, recipe.ema) if recipe.ema else None
+        self.best, self.rows, self.score = Best(recipe, model.task), list[Row](), Score.zero(model.task, device)
         self.start_epoch()
 
     @property
@@ -44,7 +43,7 @@ class Run:
     @property
     def kept(self) -> nn.Module:
         """The network that is measured and kept."""
-        return self.network if self.average is None else self.average.module
+        return self.network if self.average is None else self.average.network
 
     @property
     def epoch(self) -> int:
@@ -63,12 +62,13 @@ class Run:
         return len(self.rows) == self.recipe.epochs or (stale and bool(self.rows))
 
     def start_epoch(self) -> None:
-        self.step, self.score = 0, Score.zero(self.task, self.device)
+        self.step = 0
+        self.score.forget()
         self.lr, self.order_at_start = self.optimizer.param_groups[0]["lr"], self.order.get_state()
 
     def end_step(self) -> None:
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self.average.update(self.network)
         self.schedule.move("step")
         self.step += 1
 
@@ -93,7 +93,7 @@ class Run:
             "network": dict(self.network.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),
-            "average": None if self.average is None else dict(self.average.state_dict()),
+            "average": None if self.average is None else self.average.state(),
             "step": self.step,
             "score": self.processes.gather(torch.stack(self.score.state()).cpu()),
             "lr": self.lr,
@@ -113,7 +113,7 @@ class Run:
             lay_out_as_weights(self.optimizer)
         self.schedule.load(state["schedule"])
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            self.average.load(state["average"])
         self.order.set_state(state["order_at_start"])
         self.start_epoch()
         self.step, self.lr = state["step"], state["lr"]
@@ -132,25 +132,3 @@ def lay_out_as_weights(optimizer: Optimizer) -> None:
         for name, value in kept.items():
             if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
                 kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
-
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-def exponential_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """Moves averages towards the current weights; the decay grows to its full value, so that short runs forget their start too.
-
-    The warm-up min(decay, (1 + n) / (10 + n)) is that of TensorFlow's ExponentialMovingAverage.
-    """
-
-    @torch.no_grad()
-    def update(averages: Tensors, current: Tensors, num_updates: Tensor | int) -> None:
-        n = int(num_updates)
-        share = 1 - min(decay, (1 + n) / (10 + n))
-        for average, weight in zip(averages, current, strict=True):
-            if average.is_floating_point():
-                average.lerp_(weight, share)
-            else:
-                average.copy_(weight)
-
-    return update

@@ -41,6 +41,11 @@ class Score:
         loss, metric, count = processes.sum(torch.stack(self.state())).tolist()
         return loss / count, metric / count
 
+    def forget(self) -> None:
+        """Back to nothing seen; in place, for a recorded step goes on adding to these very tensors."""
+        for own in self.state():
+            own.zero_()
+
     def state(self) -> list[Tensor]:
         return [self.loss, self.metric, self.count]
 

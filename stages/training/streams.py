@@ -81,4 +81,6 @@ class StreamedBatches:
         return self.file.read_all("inputs", places), self.file.read_all("targets", places)
 
     def on_device(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
-        return take(torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device))
+        lengths = lengths_of(inputs)
+        longest = None if lengths is None else int(lengths.max())
+        return take(torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device), longest)

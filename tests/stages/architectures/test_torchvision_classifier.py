@@ -20,8 +20,9 @@ from stages.architectures import torchvision_classifier
 from stages.architectures.torchvision_classifier import Params, load_pretrained
 from stages.common.errors import UserError
 from stages.modelling.model import Model
-from stages.training.loop import Training, fit
+from stages.training.loop import fit
 from stages.training.recipe import Recipe
+from stages.training.steps import Training
 from tests.toy import CPU, Data, NoKeeper, describe, recipe
 from tests.toy import PICTURE as GREY
 

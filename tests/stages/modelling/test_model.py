@@ -22,7 +22,7 @@ from stages.modelling.model import (
     build_input,
     load_checkpoint,
 )
-from tests.toy import TOYS, toy, toy_model
+from tests.toy import TOYS, needs_cuda, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}
 
@@ -153,9 +153,6 @@ def test_weights_that_lie_scattered_in_memory_are_kept(path):
     save(path, network=network)
     weights = load_checkpoint(path)[0].network.state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
-
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from stages.common.errors import UserError
 from stages.training import loop
-from stages.training.loop import Training, fit
+from stages.training.average import Average
+from stages.training.loop import fit
 from stages.training.processes import alone
 from stages.training.recipe import Recipe
-from stages.training.run import exponential_average
 from stages.training.scores import metric_per_item
-from tests.toy import CPU, TOYS, Batches, Data, NoKeeper, build, recipe, toy, toy_model
+from stages.training.steps import Training
+from tests.toy import CPU, TOYS, Batches, Data, NoKeeper, build, needs_cuda, recipe, toy, toy_model
 
 SEED = 20261120
 KEY = "models.own.train"
@@ -235,12 +236,18 @@ def test_the_average_of_the_weights_is_what_is_kept(monkeypatch):
 
 
 def test_the_average_s_decay_grows_to_its_full_value():
-    averages = [torch.zeros(1), torch.zeros(1, dtype=torch.int64)]
-    update = exponential_average(0.5)
-    update(averages, [torch.ones(1), torch.tensor([7])], 1)
-    assert averages[0].item() == pytest.approx(1 - 2 / 11) and averages[1].item() == 7
-    update(averages, [torch.zeros(1), torch.tensor([9])], 1000)
-    assert averages[0].item() == pytest.approx((1 - 2 / 11) / 2) and averages[1].item() == 9
+    network = torch.nn.BatchNorm1d(1)
+    average, own = Average(network, 0.5), lambda: (average.network.weight.item(), average.network.num_batches_tracked.item())
+    for weight, count in ((1.0, 7), (0.0, 9), (0.0, 9)):
+        network.weight.data.fill_(weight)
+        network.num_batches_tracked.fill_(count)
+        average.update(network)
+        if count == 7:
+            assert own() == (1.0, 7)  # the first is taken as it is
+    assert own() == (pytest.approx(2 / 11 * 3 / 12), 9)
+    average.num_updates, network.weight.data[:] = 1000, 1.0
+    average.update(network)
+    assert own()[0] == pytest.approx((2 / 11 * 3 / 12 + 1) / 2)
 
 
 def test_batch_normalisation_s_statistics_are_averaged_with_the_weights():
@@ -373,7 +380,7 @@ def test_a_recipe_leaves_nothing_out(key):
 # On a GPU
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@needs_cuda
 @pytest.mark.parametrize("name", TOYS)
 def test_a_gpu_learns_as_the_cpu_does(name):
     data, section = toy(name), Recipe.model_validate(recipe(toy(name), optimizer={"name": "SGD"}))

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from stages.common.errors import UserError
-from stages.training.loop import Training, fit
+from stages.training.loop import fit
 from stages.training.optimizers import build_optimizer, optimizer_names
 from stages.training.recipe import Recipe
 from stages.training.schedules import NOT_BY_PARAMS, build_schedule, schedule_names
+from stages.training.steps import Training
 from tests.toy import NoKeeper, build, recipe, toy
 
 NEEDED = {"GridSearch": {"start": 0.0}}

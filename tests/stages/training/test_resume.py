@@ -19,11 +19,12 @@ from stages.common.errors import Stopped, UserError
 from stages.modelling.model import Model
 from stages.train import is_recorded, train
 from stages.training import resume
-from stages.training.loop import Training, fit
+from stages.training.loop import fit
 from stages.training.optimizers import optimizer_names
 from stages.training.recipe import Recipe
 from stages.training.resume import Keeper, StartOver, as_bytes, from_bytes, ingredients
 from stages.training.schedules import schedule_names
+from stages.training.steps import Training
 from tests.stages.training.test_optimizers import NEEDED, SCHEDULE_NEEDS
 from tests.toy import CPU, ROOT, TOYS, NoKeeper, Project, build, recipe, toy
 
@@ -63,16 +64,16 @@ class StoppingKeeper(Keeper):
         super().pause(run)
 
 
-def fitted(name, keeper, architecture=None, **changes):
+def fitted(name, keeper, architecture=None, device=CPU, **changes):
     data = toy(name)
     network = build(architecture or TOYS[name], data.meta).network
     section = Recipe.model_validate(recipe(data, **changes))
-    batches = data.batches("train", section.batch_size), data.batches("val")
-    return fit(Training(Model(network, data.meta), section, *batches, 0, "train"), keeper, lambda *_: None)
+    batches = data.batches("train", section.batch_size, device=device), data.batches("val", device=device)
+    return fit(Training(Model(network, data.meta).to(device), section, *batches, 0, "train"), keeper, lambda *_: None)
 
 
 def outcome(run):
-    return {name: tensor.numpy().tobytes() for name, tensor in run.weights.items()}, run.best_epoch, run.rows
+    return {name: tensor.cpu().numpy().tobytes() for name, tensor in run.weights.items()}, run.best_epoch, run.rows
 
 
 def stopped_everywhere(place, name, **changes):
@@ -105,8 +106,9 @@ RICH = {
 
 
 @pytest.mark.parametrize("name", TOYS)
-def test_a_run_that_is_stopped_at_every_pause_ends_as_one_that_never_was(name, place):
-    assert outcome(stopped_everywhere(place, name, **RICH[name])) == outcome(fitted(name, NoKeeper(), **RICH[name]))
+def test_a_run_that_is_stopped_at_every_pause_ends_as_one_that_never_was(name, device, place):
+    changes = RICH[name] | {"device": device}
+    assert outcome(stopped_everywhere(place, name, **changes)) == outcome(fitted(name, NoKeeper(), **changes))
 
 
 @pytest.mark.parametrize("name", optimizer_names())

@@ -1,0 +1,93 @@
+"""Steps that are recorded as CUDA graphs: they need a GPU. What decides whether a step is recorded is tested everywhere."""
+
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from stages.common.errors import UserError
+from stages.modelling.model import Model
+from stages.training.augmentations import build_augmentations
+from stages.training.loop import fit
+from stages.training.recipe import Recipe
+from stages.training.steps import Step, Training
+from tests.toy import CPU, TOYS, NoKeeper, needs_cuda, recipe, toy, toy_model
+
+RECORDED = [name for name in TOYS if toy(name).meta.input.kind != "characters"]
+
+
+def training(name, device=CPU, model=None, graphs=True, bf16=False, **changes):
+    data = toy(name)
+    section = Recipe.model_validate(recipe(data, **changes))
+    batches = [data.batches(split, section.batch_size, device=device) for split in ("train", "val")]
+    return Training((model or toy_model(name)).to(device), section, *batches, 0, "models.own.train", bf16=bf16, graphs=graphs)
+
+
+def is_recorded(one):
+    augmentations = build_augmentations([choice.model_dump() for choice in one.recipe.augment], "augment")
+    one.train.device = torch.device("cuda")
+    return Step(one, types.SimpleNamespace(weights=[], score=types.SimpleNamespace(state=list)), augmentations, None).is_recorded
+
+
+FLIP = {"name": "RandomHorizontalFlip", "p": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        *((name, {}, name in RECORDED) for name in TOYS),
+        ("shapes", {"augment": [FLIP]}, True),
+        ("shapes", {"augment": [FLIP, {"name": "RandomVerticalFlip"}]}, False),  # torchvision's, which draws on the CPU
+        ("shapes", {"optimizer": {"name": "LBFGS"}}, False),
+        ("shapes", {"graphs": False}, False),
+    ],
+)
+def test_steps_are_recorded_where_nothing_is_asked_of_the_cpu(name, changes, expected):
+    assert is_recorded(training(name, **changes)) == expected
+
+
+RICH = {
+    "augment": [FLIP, {"name": "RandomAffine", "degrees": 10}],
+    "ema": 0.9,
+    "clip_norm": 1.0,
+    "schedule": {"name": "OneCycleLR", "interval": "step"},
+    "batch_size": 7,  # of 24: the last batch is a short one
+}
+
+
+@needs_cuda
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_steps_train_as_others_do(name, bf16, gpu):
+    changes = RICH | ({} if toy(name).meta.input.kind == "image" else {"augment": []})
+    outcomes = []
+    for graphs in (True, False):
+        network = nn.Sequential(toy_model(name).network, nn.BatchNorm1d(toy(name).meta.num_outputs), nn.Dropout(0.1))
+        model = Model(network, toy(name).meta)
+        outcomes.append(fit(training(name, gpu, model, graphs, bf16, **changes), NoKeeper(), lambda *_: None))
+    recorded, plain = outcomes
+    assert recorded.rows == plain.rows
+    assert all(torch.equal(recorded.weights[name], weight) for name, weight in plain.weights.items())
+
+
+class Undecided(nn.Module):
+    """Asks the device for a number in the middle of its pass."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) if x.sum().item() < 1e9 else x
+
+
+@needs_cuda
+def test_a_step_that_cannot_be_recorded_is_refused_and_trains_where_it_says_so(gpu):
+    for graphs in (False, True):
+        own = training("numbers", gpu, Model(Undecided(toy_model("numbers").network), toy("numbers").meta), graphs)
+        if not graphs:
+            assert fit(own, NoKeeper(), lambda *_: None).rows
+            continue
+        with pytest.raises(UserError, match=r"cannot be recorded as a CUDA graph \(.+\): write CUDA_GRAPHS = False into its file in"):
+            fit(own, NoKeeper(), lambda *_: None)
