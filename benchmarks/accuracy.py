@@ -2,10 +2,10 @@
 
 Command: DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy [--work FOLDER] [MODEL ...]
 Reads:   the committed state of this repository, which it clones into the work folder (logs/accuracy)
-Writes:  benchmarks/results/accuracy.json: an entry a model; the entries of models that are not named stay as they are
+Writes:  benchmarks/results/accuracy.json (accuracy_cuda.json with a GPU): an entry a model; those of other models stay as they are
 
 The transfer model starts from no weights unless --pretrained says that ImageNet's can be had. Models whose figure is a mean of several
-seeds are rebuilt for each.
+seeds are rebuilt for each. A seed draws the split into train and val too, but where DVC is not installed: there it is drawn once.
 """
 
 import argparse
@@ -25,11 +25,10 @@ import numpy as np
 import onnxruntime
 from ruamel.yaml import YAML
 
-from benchmarks.hardware import hardware
-from benchmarks.real_data import change_params, make_clone, require_mirror, run
+from benchmarks.hardware import hardware, read_result, write_result
+from benchmarks.real_data import build_data, change_params, make_clone, require_mirror, run
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "logs" / "accuracy", help="where the clone is made and kept")
     parser.add_argument("--pretrained", action="store_true", help="the transfer model starts from ImageNet weights")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-export", action="store_true", help="only train and evaluate, which needs no DVC")
     parser.add_argument("--seeds", type=int, help="rebuild with so many seeds; default: one, and more where the figure is a mean")
     arguments = parser.parse_args()
     if unknown := set(arguments.models) - set(TO_REACH):
@@ -112,7 +112,7 @@ def main() -> None:
     for model in arguments.models or TO_REACH:
         seeds = arguments.seeds or (5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1))
         about = {"recipe": recipe(committed[model]), "threads": arguments.threads, "code": code_of(clone)}
-        measured = known(read_results().get(model, {}), about)
+        measured = known(read_result("accuracy").get(model, {}), about)
         for seed in range(seeds):
             if seed not in measured:
                 metrics, measured[seed] = rebuild(clone, model, seed, arguments)
@@ -137,11 +137,6 @@ def each(model: str, measured: dict[int, dict[str, Any]]) -> dict[str, list[floa
     return {figure.name: [one["values"][figure.name] for _, one in sorted(measured.items())] for figure in TO_REACH[model]}
 
 
-def read_results() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    return content
-
-
 def recipe(entry: dict[str, Any]) -> dict[str, Any]:
     """What of a model's entry in params.yaml its figure hangs on; benchmarks/tables.py marks figures of another recipe."""
     return {key: entry[key] for key in ("architecture", "train")}
@@ -152,20 +147,24 @@ def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -
     started = time.monotonic()
     change_params(clone / "params.yaml", seed, arguments.threads, arguments.pretrained)
     dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
-    run(["dvc", "repro", "--quiet", f"preprocess@{dataset}"], clone)
+    build_data(clone, [dataset])
     shutil.rmtree(clone / "logs" / "resume" / model, ignore_errors=True)
     begun = time.monotonic()
     run([sys.executable, "-m", "stages.train", model], clone)
     train_s = round(time.monotonic() - begun, 1)
-    run(["dvc", "repro", "--quiet", f"evaluate@{model}", f"export@{model}"], clone)  # takes the training from its state
-    folder = clone / "models" / model
+    folder, signature = clone / "models" / model, {}
+    if arguments.no_export:
+        run([sys.executable, "-m", "stages.evaluate", model], clone)
+    else:
+        run(["dvc", "repro", "--quiet", f"evaluate@{model}", f"export@{model}"], clone)  # takes the training from its state
+        signature = json.loads((folder / "exported" / "signature.json").read_text())
     measured = {
         "values": {figure.name: figure.measure(folder) for figure in TO_REACH[model]},
         "dataset": read_meta(clone, model)["dataset"],
         "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
         "train_s": train_s,
         "seconds": round(time.monotonic() - started),
-        "smaller": smaller_forms(json.loads((folder / "exported" / "signature.json").read_text())),
+        "smaller": smaller_forms(signature),
     }
     print(f"{model}, seed {seed}: {measured['values']} in {train_s} s", flush=True)
     return json.loads((folder / "metrics.json").read_text()), measured
@@ -173,7 +172,7 @@ def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -
 
 def smaller_forms(signature: dict[str, Any]) -> dict[str, str]:
     """What the export said of each smaller form that it made: whether it is offered, and what it loses on this data."""
-    return {form: one["reason"] for form, one in signature["variants"].items() if one["equality"]}
+    return {form: one["reason"] for form, one in signature.get("variants", {}).items() if one["equality"]}
 
 
 def describe(model: str, about: dict[str, Any], measured: dict[int, dict[str, Any]], metrics: dict[str, float]) -> dict[str, Any]:
@@ -213,10 +212,8 @@ def read_meta(clone: Path, model: str) -> dict[str, Any]:
 
 
 def record(model: str, entry: dict[str, Any]) -> None:
-    results = read_results() | {model: entry}
-    ordered = {name: results[name] for name in TO_REACH if name in results}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(ordered, indent=2) + "\n")
+    results = read_result("accuracy") | {model: entry}
+    write_result("accuracy", {name: results[name] for name in TO_REACH if name in results})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ files. No stage that has run may be missing in dvc.lock, and the next `dvc repro
 import argparse
 import fcntl
 import hashlib
-import json
 import multiprocessing
 import os
 import random
@@ -35,7 +34,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from benchmarks.hardware import RESULTS, hardware, today, write_result
+from benchmarks.hardware import hardware, read_result, today, write_result
 from benchmarks.real_data import environment, run
 
 ROOT = Path(__file__).parents[1]
@@ -75,9 +74,7 @@ def main() -> None:
 def note(name: str, counts: dict[str, Any]) -> None:
     """In the results, where what was measured of the other kind another time stays."""
     about = {"command": "python -m benchmarks.disturb", "hardware": hardware(), "date": today()}
-    path = RESULTS / "disturb.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    write_result("disturb", before | {name: counts} | about)
+    write_result("disturb", read_result("disturb") | {name: counts} | about)
     print(name, counts)
 
 

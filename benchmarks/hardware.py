@@ -27,7 +27,20 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
+def result_file(name: str) -> Path:
+    """benchmarks/results/<name>.json, or <name>_cuda.json where torch sees a GPU: neither's figures take the place of the other's."""
+    import torch
+
+    return RESULTS / f"{name}{'_cuda' if torch.cuda.is_available() else ''}.json"
+
+
+def read_result(name: str) -> dict[str, Any]:
+    """What was written on such hardware before, or nothing."""
+    path = result_file(name)
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return content
+
+
 def write_result(name: str, result: Any) -> None:
-    """benchmarks/results/<name>.json."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    result_file(name).write_text(json.dumps(result, indent=2) + "\n")

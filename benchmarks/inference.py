@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.hardware import RESULTS, hardware, today, write_result
+from benchmarks.hardware import hardware, read_result, today, write_result
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZE, TURN_S, TOLERANCE = 256, 0.1, 1e-4
@@ -51,8 +51,7 @@ def main() -> None:
     models = arguments.models or sorted(path.parents[1].name for path in built.glob("models/*/exported/model.onnx"))
     if not models:
         sys.exit(f"error: nothing is built in {built}: run dvc repro there first.")
-    path = RESULTS / "inference.json"
-    measured: dict[str, Any] = json.loads(path.read_text())["models"] if path.exists() else {}
+    measured: dict[str, Any] = read_result("inference").get("models", {})
     for model in models:
         measured[model] = {str(threads): in_a_process(model, threads, arguments.seconds, built) for threads in (1, os.cpu_count() or 1)}
         print(model, json.dumps(measured[model]), flush=True)

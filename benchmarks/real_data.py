@@ -5,6 +5,7 @@ mirror (dataset cifar10_jpeg, added here).
 """
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -74,6 +75,20 @@ def run(command: list[str], folder: Path) -> str:
     if finished.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{finished.stdout}")
     return finished.stdout
+
+
+def build_data(clone: Path, datasets: list[str]) -> None:
+    """The processed data of the clone, by DVC.
+
+    Where that is not installed, as on a machine that only trains, by the stages themselves; then what is there is taken as it is.
+    """
+    if importlib.util.find_spec("dvc"):
+        run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"preprocess@{dataset}" for dataset in datasets)], clone)
+        return
+    for dataset in datasets:
+        if not (clone / "data" / dataset / "processed" / "meta.json").exists():
+            for stage in ("download", "preprocess"):
+                run([sys.executable, "-m", f"stages.{stage}", dataset], clone)
 
 
 def change_params(path: Path, seed: int, threads: int, pretrained: bool = False) -> None:

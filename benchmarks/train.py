@@ -21,6 +21,7 @@ warming up, measuring val after each epoch.
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import resource
@@ -34,8 +35,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.hardware import hardware, today, write_result
-from benchmarks.real_data import change_params, make_clone, require_mirror, run
+from benchmarks.hardware import hardware, read_result, today, write_result
+from benchmarks.real_data import build_data, change_params, make_clone, require_mirror, run
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 30
@@ -96,6 +97,8 @@ class Clock:
             raise Over
 
     def result(self) -> dict[str, Any]:
+        import torch
+
         took = time.monotonic() - self.steady_since if self.steady_since is not None else None
         return {
             "samples_per_s": round(self.samples / took, 1) if took else None,
@@ -104,6 +107,7 @@ class Clock:
             "seconds": round(time.time() - self.started, 1),
             "steady_s": round(took, 1) if took else None,
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of one process
+            "peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else 0,
         }
 
 
@@ -151,6 +155,8 @@ def as_lessons_do(threads: int) -> Any:
 
 
 def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> None:
+    import torch
+
     from stages.common.splits import read_split
     from stages.training.batches import Batches
     from stages.training.loop import fit
@@ -168,8 +174,11 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
             super().pause(run)
             if model.network.training:
                 clock.step(section.batch_size)
-            if clock.steps % TALK == 0 and processes.first_says(clock.is_over):
-                raise Over
+            if clock.steps % TALK == 0:
+                if race.device.type == "cuda":  # which may be steps behind
+                    torch.cuda.synchronize()
+                if processes.first_says(clock.is_over):
+                    raise Over
 
         def end_epoch(self, run: Any) -> None:
             super().end_epoch(run)
@@ -334,19 +343,19 @@ def main() -> None:
         return
     models = arguments.models or list(LESSONS)
     clone = prepare_data(parser, arguments.work, models, arguments.threads)
-    results = {model: race(model, clone, arguments) for model in models}
-    write_result(
-        "train",
-        {
-            "models": results,
-            "threads": arguments.threads,
-            "seconds_of_each_measurement": arguments.seconds,
-            "command": "DATASETS_MIRROR=FOLDER python -m benchmarks.train",
-            "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
-            "hardware": hardware(),
-            "date": today(),
-        },
-    )
+    about = {
+        "threads": arguments.threads,
+        "seconds_of_each_measurement": arguments.seconds,
+        "command": "DATASETS_MIRROR=FOLDER python -m benchmarks.train",
+        "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
+        "hardware": hardware(),
+        "date": today(),
+    }
+    earlier = read_result("train")
+    results = earlier["models"] if all(earlier.get(key) == value for key, value in about.items()) else {}  # of other models
+    for model in models:
+        results = {name: results[name] for name in LESSONS if name in results} | {model: race(model, clone, arguments)}
+        write_result("train", {"models": results, **about})
 
 
 def prepare_data(parser: argparse.ArgumentParser, work: Path, models: list[str], threads: int) -> Path:
@@ -354,8 +363,7 @@ def prepare_data(parser: argparse.ArgumentParser, work: Path, models: list[str],
     require_mirror(parser)
     clone = make_clone(work.resolve())
     change_params(clone / "params.yaml", 0, threads)
-    datasets = sorted({dataset_of(clone, model) for model in models})
-    run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"preprocess@{dataset}" for dataset in datasets)], clone)
+    build_data(clone, sorted({dataset_of(clone, model) for model in models}))
     return clone
 
 
@@ -381,7 +389,8 @@ def one(arguments: argparse.Namespace) -> None:
 
 
 def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    measured: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in contestants()}
+    on_gpu, present = is_on_gpu(), list(contestants())
+    measured: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in present}
     for _ in range(arguments.repeats):  # in turns, so that a noisy minute is everybody's
         for contestant in measured:
             measured[contestant].append(measure(contestant, model, clone, 0.0, arguments))
@@ -391,6 +400,7 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
             "samples_per_s": round(statistics.median(values), 1),
             "each": values,
             "peak_mb": max(result["peak_mb"] for result in measured[contestant]),
+            **({"peak_gpu_mb": max(result["peak_gpu_mb"] for result in measured[contestant])} if on_gpu else {}),
         }
         for contestant, values in speeds.items()
     }
@@ -399,10 +409,11 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
         table[contestant]["times_plain"] = round(statistics.median(ratios), 2)
     if not arguments.skip_time_to_accuracy:
         target = LESSONS[model].accuracy
-        for contestant in RACERS:
+        racers = [racer for racer in RACERS if racer in present]
+        for contestant in racers:
             result = measure(contestant, model, clone, target, arguments)
             table[contestant] |= {key: result[key] for key in ("reached_after_s", "best_accuracy", "seconds")}
-        seconds = {contestant: table[contestant]["reached_after_s"] for contestant in RACERS}
+        seconds = {contestant: table[contestant]["reached_after_s"] for contestant in racers}
         plain_s = seconds.pop("plain")
         least = plain_s or table["plain"]["seconds"]
         table["time_to_accuracy"] = {
@@ -413,11 +424,18 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
     return table
 
 
-def contestants() -> Iterator[str]:
-    import importlib.util
+def is_on_gpu() -> bool:
+    import torch
 
+    return torch.cuda.is_available()
+
+
+def contestants() -> Iterator[str]:
+    """Those that can run here: Lightning where it is installed, and several processes on the CPU, for each would want a GPU of its own."""
     for contestant in CONTESTANTS:
-        if contestant != "lightning" or importlib.util.find_spec("lightning"):
+        if contestant == "lightning" and not importlib.util.find_spec("lightning"):
+            continue
+        if not (contestant.endswith("processes") and is_on_gpu()):
             yield contestant
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Exponential moving averages of a network's weights, and of its layers' own running figures.
+    """Exponential moving averages of a network's weights, and of its layers' own running figures, which they must change in place.
 
     The first update takes them as they are. From then on the decay grows to its full value, so that short runs forget their start too:
     min(decay, (1 + n) / (10 + n)) after n updates, as TensorFlow's ExponentialMovingAverage warms up.
@@ -16,20 +16,21 @@ class Average:
 
     def __init__(self, network: nn.Module, decay: float):
         self.network, self.decay, self.num_updates = copy.deepcopy(network), decay, 0
+        # Listed once, for walking through the layers takes longer than a GPU needs for a step.
+        own, current = ([*module.parameters(), *module.buffers()] for module in (self.network, network))
+        self.pairs = list(zip(own, current, strict=True))
+        self.numbers, self.counts = ([pair for pair in self.pairs if pair[0].is_floating_point() == kind] for kind in (True, False))
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        pairs = list(zip(tensors(self.network), tensors(network), strict=True))
-        moving = [(average, current) for average, current in pairs if average.is_floating_point() and self.num_updates]
-        for average, current in pairs:
-            if not (average.is_floating_point() and self.num_updates):  # counts, and everything in the first update
-                average.copy_(current)
+    def update(self) -> None:
         n = self.num_updates
-        if moving:
-            # All at once: one by one, a GPU would wait longer for Python than it computes.
-            averages, currents = zip(*moving, strict=True)
-            torch._foreach_lerp_(averages, currents, 1 - min(self.decay, (1 + n) / (10 + n)))
         self.num_updates += 1
+        if n == 0:
+            copy_all(self.pairs)
+            return
+        own, current = zip(*self.numbers, strict=True)
+        torch._foreach_lerp_(own, current, 1 - min(self.decay, (1 + n) / (10 + n)))
+        copy_all(self.counts)
 
     def state(self) -> dict[str, Any]:
         return {"network": dict(self.network.state_dict()), "num_updates": self.num_updates}
@@ -39,5 +40,8 @@ class Average:
         self.num_updates = state["num_updates"]
 
 
-def tensors(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
+def copy_all(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """Copies the second of each pair into the first."""
+    if pairs:
+        own, current = zip(*pairs, strict=True)
+        torch._foreach_copy_(own, current)

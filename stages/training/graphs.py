@@ -7,6 +7,7 @@ memory, so it is for steps whose shapes stay, and which ask the CPU for nothing 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class Recorder:
     def __init__(self, work: Work, network: nn.Module, weights: list[nn.Parameter], score: list[Tensor]):
         self.work, self.weights, self.changed = work, weights, [*network.buffers(), *score]
         self.recordings: dict[tuple[torch.Size, torch.Size], Recording] = {}
+        self.pool: Any = None  # of memory, which all recordings share: no two of them run at once
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         shapes = inputs.shape, targets.shape
@@ -63,9 +65,9 @@ class Recorder:
             torch.cuda.current_stream().wait_stream(beside)
         for weight in self.weights:
             weight.grad = None  # so that the recorded pass makes its own
-        graph = torch.cuda.CUDAGraph()
+        graph, self.pool = torch.cuda.CUDAGraph(), self.pool or torch.cuda.graph_pool_handle()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, pool=self.pool):
                 loss = self.work(inputs, targets)
         except (RuntimeError, UserError) as error:
             first = error.__context__ or error  # which makes the recording's own end fail as well
@@ -73,7 +75,7 @@ class Recorder:
                 raise
             what = f"The network's step cannot be recorded as a CUDA graph ({str(first).splitlines()[0]})"
             raise UserError(f"{what}: write CUDA_GRAPHS = False into its file in stages/architectures.") from error
-        return Recording(graph, inputs, targets, loss, [weight.grad for weight in self.weights])
+        return Recording(graph, inputs, targets, loss.detach(), [weight.grad for weight in self.weights])
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ class Run:
 
     def end_step(self) -> None:
         if self.average is not None:
-            self.average.update(self.network)
+            self.average.update()
         self.schedule.move("step")
         self.step += 1
 

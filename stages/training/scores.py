@@ -32,9 +32,10 @@ class Score:
     def add(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Adds a batch with its mean `loss`."""
         per_item = metric_per_item(self.task, logits.detach().float(), targets)
-        self.loss += loss.detach() * len(per_item)
+        count = (targets != PADDED).sum() if self.task == "sequence" else per_item.numel()
+        self.loss += loss.detach() * count
         self.metric += per_item.sum()
-        self.count += len(per_item)
+        self.count += count
 
     def means(self, processes: Processes) -> tuple[float, float]:
         """Mean loss and metric over all processes; waits for the device."""
@@ -59,13 +60,12 @@ def metric_name(task: Task) -> str:
 
 
 def metric_per_item(task: Task, logits: Tensor, targets: Tensor) -> Tensor:
-    """Absolute error, or 1.0 where the class is right, of every item (of every character that is not padding)."""
+    """Absolute error, or 1.0 where the class is right, of every item (of every character; 0.0 of padding)."""
     if task == "regression":
         return (logits - targets).abs().flatten()
     if task == "binary":
         return ((logits[:, 0] > 0) == (targets == 1)).float()
-    right = (logits.argmax(-1) == targets).float()
-    return right[targets != PADDED] if task == "sequence" else right
+    return (logits.argmax(-1) == targets).float()  # no class has the number of padding
 
 
 def watched(row: Row, measure: str) -> float | None:

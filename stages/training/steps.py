@@ -19,6 +19,9 @@ from stages.training.recipe import Recipe
 from stages.training.run import Run
 from stages.training.streams import StreamedBatches
 
+# Texts of each length are recorded apart, which takes a tenth of a second.
+LONGEST_RECORDED = 32
+
 AnyBatches = Batches | StreamedBatches
 
 
@@ -52,13 +55,14 @@ class Step:
 
         Every optimizer calls that once, but for LBFGS, which measures the loss of the same augmented batch as often as it needs.
         """
-        if self.is_recorded and len(inputs) == self.training.recipe.batch_size:
+        is_usual = len(inputs) == self.training.recipe.batch_size and (inputs.dtype != torch.int64 or inputs.shape[1] <= LONGEST_RECORDED)
+        if self.is_recorded and is_usual:
             return functools.partial(self.recorder, inputs, targets)
         return functools.partial(self.forward_and_back, self.prepare(inputs), targets)
 
     @functools.cached_property
     def is_recorded(self) -> bool:
-        """Whether full batches are: what can be recorded draws on the device alone, and its shapes do not change.
+        """Whether full batches are, which needs all draws to be the device's own.
 
         It hangs on nothing that happens in a run, so that one which is taken up computes as if it had never been stopped.
         """
@@ -67,7 +71,6 @@ class Step:
             training.graphs
             and training.train.device.type == "cuda"
             and training.processes.count == 1
-            and training.model.meta.input.kind != "characters"
             and training.recipe.optimizer.name != "LBFGS"
             and all(map(is_batched, self.augmentations))
         )
@@ -83,7 +86,7 @@ class Step:
         training, run = self.training, self.run
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=training.bf16):
             logits = forward(training.model.network, seen, training.key)
-            loss = self.loss_function(logits, targets)
+        loss = self.loss_function(logits, targets)  # in float32 always
         run.optimizer.zero_grad()
         loss.backward()
         everybodys = run.processes.average(run.weights, loss, len(targets))
