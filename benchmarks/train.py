@@ -120,6 +120,7 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
     from stages.common.params import Runtime, look_up, read_params
     from stages.modelling.devices import prepare_torch
     from stages.modelling.model import Model, build_network
+    from stages.training.recipe import read_recipe
 
     params = read_params()
     in_processes = contestant.endswith("processes")
@@ -132,7 +133,7 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
     network = build_network(entry["architecture"], meta, model)
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
     if engine:
-        recipe = entry["train"]
+        recipe = read_recipe(entry["train"], params["source"], model).model_dump()
         if "lesson" in contestant:
             lesson = race.lesson
             plainly: dict[str, Any] = {"schedule": None, "augment": [], "clip_norm": None, "ema": None}

@@ -24,7 +24,7 @@ from stages.training.arguments import fitting
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
-from stages.training.recipe import Recipe, refuse_augmentation
+from stages.training.recipe import Recipe, read_recipe, refuse_augmentation
 from stages.training.schedules import MovingRate
 
 CHECKED = Path("data") / "checked.json"
@@ -163,7 +163,8 @@ def check_model(name: str, values: dict[str, Any], datasets: dict[str, Any]) -> 
     part = take_part("architectures", entry.architecture["name"], f"{key}.architecture.name")
     check_section(part.Params, entry.architecture, f"{key}.architecture")
     refuse_misfit(part, entry, dataset, key)
-    check_recipe(check_section(Recipe, entry.train, f"{key}.train"), dataset, f"{key}.train")
+    for recipe in recipes(entry.train, f"{key}.train"):
+        check_recipe(recipe, dataset, f"{key}.train")
     check_section(Wanted, entry.variants, f"{key}.variants")
     check_gate(check_section(ModelGate, entry.gate, f"{key}.gate"), dataset.task, f"{key}.gate")
 
@@ -181,6 +182,12 @@ def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -
             f"params.yaml: {key}.architecture.name is {name}, which learns {' or '.join(part.TASKS)}, "
             f"and the dataset {entry.dataset} is a {dataset.task} task: choose another of the two."
         )
+
+
+def recipes(values: dict[str, Any], key: str) -> list[Recipe]:
+    """One, or one for each source where they differ."""
+    sources = ("sample", "official") if isinstance(values.get("epochs"), dict) else ("sample",)
+    return [read_recipe(values, source, key) for source in sources]
 
 
 def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:

@@ -25,7 +25,7 @@ from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.training.batches import Batches
 from stages.training.loop import Fitted, fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
-from stages.training.recipe import Recipe
+from stages.training.recipe import Recipe, read_recipe
 from stages.training.resume import STATES, Keeper, StartOver, ingredients
 from stages.training.scores import Row, metric_name
 from stages.training.steps import AnyBatches, Training
@@ -37,8 +37,9 @@ BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.i
 
 
 def train(name: str) -> None:
-    key = f"models.{name}"
-    runtime, recipe = read_section(Runtime, "runtime"), read_section(Recipe, "models", name, "train")
+    key, params, runtime = f"models.{name}", read_params(), read_section(Runtime, "runtime")
+    meta = read_meta(Path("data") / look_up(params, "models", name, "dataset") / "processed")
+    recipe = read_recipe(look_up(params, "models", name, "train"), meta.source, f"{key}.train")
     num_processes = min(runtime.num_processes, recipe.batch_size)
     if num_processes > 1 and not is_launched():
         launch("stages.train", [name], num_processes)

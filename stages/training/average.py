@@ -16,6 +16,9 @@ class Average:
 
     def __init__(self, network: nn.Module, decay: float):
         self.network, self.decay, self.num_updates = copy.deepcopy(network), decay, 0
+        for layer in self.network.modules():
+            if isinstance(layer, nn.RNNBase):
+                layer.flatten_parameters()  # a copy's weights lie apart, which CUDA's kernels would put together at every call
         # Listed once, for walking through the layers takes longer than a GPU needs for a step.
         own, current = ([*module.parameters(), *module.buffers()] for module in (self.network, network))
         self.pairs = list(zip(own, current, strict=True))
