@@ -4,6 +4,8 @@ Every section is typed where it is used; what several stages share (`source`, `r
 changes a result has a default, and every mistake ends in a sentence that names the key and what was expected.
 """
 
+import copy
+import functools
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar
@@ -51,9 +53,15 @@ SectionType = TypeVar("SectionType", bound=Section)
 def read_params() -> dict[str, Any]:
     """The whole of params.yaml as plain dicts and lists."""
     try:
-        params = YAML(typ="safe").load(PARAMS_FILE)
+        return copy.deepcopy(parse_params(PARAMS_FILE.read_bytes()))
     except FileNotFoundError as error:
         raise UserError("params.yaml is not in this folder: run the command in the root of the repository.") from error
+
+
+@functools.lru_cache(maxsize=1)  # a stage reads it for several of its sections, and YAML takes its time
+def parse_params(content: bytes) -> dict[str, Any]:
+    try:
+        params = YAML(typ="safe").load(content)
     except RecursionError as error:
         raise UserError(TOO_DEEP) from error
     except NOT_YAML as error:

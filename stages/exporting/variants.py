@@ -113,8 +113,9 @@ def make_variants(
             try:
                 made = make()
             except Exception as error:  # whatever the converters raise on a graph that they do not know
-                key, none = f"models.{signature.model}.variants.{form}", "[]" if form == "int8" else "false"
-                raise UserError(f"params.yaml: {key} asks for a form that cannot be made ({reason(error)}): set it to {none}.") from error
+                key = f"models.{signature.model}.variants.{form}"
+                advice = "name other layers, or []" if form == "int8" else "set it to false"
+                raise UserError(f"params.yaml: {key} asks for a form that cannot be made ({reason(error)}): {advice}.") from error
             variant = judge(form, made, model, signature, section.max_points_lost, test)
             yield form, variant, made if variant.file else b""
 

@@ -185,7 +185,9 @@ def test_a_form_that_cannot_be_made_is_said_with_the_key_that_names_it(splits):
 
 @pytest.mark.parametrize(("name", "kind"), [("numbers", "convolution"), ("numbers", "linear"), ("patients", "convolution")])
 def test_int8_of_layers_that_the_model_lacks_is_said_with_the_key_that_names_them(name, kind, splits):
-    sentence = rf"^params\.yaml: models\.own\.variants\.int8 asks for .* \(it has no {kind} layer but its last\): set it to \[\]\.$"
+    sentence = (
+        rf"^params\.yaml: models\.own\.variants\.int8 asks for .* \(it has no {kind} layer but its last\): name other layers, or \[\]\.$"
+    )
     with pytest.raises(UserError, match=sentence):
         made(name, SECTION, *splits(name), Wanted(int8=[kind], fp16=False))
 
