@@ -39,10 +39,13 @@ def every_table() -> dict[str, str]:
     """Each made of the results file of its name."""
     models = YAML(typ="safe").load(ROOT / "params.yaml")["models"]
     return {
-        "accuracy": accuracy_table(read_results("accuracy"), models),
+        "accuracy": accuracy_table(read_results("accuracy"), read_results("accuracy_cuda"), models),
+        "reference": measured(reference_table, "reference_cuda"),
         "fresh_clone": measured(fresh_clone_table, "fresh_clone"),
         "train": measured(train_table, "train"),
+        "train_cuda": measured(train_table, "train_cuda"),
         "resume": measured(resume_table, "resume"),
+        "resume_cuda": measured(resume_table, "resume_cuda"),
         "memory": measured(memory_table, "memory"),
         "startup": measured(startup_table, "startup"),
         "what_paid": measured(what_paid_table, "what_paid"),
@@ -59,31 +62,46 @@ def read_results(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def accuracy_table(results: dict[str, Any], models: dict[str, Any]) -> str:
-    """A row for each of `models`, in their order, measured or not; a figure of another recipe than theirs is marked."""
+def accuracy_table(on_cpu: dict[str, Any], on_gpu: dict[str, Any], models: dict[str, Any]) -> str:
+    """A row for each of `models`, in their order, measured or not; a figure of another recipe than theirs is marked.
+
+    One measured on a GPU stands where there is none of the committed recipe from a CPU.
+    """
     lines = ["| model | data | measured on the test split | to reach | reached | training |", "|---|---|---|---|---|---|"]
+    shown_entries = []
     for model, committed in models.items():
-        if model not in results:
+        entries = [results[model] for results in (on_cpu, on_gpu) if model in results]
+        if not entries:
             lines.append(f"| {model} | | not measured yet | | | |")
             continue
-        entry = results[model]
+        entry = next((entry for entry in entries if entry["recipe"] == recipe(committed)), entries[0])
+        shown_entries.append(entry)
         figures = entry["figures"]
-        measured, bounds = "<br>".join(map(shown, figures)), "<br>".join(map(bound, figures))
+        values, bounds = "<br>".join(map(shown, figures)), "<br>".join(map(bound, figures))
         reached = "yes" if all(figure["reached"] for figure in figures) else "**no**"
         if entry["recipe"] != recipe(committed):
             reached += " (with an earlier recipe)"
-        lines.append(f"| {model} | {entry['dataset']} | {measured} | {bounds} | {reached} | {seconds_of(entry)} |")
-    hardware = sorted({entry["hardware"] for entry in results.values()})
-    dates = sorted({entry["date"] for entry in results.values()})
+        lines.append(f"| {model} | {entry['dataset']} | {values} | {bounds} | {reached} | {seconds_of(entry)} |")
+    hardware = sorted({entry["hardware"] for entry in shown_entries})
+    dates = sorted({entry["date"] for entry in shown_entries})
     return "\n".join(lines) + f"\n\nMeasured on {'; '.join(hardware)}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.\n"
 
 
 def seconds_of(entry: dict[str, Any]) -> str:
-    """The median seconds of a training and the threads it had; nothing where that was not measured."""
+    """The median seconds of a training, from its process's start, and on what; nothing where that was not measured."""
     if "train_s" not in entry:
         return ""
-    threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
-    return f"{statistics.median(entry['train_s']):.0f} s, {threads}"
+    processor, threads = entry["hardware"].split(", ")[0], f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
+    return f"{statistics.median(entry['train_s']):.0f} s, {threads if 'cores' in entry['hardware'] else processor}"
+
+
+def reference_table(result: dict[str, Any]) -> str:
+    """What the reference reaches, in a sentence."""
+    spread = f" ± {result['std']:.4f} ({len(result['measured'])} seeds)" if result["std"] is not None else ""
+    seconds = statistics.median(one["train_s"] for one in result["measured"])
+    return f"{result['network']} with a plain recipe of {result['recipe']['epochs']} epochs, on {result['dataset']}: " + (
+        f"accuracy {result['accuracy']:.4f}{spread} on the test split, in {seconds:.0f} s of training."
+    )
 
 
 def measured(table: Callable[[dict[str, Any]], str], name: str) -> str:
@@ -108,9 +126,9 @@ def train_table(result: dict[str, Any]) -> str:
     for racer in dict.fromkeys(racer for race in races if race for racer in race["times_shorter"]):
         goals = [f"{race['accuracy']:.0%}: {ratio(race, racer)}" if race else "" for race in races]
         lines.append(f"| *{racer}: time to the lesson's accuracy, once, times shorter* | {' | '.join(goals)} |")
-    runs = {len(entry["each"]) for table in models.values() for name, entry in table.items() if name != "time_to_accuracy"}
-    seconds = result["seconds_of_each_measurement"]
-    return "\n".join(lines) + f"\n\nMedians of {max(runs)} measurements of {seconds:g} s, {result['threads']} cores for each."
+    runs = sorted({len(entry["each"]) for table in models.values() for name, entry in table.items() if name != "time_to_accuracy"})
+    counts = f"Medians of {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} measurements"
+    return "\n".join(lines) + f"\n\n{counts} of {result['seconds_of_each_measurement']:g} s, {result['threads']} cores for each."
 
 
 def ratio(race: dict[str, Any], racer: str) -> str:

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.hardware import hardware, today, write_result
-from benchmarks.train import LESSONS, Clock, Over, prepare_data, with_engine
+from benchmarks.train import LESSONS, Clock, Over, is_on_gpu, prepare_data, with_engine
 
 ROOT = Path(__file__).parents[1]
 MODELS = ["mnist_cnn", "mnist_resnet", "cifar10_cnn", "names_gru"]
@@ -97,6 +97,12 @@ def compiled() -> None:
     steps.forward = forward  # type: ignore[assignment]  # of the same arguments
 
 
+def step_by_step() -> None:
+    from stages.training.steps import Step
+
+    Step.is_recorded = False  # type: ignore[assignment]  # a property
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     "all": lambda: None,
     "without keeping freed memory": give_memory_back,
@@ -106,6 +112,7 @@ VARIANTS: dict[str, Callable[[], None]] = {
     "with torch's affine_grid": torch_s_affine_grid,
     "texts in any order": texts_in_any_order,
     "with torch.compile": compiled,
+    "without CUDA graphs": step_by_step,
 }
 ONLY = {"with torch's affine_grid": ["mnist_cnn", "mnist_resnet"], "texts in any order": ["names_gru"], "without channels last": MODELS[:3]}
 
@@ -125,7 +132,7 @@ def main() -> None:
     clone = prepare_data(parser, arguments.work, MODELS, arguments.threads)
     result: dict[str, Any] = {}
     for model in MODELS:
-        variants = [name for name in VARIANTS if model in ONLY.get(name, MODELS)]
+        variants = [name for name in VARIANTS if model in ONLY.get(name, MODELS) and (is_on_gpu() or name != "without CUDA graphs")]
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in variants}
         for _ in range(arguments.repeats):
             for name in variants:
