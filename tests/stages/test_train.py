@@ -50,6 +50,12 @@ def test_every_kind_of_task_is_trained_to_a_checkpoint_and_a_curve(name, project
     assert training["recipe"] == recipe(own.data)
 
 
+def test_a_training_has_as_many_epochs_as_its_data_s_source_is_given(project):
+    own = project("numbers", epochs={"sample": 2, "official": 4})
+    train("own")
+    assert load_checkpoint(own.folder / CHECKPOINT)[1]["training"]["recipe"]["epochs"] == 4  # a toy is generated, and no sample
+
+
 @pytest.mark.parametrize("name", TOYS)
 def test_the_learning_curve_has_a_row_an_epoch_and_split(name, project):
     own = project(name)

@@ -13,7 +13,7 @@ from stages.training import loop
 from stages.training.average import Average
 from stages.training.loop import fit
 from stages.training.processes import alone
-from stages.training.recipe import Recipe
+from stages.training.recipe import Recipe, read_recipe
 from stages.training.scores import metric_per_item
 from stages.training.steps import Training
 from tests.toy import CPU, TOYS, Batches, Data, NoKeeper, build, needs_cuda, recipe, toy, toy_model
@@ -367,6 +367,13 @@ OUT_OF_RANGE = {"lr": 0, "epochs": 0, "batch_size": 0, "ema": 1.0, "clip_norm": 
 def test_a_recipe_s_values_are_checked(change):
     with pytest.raises(ValidationError, match=next(iter(change))):
         Recipe.model_validate(recipe(toy("numbers")) | change)
+
+
+@pytest.mark.parametrize(("source", "expected"), [("sample", 3), ("official", 5), ("generated", 5)])
+def test_epochs_may_be_given_by_source(source, expected):
+    section = recipe(toy("numbers"))
+    assert read_recipe(section, source, KEY).epochs == 3
+    assert read_recipe(section | {"epochs": {"sample": 3, "official": 5}}, source, KEY).epochs == expected
 
 
 @pytest.mark.parametrize("key", recipe(toy("numbers")))
