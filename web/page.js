@@ -102,7 +102,7 @@ function showDrawings(models, finders) {
   let photo = null; // that was put on the pad, and not drawn over
   const ask = oneAtATime(list, async () => {
     const side = models[0].signature.ink.longer_side;
-    const cut = pad.isEmpty ? null : photo ? cutOutDrawing(photo, width, height, side) : cutOutDrawing(pad.layer, width, height, side, true);
+    const cut = pad.isEmpty ? null : cutOutDrawing(photo ?? pad.layer, width, height, side);
     showSeen(cut ?? new Uint8Array(width * height), width, height);
     if (cut === null) return list.replaceChildren(make("li", { class: "hint" }, pad.isEmpty ? "Draw a digit." : "There is no drawing to be seen."));
     const inputOf = ({ signature }) => {
@@ -121,8 +121,9 @@ function showDrawings(models, finders) {
   });
   find("#clear").addEventListener("click", () => pad.clear());
   takePictures(find("#digit"), find("#pad"), list, (picture) => {
-    pad.put(onPaper(picture));
-    photo = picture;
+    const paper = onPaper(picture);
+    pad.put(paper);
+    photo = paper; // larger than the pad
     return ask();
   });
   ask();
@@ -159,9 +160,9 @@ function takePictures(input, target, list, take) {
 function showTexts(models) {
   const list = find("#name-votes");
   const ask = oneAtATime(list, async () => {
-    const text = find("#name").value;
+    const text = find("#name").value, folded = fold(text);
     await vote(list, models, ({ signature }) => asInput(text, signature));
-    if (fold(text) !== text && fold(text) !== "") list.append(make("li", { class: "hint" }, `Read as ${fold(text)}.`));
+    if (folded !== text && folded !== "") list.append(make("li", { class: "hint" }, `Read as ${folded}.`));
   });
   find("#name").addEventListener("input", ask);
   ask();

@@ -65,15 +65,13 @@ export function asGrey(canvas) {
   return { width, height, values };
 }
 
-// The drawing on a page, uint8 [height, width], light on dark, its longer side `longerSide`, its centre of mass in the middle; null where
-// there is none. Whether it is dark on light is found out where it is not known.
-export function cutOutDrawing(picture, width, height, longerSide, known = null) {
-  const grey = asGrey(drawn(picture, LARGE)), small = resized(grey, ...fitting(grey, SMALL));
-  const isDarkOnLight = known ?? hasDarkStrokes(small);
-  const light = (image) => (isDarkOnLight ? { ...image, values: image.values.map((value) => 255 - value) } : image);
-  // The page may be lit unevenly: its brightness is a morphological opening, which leaves no stroke.
-  const opened = extreme(extreme(light(small), NEARBY, Math.min), NEARBY, Math.max);
-  const page = resized(opened, grey.width, grey.height), shown = light(grey);
+// The drawing on a paper, dark on light: uint8 [height, width], light on dark, its longer side `longerSide`, its centre of mass in the
+// middle; null where there is none.
+export function cutOutDrawing(paper, width, height, longerSide) {
+  const grey = asGrey(drawn(paper, LARGE)), shown = { ...grey, values: grey.values.map((value) => 255 - value) };
+  // The paper may be lit unevenly: its brightness is a morphological opening, which leaves no stroke.
+  const opened = extreme(extreme(resized(shown, ...fitting(shown, SMALL)), NEARBY, Math.min), NEARBY, Math.max);
+  const page = resized(opened, grey.width, grey.height);
   const ink = shown.values.map((value, place) => Math.max(0, value - page.values[place]));
   const most = ink.reduce((a, b) => Math.max(a, b), 0);
   if (most < MIN_CONTRAST) return null;

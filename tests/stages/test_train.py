@@ -14,6 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stages import train as stage
+from stages.architectures import linear
 from stages.common.errors import UserError, run_stage
 from stages.common.splits import SplitWriter
 from stages.modelling.model import load_checkpoint
@@ -54,6 +55,18 @@ def test_a_training_has_as_many_epochs_as_its_data_s_source_is_given(project):
     own = project("numbers", epochs={"sample": 2, "official": 4})
     train("own")
     assert load_checkpoint(own.folder / CHECKPOINT)[1]["training"]["recipe"]["epochs"] == 4  # a toy is generated, and no sample
+
+
+@pytest.mark.parametrize("flag", [None, True, False])
+def test_an_architecture_may_say_that_its_steps_cannot_be_recorded(flag, project, monkeypatch):
+    if flag is not None:
+        monkeypatch.setattr(linear, "CUDA_GRAPHS", flag, raising=False)
+    seen = []
+    original = stage.fit_shown
+    monkeypatch.setattr(stage, "fit_shown", lambda name, training, keeper: seen.append(training.graphs) or original(name, training, keeper))
+    project("numbers")
+    train("own")
+    assert seen == [flag is not False]
 
 
 @pytest.mark.parametrize("name", TOYS)
