@@ -83,8 +83,11 @@ async function main([folder, ...texts]) {
   if (!folder) throw new Error("name the folder with model.onnx and signature.json, and inputs: node predict.mjs EXPORTED INPUT [INPUT ...]");
   const signature = await read(`${folder}/signature.json`, (content) => JSON.parse(content));
   const session = await open(await read(`${folder}/model.onnx`), `${folder}/model.onnx`);
+  if (!signature?.golden || !signature.input?.name) throw new Error(`${folder}/signature.json is damaged, or of a later version than this script`);
   if (!session.inputNames.includes(signature.input.name)) throw new Error(`signature.json and model.onnx in ${folder} are of two models`);
-  await check(session, signature);
+  await check(session, signature).catch((error) => {
+    throw new Error(`${folder}: ${error.message}: its two files are of two models, or this runtime computes something else`);
+  });
   if (texts.length === 0) console.log(`${folder}/model.onnx gives its golden outputs.`);
   for (const text of texts) {
     try {
@@ -107,6 +110,10 @@ async function read(path, parse = (content) => content) {
 }
 
 if (typeof process !== "undefined" && process.argv[1]?.endsWith("predict.mjs")) {
+  process.stdout.on("error", (error) => {
+    console.error(`error: the answers cannot be written (${error.code})`);
+    process.exit(1);
+  });
   main(process.argv.slice(2)).catch((error) => {
     console.error(`error: ${error.message}`);
     process.exit(1);

@@ -61,8 +61,10 @@ class Model:
     """
 
     def __init__(self, path: str, threads: int = 0):
+        if path and Path(path).is_dir():
+            raise Refused(f"{path} is a folder: name a file *.onnx in it")
         if not Path(path).is_file():
-            raise Refused(f"there is no file {path}")
+            raise Refused(f"there is no file {path}" if path else "the model's path is empty")
         with readable(Path(path)):
             Path(path).open("rb").close()
         options = onnxruntime.SessionOptions()
@@ -302,6 +304,8 @@ def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Ite
     if not exists(Path(text)):
         if text.lower().endswith(".csv"):
             raise Refused(f"there is no file {text}")
+        if "," not in text and len(names) > 1:
+            raise Refused(f"{text} is neither a file nor {len(names)} numbers with commas between them: {', '.join(names)}")
         yield partial(as_row, text, text.split(","), names, names)
         return
     if Path(text).is_dir():
@@ -322,7 +326,8 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
         header, has_rows = [cell.strip() for cell in header], False
         if not header:
             raise Refused(f"{what} is empty")
-        if len(header) == 1 < len(names) and (others := [name for sign, name in SEPARATORS.items() if sign in header[0]]):
+        is_foreign = len(header) != len(names) and not set(names) & set(header)  # a decimal comma, too, looks like another cell
+        if is_foreign and (others := [name for sign, name in SEPARATORS.items() if any(sign in cell for cell in header)]):
             raise Refused(f"{what} has {others[0]} between its cells; expected commas")
         if twice := [cell for cell in header if cell in names and header.count(cell) > 1]:
             raise Refused(f"{what} has two columns {twice[0]}: keep one")
@@ -346,7 +351,7 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
 def as_row(what: str, cells: list[str], header: list[str], names: list[str]) -> Item:
     """float32 [num_features]; an empty cell is NaN, which is missing."""
     if len(cells) != len(header):
-        raise Refused(f"{what} has {len(cells)} numbers, expected {len(header)}: {', '.join(header)}")
+        raise Refused(f"{what} has {len(cells)} number{'s' if len(cells) != 1 else ''}, expected {len(header)}: {', '.join(header)}")
     row = dict(zip(header, cells, strict=True))
     return Item(what, np.array([as_number(row[name].strip(), name, what) for name in names], dtype=np.float32))
 
@@ -400,7 +405,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="model.onnx")
     parser.add_argument("inputs", nargs="+", metavar="INPUT")
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each input, for programs")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each answer, for programs")
     arguments = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot write is escaped
@@ -442,6 +447,8 @@ def show(model: Model, batch: list[Item], as_json: bool) -> None:
 
 def say(line: str) -> None:
     """At once; where whoever reads has gone, or the disk is full, that is the end."""
+    if sys.stdout is None:
+        sys.exit("error: the answers cannot be written (standard output is closed).")
     try:
         print(line, flush=True)
     except OSError as error:

@@ -51,6 +51,7 @@ MAX_DECODED = 4  # pictures that are unpacked at once: each may take some hundre
 TIMEOUT_S = 10.0  # for a whole head, from the last answer, and for a whole body
 MAX_DRAINED = 100_000_000  # bytes of a body that is refused, so that its sender hears why
 MAX_DIGITS = 12  # of a length
+MAX_THREADS = 1024
 TOLERANCE = 1e-4  # of a golden output
 DECODING = threading.Semaphore(MAX_DECODED)
 
@@ -218,12 +219,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, make: Any) -> None:
         try:
-            self.send_json(HTTPStatus.OK, make())
+            content = make()
         except Rejected as error:
             self.send_json(error.status, {"error": f"{error}."})
+        except (ConnectionError, TimeoutError):  # the caller has gone
+            raise
         except Exception as error:
             self.send_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"the model failed ({type(error).__name__}: {first_line(error)})."})
             raise
+        else:
+            self.send_json(HTTPStatus.OK, content)
 
     def read_body(self) -> bytes:
         length = self.content_length()
@@ -350,7 +355,9 @@ def from_json(text: str, signature: dict[str, Any]) -> list[Any]:
     wanted, kind = (str, "texts") if signature["kind"] == "characters" else (list | dict, "rows")
     try:
         content = json.loads(text, parse_int=float, object_pairs_hook=without_twins)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise predict.Refused("the body is nested too deeply") from error
+    except ValueError as error:
         raise predict.Refused(f"the body is no JSON ({error})") from error
     if not isinstance(content, list) or not all(isinstance(one, wanted) for one in content):
         raise predict.Refused(f"the body is no list of {kind}")
@@ -408,16 +415,18 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--threads", type=int, default=0, help="of each model; default: all cores")
     arguments = parser.parse_args()
-    if arguments.threads < 0:
-        parser.error("--threads is a number from 0, all cores, on")
+    if not 0 <= arguments.threads <= MAX_THREADS:
+        parser.error(f"--threads is a number from 0, all cores, to {MAX_THREADS}")
     try:
         models = load(arguments.paths, arguments.threads)
         server = Server((arguments.host, arguments.port), models)
     except predict.Refused as error:
         sys.exit(f"error: {error}.")
+    except socket.gaierror as error:
+        sys.exit(f"error: {arguments.host} is no address of this machine ({error.strerror}): name another with --host.")
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
-        sys.exit(f"error: {arguments.host}:{arguments.port} cannot be had ({reason}): name another with --port.")
+        sys.exit(f"error: {arguments.host}:{arguments.port} cannot be had ({reason}): name another with --port, or --host.")
     with server, contextlib.suppress(KeyboardInterrupt):
         print(f"http://{arguments.host}:{server.server_port} serves {', '.join(models)} (Ctrl-C ends it)", flush=True)
         server.serve_forever()

@@ -183,7 +183,15 @@ def test_javascript_notices_a_runtime_that_computes_something_else(released, jav
     signature = json.loads(content_of(released, "line_sgd", "signature.json"))
     (tmp_path / "exported/signature.json").write_text(json.dumps(signature))
     said = subprocess.run(["node", "predict.mjs", str(tmp_path / "exported")], cwd=javascript, capture_output=True, text=True, check=False)
-    assert said.returncode == 1 and said.stderr.startswith("error: prediction of the golden input differs by ")
+    assert said.returncode == 1 and said.stderr.startswith(f"error: {tmp_path / 'exported'}: prediction of the golden input differs by ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_javascript_says_that_its_answers_cannot_be_written(released, javascript):
+    command = ["node", "predict.mjs", str(released.root / "models/line_gd/exported"), "4"]
+    with Path("/dev/full").open("w") as full:
+        said = subprocess.run(command, cwd=javascript, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert said.returncode == 1 and said.stderr == "error: the answers cannot be written (ENOSPC)\n"
 
 
 def test_javascript_refuses_a_model_that_is_cut_short(released, javascript, tmp_path):
@@ -227,6 +235,8 @@ def test_javascript_answers_the_others(released, javascript):
         ("signature.json", b"{", "signature.json cannot be read ("),
         ("model.onnx", None, "model.onnx cannot be read (ENOENT"),
         ("signature.json", "diabetes_mlp", "are of two models"),
+        ("signature.json", "names_lstm", "differs by "),
+        ("signature.json", b'{"a": 1}', "signature.json is damaged, or of a later version than this script"),
     ],
 )
 def test_javascript_names_the_file_that_it_cannot_use(released, javascript, tmp_path, file, content, named):

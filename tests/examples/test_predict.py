@@ -221,6 +221,12 @@ def test_answers_that_nobody_reads_end_it_in_a_sentence(exported, tmp_path):
     assert ended.returncode == 1 and ended.stderr == "error: the answers cannot be written (No space left on device).\n"
 
 
+def test_answers_without_a_standard_output_end_it_in_a_sentence(exported, tmp_path):
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, str(SCRIPT), str(exported("words")), "abc"]
+    ended = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1 and ended.stderr == "error: the answers cannot be written (standard output is closed).\n"
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.png", "folder", "model.onnx"])
 def test_what_may_not_be_read_is_said(exported, tmp_path, monkeypatch, name):
     """As root one may read everything, so that opening is made to fail."""
@@ -275,6 +281,9 @@ def test_a_number_is_answered_with_its_name(exported, answer):
             "1,1e39,3: b is 1e39, which is no finite number: leave the cell empty (null in JSON) where a value is missing.",
         ),
         ("patients", "absent.csv", "there is no file absent.csv."),
+        ("patients", "absent", "absent is neither a file nor 3 numbers with commas between them: a, b, c."),
+        ("patients", "1;2;3", "1;2;3 is neither a file nor 3 numbers with commas between them: a, b, c."),
+        ("patients", "decimal.csv", "decimal.csv has semicolons between its cells; expected commas."),
         ("patients", "short.csv", "short.csv has no column c; the model takes a, b, c."),
         ("patients", "empty.csv", "empty.csv is empty."),
         ("patients", "ragged.csv", "ragged.csv line 2 has 2 numbers, expected 3: a, b, c."),
@@ -299,6 +308,7 @@ def test_an_input_that_does_not_fit_is_refused_in_a_sentence(exported, tmp_path,
         (tmp_path / file).write_text(text)
     (tmp_path / "binary.csv").write_bytes(b"a,b,c\n\xff\xfe,1,2\n")
     (tmp_path / "semicolons.csv").write_text("a;b;c\n1;2;3\n")
+    (tmp_path / "decimal.csv").write_text("1,5;2,5;3\n1;2;3,5;4\n".replace(";3\n", ";3,0\n"))
     (tmp_path / "quote.csv").write_text('a,b,c,note\n"1,2,3,fine\n1,2,3,fine\n1,2,3,fine\n')
     if given == "huge.png":
         Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
@@ -312,6 +322,8 @@ def test_a_file_that_is_no_model_is_refused_in_a_sentence(exported, tmp_path, co
     (tmp_path / "model.onnx").write_bytes(exported("words").read_bytes()[:2000] if content is None else content)
     assert refusal("model.onnx", "1").startswith("error: model.onnx is damaged, cut short, or no ONNX model (")
     assert refusal("absent.onnx", "1") == "error: there is no file absent.onnx.\n"
+    assert refusal(".", "1") == "error: . is a folder: name a file *.onnx in it.\n"
+    assert refusal("", "1") == "error: the model's path is empty.\n"
 
 
 def test_a_model_of_somebody_else_is_refused_in_a_sentence(tmp_path, refusal):

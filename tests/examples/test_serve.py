@@ -223,6 +223,19 @@ def test_what_fails_in_the_model_is_heard_by_each_caller_and_the_next_are_answer
         assert ask(address, "words", "Ab").status_code == 200
 
 
+def test_a_caller_who_has_gone_is_no_failure_of_the_model(models, monkeypatch, capfd):
+    said = []
+
+    def send(handler, status, content):
+        said.append(status)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(serve.Handler, "send_json", send)
+    with serving(models) as address, pytest.raises(requests.ConnectionError):
+        requests.get(address + "/words", timeout=WAIT)
+    assert said == [200] and "Traceback" not in capfd.readouterr().err
+
+
 # What is refused
 
 
@@ -254,7 +267,7 @@ def test_what_fails_in_the_model_is_heard_by_each_caller_and_the_next_are_answer
         ("patients", "[1, 2, 3]", "application/json", "the body is no list of rows"),
         ("patients", '{"inputs": [[1, 2, 3]]}', "application/json", "the body is no list of rows"),
         ("patients", "[[1, 2", "application/json", "the body is no JSON ("),
-        ("patients", "[" * 100_000, "application/json", "the body is no JSON ("),
+        ("patients", "[" * 100_000, "application/json", "the body is nested too deeply"),
         ("patients", "[]", "application/json", "the body has no input; 1 to 256 are answered at once"),
         ("patients", "1,2,3\n" * 257, None, "the body has too many inputs; 1 to 256 are answered at once"),
         ("words", "王", None, "text 1: '王' has no character that can be written in ASCII"),
@@ -456,6 +469,7 @@ def test_the_command_serves_on_loopback_until_it_is_told_to_end(folder):
         (["a.onnx", "b.onnx"], "error: b.onnx is a second words: name one of them."),
         (["wrong.onnx"], "error: wrong.onnx: probabilities of its golden input differs by "),
         (["a.onnx", "--port", "99999"], "error: 127.0.0.1:99999 cannot be had ("),
+        (["a.onnx", "--host", "nowhere.invalid"], "error: nowhere.invalid is no address of this machine ("),
     ],
 )
 def test_a_mistake_on_the_command_line_is_refused_in_a_sentence(tmp_path, monkeypatch, given, named):
