@@ -223,6 +223,14 @@ def test_what_fails_in_the_model_is_heard_by_each_caller_and_the_next_are_answer
         assert ask(address, "words", "Ab").status_code == 200
 
 
+@pytest.mark.parametrize("threads", ["-1", "1025", "3000000000"])
+def test_a_number_of_threads_that_is_none_is_refused(threads, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["serve.py", "a.onnx", "--threads", threads])
+    with pytest.raises(SystemExit) as ended:
+        serve.main()
+    assert ended.value.code == 2 and "--threads is a number from 0, all cores, to 1024" in capsys.readouterr().err
+
+
 def test_a_caller_who_has_gone_is_no_failure_of_the_model(models, monkeypatch, capfd):
     said = []
 

@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import onnx
 import pytest
@@ -105,6 +107,13 @@ def test_the_configurations_are_what_triton_reads_and_what_the_files_take(lay_ou
                 assert ("reshape" in tensor) == (sizes == [])
         is_classifier = own.signature.task in ("binary", "multiclass")
         assert config["output"][0].get("label_filename") == ("labels.txt" if is_classifier else None)
+
+
+def test_what_it_says_to_a_full_disk_ends_it_in_a_sentence(models, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, triton.__file__, "repository", "models"]
+        ended = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1 and ended.stderr == "error: the answers cannot be written (No space left on device).\n"
 
 
 def test_text_with_quotes_stays_text():
