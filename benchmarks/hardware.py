@@ -10,11 +10,17 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
+def is_on_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def hardware() -> str:
     """The GPU if torch sees one, else the processor, its widest vectors (one name stands for several), and how many cores there are."""
     import torch
 
-    if torch.cuda.is_available():
+    if is_on_gpu():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
     described = {name.strip(): value.strip() for name, _, value in lines}
@@ -29,9 +35,7 @@ def today() -> str:
 
 def result_file(name: str) -> Path:
     """benchmarks/results/<name>.json, or <name>_cuda.json where torch sees a GPU: neither's figures take the place of the other's."""
-    import torch
-
-    return RESULTS / f"{name}{'_cuda' if torch.cuda.is_available() else ''}.json"
+    return RESULTS / f"{name}{'_cuda' if is_on_gpu() else ''}.json"
 
 
 def read_result(name: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.hardware import hardware, read_result, today, write_result
+from benchmarks.hardware import hardware, is_on_gpu, read_result, today, write_result
 from benchmarks.real_data import build_data, change_params, make_clone, require_mirror, run
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ class Clock:
             "seconds": round(time.time() - self.started, 1),
             "steady_s": round(took, 1) if took else None,
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),  # of one process
-            "peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else 0,
+            "peak_gpu_mb": round(torch.cuda.max_memory_allocated() / 2**20) if is_on_gpu() else 0,
         }
 
 
@@ -152,7 +152,7 @@ def as_lessons_do(threads: int) -> Any:
     import torch
 
     torch.set_num_threads(threads)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if is_on_gpu() else "cpu")
 
 
 def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> None:
@@ -390,7 +390,7 @@ def one(arguments: argparse.Namespace) -> None:
 
 
 def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    on_gpu, present = is_on_gpu(), list(contestants())
+    present = list(contestants())
     measured: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in present}
     for _ in range(arguments.repeats):  # in turns, so that a noisy minute is everybody's
         for contestant in measured:
@@ -401,7 +401,7 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
             "samples_per_s": round(statistics.median(values), 1),
             "each": values,
             "peak_mb": max(result["peak_mb"] for result in measured[contestant]),
-            **({"peak_gpu_mb": max(result["peak_gpu_mb"] for result in measured[contestant])} if on_gpu else {}),
+            **({"peak_gpu_mb": max(result["peak_gpu_mb"] for result in measured[contestant])} if is_on_gpu() else {}),
         }
         for contestant, values in speeds.items()
     }
@@ -423,12 +423,6 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
             "plain_reached_it": plain_s is not None,
         }
     return table
-
-
-def is_on_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def contestants() -> Iterator[str]:

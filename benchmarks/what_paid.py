@@ -20,8 +20,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.hardware import hardware, today, write_result
-from benchmarks.train import LESSONS, Clock, Over, is_on_gpu, prepare_data, with_engine
+from benchmarks.hardware import hardware, is_on_gpu, today, write_result
+from benchmarks.train import LESSONS, Clock, Over, prepare_data, with_engine
 
 ROOT = Path(__file__).parents[1]
 MODELS = ["mnist_cnn", "mnist_resnet", "cifar10_cnn", "names_gru"]
