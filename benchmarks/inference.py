@@ -2,7 +2,7 @@
 
 Command: python -m benchmarks.inference [--built FOLDER] [--seconds S] [MODEL ...]
 Reads:   the data, checkpoints and exports that `dvc repro` has built in FOLDER (default: here)
-Writes:  benchmarks/results/inference.json: of models that are not named what was measured earlier stays
+Writes:  benchmarks/results/inference.json: of models that are not named, but are built too, what was measured earlier stays
 
 For each model and number of threads (one, and all cores) a fresh process measures all in turns: the latency of single rows, p50 and
 p95, and rows a second in batches of 256. Rows are of the test split; single texts come without padding. Before anything is timed, every
@@ -14,6 +14,7 @@ there `models.<name>.variants` in params.yaml asks for them, and the export offe
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 
 from benchmarks.hardware import hardware, read_result, today, write_result
 
@@ -56,7 +58,15 @@ def main() -> None:
         measured[model] = {str(threads): in_a_process(model, threads, arguments.seconds, built) for threads in (1, os.cpu_count() or 1)}
         print(model, json.dumps(measured[model]), flush=True)
         about = {"seconds": arguments.seconds, "batch_size": BATCH_SIZE, "command": "python -m benchmarks.inference"}
-        write_result("inference", {"models": dict(sorted(measured.items()))} | about | {"hardware": hardware(), "date": today()})
+        weights = {name: count_weights(built / "models" / name) for name in sorted(measured)}
+        results = {"models": dict(sorted(measured.items())), "weights": weights}
+        write_result("inference", results | about | {"hardware": hardware(), "date": today()})
+
+
+def count_weights(folder: Path) -> int:
+    """All numbers that training has left in a model's checkpoint."""
+    with safe_open(folder / "checkpoint.safetensors", "numpy") as checkpoint:
+        return sum(math.prod(checkpoint.get_slice(name).get_shape()) for name in checkpoint.keys())  # it is no dict
 
 
 def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ RECIPE: dict[str, Any] = {
     "ema": None,
     "best_by": "loss",
     "patience": None,
+    "late_dropout": None,
 }
 
 

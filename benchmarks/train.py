@@ -9,7 +9,7 @@ Writes:  benchmarks/results/train.json
 Contestants, each in a process of its own, one after another, in turns:
 
 - plain: the lesson's loop. torchvision's dataset with ToTensor and Normalize for each picture, DataLoader, `loss.item()` at each step;
-  its own batch size and optimizer. Names become tensors one by one, in a collate function.
+  its own batch size and optimizer, and no dropout in the network for names. Names become tensors one by one, in a collate function.
 - lightning: the same dataset, loader and optimizer under lightning.Trainer.
 - engine, lesson's recipe: stages/training with the lesson's optimizer and batch size.
 - engine: stages/training with the recipe of params.yaml, augmentation and averaged weights included, one thread a core.
@@ -30,7 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,13 +47,14 @@ RACERS = ("plain", "engine", "engine, processes")  # to the lesson's accuracy
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the lesson's script trains with, and the accuracy that it is said to reach."""
+    """What the lesson's script trains with, what its network has otherwise than ours, and the accuracy that it is said to reach."""
 
     optimizer: dict[str, Any]
     lr: float
     batch_size: int
     epochs: int
     accuracy: float
+    architecture: dict[str, Any] = field(default_factory=dict)
 
 
 SGD = {"name": "SGD", "momentum": 0.5}
@@ -61,7 +62,7 @@ LESSONS = {
     "mnist_cnn": Lesson(SGD, 0.01, 64, 10, 0.98),
     "mnist_resnet": Lesson(SGD, 0.01, 64, 10, 0.99),
     "cifar10_cnn": Lesson({"name": "SGD"}, 0.01, 64, 20, 0.65),
-    "names_gru": Lesson({"name": "Adam"}, 0.001, 256, 100, 0.84),
+    "names_gru": Lesson({"name": "Adam"}, 0.001, 256, 100, 0.84, {"dropout": 0.0, "character_dropout": 0.0}),
 }
 
 
@@ -130,13 +131,14 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
     meta = read_meta(processed)
     engine = contestant.startswith("engine")
     device = prepare_torch(runtime) if engine else as_lessons_do(threads)
-    network = build_network(entry["architecture"], meta, model)
+    is_lesson = contestant.startswith("engine, lesson's") or not engine
+    network = build_network(entry["architecture"] | (LESSONS[model].architecture if is_lesson else {}), meta, model)
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
     if engine:
         recipe = read_recipe(entry["train"], params["source"], model).model_dump()
-        if "lesson" in contestant:
+        if is_lesson:
             lesson = race.lesson
-            plainly: dict[str, Any] = {"schedule": None, "augment": [], "clip_norm": None, "ema": None}
+            plainly: dict[str, Any] = {"schedule": None, "augment": [], "clip_norm": None, "ema": None, "late_dropout": None}
             recipe = (
                 recipe
                 | plainly

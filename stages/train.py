@@ -47,7 +47,7 @@ def train(name: str) -> None:
     device = prepare_torch(runtime, own_rank())
     processes = join(device)
     try:
-        while (made := train_once(name, runtime, recipe, device, processes)) is None:
+        while (made := train_once(name, meta, runtime, recipe, device, processes)) is None:
             pass
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -57,13 +57,13 @@ def train(name: str) -> None:
         write_files(made)
 
 
-def train_once(name: str, runtime: Runtime, recipe: Recipe, device: torch.device, processes: Processes) -> dict[Path, bytes] | None:
+def train_once(
+    name: str, meta: Meta, runtime: Runtime, recipe: Recipe, device: torch.device, processes: Processes
+) -> dict[Path, bytes] | None:
     """The files of the trained model; None where the run must begin anew, because its state is no use and has been put away."""
     torch.manual_seed(runtime.seed)
-    params, key = read_params(), f"models.{name}"
-    architecture = look_up(params, "models", name, "architecture")
-    processed, folder = Path("data") / look_up(params, "models", name, "dataset") / "processed", Path("models") / name
-    meta = read_meta(processed)
+    key, architecture = f"models.{name}", look_up(read_params(), "models", name, "architecture")
+    processed, folder = Path("data") / meta.dataset / "processed", Path("models") / name
     network = build_fitting(architecture, meta, f"{key}.architecture")
     decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
     files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]

@@ -241,6 +241,7 @@ def recipe(data: Data, **changes: Any) -> dict[str, Any]:
         "ema": None,
         "best_by": "loss",
         "patience": None,
+        "late_dropout": None,
     }
     assert changes.keys() <= plain.keys()
     return plain | changes

@@ -29,7 +29,7 @@ class Params(Section):
 
 
 class BidirectionalLayer(nn.Module):
-    """float32 [batch, length, width] to [batch, length, 2 * hidden]; what stands in the padding never reaches what does not.
+    """float32 [length, batch, width] to [length, batch, 2 * hidden]; what stands in the padding never reaches what does not.
 
     Two one-way layers instead of one bidirectional: the backward one reads each row reversed up to its own length, so the
     padding stays behind the characters in both. That equals a packed sequence, and exports to ONNX with both axes dynamic.
@@ -38,8 +38,8 @@ class BidirectionalLayer(nn.Module):
     def __init__(self, cell: str, width: int, hidden: int):
         super().__init__()
         layer = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        self.forward_layer = layer(width, hidden, batch_first=True)
-        self.backward_layer = layer(width, hidden, batch_first=True)
+        self.forward_layer = layer(width, hidden)
+        self.backward_layer = layer(width, hidden)
 
     def forward(self, x: Tensor, reversal: Tensor) -> Tensor:
         ahead, _ = self.forward_layer(x)
@@ -47,9 +47,9 @@ class BidirectionalLayer(nn.Module):
         return torch.cat([ahead, pick(back, reversal)], dim=2)
 
 
-def pick(x: Tensor, places: Tensor) -> Tensor:
-    """x [batch, length, width] at places [batch, k] of each row: [batch, k, width]."""
-    return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
+def pick(x: Tensor, rows: Tensor) -> Tensor:
+    """x [length, batch, width] at `rows` [k, batch] of its first two axes taken as one: [k, batch, width]."""
+    return x.flatten(0, 1).index_select(0, rows.flatten()).view(rows.shape[0], rows.shape[1], -1)
 
 
 class RNNClassifier(nn.Module):
@@ -66,15 +66,18 @@ class RNNClassifier(nn.Module):
         self.classifier = nn.Linear(2 * params.hidden, num_outputs)
 
     def forward(self, characters: Tensor) -> Tensor:
-        lengths = (characters != 0).sum(dim=1, keepdim=True)
-        places = torch.arange(characters.shape[1], device=characters.device)
-        # Place t of a row of n characters goes to n - 1 - t; the padding behind it is reversed within itself.
-        reversal = (lengths - 1 - places).remainder(characters.shape[1])
+        characters = characters.t()  # a place of all texts after another: what the layers read in each step lies together
+        length, batch = characters.shape
+        texts = torch.arange(batch, device=characters.device)
+        places = torch.arange(length, device=characters.device).unsqueeze(1)
+        last = (characters != 0).sum(dim=0, keepdim=True) - 1
+        # Place t of a text of n characters goes to n - 1 - t; the padding behind it is reversed within itself.
+        reversal = (last - places).remainder(length) * batch + texts
         x = self.character_dropout(self.embedding(characters))
         for layer in self.layers:
             x = layer(self.dropout(x), reversal)
-        ahead = pick(x[:, :, : self.hidden], (lengths - 1).clamp(min=0)).squeeze(1)
-        return self.classifier(self.dropout(torch.cat([ahead, x[:, 0, self.hidden :]], dim=1)))
+        ahead = pick(x, last.clamp(min=0) * batch + texts)[0, :, : self.hidden]
+        return self.classifier(self.dropout(torch.cat([ahead, x[0, :, self.hidden :]], dim=1)))
 
 
 def build(params: Params, meta: Meta) -> nn.Module:

@@ -41,16 +41,19 @@ class RNNByCell(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         cell = self.cell
-        return step_through(x, cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+        driven = functional.linear(x.transpose(0, 1), cell.weight_ih, cell.bias_ih + cell.bias_hh)  # what no step hangs on, at once
+        states, last = step_through(driven, cell.weight_hh.t())
+        return states.transpose(0, 1), last
 
 
-def _step_through(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
-    state = torch.zeros(x.shape[0], weight_hh.shape[1], dtype=x.dtype, device=x.device)
+def _step_through(driven: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor]:
+    """Of [length, batch, hidden]; `weight_hh` is transposed."""
+    state = torch.zeros_like(driven[0])
     states: list[Tensor] = []
-    for step in range(x.shape[1]):
-        state = torch.tanh(x[:, step] @ weight_ih.t() + bias_ih + state @ weight_hh.t() + bias_hh)
+    for step in range(driven.shape[0]):
+        state = torch.tanh(torch.addmm(driven[step], state, weight_hh))
         states.append(state)
-    return torch.stack(states, dim=1), state
+    return torch.stack(states), state
 
 
 with warnings.catch_warnings():

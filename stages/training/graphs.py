@@ -33,21 +33,21 @@ class Recording:
 
 
 class Recorder:
-    """Does `work` (from a batch to its loss, gradients and score) by a recording, one for each shape of batch.
+    """Does `work` (from a batch to its loss, gradients and score) by a recording, one for each shape of batch and each `kind` of step.
 
     `weights` are what gets gradients; `score` and the network's buffers are what `work` changes besides.
     """
 
     def __init__(self, work: Work, network: nn.Module, weights: list[nn.Parameter], score: list[Tensor]):
         self.work, self.weights, self.changed = work, weights, [*network.buffers(), *score]
-        self.recordings: dict[tuple[torch.Size, torch.Size], Recording] = {}
+        self.recordings: dict[tuple[torch.Size, torch.Size, bool], Recording] = {}
         self.pool: Any = None  # of memory, which all recordings share: no two of them run at once
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        shapes = inputs.shape, targets.shape
-        if shapes not in self.recordings:
-            self.recordings[shapes] = self.record(inputs.clone(), targets.clone())
-        recording = self.recordings[shapes]
+    def __call__(self, inputs: Tensor, targets: Tensor, kind: bool) -> Tensor:
+        alike = inputs.shape, targets.shape, kind
+        if alike not in self.recordings:
+            self.recordings[alike] = self.record(inputs.clone(), targets.clone())
+        recording = self.recordings[alike]
         recording.inputs.copy_(inputs)
         recording.targets.copy_(targets)
         recording.graph.replay()

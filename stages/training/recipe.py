@@ -43,7 +43,7 @@ class Recipe(Section):
     clip_norm: largest norm of the gradient (null: not clipped). ema: decay of the running average of the weights that is
     validated and kept (null: the weights themselves). best_by: the epoch with the lowest loss, or with the best metric
     (accuracy, or mean absolute error), of val is kept; of train where the dataset has no val. patience: stop after so many epochs without a
-    better one (null: never).
+    better one (null: never). late_dropout: the share of the epochs, at the start, that have no dropout (null: none).
     """
 
     loss: Choice
@@ -57,6 +57,7 @@ class Recipe(Section):
     ema: float | None = Field(gt=0, lt=1)
     best_by: Literal["loss", "metric"]
     patience: int | None = Field(ge=1)
+    late_dropout: float | None = Field(gt=0, lt=1)
 
 
 def read_recipe(values: Any, source: str, key: str) -> Recipe:

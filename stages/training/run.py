@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from stages.modelling.model import Model
 from stages.training.average import Average
+from stages.training.dropout import LateDropout
 from stages.training.optimizers import GridSearch, build_optimizer
 from stages.training.processes import Processes
 from stages.training.recipe import Recipe
@@ -33,6 +34,7 @@ class Run:
         self.optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, self.weights, f"{key}.optimizer")
         self.schedule = MovingRate(recipe, self.optimizer, steps_per_epoch, f"{key}.schedule")
         self.average = Average(self.network, recipe.ema) if recipe.ema else None
+        self.dropout = LateDropout(self.network, recipe.late_dropout, recipe.epochs, key)
         self.best, self.rows, self.score = Best(recipe, model.task), list[Row](), Score.zero(model.task, device)
         self.start_epoch()
 
@@ -63,6 +65,7 @@ class Run:
 
     def start_epoch(self) -> None:
         self.step = 0
+        self.dropout.start_epoch(self.epoch)
         self.score.forget()
         self.lr, self.order_at_start = self.optimizer.param_groups[0]["lr"], self.order.get_state()
 

@@ -57,7 +57,7 @@ class Step:
         """
         is_usual = len(inputs) == self.training.recipe.batch_size and (inputs.dtype != torch.int64 or inputs.shape[1] <= LONGEST_RECORDED)
         if self.is_recorded and is_usual:
-            return functools.partial(self.recorder, inputs, targets)
+            return functools.partial(self.recorder, inputs, targets, self.run.dropout.is_on)
         return functools.partial(self.forward_and_back, self.prepare(inputs), targets)
 
     @functools.cached_property

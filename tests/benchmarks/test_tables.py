@@ -63,6 +63,13 @@ def test_a_figure_of_another_recipe_is_marked():
     )
 
 
+def test_a_figure_from_before_a_means_that_the_recipe_does_not_use_is_not_marked():
+    later = ENTRY | {"train": ENTRY["train"] | {"late_dropout": None}}
+    assert "earlier" not in tables.accuracy_table({"some_model": MEASURED}, {}, {"some_model": later})
+    later = ENTRY | {"train": ENTRY["train"] | {"late_dropout": 0.1}}
+    assert "earlier" in tables.accuracy_table({"some_model": MEASURED}, {}, {"some_model": later})
+
+
 def test_what_smaller_forms_lose_is_of_the_seed_measured_last():
     seeds = {seed: {"dataset": "official", "smaller": {"int8": f"Offered: it loses {seed}."}} for seed in ("0", "1")}
     table = tables.smaller_table({"some_model": MEASURED | {"measured": seeds}, "another": MEASURED})

@@ -51,6 +51,7 @@ RICH = {
     "clip_norm": 1.0,
     "schedule": {"name": "OneCycleLR", "interval": "step"},
     "batch_size": 7,  # of 24: the last batch is a short one
+    "late_dropout": 0.4,  # one epoch of three
 }
 
 

@@ -361,6 +361,7 @@ def test_pictures_that_augmentation_makes_of_another_size_are_refused():
 
 
 OUT_OF_RANGE = {"lr": 0, "epochs": 0, "batch_size": 0, "ema": 1.0, "clip_norm": 0, "patience": 0, "best_by": "f1", "augment": [3]}
+OUT_OF_RANGE |= {"late_dropout": 1.0}
 
 
 @pytest.mark.parametrize("change", [{key: value} for key, value in OUT_OF_RANGE.items()])

@@ -100,7 +100,11 @@ RICH = {
         "schedule": {"name": "OneCycleLR", "interval": "step"},
     },
     "spots": {"architecture": TWO_CONVOLUTIONS, "optimizer": {"name": "SGD", "momentum": 0.9}, "best_by": "metric"},
-    "words": {"architecture": TOYS["words"] | {"dropout": 0.5, "character_dropout": 0.2}, "optimizer": {"name": "AdamW"}},
+    "words": {
+        "architecture": TOYS["words"] | {"dropout": 0.5, "character_dropout": 0.2},
+        "optimizer": {"name": "AdamW"},
+        "late_dropout": 0.4,
+    },
     "codes": {"schedule": {"name": "MultiStepLR", "interval": "epoch", "milestones": [1, 2]}},
 }
 
