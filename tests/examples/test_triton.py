@@ -1,14 +1,24 @@
 """examples/triton.py: a model repository of Triton, its configurations as Triton's own schema reads them."""
 
+import base64
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from examples import triton
+from stages.exporting.facts import Array
 from stages.exporting.variants import as_file, to_fp16
 from tests.examples.test_consumers import make_environment
 from tests.exported import exported_toy
@@ -80,7 +90,7 @@ for path in sorted(Path(sys.argv[1]).glob("*/config.pbtxt")):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_configurations_are_what_triton_reads_and_what_the_files_take(lay_out, models, tmp_path):
-    """Triton itself, a container of several GB, is not run; its schema is its client's, in a virtual environment of its own."""
+    """The schema is that of Triton's client, in a virtual environment of its own."""
     assert lay_out("repository", "models")[1] == 0
     python = make_environment(tmp_path / "venv", "tritonclient[grpc]")
     read = subprocess.run([str(python), "-c", READ, "repository"], capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -107,6 +117,118 @@ def test_the_configurations_are_what_triton_reads_and_what_the_files_take(lay_ou
                 assert ("reshape" in tensor) == (sizes == [])
         is_classifier = own.signature.task in ("binary", "multiclass")
         assert config["output"][0].get("label_filename") == ("labels.txt" if is_classifier else None)
+
+
+# Stands for Triton's own ONNX Runtime backend, which only its container of several GB has, in a server that has Python's alone.
+STAND_IN = """
+import os
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as triton
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        return config
+
+    def initialize(self, args):
+        self.session = onnxruntime.InferenceSession(os.path.join(args["model_repository"], args["model_version"], "model.onnx"))
+
+    def execute(self, requests):
+        given = self.session.get_inputs()[0].name
+        inputs = [triton.get_input_tensor_by_name(request, given).as_numpy() for request in requests]
+        ends = np.cumsum([len(rows) for rows in inputs])[:-1]
+        outputs = [np.split(output, ends) for output in self.session.run(None, {given: np.concatenate(inputs)})]
+        names = [output.name for output in self.session.get_outputs()]
+        return [triton.InferenceResponse([triton.Tensor(*one) for one in zip(names, own)]) for own in zip(*outputs)]
+"""
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """A function from a model repository to the address of a real Triton server of it (that of nvidia-pytriton's wheel)."""
+    servers = []
+
+    def start(repository: str) -> str:
+        make_environment(tmp_path / "venv", "numpy<2", "onnxruntime")  # this Triton misreads arrays of a later numpy
+        python = make_environment(tmp_path / "venv", "--no-deps", "nvidia-pytriton==0.5.14")
+        site = next((python.parents[1] / "lib").glob("python*/site-packages"))
+        parts = site / "pytriton" / "tritonserver"
+        stub = parts / "python_backend_stubs" / "{}.{}".format(*sys.version_info) / "triton_python_backend_stub"
+        if not stub.exists():
+            pytest.skip(f"that Triton runs no Python {sys.version_info.major}.{sys.version_info.minor}")
+        shutil.copy(stub, parts / "backends" / "python")
+        shutil.copytree(parts / "backends" / "python", parts / "backends" / "onnxruntime", ignore=shutil.ignore_patterns("*.so", "*_stub"))
+        (parts / "backends" / "onnxruntime" / "model.py").write_text(STAND_IN)
+        for program in (parts / "bin" / "tritonserver", parts / "backends" / "python" / stub.name):
+            program.chmod(0o755)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        options = ["--backend-directory", str(parts / "backends"), "--http-address", "127.0.0.1", "--http-port", str(port)]
+        only_http = ["--allow-grpc=false", "--allow-metrics=false", "--disable-auto-complete-config"]
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"), "PYTHONPATH": str(site)}
+        environment["PATH"] = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+        command = [str(parts / "bin" / "tritonserver"), "--model-repository", repository, *options, *only_http]
+        log = tmp_path / "triton.log"
+        with log.open("w") as told:
+            servers.append(subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=told))
+        address = f"http://127.0.0.1:{port}/v2"
+        while not is_ready(f"{address}/health/ready"):
+            assert servers[0].poll() is None, log.read_text()
+            time.sleep(0.1)
+        return f"{address}/models"
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+def array_of(array: Array) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(array.base64), dtype=array.dtype).reshape(array.shape)
+
+
+def is_ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address):
+            return True
+    except urllib.error.URLError:  # it does not listen yet, or still loads
+        return False
+
+
+def ask(address: str, rows: np.ndarray, inputs: str, outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What a model answers, by output, in the protocol that Triton shares with KServe."""
+    kind = triton.TYPES[str(rows.dtype)].removeprefix("TYPE_")
+    given = {"name": inputs, "shape": list(rows.shape), "datatype": kind, "data": rows.ravel().tolist()}
+    question = {"inputs": [given], "outputs": outputs}
+    try:
+        with urllib.request.urlopen(f"{address}/infer", json.dumps(question).encode()) as answer:
+            return {output["name"]: output for output in json.load(answer)["outputs"]}
+    except urllib.error.HTTPError as error:
+        pytest.fail(f"{address}: {error.read().decode()}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_real_triton_serves_the_repository(lay_out, models, serve):
+    assert lay_out("repository", "models")[1] == 0
+    address = serve("repository")
+    for name in TOYS:
+        signature, golden = exported_toy(name).signature, exported_toy(name).signature.golden
+        given = array_of(golden.input)
+        rows = np.repeat(given, 3, axis=0)
+        answers = ask(f"{address}/{name}", rows, signature.input.name, [{"name": output.name} for output in signature.outputs])
+        for output in signature.outputs:
+            expected = np.repeat(array_of(golden.outputs[output.name]), 3, axis=0)
+            assert answers[output.name]["shape"] == list(expected.reshape(3, -1).shape if expected.ndim == 1 else expected.shape)
+            np.testing.assert_allclose(np.reshape(answers[output.name]["data"], expected.shape), expected, atol=1e-5)
+        if signature.task in ("binary", "multiclass"):
+            first = [{"name": signature.outputs[0].name, "parameters": {"classification": 1}}]
+            best = ask(f"{address}/{name}", given, signature.input.name, first)[signature.outputs[0].name]["data"]
+            label = array_of(golden.outputs["label"])[0]
+            assert best[0].split(":")[1:] == [str(label), signature.classes[label]]
 
 
 def test_what_it_says_to_a_full_disk_ends_it_in_a_sentence(models, tmp_path):
