@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.accuracy import recipe
 from benchmarks.inference import FASTER, NO_SLOWER, SMALLER, pays
+from benchmarks.train import CONTESTANTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "operating.md", ROOT / "docs" / "consuming.md")
@@ -43,8 +44,8 @@ def every_table() -> dict[str, str]:
         "accuracy": accuracy_table(read_results("accuracy"), read_results("accuracy_cuda"), models),
         "reference": measured(reference_table, "reference_cuda"),
         "fresh_clone": measured(fresh_clone_table, "fresh_clone"),
-        "train": measured(train_table, "train"),
-        "train_cuda": measured(train_table, "train_cuda"),
+        "train": train_table(read_results("train")),
+        "train_cuda": train_table(read_results("train_cuda")),
         "resume": measured(resume_table, "resume"),
         "resume_cuda": measured(resume_table, "resume_cuda"),
         "memory": measured(memory_table, "memory"),
@@ -127,7 +128,7 @@ def measured(table: Callable[[dict[str, Any]], str], name: str) -> str:
 def train_table(result: dict[str, Any]) -> str:
     """Samples a second of every contestant, with the ratio to the plain loop, and the time to the lesson's accuracy."""
     models = result["models"]
-    contestants = list(dict.fromkeys(name for table in models.values() for name in table if name != "time_to_accuracy"))
+    contestants = [name for name in CONTESTANTS if any(name in table for table in models.values())]
     lines = [f"| samples/s (times the plain loop) | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
     for contestant in contestants:
         cells = [f"{table[contestant]['samples_per_s']:,.0f} ({table[contestant]['times_plain']:.1f})" for table in models.values()]
@@ -136,9 +137,15 @@ def train_table(result: dict[str, Any]) -> str:
     for racer in dict.fromkeys(racer for race in races if race for racer in race["times_shorter"]):
         goals = [f"{race['accuracy']:.0%}: {ratio(race, racer)}" if race else "" for race in races]
         lines.append(f"| *{racer}: time to the lesson's accuracy, once, times shorter* | {' | '.join(goals)} |")
-    runs = sorted({len(entry["each"]) for table in models.values() for name, entry in table.items() if name != "time_to_accuracy"})
+    runs = sorted({len(table[name]["each"]) for table in models.values() for name in contestants if name in table})
     counts = f"Medians of {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} measurements"
-    return "\n".join(lines) + f"\n\n{counts} of {result['seconds_of_each_measurement']:g} s, {result['threads']} cores for each."
+    places: dict[str, list[str]] = {}
+    for model, table in models.items():
+        at = table["measured"]
+        places.setdefault(f"of {at['commit']} on {at['hardware']}, {at['date']}", []).append(model)
+    where = "; ".join(f"{', '.join(names)} {place}" for place, names in places.items())
+    counts = f"{counts} of {result['seconds_of_each_measurement']:g} s, {result['threads']} cores for each."
+    return "\n".join(lines) + f"\n\n{counts}\n\nMeasured {where}, by `{result['command']}`.\n"
 
 
 def ratio(race: dict[str, Any], racer: str) -> str:

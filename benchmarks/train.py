@@ -4,7 +4,7 @@ to the lesson's accuracy, peak memory.
 Command: DATASETS_MIRROR=FOLDER python -m benchmarks.train [--work FOLDER] [--threads N] [--seconds S] [--repeats N] [MODEL ...]
 Needs:   pip install lightning (the other contestant; without it its column stays empty)
 Reads:   the committed state of this repository, which it clones into the work folder, where the real data is preprocessed
-Writes:  benchmarks/results/train.json
+Writes:  benchmarks/results/train.json: of models that are not named, what was measured earlier in the same way stays
 
 Contestants, each in a process of its own, one after another, in turns:
 
@@ -350,15 +350,14 @@ def main() -> None:
         "threads": arguments.threads,
         "seconds_of_each_measurement": arguments.seconds,
         "command": "DATASETS_MIRROR=FOLDER python -m benchmarks.train",
-        "commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(),
-        "hardware": hardware(),
-        "date": today(),
     }
-    earlier = read_result("train")
-    results = earlier["models"] if all(earlier.get(key) == value for key, value in about.items()) else {}  # of other models
+    measured = {"commit": run(["git", "rev-parse", "--short", "HEAD"], clone).strip(), "hardware": hardware(), "date": today()}
     for model in models:
-        results = {name: results[name] for name in LESSONS if name in results} | {model: race(model, clone, arguments)}
-        write_result("train", {"models": results, **about})
+        raced = race(model, clone, arguments) | {"measured": measured}
+        earlier = read_result("train")
+        comparable = earlier["models"] if all(earlier.get(key) == value for key, value in about.items()) else {}  # of other models
+        results = comparable | {model: raced}
+        write_result("train", {"models": {name: results[name] for name in LESSONS if name in results}, **about})
 
 
 def prepare_data(parser: argparse.ArgumentParser, work: Path, models: list[str], threads: int) -> Path:
