@@ -2,7 +2,7 @@
 
 Command: python -m benchmarks.inference [--built FOLDER] [--seconds S] [MODEL ...]
 Reads:   the data, checkpoints and exports that `dvc repro` has built in FOLDER (default: here)
-Writes:  benchmarks/results/inference.json: of models that are not named, but are built too, what was measured earlier stays
+Writes:  benchmarks/results/inference.json: of models that are not named what was measured earlier stays
 
 For each model and number of threads (one, and all cores) a fresh process measures all in turns: the latency of single rows, p50 and
 p95, and rows a second in batches of 256. Rows are of the test split; single texts come without padding. Before anything is timed, every
@@ -53,13 +53,14 @@ def main() -> None:
     models = arguments.models or sorted(path.parents[1].name for path in built.glob("models/*/exported/model.onnx"))
     if not models:
         sys.exit(f"error: nothing is built in {built}: run dvc repro there first.")
-    measured: dict[str, Any] = read_result("inference").get("models", {})
+    earlier: dict[str, Any] = read_result("inference")
+    measured, weights = earlier.get("models", {}), earlier.get("weights", {})
     for model in models:
         measured[model] = {str(threads): in_a_process(model, threads, arguments.seconds, built) for threads in (1, os.cpu_count() or 1)}
+        weights[model] = count_weights(built / "models" / model)
         print(model, json.dumps(measured[model]), flush=True)
         about = {"seconds": arguments.seconds, "batch_size": BATCH_SIZE, "command": "python -m benchmarks.inference"}
-        weights = {name: count_weights(built / "models" / name) for name in sorted(measured)}
-        results = {"models": dict(sorted(measured.items())), "weights": weights}
+        results = {"models": dict(sorted(measured.items())), "weights": dict(sorted(weights.items()))}
         write_result("inference", results | about | {"hardware": hardware(), "date": today()})
 
 

@@ -44,8 +44,8 @@ def every_table() -> dict[str, str]:
         "accuracy": accuracy_table(read_results("accuracy"), read_results("accuracy_cuda"), models),
         "reference": measured(reference_table, "reference_cuda"),
         "fresh_clone": measured(fresh_clone_table, "fresh_clone"),
-        "train": train_table(read_results("train")),
-        "train_cuda": train_table(read_results("train_cuda")),
+        "train": measured(train_table, "train"),
+        "train_cuda": measured(train_table, "train_cuda"),
         "resume": measured(resume_table, "resume"),
         "resume_cuda": measured(resume_table, "resume_cuda"),
         "memory": measured(memory_table, "memory"),
@@ -120,9 +120,19 @@ def measured(table: Callable[[dict[str, Any]], str], name: str) -> str:
     result = read_results(name)
     if not result:
         return "Not measured yet.\n"
-    commit = f" of {result['commit']}" if "commit" in result else ""
     command = result.get("command", f"python -m benchmarks.{name}")
-    return f"{table(result)}\n\nMeasured{commit} on {result['hardware']}, {result['date']}, by `{command}`.\n"
+    return f"{table(result)}\n\nMeasured {origin(result)}, by `{command}`.\n"
+
+
+def origin(result: dict[str, Any]) -> str:
+    """Of which commit, on what and when; of each model apart where they were not measured together."""
+    if "hardware" in result:
+        commit = f"of {result['commit']} " if "commit" in result else ""
+        return f"{commit}on {result['hardware']}, {result['date']}"
+    together: dict[str, list[str]] = {}
+    for model, entry in result["models"].items():
+        together.setdefault(origin(entry["measured"]), []).append(model)
+    return "; ".join(f"{', '.join(models)} {where}" for where, models in together.items())
 
 
 def train_table(result: dict[str, Any]) -> str:
@@ -139,13 +149,7 @@ def train_table(result: dict[str, Any]) -> str:
         lines.append(f"| *{racer}: time to the lesson's accuracy, once, times shorter* | {' | '.join(goals)} |")
     runs = sorted({len(table[name]["each"]) for table in models.values() for name in contestants if name in table})
     counts = f"Medians of {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} measurements"
-    places: dict[str, list[str]] = {}
-    for model, table in models.items():
-        at = table["measured"]
-        places.setdefault(f"of {at['commit']} on {at['hardware']}, {at['date']}", []).append(model)
-    where = "; ".join(f"{', '.join(names)} {place}" for place, names in places.items())
-    counts = f"{counts} of {result['seconds_of_each_measurement']:g} s, {result['threads']} cores for each."
-    return "\n".join(lines) + f"\n\n{counts}\n\nMeasured {where}, by `{result['command']}`.\n"
+    return "\n".join(lines) + f"\n\n{counts} of {result['seconds_of_each_measurement']:g} s, {result['threads']} cores for each."
 
 
 def ratio(race: dict[str, Any], racer: str) -> str:

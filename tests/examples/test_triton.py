@@ -1,10 +1,8 @@
 """examples/triton.py: a model repository of Triton, its configurations as Triton's own schema reads them."""
 
-import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +16,8 @@ import onnx
 import pytest
 
 from examples import triton
-from stages.exporting.facts import Array
+from examples.serve import as_numbers
+from pipelines.running.server import free_port
 from stages.exporting.variants import as_file, to_fp16
 from tests.examples.test_consumers import make_environment
 from tests.exported import exported_toy
@@ -164,8 +163,7 @@ def serve(tmp_path):
         (parts / "backends" / "onnxruntime" / "model.py").write_text(STAND_IN)
         for program in (parts / "bin" / "tritonserver", parts / "backends" / "python" / stub.name):
             program.chmod(0o755)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         options = ["--backend-directory", str(parts / "backends"), "--http-address", "127.0.0.1", "--http-port", str(port)]
         only_http = ["--allow-grpc=false", "--allow-metrics=false", "--disable-auto-complete-config"]
         environment = {**os.environ, "LD_LIBRARY_PATH": str(site / "nvidia_pytriton.libs"), "PYTHONPATH": str(site)}
@@ -184,10 +182,6 @@ def serve(tmp_path):
     for server in servers:
         server.kill()
         server.wait()
-
-
-def array_of(array: Array) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(array.base64), dtype=array.dtype).reshape(array.shape)
 
 
 def is_ready(address: str) -> bool:
@@ -216,18 +210,19 @@ def test_a_real_triton_serves_the_repository(lay_out, models, serve):
     assert lay_out("repository", "models")[1] == 0
     address = serve("repository")
     for name in TOYS:
-        signature, golden = exported_toy(name).signature, exported_toy(name).signature.golden
-        given = array_of(golden.input)
+        signature = exported_toy(name).signature
+        golden = signature.golden.model_dump()
+        given = as_numbers(golden["input"])
         rows = np.repeat(given, 3, axis=0)
         answers = ask(f"{address}/{name}", rows, signature.input.name, [{"name": output.name} for output in signature.outputs])
         for output in signature.outputs:
-            expected = np.repeat(array_of(golden.outputs[output.name]), 3, axis=0)
+            expected = np.repeat(as_numbers(golden["outputs"][output.name]), 3, axis=0)
             assert answers[output.name]["shape"] == list(expected.reshape(3, -1).shape if expected.ndim == 1 else expected.shape)
             np.testing.assert_allclose(np.reshape(answers[output.name]["data"], expected.shape), expected, atol=1e-5)
         if signature.task in ("binary", "multiclass"):
             first = [{"name": signature.outputs[0].name, "parameters": {"classification": 1}}]
             best = ask(f"{address}/{name}", given, signature.input.name, first)[signature.outputs[0].name]["data"]
-            label = array_of(golden.outputs["label"])[0]
+            label = as_numbers(golden["outputs"]["label"])[0]
             assert best[0].split(":")[1:] == [str(label), signature.classes[label]]
 
 
