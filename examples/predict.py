@@ -337,7 +337,8 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
             yield partial(as_row, f"{what} line {number}", header, names, names)
             header, has_rows = names, True
         if missing := [name for name in names if name not in header]:
-            raise Refused(f"{what} has no column {', '.join(missing)}; the model takes {', '.join(names)}")
+            columns = "columns" if len(missing) > 1 else "column"
+            raise Refused(f"{what} has no {columns} {', '.join(missing)}; the model takes {', '.join(names)}")
         for number, cells in rows:
             yield partial(as_row, f"{what} line {number}", cells, header, names)
             has_rows = True
@@ -360,7 +361,7 @@ def as_number(cell: str, name: str, what: str) -> float:
     if not cell:
         return float("nan")
     if not is_number(cell):
-        raise Refused(f"{what}: {name} is {cell!r}, which is no number")
+        raise Refused(f"{what}: {name} is {cell!r}, which is no number: give one, such as 1.5")
     value = float(cell)
     if not abs(value) <= LARGEST:
         raise Refused(f"{what}: {name} is {cell}, which is no finite number: leave the cell empty (null in JSON) where a value is missing")

@@ -49,7 +49,8 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"error: {arguments.folder} cannot be written ({error.strerror}): name another folder.")
     others = sorted(entry.parent.name for entry in arguments.folder.glob("*/config.pbtxt") if entry.parent.name not in models)
-    predict.say(f"{arguments.folder}: {len(models)} models" + (f", and as it was before {', '.join(others)}" if others else ""))
+    written = f"{len(models)} model{'s' if len(models) > 1 else ''}"
+    predict.say(f"{arguments.folder}: {written}" + (f", and as it was before {', '.join(others)}" if others else ""))
 
 
 def lay_out(entry: Path, name: str, file: Path, signature: dict[str, Any]) -> None:

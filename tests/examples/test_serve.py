@@ -255,7 +255,7 @@ def test_a_caller_who_has_gone_is_no_failure_of_the_model(models, monkeypatch, c
         ("shapes", b"--x", "multipart/form-data; boundary=x", "the body is a form: send the picture's bytes alone"),
         ("shapes", b"[[1]]", "application/json", "this model takes a picture: send the file's bytes as the body"),
         ("mnist_cnn", as_png(np.full((50, 50), 200, dtype=np.uint8)), None, "the picture shows no drawing"),
-        ("patients", "1,2", None, "the body has no column a, b, c; the model takes a, b, c"),
+        ("patients", "1,2", None, "the body has no columns a, b, c; the model takes a, b, c"),
         ("patients", "1,2,nan", None, "the body line 1: c is nan, which is no finite number"),
         ("patients", "1,2,x", None, "the body line 1: c is 'x', which is no number"),
         ("patients", "a,b\n1,2", None, "the body has no column c; the model takes a, b, c"),
@@ -305,7 +305,7 @@ def test_what_is_no_model_is_not_found(address, path):
 
 def test_a_text_that_is_a_path_is_no_more_than_a_text(address, tmp_path):
     (tmp_path / "rows.csv").write_text("1,2,3\n")
-    assert "has no column a, b, c" in refusal(ask(address, "patients", str(tmp_path / "rows.csv")))
+    assert "has no columns a, b, c" in refusal(ask(address, "patients", str(tmp_path / "rows.csv")))
 
 
 def test_a_picture_of_too_many_pixels_or_too_narrow_is_refused_before_it_is_unpacked(address):

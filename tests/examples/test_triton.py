@@ -64,7 +64,7 @@ def test_an_entry_is_replaced_whole_and_others_stay(lay_out, models, tmp_path):
     for path in ("repository/words/2/old", "repository/words/config.pbtxt", "repository/other/config.pbtxt"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("old")
-    assert lay_out("repository", "models/words") == ("repository: 1 models, and as it was before other\n", 0)
+    assert lay_out("repository", "models/words") == ("repository: 1 model, and as it was before other\n", 0)
     assert sorted(path.name for path in (tmp_path / "repository/words").iterdir()) == ["1", "config.pbtxt", "labels.txt"]
     assert (tmp_path / "repository/other/config.pbtxt").read_text() == "old"
 
