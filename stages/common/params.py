@@ -8,7 +8,7 @@ import copy
 import functools
 from pathlib import Path
 from reprlib import Repr
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -122,10 +122,12 @@ def _problem(where: str, detail: Any, model: type[BaseModel]) -> str:
     if detail["type"] == "extra_forbidden":
         known = ", ".join(model.model_fields) if len(detail["loc"]) == 1 else "see the section's model in the code"
         return f"{key} is not a known key (known: {known})"
+    field = model.model_fields.get(str(detail["loc"][0])) if len(detail["loc"]) == 1 else None
+    may_be_null = field is not None and type(None) in get_args(field.annotation)
     if detail["type"] == "missing":
-        return f"{key} is missing"
+        return f"{key} is missing: add it{' (it may be null)' if may_be_null else ''}"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    return f"{key} is {shown(detail['input'])}; {message}"
+    return f"{key} is {shown(detail['input'])}; {message}{', or null' if may_be_null else ''}"
 
 
 def shown(value: Any) -> str:

@@ -215,10 +215,11 @@ MODEL_ENTRIES = [
 
 RECIPES = [
     ("train.lrr", 0.1, "train.lrr is not a known key (known: loss, optimizer, lr, schedule, epochs, "),
-    ("train.clip_norm", GONE, "train.clip_norm is missing"),
+    ("train.clip_norm", GONE, "train.clip_norm is missing: add it (it may be null)"),
+    ("train.clip_norm", "none", "train.clip_norm is 'none'; expected a valid number, or null"),
     ("train", None, "train is None"),
     ("train.lr", 0, "train.lr is 0; expected greater than 0"),
-    ("train.lr", "0.1", "train.lr is '0.1'; expected a valid number"),
+    ("train.lr", "0.1", "train.lr is '0.1'; expected a valid number."),
     ("train.lr", True, "train.lr is True; expected a valid number"),
     ("train.lr", INF, "train.lr is inf; expected a finite number"),
     ("train.epochs", 0, "train.epochs is 0"),
@@ -529,7 +530,7 @@ def test_a_plain_name_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("- source\n", "params.yaml must hold keys and values"),
         ("source: [sample\n", "params.yaml line 2, column 1: "),
         ("source: sample\nsource: sample\n", 'line 2, column 1: found duplicate key "source"'),
-        ("source: sample\n", "runtime is missing; datasets is missing; models is missing; evaluate is missing; export is missing"),
+        ("source: sample\n", "runtime is missing: add it; datasets is missing: add it; models is missing: add it; "),
     ],
 )
 def test_a_file_that_is_not_params_is_refused(refusal: Refusal, text: str, named: str) -> None:

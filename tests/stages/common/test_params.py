@@ -171,7 +171,7 @@ def test_a_section_cannot_be_changed() -> None:
         ({"blade": BLADE | {"teeth": [1, "x"]}}, "plough.blade.teeth.1 is 'x'; expected a valid integer"),
         ({"blade": BLADE | {"teeth": 3}}, "plough.blade.teeth is 3; expected a valid list"),
         ({"blade": None}, "plough.blade is None; expected a valid dictionary"),
-        ({"spare": 3}, "plough.spare is 3; expected a valid dictionary"),
+        ({"spare": 3}, "plough.spare is 3; expected a valid dictionary or instance of Blade, or null"),
         ({"depth": 2}, "expected depth of at most 1 for an ox"),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_mistake_is_named_by_its_key(changes: dict[str, Any], said: str) -> No
 def test_nothing_has_a_default(key: str) -> None:
     with pytest.raises(UserError) as refused:
         check_section(Plough, {other: value for other, value in PLOUGH.items() if other != key}, "models.mine.plough")
-    assert str(refused.value) == f"params.yaml: models.mine.plough.{key} is missing."
+    assert str(refused.value) == f"params.yaml: models.mine.plough.{key} is missing: add it{' (it may be null)' if key == 'spare' else ''}."
 
 
 def test_all_mistakes_of_a_section_are_said_at_once() -> None:
