@@ -85,7 +85,7 @@ def test_a_stranger_runs_it_with_a_file_and_an_input(exported, tmp_path):
     for given, code in (("0.5", 0), ("x", 1)):
         ended = subprocess.run([sys.executable, str(SCRIPT), str(model), given], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert ended.returncode == code
-        assert (ended.stderr if code else ended.stdout).startswith(said[given])
+        assert ended.stderr == said[given] if code else ended.stdout.startswith(said[given])
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

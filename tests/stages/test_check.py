@@ -530,7 +530,10 @@ def test_a_plain_name_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("- source\n", "params.yaml must hold keys and values"),
         ("source: [sample\n", "params.yaml line 2, column 1: "),
         ("source: sample\nsource: sample\n", 'line 2, column 1: found duplicate key "source"'),
-        ("source: sample\n", "runtime is missing: add it; datasets is missing: add it; models is missing: add it; "),
+        (
+            "source: sample\n",
+            "; ".join(f"{section} is missing: add it" for section in ("runtime", "datasets", "models", "evaluate", "export")),
+        ),
     ],
 )
 def test_a_file_that_is_not_params_is_refused(refusal: Refusal, text: str, named: str) -> None:
