@@ -56,10 +56,21 @@ def build_optimizer(name: str, arguments: dict[str, Any], lr: float, weights: It
     """
     if name not in optimizer_names():
         raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(optimizer_names())}.")
-    kind: Callable[..., Optimizer] = GridSearch if name == "GridSearch" else getattr(torch.optim, name)
+    kind: type[Optimizer] = GridSearch if name == "GridSearch" else getattr(torch.optim, name)
     plain = {argument: tuple(value) if isinstance(value, list) else value for argument, value in arguments.items()}
     refuse_text(kind, arguments, key)
     if "fused" in inspect.signature(kind).parameters and not arguments.keys() & {"fused", "foreach", "differentiable"}:
         plain["fused"] = True
+    build: Callable[..., Optimizer] = kind if arguments.get("differentiable") else not_compiled(kind)
     with fitting(key, name):
-        return kind(weights, lr=lr, **plain)
+        return build(weights, lr=lr, **plain)
+
+
+def not_compiled(kind: type[Optimizer]) -> type[Optimizer]:
+    """The same optimizer for a process that compiles nothing: torch's own methods, without what torch has put around them.
+
+    That imports the compiler, torch._dynamo, to tell it not to look inside, which takes seconds of every training. Of what stands around
+    `step` only no_grad is needed; with `differentiable: true`, which asks for the opposite, the optimizer stays as it is.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")}
+    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})

@@ -145,7 +145,7 @@ def test_another_seed_gives_others(project):
     assert own.contents()[CHECKPOINT] != first[CHECKPOINT]
 
 
-def test_the_command_gives_the_same_bytes_whatever_threads_the_environment_asks_for(tmp_path, monkeypatch):
+def test_the_command_gives_the_same_bytes_whatever_threads_the_environment_asks_for_and_imports_no_compiler(tmp_path, monkeypatch):
     """Here the environment asks for one thread (tests/conftest.py), there for three; runtime.threads is two in both."""
     architecture, contents = {"name": "mlp", "hidden": [64, 64], "activation": "relu"}, []
     for folder in ("here", "there"):
@@ -158,9 +158,11 @@ def test_the_command_gives_the_same_bytes_whatever_threads_the_environment_asks_
             torch.set_num_threads(1)
         else:
             environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
-            command = [sys.executable, "-m", "stages.train", "own"]
+            command = [sys.executable, "-X", "importtime", "-m", "stages.train", "own"]
             finished = subprocess.run(command, cwd=own.root, env=environment, capture_output=True, text=True, check=True)
             assert finished.stdout.startswith("own: best epoch 1 of 1: train_loss ")
+            imported = {line.split("|")[-1].strip() for line in finished.stderr.splitlines()}
+            assert "torch.optim.optimizer" in imported and not imported & {"torch._dynamo", "torchvision"}
         contents.append(own.contents())
     assert contents[0] == contents[1] and list(contents[0]) == [CHECKPOINT, CURVE, FIGURES]
 

@@ -1,8 +1,11 @@
 """Every optimizer of torch.optim and every schedule of its lr_scheduler, by name and with arguments as params.yaml holds them."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from stages.common.errors import UserError
 from stages.training.loop import fit
@@ -20,6 +23,8 @@ SCHEDULE_NEEDS = {
     "MultiStepLR": {"milestones": [1, 2]},
     "StepLR": {"step_size": 1},
 }
+OF_TORCH = [name for name in optimizer_names() if name != "GridSearch"]
+FUSED = [name for name in OF_TORCH if "fused" in inspect.signature(getattr(torch.optim, name)).parameters]
 
 
 def train_numbers(**changes):
@@ -43,6 +48,42 @@ def test_every_optimizer_of_torch_is_known_by_its_name():
 def test_every_optimizer_moves_the_weights(name):
     before, after, _ = train_numbers(optimizer={"name": name, **NEEDED.get(name, {})})
     assert not torch.equal(before, after)
+
+
+def weights_and_state(make):
+    """Of a small network after steps under a schedule, a saved state loaded into a second optimizer, and one step more."""
+    torch.manual_seed(0)
+    network, batch = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Linear(4, 2, bias=False)), torch.rand(5, 3)
+    first, second = make(network.parameters()), make(network.parameters())
+
+    def loss():
+        network.zero_grad()
+        loss = network(batch).square().sum()
+        loss.backward()
+        return loss
+
+    schedule = torch.optim.lr_scheduler.StepLR(first, 2, 0.5)
+    for _ in range(3):
+        first.step(loss)
+        schedule.step()
+    second.load_state_dict(first.state_dict())
+    second.step(loss)
+    second.zero_grad()
+    assert all(weight.grad is None for weight in network.parameters())
+    return network.state_dict(), second.state_dict()
+
+
+@pytest.mark.parametrize(("name", "fused"), [*((name, None) for name in OF_TORCH), *((name, False) for name in FUSED)])
+def test_every_optimizer_ends_with_torch_s_own_weights_and_state(name, fused):
+    """Ours lacks what torch puts around its methods (`not_compiled`): it must compute the very same, and save and load the same."""
+    kind, arguments = getattr(torch.optim, name), {} if fused is None else {"fused": fused}
+    theirs = {"fused": True} if fused is None and name in FUSED else arguments
+    ours = weights_and_state(lambda weights: build_optimizer(name, arguments, 0.01, weights, "optimizer"))
+    assert_close(ours, weights_and_state(lambda weights: kind(weights, lr=0.01, **theirs)), rtol=0, atol=0)
+
+
+def test_a_differentiable_optimizer_stays_as_torch_made_it():
+    assert type(build_optimizer("SGD", {"differentiable": True}, 0.1, [nn.Parameter(torch.zeros(1))], "optimizer")) is torch.optim.SGD
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad", "Rprop"])
