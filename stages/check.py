@@ -196,14 +196,13 @@ def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
     weights = recipe.loss.arguments.get("weight")
     num_outputs = 1 if dataset.task in ("binary", "regression") else len(weights) if isinstance(weights, list) else 3
     build_loss(recipe.loss.name, recipe.loss.arguments, dataset.task, num_outputs, f"{key}.loss")
-    weight = torch.nn.Parameter(torch.zeros(1, 1))
-    weight.grad = torch.zeros(1, 1)
-    optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [weight], f"{key}.optimizer")
+    loss = Square()
+    optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [loss.weight], f"{key}.optimizer")
     with fitting(f"{key}.optimizer", recipe.optimizer.name):
-        optimizer.step(no_loss)
+        optimizer.step(loss)  # type: ignore[arg-type]  # torch's types ask for a float where a tensor is as good
     if isinstance(optimizer, GridSearch) and recipe.schedule is not None:
         raise UserError(f"params.yaml: {key}.schedule must be null for GridSearch, whose lr is the step of its grid.")
-    rehearse_schedule(recipe, optimizer, f"{key}.schedule")
+    rehearse_schedule(recipe, optimizer, loss, f"{key}.schedule")
     refuse_augmentation(recipe, dataset.input_kind, key)
     rehearse_augmentations(recipe, f"{key}.augment")
 
@@ -218,19 +217,27 @@ def check_gate(gate: ModelGate, task: str, key: str) -> None:
         raise UserError(f"params.yaml: {key} expects {expected}, and no other bound, for the metric {gate.metric}.")
 
 
-def no_loss() -> float:
-    """Stands for forward and backward in a rehearsal."""
-    return 0.0
+class Square:
+    """Stands for forward and backward in a rehearsal; its gradient is not 0, without which LBFGS would not look at its arguments."""
+
+    def __init__(self) -> None:
+        self.weight = torch.nn.Parameter(torch.full((1, 1), 1.618))
+
+    def __call__(self) -> torch.Tensor:
+        self.weight.grad = None
+        value = self.weight.square().sum()
+        value.backward()
+        return value
 
 
-def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, key: str) -> None:
+def rehearse_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, loss: Square, key: str) -> None:
     """Moves it. How many steps an epoch has is known only when the data is there: any usual number will do,
     but for a length that params give themselves, which even the shortest epochs must not outlast.
     """
     if recipe.schedule is None:
         return
     rate = MovingRate(recipe, optimizer, 1 if {"total_steps", "epochs"} & set(recipe.schedule.arguments) else USUAL_STEPS, key)
-    optimizer.step(no_loss)  # once more, since a schedule wants one behind it before it moves on
+    optimizer.step(loss)  # type: ignore[arg-type]  # once more, since a schedule wants one behind it before it moves on
     rate.rehearse(min(recipe.epochs, MAX_MOVES))
 
 

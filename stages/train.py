@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from stages.common.errors import UserError, run_stage
+from stages.common.errors import UserError, run_stage, tell
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
@@ -92,8 +92,12 @@ def train_once(
     about = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     checkpoint = as_checkpoint(network, architecture, meta, about)
     if processes.first_says(keeper.was_over and is_recorded(checkpoint)):  # nothing was lost: somebody wants to see it trained again
+        if processes.is_first:
+            tell(f"{name}: that is what dvc.lock has already; it is trained again from the start.")
         keeper.forget()
         return None
+    if processes.is_first:
+        print(f"{name}: {summary(fitted, metric_name(meta.task))}")
     return {
         folder / "checkpoint.safetensors": checkpoint,
         folder / "training.json": as_json(figures(fitted, metric_name(meta.task))),
@@ -130,7 +134,9 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
     except (RuntimeError, ValueError, TypeError, AssertionError, OverflowError) as error:  # torch has no one kind for sizes that do not fit
         if is_out_of_memory(error):
             raise UserError(f"Out of memory on the network alone: make the sizes of {key} smaller.") from error
-        raise UserError(f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {error}.") from error
+        raise UserError(
+            f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {str(error).rstrip('.')}."
+        ) from error
     if logits.shape[-1] != meta.num_outputs:
         raise UserError(
             f"params.yaml: {key} gives {logits.shape[-1]} outputs, and {meta.dataset} needs {meta.num_outputs}: change its sizes."
@@ -175,7 +181,7 @@ def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta
 
 
 def fit_shown(name: str, training: Training, keeper: Keeper) -> Fitted:
-    """fit() with a progress bar (on a terminal), TensorBoard and a last line that says how it went: by process 0, if there are several."""
+    """fit() with a progress bar (on a terminal) and TensorBoard: by process 0, if there are several."""
     metric = metric_name(training.model.task)
     if not training.processes.is_first:
         return fit(training, keeper, lambda *_: None)
@@ -189,11 +195,13 @@ def fit_shown(name: str, training: Training, keeper: Keeper) -> Fitted:
             bar.update()
             tensorboard.epoch(epoch, row)
 
-        fitted = fit(training, keeper, watch)
+        return fit(training, keeper, watch)
+
+
+def summary(fitted: Fitted, metric: str) -> str:
     best = fitted.rows[fitted.best_epoch - 1]
     shown = ", ".join(f"{key} {value:.4f}" for key, value in best.items() if value is not None and key.endswith(("loss", metric)))
-    print(f"{name}: best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}")
-    return fitted
+    return f"best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}"
 
 
 if __name__ == "__main__":

@@ -102,13 +102,25 @@ def _replacing_file(path: Path, content: bytes) -> Iterator[None]:
     beside = path.with_name(f".{path.name}.part")
     with alone_with(beside):
         try:
-            beside.write_bytes(content)
-            sync(beside)
+            with naming(path):
+                beside.write_bytes(content)
+                sync(beside)
             yield
-            beside.replace(path)
-            sync(path.parent)
+            with naming(path):
+                beside.replace(path)
+                sync(path.parent)
         finally:
             beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """In it an error of the system's names `path`, not the file beside it, or none as for a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def as_json(content: Any) -> bytes:

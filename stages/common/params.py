@@ -6,6 +6,7 @@ changes a result has a default, and every mistake ends in a sentence that names 
 
 import copy
 import functools
+import re
 from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -127,6 +128,7 @@ def _problem(where: str, detail: Any, model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return f"{key} is missing: add it{' (it may be null)' if may_be_null else ''}"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a section of keys and values", message)
     return f"{key} is {shown(detail['input'])}; {message}{', or null' if may_be_null else ''}"
 
 
@@ -134,6 +136,8 @@ def shown(value: Any) -> str:
     """A value for a sentence, a long one shortened."""
     short = Repr()
     short.maxlevel, short.maxdict, short.maxlist, short.maxstring, short.maxother = 3, 10, 10, 200, 200
+    if value is None or isinstance(value, bool):
+        return {None: "null", False: "false", True: "true"}[value]
     try:
         return short.repr(value)
     except ValueError:  # Python writes no whole number of thousands of digits

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from stages.common.errors import UserError
+from stages.common.params import shown
 
 
 @contextlib.contextmanager
@@ -33,17 +34,31 @@ def refuse_infinite(values: Any, key: str) -> None:
             refuse_infinite(value, f"{key}.{name}")
 
 
-def refuse_text(function: Callable[..., Any], arguments: dict[str, Any], key: str) -> None:
-    """Refuses a text where the signature has a type without one: torch would take "no" for yes, and iterate over "abc".
+# Kinds of values that params.yaml can hold, the types by which a signature says that it takes them, and what it must speak of to tell.
+TAKEN_AS: list[tuple[type, str, str, str]] = [
+    (str, "str|Literal|Any", "", "not a text"),
+    (bool, "bool|Any", "int|float", "not true or false"),
+    (float, "float|Any", "int|bool", "not a fraction"),
+    (type(None), "None|Optional|Any", "int|float|bool", "not null"),
+]
 
-    Infinite numbers are refused with them.
+
+def refuse_types(function: Callable[..., Any], arguments: dict[str, Any], key: str) -> None:
+    """Refuses a value where the signature has a type that it is not of: torch would take "no" for yes, and 2.5 steps for some number.
+
+    Infinite numbers are refused with them, and lists of another length than a tuple's.
     """
     refuse_infinite(arguments, key)
     parameters = inspect.signature(function).parameters
     for name, value in arguments.items():
-        if not isinstance(value, str) or name not in parameters or parameters[name].annotation is inspect.Parameter.empty:
+        if name not in parameters or parameters[name].annotation is inspect.Parameter.empty:
             continue
         expected = parameters[name].annotation
         expected = expected if isinstance(expected, str) else inspect.formatannotation(expected)
-        if not re.search(r"\b(str|Literal|Any)\b", expected):
-            raise UserError(f"params.yaml: {key}.{name} is {value!r}; expected {expected}, not a text.")
+        for kind, taking, telling, why_not in TAKEN_AS:
+            if type(value) is kind and re.search(rf"\b({telling})\b", expected) and not re.search(rf"\b({taking})\b", expected):
+                raise UserError(f"params.yaml: {key}.{name} is {shown(value)}; expected {expected}, {why_not}.")
+        if re.fullmatch(r"tuple\[(?!.*\.\.\.)[^][]*\]", expected) and not (
+            isinstance(value, list) and len(value) == expected.count(",") + 1
+        ):
+            raise UserError(f"params.yaml: {key}.{name} is {shown(value)}; expected a list of {expected.count(',') + 1} numbers.")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_text
+from stages.training.arguments import fitting, refuse_types
 
 Augmentation = Callable[[Tensor], Tensor]
 
@@ -135,7 +135,7 @@ def build_augmentations(sections: list[dict[str, Any]], key: str) -> list[Augmen
 def build_augmentation(section: dict[str, Any], key: str) -> Augmentation:
     name = section.pop("name", None)
     kind = BATCHED[name] if name in BATCHED else torchvision_transform(name, key)
-    refuse_text(kind, section, key)
+    refuse_types(kind, section, key)
     with fitting(key, name):
         augment = kind(**section)
     return augment if name in BATCHED else lambda images: torch.stack([augment(image) for image in images])

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from stages.common.errors import UserError
 from stages.common.meta import Task
-from stages.training.arguments import fitting, refuse_text
+from stages.training.arguments import fitting, refuse_types
 
 PADDED = -1
 
@@ -75,14 +75,14 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], tuple[Task, ...]]] = {
 
 def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: int, key: str) -> Loss:
     """The loss `name` of params.yaml (at `key`) with its arguments; refused where it does not fit the task's targets."""
+    fitting_ones = ", ".join(other for other, (_, fits) in LOSSES.items() if task in fits)
     if name not in LOSSES:
-        raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(LOSSES)}.")
+        raise UserError(f"params.yaml: {key}.name is {name!r}; for a {task} target expected one of {fitting_ones}.")
     function, tasks = LOSSES[name]
     if task not in tasks:
-        fitting_ones = ", ".join(other for other, (_, fits) in LOSSES.items() if task in fits)
         raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting_ones}.")
 
-    refuse_text(function, arguments, key)
+    refuse_types(function, arguments, key)
     if arguments.get("reduction", "mean") != "mean":
         raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, which no batch's size changes.")
     weight = arguments.get("weight")

@@ -9,7 +9,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_text
+from stages.training.arguments import fitting, refuse_types
 
 # Takes sparse gradients only, which no architecture here has.
 NOT_FOR_DENSE = {"SparseAdam"}
@@ -58,7 +58,9 @@ def build_optimizer(name: str, arguments: dict[str, Any], lr: float, weights: It
         raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(optimizer_names())}.")
     kind: type[Optimizer] = GridSearch if name == "GridSearch" else getattr(torch.optim, name)
     plain = {argument: tuple(value) if isinstance(value, list) else value for argument, value in arguments.items()}
-    refuse_text(kind, arguments, key)
+    if "lr" in arguments:
+        raise UserError(f"params.yaml: {key}.lr is {arguments['lr']!r}: take it out, for the learning rate is {key.rpartition('.')[0]}.lr.")
+    refuse_types(kind, arguments, key)
     if "fused" in inspect.signature(kind).parameters and not arguments.keys() & {"fused", "foreach", "differentiable"}:
         plain["fused"] = True
     build: Callable[..., Optimizer] = kind if arguments.get("differentiable") else not_compiled(kind)

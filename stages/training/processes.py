@@ -8,13 +8,14 @@ torch's DistributedDataParallel is not used: it sums in an order that it changes
 taken up would repeat, and its bytes would be others than those of a run that went through.
 """
 
+import contextlib
 import ctypes
 import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,7 @@ def launch(module: str, arguments: list[str], count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what goes wrong is said below
-    with tempfile.TemporaryDirectory(prefix="reprise-") as folder:
+    with said_below(), tempfile.TemporaryDirectory(prefix="reprise-") as folder:
         # torchrun's own store is a file as well: its TCP store would listen on every address of the machine.
         interface = "lo" if sys.platform == "linux" else "lo0"
         os.environ |= {
@@ -159,6 +159,17 @@ def launch(module: str, arguments: list[str], count: int) -> None:
             raise Stopped(stop.sigval, f"in its {count} processes") from stop
         except ChildFailedError as error:
             raise what_ended_them(error.failures, Path(folder), count) from error
+
+
+@contextlib.contextmanager
+def said_below() -> Iterator[None]:
+    """In it torchrun's loggers, each of which has a level of its own, are silent: what goes wrong is said by us."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def what_ended_them(failures: dict[int, Any], folder: Path, count: int) -> Stopped | UserError:

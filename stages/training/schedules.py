@@ -8,11 +8,15 @@ from typing import Any, Literal
 from torch.optim import Optimizer, lr_scheduler
 
 from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_text
+from stages.training.arguments import fitting, refuse_types
 from stages.training.recipe import Recipe, Schedule
 
 # These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
 NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
+
+
+# A schedule that ends at 0 may miss it by this share of the rate.
+ROUNDING = 1e-6
 
 
 def schedule_names() -> list[str]:
@@ -43,7 +47,7 @@ def build_schedule(
     if name == "PolynomialLR":
         derived["total_iters"] = num_intervals
     filled = {argument: value for argument, value in derived.items() if argument in accepted} | arguments
-    refuse_text(kind, arguments, key)
+    refuse_types(kind, arguments, key)
     with fitting(key, name), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "scheduler before optimizer": the first step is the constructor's own
         return kind(optimizer, **filled)
@@ -58,7 +62,7 @@ class MovingRate:
             return
         if self.chosen.name == "ReduceLROnPlateau" and self.chosen.interval != "epoch":
             raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
-        self.key = key
+        self.key, self.lr = key, recipe.lr
         self.num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
         refuse_cycle(self.chosen, self.num_moves, key)
         self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, self.num_moves, key)
@@ -75,6 +79,9 @@ class MovingRate:
                 self.schedule.step(loss or 0.0)
             else:
                 self.schedule.step()
+        for group in self.schedule.optimizer.param_groups:
+            if group["lr"] < -ROUNDING * self.lr:
+                raise UserError(f"params.yaml: {self.key} makes the learning rate {group['lr']:.3g}, less than 0: change its arguments.")
 
     def rehearse(self, most: int) -> None:
         """Makes its first moves, `most` of them, and its last two."""

@@ -1,8 +1,10 @@
 """What is written beside and renamed is there whole or not at all, whatever happened before."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +139,28 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> No
         write_files(dict.fromkeys([*paths, tmp_path / "a folder" / "c.csv"], b"new"))
     assert [path.read_text() for path in paths] == ["old", "old"]
     assert names_in(tmp_path) == ["a folder", "a.csv", "plots"] and names_in(tmp_path / "plots") == ["b.csv"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_failure_names_the_file_that_was_to_be_written(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails names none, and a rename the file beside it."""
+
+    def failing(_path: Path, _content: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as raised:
+        write_files({tmp_path / "a": b"new"})
+    assert raised.value.errno == number and raised.value.filename == str(tmp_path / "a")
+    assert names_in(tmp_path) == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError) as raised:
+        write_files({tmp_path / "a": b"new"})
+    assert raised.value.filename == str(tmp_path / "a") and raised.value.filename2 is None
+    assert names_in(tmp_path) == ["a"]
 
 
 def test_two_processes_never_write_the_same_file(tmp_path: Path) -> None:

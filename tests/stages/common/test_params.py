@@ -154,13 +154,13 @@ def test_a_section_cannot_be_changed() -> None:
         ({"dept": 1}, "plough.dept is not a known key (known: name, depth, count, pulled_by, wheels, blade, spare)"),
         ({"depth": 0}, "plough.depth is 0; expected greater than 0"),
         ({"depth": "0.5"}, "plough.depth is '0.5'; expected a valid number"),
-        ({"depth": True}, "plough.depth is True; expected a valid number"),
+        ({"depth": True}, "plough.depth is true; expected a valid number"),
         ({"depth": float("nan")}, "plough.depth is nan; expected a finite number"),
         ({"depth": float("inf")}, "plough.depth is inf; expected a finite number"),
-        ({"depth": None}, "plough.depth is None; expected a valid number"),
+        ({"depth": None}, "plough.depth is null; expected a valid number"),
         ({"count": 2.0}, "plough.count is 2.0; expected a valid integer"),
         ({"count": "2"}, "plough.count is '2'; expected a valid integer"),
-        ({"count": True}, "plough.count is True; expected a valid integer"),
+        ({"count": True}, "plough.count is true; expected a valid integer"),
         ({"count": 0}, "plough.count is 0; expected greater than or equal to 1"),
         ({"wheels": 1}, "plough.wheels is 1; expected a valid boolean"),
         ({"wheels": "yes"}, "plough.wheels is 'yes'; expected a valid boolean"),
@@ -170,8 +170,8 @@ def test_a_section_cannot_be_changed() -> None:
         ({"blade": BLADE | {"width": "3"}}, "plough.blade.width is '3'; expected a valid integer"),
         ({"blade": BLADE | {"teeth": [1, "x"]}}, "plough.blade.teeth.1 is 'x'; expected a valid integer"),
         ({"blade": BLADE | {"teeth": 3}}, "plough.blade.teeth is 3; expected a valid list"),
-        ({"blade": None}, "plough.blade is None; expected a valid dictionary"),
-        ({"spare": 3}, "plough.spare is 3; expected a valid dictionary or instance of Blade, or null"),
+        ({"blade": None}, "plough.blade is null; expected a section of keys and values"),
+        ({"spare": 3}, "plough.spare is 3; expected a section of keys and values, or null"),
         ({"depth": 2}, "expected depth of at most 1 for an ox"),
     ],
 )
@@ -205,7 +205,7 @@ def test_the_root_has_no_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("values", [None, [], [PLOUGH], "plough", 3])
 def test_a_section_that_is_no_section_is_refused(values: object) -> None:
-    with pytest.raises(UserError, match=r"^params.yaml: plough is .*; expected a valid dictionary"):
+    with pytest.raises(UserError, match=r"^params.yaml: plough is .*; expected a section of keys and values"):
         check_section(Plough, values, "plough")
 
 

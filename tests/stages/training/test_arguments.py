@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_text
+from stages.training.arguments import fitting, refuse_types
 
 
 def part(
     momentum: float = 0.0,
+    steps: int = 1,
     nesterov: bool = False,
     milestones: Iterable[int] = (),
     betas: "tuple[float, float] | None" = None,
+    etas: tuple[float | torch.Tensor, float] = (0.5, 1.2),
+    sizes: tuple[int, ...] = (),
     mode: Literal["min", "max"] = "min",
     search: str | None = None,
     anything: Any = None,
@@ -26,17 +29,54 @@ def part(
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "milestones", "betas"])
 def test_a_text_in_place_of_a_number_is_refused(name):
     with pytest.raises(UserError, match=rf"^params\.yaml: models\.own\.part\.{name} is 'no'; expected .*, not a text\.$"):
-        refuse_text(part, {name: "no"}, "models.own.part")
+        refuse_types(part, {name: "no"}, "models.own.part")
 
 
 @pytest.mark.parametrize("name", ["mode", "search", "anything", "untyped", "unknown"])
 def test_a_text_is_let_through_where_it_may_be_right(name):
-    refuse_text(part, {name: "no"}, "models.own.part")
+    refuse_types(part, {name: "no"}, "models.own.part")
 
 
-@pytest.mark.parametrize("value", [0.5, True, [1, 2], None])
-def test_what_is_no_text_is_let_through(value):
-    refuse_text(part, {"momentum": value}, "models.own.part")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("momentum", True, "momentum is true; expected float, not true or false."),
+        ("momentum", None, "momentum is null; expected float, not null."),
+        ("steps", True, "steps is true; expected int, not true or false."),
+        ("steps", 2.5, "steps is 2.5; expected int, not a fraction."),
+        ("steps", None, "steps is null; expected int, not null."),
+        ("nesterov", 0.5, "nesterov is 0.5; expected bool, not a fraction."),
+        ("nesterov", None, "nesterov is null; expected bool, not null."),
+        ("etas", [0.5], "etas is [0.5]; expected a list of 2 numbers."),
+        ("etas", [0.5, 1.2, 3.0], "etas is [0.5, 1.2, 3.0]; expected a list of 2 numbers."),
+        ("etas", 0.5, "etas is 0.5; expected a list of 2 numbers."),
+    ],
+)
+def test_a_value_of_another_type_than_the_signature_s_is_refused(name, value, said):
+    with pytest.raises(UserError) as refused:
+        refuse_types(part, {name: value}, "models.own.part")
+    assert str(refused.value) == f"params.yaml: models.own.part.{said}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("momentum", 1),
+        ("steps", 3),
+        ("nesterov", True),
+        ("milestones", [1, 2]),
+        ("betas", None),
+        ("betas", [1]),  # it may be something else than a tuple
+        ("etas", [0.5, 1]),
+        ("sizes", [1, 2, 3]),
+        ("search", None),
+        ("anything", 0.5),
+        ("untyped", None),
+        ("unknown", True),
+    ],
+)
+def test_what_may_be_right_is_let_through(name, value):
+    refuse_types(part, {name: value}, "models.own.part")
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_a_signal_saves_the_run_of_all_processes_and_the_next_goes_on_to_the_sam
     process.terminate()
     _, errors = process.communicate()
     assert time.monotonic() - asked < 10 and process.returncode == 128 + signal.SIGTERM, errors
+    assert "torch/distributed" not in errors and "death signal" not in errors
     wait_for_the_end_of(workers.values())
     assert own.contents() == {}
     assert trained(own) == expected
@@ -236,6 +237,7 @@ def test_a_signal_to_any_process_stops_all(project):
     _, errors = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert "error: Stopped by SIGTERM in epoch " in errors
+    assert "torch/distributed" not in errors and "death signal" not in errors
     wait_for_the_end_of(workers.values())
     assert (own.root / "logs/resume/own/last").exists() and own.contents() == {}
 

@@ -289,6 +289,18 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(damage, project
     assert last.with_name("last.damaged").exists() and made == trained_anew(own)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_set_aside_as_well(make, project, monkeypatch, capsys):
+    """A named pipe would be waited for, and a folder cannot be read."""
+    own = project("shapes")
+    last = stop_in_the_middle(own, monkeypatch)
+    last.unlink()
+    make(last)
+    train("own")
+    assert "warning: logs/resume/own/last is no file: it is set aside as last.damaged and not used." in capsys.readouterr().err
+    assert own.contents() == trained_anew(own)
+
+
 def test_two_damaged_states_are_set_aside_and_the_run_starts_anew(project, monkeypatch, capsys):
     own = project("shapes")
     last = stop_in_the_middle(own, monkeypatch)
@@ -372,7 +384,7 @@ def test_a_run_that_ended_and_was_lost_is_there_at_once(project, capsys):
     assert own.contents() == first
 
 
-def test_a_run_that_dvc_has_noted_is_trained_again_when_asked_for(project, monkeypatch):
+def test_a_run_that_dvc_has_noted_is_trained_again_when_asked_for(project, monkeypatch, capsys):
     own = project("shapes")
     train("own")
     first = own.contents()
@@ -381,8 +393,12 @@ def test_a_run_that_dvc_has_noted_is_trained_again_when_asked_for(project, monke
     assert is_recorded(first[CHECKPOINT])
     steps = []
     monkeypatch.setattr("stages.train.Keeper", type("Counting", (Keeper,), {"pause": lambda *_: steps.append(1)}))
+    capsys.readouterr()
     train("own")
     assert own.contents() == first and len(steps) >= 9
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "own: that is what dvc.lock has already; it is trained again from the start."
+    assert said.out.count("own: best epoch ") == 1
 
 
 def test_the_state_of_a_run_that_ended_gives_way_without_a_word(project, capsys):
