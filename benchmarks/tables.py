@@ -146,15 +146,19 @@ def train_table(result: dict[str, Any]) -> str:
     races = [table.get("time_to_accuracy") for table in models.values()]
     for racer in dict.fromkeys(racer for race in races if race for racer in race["times_shorter"]):
         goals = [f"{race['accuracy']:.0%}: {ratio(race, racer)}" if race else "" for race in races]
-        lines.append(f"| *{racer}: time to the lesson's accuracy, once, times shorter* | {' | '.join(goals)} |")
+        lines.append(f"| *{racer}: time to the lesson's accuracy, times shorter* | {' | '.join(goals)} |")
     runs = sorted({len(table[name]["each"]) for table in models.values() for name in contestants if name in table})
     counts = f"Medians of {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} measurements"
     return "\n".join(lines) + f"\n\n{counts} of {result['seconds_of_each_measurement']:g} s, {result['threads']} cores for each."
 
 
 def ratio(race: dict[str, Any], racer: str) -> str:
-    times = race["times_shorter"][racer]
-    return f"{'' if race['plain_reached_it'] else 'more than '}{times:.1f}" if times else "not reached"
+    """The median over the seeds, and how far they lie apart."""
+    times, num_seeds = race["times_shorter"][racer], len(race["runs"][racer])
+    if len(times) < num_seeds:
+        return f"not reached with {num_seeds - len(times)} of {num_seeds} seeds"
+    spread = f"{min(times):.1f} to {max(times):.1f}, {num_seeds} seeds" if num_seeds > 1 else "once"
+    return f"{'' if race['plain_reached_it'] else 'more than '}{statistics.median(times):.1f} ({spread})"
 
 
 def resume_table(result: dict[str, Any]) -> str:

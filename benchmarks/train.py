@@ -1,7 +1,7 @@
 """Trains the same networks on the same data with the lessons' plain loop, with Lightning and with this engine: images a second, time
 to the lesson's accuracy, peak memory.
 
-Command: DATASETS_MIRROR=FOLDER python -m benchmarks.train [--work FOLDER] [--threads N] [--seconds S] [--repeats N] [MODEL ...]
+Command: DATASETS_MIRROR=FOLDER python -m benchmarks.train [--work FOLDER] [--threads N] [--seconds S] [--repeats N] [--seeds N] [MODEL ...]
 Needs:   pip install lightning (the other contestant; without it its column stays empty)
 Reads:   the committed state of this repository, which it clones into the work folder, where the real data is preprocessed
 Writes:  benchmarks/results/train.json: of models that are not named, what was measured earlier in the same way stays
@@ -16,7 +16,7 @@ Contestants, each in a process of its own, one after another, in turns:
 - engine, processes: the same with runtime.num_processes at one a core, and one thread each.
 
 Throughput is counted from the WARM_UP-th step on. Time to accuracy starts with the process and holds everything: imports, reading,
-warming up, measuring val after each epoch.
+warming up, measuring val after each epoch. It hangs on when a curve that wavers first crosses a line, so it is measured with several seeds.
 """
 
 import argparse
@@ -115,7 +115,7 @@ class Clock:
 # One contestant, in a process of its own
 
 
-def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock) -> None:
+def contest(contestant: str, model: str, clone: Path, threads: int, seed: int, clock: Clock) -> None:
     os.chdir(clone)
     from stages.common.meta import read_meta
     from stages.common.params import Runtime, look_up, read_params
@@ -125,12 +125,12 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
 
     params = read_params()
     in_processes = contestant.endswith("processes")
-    runtime = Runtime.model_validate(params["runtime"] | {"threads": 1 if in_processes else threads})
+    runtime = Runtime.model_validate(params["runtime"] | {"threads": 1 if in_processes else threads, "seed": seed})
     entry = look_up(params, "models", model)
     processed = Path("data") / entry["dataset"] / "processed"
     meta = read_meta(processed)
     engine = contestant.startswith("engine")
-    device = prepare_torch(runtime) if engine else as_lessons_do(threads)
+    device = prepare_torch(runtime) if engine else as_lessons_do(threads, seed)
     is_lesson = contestant.startswith("engine, lesson's") or not engine
     network = build_network(entry["architecture"] | (LESSONS[model].architecture if is_lesson else {}), meta, model)
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
@@ -149,10 +149,11 @@ def contest(contestant: str, model: str, clone: Path, threads: int, clock: Clock
         {"plain": plain, "lightning": with_lightning}[contestant](race)
 
 
-def as_lessons_do(threads: int) -> Any:
-    """Without the deterministic algorithms that the engine pays for."""
+def as_lessons_do(threads: int, seed: int) -> Any:
+    """Without the deterministic algorithms that the engine pays for, so that even one seed gives other weights each time."""
     import torch
 
+    torch.manual_seed(seed)
     torch.set_num_threads(threads)
     return torch.device("cuda" if is_on_gpu() else "cpu")
 
@@ -198,7 +199,6 @@ def plain(race: Any) -> None:
     import torch
     from torch import nn
 
-    torch.manual_seed(0)
     network, device, lesson = race.network, race.device, race.lesson
     train, val = lesson_loaders(race)
     criterion, optimizer = nn.CrossEntropyLoss(), lesson_optimizer(lesson, network)
@@ -336,7 +336,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch, for every contestant; default: one a core")
     parser.add_argument("--seconds", type=float, default=10, help="of steady steps in each measurement of throughput")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--skip-time-to-accuracy", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3, help="of the runs to the lesson's accuracy; 0: none")
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=2, metavar=("CONTESTANT", "TARGET"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if unknown := set(arguments.models) - set(LESSONS):
@@ -385,7 +386,7 @@ def one(arguments: argparse.Namespace) -> None:
             launch("benchmarks.train", sys.argv[1:], arguments.threads)
             return
     with contextlib.suppress(Over):
-        contest(contestant, arguments.models[0], arguments.work, arguments.threads, clock)
+        contest(contestant, arguments.models[0], arguments.work, arguments.threads, arguments.seed, clock)
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps(clock.result()), flush=True)
 
@@ -395,7 +396,7 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
     measured: dict[str, list[dict[str, Any]]] = {contestant: [] for contestant in present}
     for _ in range(arguments.repeats):  # in turns, so that a noisy minute is everybody's
         for contestant in measured:
-            measured[contestant].append(measure(contestant, model, clone, 0.0, arguments))
+            measured[contestant].append(measure(contestant, model, clone, 0.0, 0, arguments))
     speeds = {contestant: [result["samples_per_s"] for result in results] for contestant, results in measured.items()}
     table: dict[str, Any] = {
         contestant: {
@@ -409,21 +410,33 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
     for contestant, values in speeds.items():
         ratios = [value / base for value, base in zip(values, speeds["plain"], strict=True)]
         table[contestant]["times_plain"] = round(statistics.median(ratios), 2)
-    if not arguments.skip_time_to_accuracy:
-        target = LESSONS[model].accuracy
-        racers = [racer for racer in RACERS if racer in present]
-        for contestant in racers:
-            result = measure(contestant, model, clone, target, arguments)
-            table[contestant] |= {key: result[key] for key in ("reached_after_s", "best_accuracy", "seconds")}
-        seconds = {contestant: table[contestant]["reached_after_s"] for contestant in racers}
-        plain_s = seconds.pop("plain")
-        least = plain_s or table["plain"]["seconds"]
-        table["time_to_accuracy"] = {
-            "accuracy": target,
-            "times_shorter": {contestant: own and round(least / own, 1) for contestant, own in seconds.items()},
-            "plain_reached_it": plain_s is not None,
-        }
+    if arguments.seeds:
+        table["time_to_accuracy"] = race_to(LESSONS[model].accuracy, model, clone, arguments)
     return table
+
+
+def race_to(target: float, model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every racer's runs to the accuracy, one a seed, and by how many times they are shorter than the plain loop's with that seed.
+
+    Where a plain run has not got there when its epochs were over, its ratio is a lower bound.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {racer: [] for racer in RACERS if racer in contestants()}
+    for seed in range(arguments.seeds):
+        for racer in runs:
+            result = measure(racer, model, clone, target, seed, arguments)
+            runs[racer].append({key: result[key] for key in ("reached_after_s", "best_accuracy", "seconds")})
+    least = [run["reached_after_s"] or run["seconds"] for run in runs["plain"]]
+    times = {
+        racer: [round(plain_s / run["reached_after_s"], 1) for plain_s, run in zip(least, own, strict=True) if run["reached_after_s"]]
+        for racer, own in runs.items()
+        if racer != "plain"
+    }
+    return {
+        "accuracy": target,
+        "runs": runs,
+        "times_shorter": times,  # only of those that got there
+        "plain_reached_it": all(run["reached_after_s"] for run in runs["plain"]),
+    }
 
 
 def contestants() -> Iterator[str]:
@@ -435,8 +448,8 @@ def contestants() -> Iterator[str]:
             yield contestant
 
 
-def measure(contestant: str, model: str, clone: Path, target: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    options = ["--work", str(clone), "--threads", str(arguments.threads), "--seconds", str(arguments.seconds)]
+def measure(contestant: str, model: str, clone: Path, target: float, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    options = ["--work", str(clone), "--threads", str(arguments.threads), "--seconds", str(arguments.seconds), "--seed", str(seed)]
     command = [sys.executable, "-m", "benchmarks.train", model, *options, "--one", contestant, str(target)]
     environment = {**os.environ, "STARTED": str(time.time()), "PYTHONPATH": os.pathsep.join([str(clone), os.environ.get("PYTHONPATH", "")])}
     finished = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)

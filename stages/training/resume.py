@@ -191,10 +191,9 @@ class Keeper:
         return "goes on from the last state that was saved" if self.last.exists() or self.previous.exists() else "begins anew"
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        if path.exists() and not path.is_file():  # a named pipe would be waited for
-            self._set_aside(path, "is no file", "damaged")
-            return None
         try:
+            if path.exists() and not path.is_file():  # a named pipe would be waited for
+                raise ValueError("it is no file")
             saved = from_bytes(path.read_bytes())
             made_of, is_over, state = dict(saved["made_of"]), bool(saved["is_over"]), dict(saved["state"])
         except FileNotFoundError:

@@ -1,5 +1,7 @@
 """The README's figures are those of the results files, cover every model, and say which recipe they are of."""
 
+import pytest
+
 from benchmarks import accuracy, tables
 from tests import toy
 
@@ -28,6 +30,24 @@ def test_every_model_of_params_has_a_row_measured_or_not():
     assert [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2 : 2 + len(COMMITTED)]] == list(COMMITTED)
     with_a_new_one = tables.accuracy_table(tables.read_results("accuracy"), {}, {"new_model": ENTRY, **COMMITTED})
     assert "| new_model | | not measured yet | | | |" in with_a_new_one
+
+
+@pytest.mark.parametrize(
+    ("times", "plain_reached_it", "shown"),
+    [
+        ([5.0, 3.0, 9.0], True, "5.0 (3.0 to 9.0, 3 seeds)"),
+        ([5.0, 3.0, 9.0], False, "more than 5.0 (3.0 to 9.0, 3 seeds)"),
+        ([5.0, 3.0], True, "not reached with 1 of 3 seeds"),
+        ([], True, "not reached with 3 of 3 seeds"),
+    ],
+)
+def test_a_race_shows_its_median_and_spread_and_who_did_not_arrive(times, plain_reached_it, shown):
+    race = {"runs": {"engine": [{}] * 3}, "times_shorter": {"engine": times}, "plain_reached_it": plain_reached_it}
+    assert tables.ratio(race, "engine") == shown
+
+
+def test_a_race_that_was_run_once_says_so():
+    assert tables.ratio({"runs": {"engine": [{}]}, "times_shorter": {"engine": [5.04]}, "plain_reached_it": True}, "engine") == "5.0 (once)"
 
 
 def test_every_figure_to_reach_is_of_a_model_of_params():

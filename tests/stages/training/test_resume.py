@@ -297,7 +297,9 @@ def test_what_is_no_file_is_set_aside_as_well(make, project, monkeypatch, capsys
     last.unlink()
     make(last)
     train("own")
-    assert "warning: logs/resume/own/last is no file: it is set aside as last.damaged and not used." in capsys.readouterr().err
+    assert (
+        "warning: logs/resume/own/last is damaged (it is no file): it is set aside as last.damaged and not used." in capsys.readouterr().err
+    )
     assert own.contents() == trained_anew(own)
 
 
