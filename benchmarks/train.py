@@ -150,7 +150,7 @@ def contest(contestant: str, model: str, clone: Path, threads: int, seed: int, c
 
 
 def as_lessons_do(threads: int, seed: int) -> Any:
-    """Without the deterministic algorithms that the engine pays for, so that even one seed gives other weights each time."""
+    """Without the deterministic algorithms that the engine pays for; the seed is for the first weights too, which are drawn after this."""
     import torch
 
     torch.manual_seed(seed)
