@@ -411,16 +411,17 @@ def race(model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, An
         ratios = [value / base for value, base in zip(values, speeds["plain"], strict=True)]
         table[contestant]["times_plain"] = round(statistics.median(ratios), 2)
     if arguments.seeds:
-        table["time_to_accuracy"] = race_to(LESSONS[model].accuracy, model, clone, arguments)
+        table["time_to_accuracy"] = race_to_accuracy([racer for racer in RACERS if racer in present], model, clone, arguments)
     return table
 
 
-def race_to(target: float, model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every racer's runs to the accuracy, one a seed, and by how many times they are shorter than the plain loop's with that seed.
+def race_to_accuracy(racers: list[str], model: str, clone: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every racer's runs to the lesson's accuracy, one a seed, and by how many times they are shorter than the plain loop's with that seed.
 
     Where a plain run has not got there when its epochs were over, its ratio is a lower bound.
     """
-    runs: dict[str, list[dict[str, Any]]] = {racer: [] for racer in RACERS if racer in contestants()}
+    target = LESSONS[model].accuracy
+    runs: dict[str, list[dict[str, Any]]] = {racer: [] for racer in racers}
     for seed in range(arguments.seeds):
         for racer in runs:
             result = measure(racer, model, clone, target, seed, arguments)

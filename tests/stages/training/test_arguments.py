@@ -62,6 +62,8 @@ def test_a_value_of_another_type_than_the_signature_s_is_refused(name, value, sa
     ("name", "value"),
     [
         ("momentum", 1),
+        ("momentum", 0.5),
+        ("momentum", [1, 2]),
         ("steps", 3),
         ("nesterov", True),
         ("milestones", [1, 2]),
