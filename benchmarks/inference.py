@@ -86,7 +86,7 @@ def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[
 def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
-    from stages.exporting.messages import reason
+    from stages.exporting.messages import first_line
     from stages.exporting.parity import as_batch, spread, without_padding
     from stages.exporting.signature import Signature
 
@@ -104,7 +104,7 @@ def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
             for batch in (one, rows):
                 check(name, run(batch), runs.get("eager", run)(batch))
         except Exception as error:  # noqa: BLE001  # compilers and converters fail in every way
-            result[name] = {"fails": reason(error)}
+            result[name] = {"fails": first_line(error)}
             continue
         runs[name], result[name] = run, {"compile_s": round(time.perf_counter() - started, 1)} if name == "compile" else {}
     for name, times in in_turns(runs, one, seconds).items():

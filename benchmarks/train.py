@@ -169,7 +169,7 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
     from stages.training.resume import Keeper
     from stages.training.steps import Training
 
-    section, clock, processes = Recipe.model_validate(recipe), race.clock, join(race.device)
+    section, clock = Recipe.model_validate(recipe), race.clock
 
     class Timed(Keeper):
         """Saves as always, and counts."""
@@ -181,18 +181,19 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
             if clock.steps % TALK == 0:
                 if race.device.type == "cuda":  # which may be steps behind
                     torch.cuda.synchronize()
-                if processes.first_says(clock.is_over):
+                if self.processes.first_says(clock.is_over):
                     raise Over
 
         def end_epoch(self, run: Any) -> None:
             super().end_epoch(run)
             clock.epoch(run.rows[-1]["val_accuracy"])
 
-    train = Batches(*read_split(race.processed, "train"), section.batch_size, race.device, processes)
-    val = Batches(*read_split(race.processed, "val"), 256, race.device, processes)
-    keeper = Timed(Path("logs") / "train-benchmark", {"": str(clock.started)}, runtime.save_minutes, processes)
-    bf16 = runtime.mixed_precision and race.device.type == "cuda"
-    fit(Training(model, section, train, val, runtime.seed, "train", bf16, processes), keeper, lambda *_: None)
+    with join(race.device) as processes:
+        train = Batches(*read_split(race.processed, "train"), section.batch_size, race.device, processes)
+        val = Batches(*read_split(race.processed, "val"), 256, race.device, processes)
+        keeper = Timed(Path("logs") / "train-benchmark", {"": str(clock.started)}, runtime.save_minutes, processes)
+        bf16 = runtime.mixed_precision and race.device.type == "cuda"
+        fit(Training(model, section, train, val, runtime.seed, "train", bf16, processes), keeper, lambda *_: None)
 
 
 def plain(race: Any) -> None:

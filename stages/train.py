@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from stages.common.errors import UserError, run_stage, tell
+from stages.common.errors import UserError, reason, run_stage, tell
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
@@ -45,14 +45,14 @@ def train(name: str) -> None:
         launch("stages.train", [name], num_processes)
         return
     device = prepare_torch(runtime, own_rank())
-    processes = join(device)
-    try:
-        while (made := train_once(name, meta, runtime, recipe, device, processes)) is None:
-            pass
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise UserError(f"Out of memory on {device.type}: lower {key}.train.batch_size (now {recipe.batch_size}).") from error
+    with join(device) as processes:
+        try:
+            while (made := train_once(name, meta, runtime, recipe, device, processes)) is None:
+                pass
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"Out of memory on {device.type}: lower {key}.train.batch_size (now {recipe.batch_size}).") from error
     if processes.is_first:
         write_files(made)
 
@@ -135,7 +135,7 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
         if is_out_of_memory(error):
             raise UserError(f"Out of memory on the network alone: make the sizes of {key} smaller.") from error
         raise UserError(
-            f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {str(error).rstrip('.')}."
+            f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {reason(error)}."
         ) from error
     if logits.shape[-1] != meta.num_outputs:
         raise UserError(

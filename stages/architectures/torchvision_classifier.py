@@ -15,7 +15,7 @@ import torch
 from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 
-from stages.common.errors import UserError
+from stages.common.errors import UserError, reason
 from stages.common.meta import PER_ITEM, InputKind, Meta, Task
 from stages.common.params import Section
 
@@ -130,7 +130,7 @@ def fetch_weights(url: str) -> dict[str, Tensor]:
         except UnpicklingError:  # its text advises to load it all the same
             problems.append(f"{address}: it holds more than tensors, so nothing of it was loaded")
         except (HTTPException, OSError, RuntimeError, EOFError) as error:  # EOFError: an empty file in torch.hub's cache
-            problems.append(f"{address}: {error}")
+            problems.append(f"{address}: {reason(error)}")
     raise UserError(
         f"The weights {Path(url).name} could not be had ({'; '.join(problems)}): connect to the network, put the file into "
         "DATASETS_MIRROR/torchvision/, or set architecture.weights to none."

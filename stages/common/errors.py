@@ -54,6 +54,11 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, to go on from in a sentence: on one line and without a full stop, or its kind where it says nothing."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
 def tell(line: str) -> None:
     """A line on stderr that does not tear a progress bar."""
     from tqdm import tqdm

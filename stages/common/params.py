@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.common.errors import UserError
+from stages.common.errors import UserError, reason
 
 PARAMS_FILE = Path("params.yaml")
 MAX_DEPTH = 20
@@ -68,7 +68,7 @@ def parse_params(content: bytes) -> dict[str, Any]:
     except NOT_YAML as error:
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
-        problem = getattr(error, "problem", None) or f"not valid YAML ({error})"
+        problem = getattr(error, "problem", None) or f"not valid YAML ({reason(error)})"
         raise UserError(f"params.yaml{where}: {problem}; mend the file and run again.") from error
     if not isinstance(params, dict):
         raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...), and does not.")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.errors import UserError
+from stages.common.errors import UserError, reason
 
 SPLITS = ("train", "val", "test")
 
@@ -142,7 +142,7 @@ def _naming(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run {stage} (or dvc repro) first.") from error
     except (LookupError, TypeError, ValueError, OverflowError, MemoryError) as error:
-        raise UserError(f"{path} is damaged ({error}): run {stage} again.") from error
+        raise UserError(f"{path} is damaged ({reason(error)}): run {stage} again.") from error
 
 
 def read_split(processed: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

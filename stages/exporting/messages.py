@@ -17,6 +17,6 @@ def errors_only(name: str | None) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def reason(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's text, which may go on with a whole graph, or the error's kind where it has none; without a full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

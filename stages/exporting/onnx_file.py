@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import UserError
-from stages.exporting.messages import errors_only, reason
+from stages.exporting.messages import errors_only, first_line
 from stages.exporting.signature import Signature
 from stages.modelling.model import Model
 
@@ -36,7 +36,7 @@ def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> 
                 dynamic_axes={entry.name: entry.dynamic_axes() for entry in (signature.input, *signature.outputs)},
             )
         except (RuntimeError, ValueError) as error:
-            raise UserError(f"{signature.model} cannot be written as ONNX with opset {opset}: {reason(error)}.") from error
+            raise UserError(f"{signature.model} cannot be written as ONNX with opset {opset}: {first_line(error)}.") from error
     proto = onnx.load_model_from_string(file.getvalue())
     strip_origins(proto)
     fix_output_axes(proto, signature)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from stages.common.errors import UserError
-from stages.exporting.messages import reason
+from stages.exporting.messages import first_line
 from stages.modelling.model import Model
 
 ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack")  # of a node: lines and paths of the Python that made it
@@ -24,7 +24,7 @@ def to_pt2(name: str, model: Model, example: Tensor) -> bytes:
             warnings.simplefilter("ignore")  # of recurrent layers, which arrange their weights anew; parity is what decides
             program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=False)
     except Exception as error:  # torch.export's own errors share no base class
-        raise UserError(f"{name} cannot be exported by torch.export: {reason(error)}.") from error
+        raise UserError(f"{name} cannot be exported by torch.export: {first_line(error)}.") from error
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, fx.GraphModule) else ():
             for origin in ORIGINS:

@@ -17,7 +17,7 @@ import onnx
 
 from stages.common.errors import UserError
 from stages.common.splits import SplitFile
-from stages.exporting.messages import errors_only, reason
+from stages.exporting.messages import errors_only, first_line
 from stages.exporting.onnx_file import with_metadata
 from stages.exporting.parity import Equality, as_batch, check_split, pieces_of, spread
 from stages.exporting.runners import onnx_runner
@@ -115,7 +115,7 @@ def make_variants(
             except Exception as error:  # whatever the converters raise on a graph that they do not know
                 key = f"models.{signature.model}.variants.{form}"
                 advice = "name other layers, or []" if form == "int8" else "set it to false"
-                raise UserError(f"params.yaml: {key} asks for a form that cannot be made ({reason(error)}): {advice}.") from error
+                raise UserError(f"params.yaml: {key} asks for a form that cannot be made ({first_line(error)}): {advice}.") from error
             variant = judge(form, made, model, signature, section.max_points_lost, test)
             yield form, variant, made if variant.file else b""
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from pydantic import Field, model_validator
 
-from stages.common.errors import DISK_FULL, UserError
+from stages.common.errors import DISK_FULL, UserError, reason
 from stages.common.params import Section
 from stages.reading import archives
 
@@ -170,7 +170,7 @@ def _unpacked(archive: Path, content: Path, unpack: Unpack) -> Path:
     try:
         archives.unpack(archive, content, unpack.max_megabytes)
     except UserError as error:
-        raise _Unfit(str(error).rstrip("."), "an archive that was refused or is damaged needs another address") from error
+        raise _Unfit(reason(error), "an archive that was refused or is damaged needs another address") from error
     if unpack.folder is None:
         return content
     if not (content / unpack.folder).is_dir():
@@ -196,7 +196,7 @@ def _naming_mirror_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        raise _Unfit(f"cannot be copied ({error})", f"check the folder {MIRROR}") from error
+        raise _Unfit(f"cannot be copied ({reason(error)})", f"check the folder {MIRROR}") from error
 
 
 def _copy_folder(source: Path, target: Path) -> None:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.common.errors import UserError
+from stages.common.errors import UserError, reason
 
 
 @contextlib.contextmanager
@@ -17,6 +17,6 @@ def read_errors_named(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: check its name in params.yaml, or run the stage download again.") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is a truncated or damaged gzip file ({error}): fetch it again.") from error
+        raise UserError(f"{path} is a truncated or damaged gzip file ({reason(error)}): fetch it again.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}): mend or replace it.") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stages.common.errors import UserError
+from stages.common.errors import UserError, reason
 from stages.common.params import shown
 
 
@@ -22,7 +22,7 @@ def fitting(key: str, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         kind = "" if isinstance(error, TypeError | ValueError) else f"{type(error).__name__}: "
-        raise UserError(f"params.yaml: the arguments of {key} ({name}) do not fit: {kind}{str(error).rstrip('.')}.") from error
+        raise UserError(f"params.yaml: the arguments of {key} ({name}) do not fit: {kind}{reason(error)}.") from error
 
 
 def refuse_infinite(values: Any, key: str) -> None:

@@ -111,20 +111,26 @@ def own_rank() -> int:
     return int(os.environ["RANK"]) if is_launched() else 0
 
 
-def join(device: torch.device) -> Processes:
-    """Meets the other processes that launch() has started; they end with it, however it ends."""
+@contextlib.contextmanager
+def join(device: torch.device) -> Iterator[Processes]:
+    """In it this process is one of those that launch() has started, which end with launch(), however it ends; or it is alone."""
     if not is_launched():
-        return alone()
+        yield alone()
+        return
     if sys.platform == "linux":  # elsewhere torchrun alone ends them, unless it is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(os.environ[LAUNCHER]):  # it was killed before that
         sys.exit(1)
     rank, count = own_rank(), int(os.environ["WORLD_SIZE"])
-    if not torch.distributed.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        store = torch.distributed.FileStore(os.environ[MEETING], count)
-        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
-    return Processes(rank, count)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store = torch.distributed.FileStore(os.environ[MEETING], count)
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
+    try:
+        yield Processes(rank, count)
+    finally:
+        # gloo's threads let go of what was last sent a moment after it has come, and need the interpreter for that: one that has
+        # begun to end by then ends them, and they abort the process.
+        torch.distributed.destroy_process_group()
 
 
 def launch(module: str, arguments: list[str], count: int) -> None:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from stages.common.errors import Stopped, UserError, heeded_signals, tell
+from stages.common.errors import Stopped, UserError, heeded_signals, reason, tell
 from stages.common.files import alone_with, write_files
 from stages.modelling.devices import is_out_of_memory
 from stages.training.processes import Processes, alone
@@ -177,7 +177,8 @@ class Keeper:
                 self.previous.unlink(missing_ok=True)
             return True
         except (OSError, UserError, MemoryError) as error:
-            problem = f"warning: the state of {self.folder.name} cannot be saved ({error}): a run that is stopped now {self._outlook()}."
+            what = f"the state of {self.folder.name} cannot be saved ({reason(error)})"
+            problem = f"warning: {what}: a run that is stopped now {self._outlook()}."
             if problem != self.said:  # it may be the same at every epoch
                 tell(problem)
             self.said = problem
@@ -199,7 +200,7 @@ class Keeper:
         except FileNotFoundError:
             return None
         except UNREADABLE as error:
-            self._set_aside(path, f"is damaged ({error})", "damaged")
+            self._set_aside(path, f"is damaged ({reason(error)})", "damaged")
             return None
         others = [name for name in self.made_of.keys() | made_of.keys() if self.made_of.get(name) != made_of.get(name)]
         if not others:
@@ -215,7 +216,7 @@ class Keeper:
         try:
             path.replace(aside)
         except OSError as error:
-            tell(f"warning: {path} cannot be moved ({error}).")
+            tell(f"warning: {path} cannot be moved ({reason(error)}).")
 
 
 def ingredients(params: dict[str, Any], data: Iterable[Path], architecture: str, device: torch.device) -> dict[str, str]:

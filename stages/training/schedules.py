@@ -14,7 +14,6 @@ from stages.training.recipe import Recipe, Schedule
 # These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
 NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
 
-
 # A schedule that ends at 0 may miss it by this share of the rate.
 ROUNDING = 1e-6
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stages.common.errors import UserError
+from stages.common.errors import UserError, reason
 from stages.modelling.devices import is_out_of_memory
 from stages.modelling.model import ImageInput, Model
 from stages.training.augmentations import Augmentation, is_batched
@@ -104,7 +104,7 @@ def forward(network: nn.Module, inputs: Tensor, key: str) -> Tensor:
         if is_out_of_memory(error):
             raise
         shape = "x".join(map(str, inputs.shape))
-        what = f"The network cannot be trained on a batch of {shape} ({error})"
+        what = f"The network cannot be trained on a batch of {shape} ({reason(error)})"
         raise UserError(f"{what}: change {key}.batch_size or {key}.augment, or the architecture's sizes.") from error
 
 
@@ -121,7 +121,8 @@ def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key
             raise
         except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
             size = "x".join(map(str, images.shape[1:]))
-            raise UserError(f"params.yaml: {key}[{place}] fails on pictures of {size} (channels, height, width): {error}.") from error
+            what = f"params.yaml: {key}[{place}] fails on pictures of {size} (channels, height, width)"
+            raise UserError(f"{what}: {reason(error)}.") from error
     refuse_another_size(images, inputs, model, key)
     return model.input.normalize(images)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.common.errors import tell
+from stages.common.errors import reason, tell
 from stages.modelling.model import Model
 
 LOGS = Path("logs") / "tensorboard"
@@ -36,7 +36,7 @@ def while_it_can(write: Writer) -> Writer:
             write(board, *arguments)
         except OSError as error:
             board.is_off = True
-            what = f"{board.folder} cannot be written ({error})"
+            what = f"{board.folder} cannot be written ({reason(error)})"
             tell(f"warning: {what}: the training goes on, and TensorBoard will not show the rest of it.")
 
     return attempt

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.errors import DISK_FULL, UserError, run_stage
+from stages.common.errors import DISK_FULL, UserError, reason, run_stage
 from stages.common.files import replacing_folder
 
 ROOT = Path(__file__).parents[3]
@@ -165,3 +165,15 @@ def test_a_real_process_leaves_with_one_line(tmp_path: Path) -> None:
     )
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: params.yaml is not in this folder: run the command in the root of the repository.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("Expected 2 rows."), "Expected 2 rows"),
+        (RuntimeError("sizes do\n  not fit"), "sizes do not fit"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_a_reason_is_part_of_a_sentence(error: Exception, expected: str) -> None:
+    assert reason(error) == expected

@@ -242,6 +242,30 @@ def test_a_signal_to_any_process_stops_all(project):
     assert (own.root / "logs/resume/own/last").exists() and own.contents() == {}
 
 
+JOINED = """
+import pathlib, torch
+from stages.training.processes import join
+
+def of_gloo():
+    names = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+    return sum("gloo" in name for name in names)
+
+with join(torch.device("cpu")) as processes:
+    assert processes.first_says(7) == 7
+    print(of_gloo() > 0)
+print(of_gloo())
+"""
+
+
+def test_no_thread_of_gloo_outlives_the_training(tmp_path):
+    """One that still holds what was last sent while the interpreter ends aborts the process, once in a thousand times."""
+    shared = {"REPRISE_MEETING": str(tmp_path / "meeting"), "REPRISE_LAUNCHER": str(os.getpid()), "WORLD_SIZE": "2"}
+    environments = [os.environ | shared | {"GLOO_SOCKET_IFNAME": "lo", "RANK": str(rank)} for rank in range(2)]
+    command = [sys.executable, "-c", JOINED]
+    pair = [subprocess.Popen(command, cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True) for own in environments]
+    assert [process.communicate()[0].split() for process in pair] == [["True", "0"]] * 2
+
+
 def test_an_uneven_batch_weighs_by_its_rows():
     """Three rows' mean gradient is 1 and one row's 5: the whole batch's is 2."""
 

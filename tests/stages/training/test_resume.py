@@ -285,6 +285,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(damage, project
     train("own")
     errors, made = capsys.readouterr().err, own.contents()
     assert "warning: logs/resume/own/last is damaged (" in errors and "it is set aside as last.damaged and not used." in errors
+    assert "()" not in errors
     assert "own: goes on in epoch 2 of 3, after 0 steps of it (logs/resume/own/previous)" in errors
     assert last.with_name("last.damaged").exists() and made == trained_anew(own)
 
