@@ -258,7 +258,7 @@ print(of_gloo())
 
 
 def test_no_thread_of_gloo_outlives_the_training(tmp_path):
-    """One that still holds what was last sent while the interpreter ends aborts the process, once in a thousand times."""
+    """One that still holds what was last sent while the interpreter ends aborts the process, if seldom."""
     shared = {"REPRISE_MEETING": str(tmp_path / "meeting"), "REPRISE_LAUNCHER": str(os.getpid()), "WORLD_SIZE": "2"}
     environments = [os.environ | shared | {"GLOO_SOCKET_IFNAME": "lo", "RANK": str(rank)} for rank in range(2)]
     command = [sys.executable, "-c", JOINED]
