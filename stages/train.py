@@ -8,6 +8,7 @@ Writes:  models/<MODEL>/checkpoint.safetensors, models/<MODEL>/training.json (th
 """
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from stages.common.errors import UserError, reason, run_stage, tell
-from stages.common.files import as_csv, as_json, write_files
+from stages.common.files import as_csv, as_json, naming, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
@@ -82,6 +83,8 @@ def train_once(
         graphs=getattr(take_part("architectures", architecture["name"], "architecture.name"), "CUDA_GRAPHS", True),
     )
     keeper = Keeper(STATES / name, made_of, runtime.save_minutes, processes)
+    if processes.is_first:
+        refuse_unwritable(folder)
     try:
         with keeper:
             fitted = fit_shown(name, training, keeper)
@@ -103,6 +106,13 @@ def train_once(
         folder / "training.json": as_json(figures(fitted, metric_name(meta.task))),
         folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
     }
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Makes a file without a name in it, or where it will lie: what cannot be written is said before the first epoch."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    with naming(there):
+        tempfile.TemporaryFile(dir=there).close()
 
 
 def read_batches(processed: Path, split: str, batch_size: int, device: torch.device, memory: int, processes: Processes) -> AnyBatches:

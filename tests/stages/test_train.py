@@ -1,6 +1,7 @@
 """`python -m stages.train MODEL` over one toy of every kind: what it writes, the same bytes again, and nothing half-written."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -176,6 +177,35 @@ def test_a_mistake_is_one_sentence_and_an_exit_code_of_one(project, monkeypatch,
     assert left.value.code == 1
     assert errors.splitlines()[-1].startswith("error: params.yaml: models.own.train.loss.name is CrossEntropy, which does not fit")
     assert "Traceback" not in errors and not own.folder.exists()
+
+
+def a_file_in_its_place(folder, _):
+    folder.parent.mkdir()
+    folder.touch()
+    return f"{folder} cannot be used (Not a directory)"
+
+
+def a_folder_that_refuses(folder, monkeypatch):
+    """Root may write anywhere, so that a folder's permissions would show nothing there."""
+
+    def refuse(dir):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{dir}/tmpx")
+
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(stage.tempfile, "TemporaryFile", refuse)
+    return f"{folder} cannot be used (Permission denied)"
+
+
+@pytest.mark.parametrize("spoil", [a_file_in_its_place, a_folder_that_refuses])
+def test_a_place_that_cannot_be_written_is_said_before_the_first_epoch(spoil, project, monkeypatch, capsys):
+    own = project("shapes")
+    said = spoil(own.folder.relative_to(own.root), monkeypatch)
+    monkeypatch.setattr(stage, "fit_shown", unforeseen)
+    monkeypatch.setattr(sys, "argv", ["stages.train", "own"])
+    with pytest.raises(SystemExit) as left:
+        run_stage(train, usage="python -m stages.train MODEL")
+    assert left.value.code == 1
+    assert capsys.readouterr().err == f"error: {said}: mend the path or its permissions, and run the stage again.\n"
 
 
 # Failures leave what was there
