@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 # Files whose tests take longest go first, so that no core is idle at the end while another is in the midst of them.
-LONGEST = ("stages/training/test_processes.py", "test_end_to_end.py", "pipelines/test_rebuild.py", "pipelines/test_sweep.py")
+LONGEST = (
+    "examples/test_consumers.py",
+    "stages/training/test_processes.py",
+    "test_end_to_end.py",
+    "pipelines/test_rebuild.py",
+    "pipelines/test_sweep.py",
+)
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # read when numpy and torch are imported, which comes after this

@@ -1,6 +1,6 @@
 """What people downstream do: fetch a released model by its version, in every way that DVC and git have, and use it without this project.
 
-All models are built (an epoch each), released to a real DVC remote, and asked in a virtual environment that has only what
+All models are built (of most an epoch), released to a real DVC remote, and asked in a virtual environment that has only what
 examples/requirements.txt names. Slow: run by `make test-all` and `.ci/run`.
 """
 
@@ -16,8 +16,9 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.test_end_to_end import Clone, new_clone
-from tests.toy import MODELS, PARAMS, ROOT
+from tests.released import released_models
+from tests.test_end_to_end import Clone
+from tests.toy import MODELS, ROOT
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,21 +30,7 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """A repository with every model released as v1.0.0, its DVC remote in a folder beside."""
-    epochs = dict.fromkeys(MODELS, 1) | {"cifar10_cnn": 3}  # whose schedule wants more steps than an epoch of the sample has
-    clone = new_clone(tmp_path_factory.mktemp("released") / "repository", epochs)
-    for model in MODELS:  # an epoch is not enough for a gate
-        side = "at_most" if "at_most" in PARAMS["models"][model]["gate"] else "at_least"
-        clone.set(f"models.{model}.gate.{side}.sample", 1e6 if side == "at_most" else 0.0)
-    clone.dvc("remote", "add", "--default", "store", str(clone.root.with_name("store")))
-    clone.commit()
-    flow(clone, "rebuild", "--jobs", "2")
-    flow(clone, "release")
-    return clone
-
-
-def flow(clone: Clone, name: str, *arguments: str) -> str:
-    return clone.run(sys.executable, "-m", f"pipelines.{name}", *arguments, PYTHONPATH=str(ROOT))
+    return released_models(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
