@@ -15,7 +15,7 @@ import torch
 
 from stages.modelling.model import load_checkpoint
 from stages.training import resume
-from stages.training.processes import Processes, alone
+from stages.training.processes import LAUNCHER, MEETING, Processes, alone
 from tests.stages.training.test_resume import TWO_CONVOLUTIONS, start, wait_for_a_state
 from tests.toy import ROOT, Project
 
@@ -259,7 +259,7 @@ print(of_gloo())
 
 def test_no_thread_of_gloo_outlives_the_training(tmp_path):
     """One that still holds what was last sent while the interpreter ends aborts the process, if seldom."""
-    shared = {"REPRISE_MEETING": str(tmp_path / "meeting"), "REPRISE_LAUNCHER": str(os.getpid()), "WORLD_SIZE": "2"}
+    shared = {MEETING: str(tmp_path / "meeting"), LAUNCHER: str(os.getpid()), "WORLD_SIZE": "2"}
     environments = [os.environ | shared | {"GLOO_SOCKET_IFNAME": "lo", "RANK": str(rank)} for rank in range(2)]
     command = [sys.executable, "-c", JOINED]
     pair = [subprocess.Popen(command, cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True) for own in environments]
