@@ -111,7 +111,7 @@ def forget(root: Path) -> None:
     for path in ("data", "models", "logs", ".dvc/cache", ".dvc/tmp"):
         shutil.rmtree(root / path, ignore_errors=True)
     run(["git", "checkout", "--quiet", "--", "."], root)
-    (root / "dvc.lock").unlink()
+    (root / "dvc.lock").unlink(missing_ok=True)
 
 
 def killed(root: Path, after: float) -> bool:

@@ -84,7 +84,7 @@ def main() -> None:
 def cold(root: Path, rebuild: Any) -> dict[str, Any]:
     """Seconds on the clock and of the cores, how often DVC gave up, and how many stages were lost."""
     run(["git", "clone", "--quiet", str(ROOT), str(root)], root.parent)
-    (root / "dvc.lock").unlink()
+    (root / "dvc.lock").unlink(missing_ok=True)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     output = rebuild(root)
     seconds, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)

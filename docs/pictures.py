@@ -54,7 +54,7 @@ def take_ui(work: Path) -> None:
     """A clone is rebuilt before a server of its own."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(work)], check=True)
     os.chdir(work)
-    (work / "dvc.lock").unlink()
+    (work / "dvc.lock").unlink(missing_ok=True)
     with server_at(free_port()) as api:
         targets = [f"{stage}@{model}" for model in MODELS for stage in ("evaluate", "export")]
         subprocess.run([sys.executable, "-m", "pipelines.rebuild", *targets], env=os.environ | {"PREFECT_API_URL": api}, check=True)

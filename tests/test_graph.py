@@ -343,7 +343,8 @@ def test_there_is_one_instance_of_every_stage_for_every_entry(graph: dict[str, I
 
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_stage_is_run_by_its_name_and_its_entrys_name(graph: dict[str, Instance], stage: str) -> None:
-    assert all(instance.command == f"python -m stages.{stage} {instance.key}" for instance in of_stage(graph, stage))
+    command = f"python -m pipelines.dvc.known python -m stages.{stage}"
+    assert all(instance.command == f"{command} {instance.key}" for instance in of_stage(graph, stage))
 
 
 def test_the_order_of_the_entries_means_nothing(graph: dict[str, Instance], tmp_path: Path) -> None:

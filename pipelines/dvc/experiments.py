@@ -12,7 +12,7 @@ from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.utils.serialize import modify_yaml
 
 from pipelines.dvc.errors import refusals
-from pipelines.dvc.pipeline import PARAMS
+from pipelines.dvc.lock_file import PARAMS
 from pipelines.dvc.waiting import take
 
 

@@ -8,9 +8,20 @@ from typing import Any
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dumps_yaml, parse_yaml
 
-from pipelines.dvc.errors import refusals
+from pipelines.dvc.errors import GraphError, refusals
 
 MISSING = object()
+LOCK, PARAMS = "dvc.lock", "params.yaml"
+HOW_TO_RESOLVE = {LOCK: "resolve params.yaml and dvc.yaml, then run python -m pipelines.dvc.merge"}
+
+
+def refuse_marks(root: Path, *names: str) -> None:
+    """Raises GraphError for the first of these files in which git has marked a conflict."""
+    for name in names:
+        path = root / name
+        for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+            if line.startswith((b"<<<<<<< ", b">>>>>>> ")):
+                raise GraphError(f"{name} has a merge conflict (line {number}): {HOW_TO_RESOLVE.get(name, 'resolve it, and run again')}.")
 
 
 class LockFile:

@@ -22,16 +22,16 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, rwlock
-from dvc.stage.cache import RunCacheNotFoundError
 from dvc.utils.serialize import load_yaml
 from dvc_data.hashfile.hash_info import HashInfo
 
 from pipelines.dvc.errors import GraphError, refusals, transfers
-from pipelines.dvc.lock_file import LockFile, find
+from pipelines.dvc.known import PREFIX
+from pipelines.dvc.lock_file import LOCK, PARAMS, LockFile, find, refuse_marks
+from pipelines.dvc.run_cache import note, restore
 from pipelines.dvc.waiting import Patience, take
 
 Value = TypeVar("Value")
-PARAMS = "params.yaml"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Pipeline:
         self.stages = dict[str, Any]()
         with refusals():
             self.repo = Repo(str(root))
-            self.lock = LockFile(root / "dvc.lock", Path(self.repo.tmp_dir or root), [])
+            self.lock = LockFile(root / LOCK, Path(self.repo.tmp_dir or root), [])
         with self._alone():
             self._mend_list_of_paths()
 
@@ -71,6 +71,7 @@ class Pipeline:
         if self.stages and not self.lock.is_changed_by_others():
             return
         self.repo._reset()
+        refuse_marks(self.root, PARAMS, "dvc.yaml", LOCK)
         with refusals():
             self.graph = get_active_graph(self.repo.index.graph)
             self.in_order = plan_repro(self.graph)
@@ -135,7 +136,7 @@ class Pipeline:
                     stage.dump()
                 return False
             stage.remove_outs(ignore_remove=False, force=False)
-            if not force and self._restore(stage):
+            if not force and restore(self.repo, stage):
                 stage.save(run_cache=False)
                 self._note(stage)
                 return False
@@ -143,14 +144,6 @@ class Pipeline:
             self.seen[name] = {str(dep): dep.hash_info.value for dep in stage.deps}
             self._hold(name)
             return True
-
-    def _restore(self, stage: Any) -> bool:
-        """Whether the run cache had the outputs of these very inputs."""
-        try:
-            self.repo.stage_cache.restore(stage)
-        except RunCacheNotFoundError:
-            return False
-        return True
 
     def finish(self, name: str) -> None:
         """Saves the outputs of a stage whose command has ended well, and notes them in dvc.lock."""
@@ -171,7 +164,7 @@ class Pipeline:
 
     def _note(self, stage: Any) -> None:
         """Puts what a stage has saved into the run cache, the cache and dvc.lock."""
-        self.repo.stage_cache.save(stage)
+        note(self.repo, stage)
         stage.commit()
         self.lock.note(stage)
 
@@ -328,8 +321,11 @@ class Pipeline:
 
 
 def one_command(lines: str | list[str] | None) -> str | None:
-    """DVC runs a command's lines one after another, each in a shell of its own, as far as the first that fails."""
-    lines = lines.splitlines() if isinstance(lines, str) else lines
+    """DVC runs a command's lines one after another, each in a shell of its own, as far as the first that fails.
+
+    What looks for known outputs before a command is left out: begin() does.
+    """
+    lines = [line.removeprefix(PREFIX) for line in (lines.splitlines() if isinstance(lines, str) else lines or [])]
     if not lines or len(lines) == 1:
         return lines[0] if lines else None
     return " && ".join(f"(\n{line}\n)" for line in lines)

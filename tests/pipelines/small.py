@@ -13,7 +13,7 @@ stages:
   each:
     foreach: {one: 1, two: 2}
     do:
-      cmd: mkdir -p out && cat source.txt > out/${key}.txt && echo ${item} >> out/${key}.txt
+      cmd: python -m pipelines.dvc.known sh -c 'mkdir -p out && cat source.txt > out/${key}.txt && echo ${item} >> out/${key}.txt'
       deps: [source.txt]
       params:
         - sizes.${key}
@@ -40,8 +40,13 @@ def make_small(folder):
     (folder / ".gitignore").write_text("/out/*.txt\n/both.txt\n/report\n")
 
 
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 def dvc(*arguments, folder="."):
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True, capture_output=True)
+    """What the command prints."""
+    command, environment = [sys.executable, "-m", "dvc", *arguments], os.environ | ENVIRONMENT
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def everything(folder):

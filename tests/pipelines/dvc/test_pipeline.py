@@ -1,5 +1,6 @@
 """pipelines/dvc beside DVC's own commands, on a small pipeline of shell commands."""
 
+import json
 import random
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from pipelines.dvc.lock_file import LockFile
 from pipelines.dvc.pipeline import Pipeline
 from tests.pipelines.small import STAGES, dvc, everything, make_small
 
-ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 NAMES = ["each@one", "each@two", "both", "measured"]
 
@@ -108,8 +108,7 @@ def test_what_was_built_before_comes_from_the_cache(small):
     CHANGES["a dependency"]()
     rebuild(Pipeline(small, said))
     Path("source.txt").write_text("source\n")
-    # DVC keeps no run cache of stages whose outputs persist.
-    assert rebuild(Pipeline(small, said)) == (NAMES[:2], NAMES[2:])
+    assert rebuild(Pipeline(small, said)) == ([], NAMES)
     assert before.items() <= everything(small).items()
 
 
@@ -175,18 +174,44 @@ def test_dvc_itself_keeps_off_the_files_of_a_stage_that_runs(small):
     dvc("repro", "each@one")
 
 
-def test_the_lock_file_is_written_as_dvc_writes_it(tmp_path):
-    committed = (ROOT / "dvc.lock").read_bytes()
-    path = tmp_path / "dvc.lock"
-    path.write_bytes(committed)
-    names = [line[2:-1].strip("'") for line in committed.decode().splitlines() if line.startswith("  ") and line[2] != " "]
+STRANGE = [
+    None,
+    True,
+    "on",
+    "yes",
+    "~",
+    "1e3",
+    "0x1F",
+    1e-08,
+    1e16,
+    0.1,
+    -0.0,
+    "",
+    " ",
+    "ü: x",
+    "# no comment",
+    "a\nb",
+    "long " * 40,
+    [[], {}],
+    {"a": [1]},
+]
+
+
+def test_the_lock_file_is_written_as_dvc_writes_it(small):
+    (small / "params.yaml").write_text(
+        json.dumps({"sizes": {"one": STRANGE, "two": {"deep": {"deeper": STRANGE}}}, "runtime": {"threads": 1}})
+    )
+    dvc("repro")
+    path = small / "dvc.lock"
+    by_dvc = path.read_bytes()
     seed = random.randrange(10**9)
     print("seed", seed)
-    lock = LockFile(path, tmp_path, names)
+    lock = LockFile(path, small / ".dvc" / "tmp", NAMES)
     entries = list(lock.data["stages"].items())
+    assert [name for name, _ in entries] == NAMES
     random.Random(seed).shuffle(entries)
     lock.data["stages"] = dict(entries)
-    assert lock.as_text().encode() == committed
+    assert lock.as_text().encode() == by_dvc
 
 
 @pytest.mark.parametrize("torn", [lambda content: content[: len(content) // 2] + b"\n  x: [", lambda _: b"{}"])
