@@ -18,6 +18,8 @@ help:  ## list these commands
 repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the data
 	@.venv/bin/python -m dvc repro
 	@echo "Metrics of every model: .venv/bin/dvc metrics show. Exported models: models/*/exported/."
+	@test -z "$$(git status --porcelain -- dvc.lock models 2> /dev/null)" || \
+		echo "To keep this build as a version: git add dvc.lock models && git commit -m 'What was built'"
 
 test: $(INSTALLED)  ## run the tests (a few minutes)
 	@.venv/bin/python -m pytest
@@ -47,8 +49,10 @@ lock: $(INSTALLED)  ## renew requirements.txt from pyproject.toml; with newer ve
 	@.venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --group dev --no-annotate \
 		--custom-compile-command "make lock" $(ARGS) --output-file requirements.txt pyproject.toml
 
-hooks: $(INSTALLED)  ## run the lint before each commit
+hooks: $(INSTALLED)  ## run the lint before each commit, and merge dvc.lock stage by stage
 	@.venv/bin/python -m pre_commit install
+	@git config merge.dvc-lock.name "stage by stage"
+	@git config merge.dvc-lock.driver ".venv/bin/python -m pipelines.dvc.merge %O %A %B"
 
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache

@@ -11,8 +11,8 @@ class GitError(Exception):
     """The message is one sentence."""
 
 
-def git(*arguments: str, folder: Path, environment: dict[str, str] | None = None, stdin: str = "") -> str:
-    """Runs git in `folder`; what it writes to stdout, without the line's end. Raises GitError with git's reason."""
+def git(*arguments: str, folder: Path, environment: dict[str, str] | None = None, stdin: str = "", strip: bool = True) -> str:
+    """Runs git in `folder`; what it writes to stdout, without the line's end if `strip`. Raises GitError with git's reason."""
     # In English, since its reason becomes a part of a sentence; and it may not ask for a password, which nobody would see.
     ours = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | (environment or {})
     clean = {name: value for name, value in os.environ.items() if name not in HERE} | ours
@@ -23,7 +23,7 @@ def git(*arguments: str, folder: Path, environment: dict[str, str] | None = None
         raise GitError("git is not installed, or not on PATH.") from error
     if done.returncode:
         raise GitError(f"git {arguments[0]}: {as_reason(done.stderr or done.stdout)}")
-    return done.stdout.strip("\n")
+    return done.stdout.strip("\n") if strip else done.stdout
 
 
 def as_reason(said: str) -> str:

@@ -1,0 +1,164 @@
+"""Merges dvc.lock stage by stage, so that nothing is trained again that either side of a git merge has trained.
+
+Command: python -m pipelines.dvc.merge                      ends a conflict in dvc.lock, and in the metrics that belong to it
+         python -m pipelines.dvc.merge BASE OURS THEIRS     git's merge driver of dvc.lock, which `make hooks` installs
+Reads:   the three versions: from git's index, or the files named; params.yaml and the files that stages depend on
+Writes:  dvc.lock and the metrics, and adds them to git's index; the driver writes OURS
+
+A stage that one side alone has changed, added or removed is taken from that side. Where both have changed it, the entry is taken whose
+params and dependencies are those of the merged tree; where that is true of both or neither, ours. The driver does not decide that,
+since params.yaml may not be merged yet: it then leaves a conflict.
+"""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.lock_file import LOCK, PARAMS, find, parsed, refuse_marks, replace
+from pipelines.running.git import GitError, git
+
+BASE, OURS, THEIRS = 1, 2, 3  # as git numbers them in its index
+Entries = dict[str, str]  # the text of each stage's entry, by the line that begins it
+
+
+def split(text: str) -> tuple[str, Entries]:
+    """What comes before the stages of a dvc.lock, and their entries."""
+    head, _, stages = text.partition("stages:\n")
+    parts = re.split(r"^(  [^ \n].*:\n)", stages, flags=re.MULTILINE)[1:]
+    return head, dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def joined(head: str, entries: Entries) -> str:
+    return f"{head}stages:\n" + "".join(name + body for name, body in entries.items())
+
+
+class Merge:
+    """Of the three texts. `entries` are those that are decided, in the order of ours with theirs in between; `open` those that are not."""
+
+    def __init__(self, base: str, ours: str, theirs: str):
+        self.head = split(ours)[0] or split(theirs)[0]
+        self.base, self.ours, self.theirs = (split(text)[1] for text in (base, ours, theirs))
+        self.entries, self.open = Entries(), list[str]()
+        for name in in_one_order(list(self.ours), list(self.theirs)):
+            before, our, their = (side.get(name) for side in (self.base, self.ours, self.theirs))
+            if our != their and before not in (our, their):
+                self.open.append(name)
+            entry = their if our == before else our
+            if entry is not None:
+                self.entries[name] = entry
+
+    def text(self) -> str:
+        return joined(self.head, self.entries)
+
+    def decide(self, root: Path, params: Any) -> None:
+        """Takes of each open entry the side that fits what is in the folder `root` and its params; ours where that does not tell.
+
+        Where one side has removed the stage, the other's entry stays only if it fits.
+        """
+        made = dict[str, str]()
+        for name in list(self.entries) + [name for name in self.open if name not in self.entries]:
+            sides = [side[name] for side in (self.ours, self.theirs) if name in side] if name in self.open else [self.entries[name]]
+            fitting = [side for side in sides if fits(as_entry(name, side), root, params, made)] if name in self.open else sides
+            if fitting or len(sides) == 2:
+                self.entries[name] = (fitting or sides)[0]
+                made |= outs_of(name, self.entries[name])
+            else:
+                self.entries.pop(name, None)
+                made |= dict.fromkeys(outs_of(name, sides[0]), "")
+        self.open.clear()
+
+    def hashes(self) -> dict[str, str]:
+        """The md5 of every output, by its path."""
+        return {path: md5 for name, entry in self.entries.items() for path, md5 in outs_of(name, entry).items()}
+
+
+def in_one_order(ours: list[str], theirs: list[str]) -> list[str]:
+    """The names of both, in the order of ours; those of theirs alone follow the one that they follow there."""
+    order = list(ours)
+    for place, name in enumerate(theirs):
+        if name not in ours:
+            order.insert(order.index(theirs[place - 1]) + 1 if place else 0, name)
+    return order
+
+
+def as_entry(name: str, body: str) -> Any:
+    (entry,) = parsed(f"{name}{body}", LOCK).values()
+    return entry
+
+
+def outs_of(name: str, body: str) -> dict[str, str]:
+    """The md5 of an entry's outputs, by their paths."""
+    return {out["path"]: out.get("md5", "") for out in as_entry(name, body).get("outs", [])}
+
+
+def fits(entry: Any, root: Path, params: Any, made: dict[str, str]) -> bool:
+    """Whether an entry's params are those of params.yaml, and its dependencies those of the entries before (`made`) or of the folder."""
+    if any(find(params, key) != value for key, value in entry.get("params", {}).get(PARAMS, {}).items()):
+        return False
+    return all(md5_now(dep["path"], root, made) in (None, dep.get("md5")) for dep in entry.get("deps", []))
+
+
+def md5_now(path: str, root: Path, made: dict[str, str]) -> str | None:
+    """None where it is a folder that no stage makes, or is not there: it does not tell."""
+    if path in made or not (root / path).is_file():
+        return made.get(path)
+    return hashlib.md5((root / path).read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def drive(base: Path, ours: Path, theirs: Path) -> int:
+    """As git's merge driver: 0 where all is decided."""
+    merge = Merge(*(path.read_text(encoding="utf-8") for path in (base, ours, theirs)))
+    ours.write_text(merge.text(), encoding="utf-8")
+    if merge.open:
+        names = ", ".join(name.strip(" :\n") for name in merge.open)
+        print(f"{LOCK}: both sides have built {names}: resolve {PARAMS}, then python -m pipelines.dvc.merge", file=sys.stderr)
+    return bool(merge.open)
+
+
+def end_conflict(root: Path) -> str:
+    """Merges dvc.lock of the repository `root`, and takes the metrics that belong to it; a sentence about what is left to do."""
+    unmerged = unmerged_versions(root)
+    if LOCK not in unmerged:
+        return f"{LOCK} has no conflict: nothing is changed."
+    refuse_marks(root, PARAMS, "dvc.yaml")
+    merge = Merge(*(unmerged[LOCK].get(side, "") for side in (BASE, OURS, THEIRS)))
+    merge.decide(root, parsed((root / PARAMS).read_text(encoding="utf-8"), PARAMS))
+    contents = {LOCK: merge.text()}
+    for path, md5 in merge.hashes().items():
+        for content in unmerged.get(path, {}).values():
+            if hashlib.md5(content.encode(), usedforsecurity=False).hexdigest() == md5:
+                contents[path] = content
+    for path, content in contents.items():
+        replace(root / path, content.encode(), (root / path).parent)
+    git("add", "--", *contents, folder=root)
+    left = sorted(set(unmerged) - set(contents))
+    first = f"Resolve {', '.join(left)} too, and commit" if left else "Commit"
+    return f"Merged: {', '.join(contents)}. {first}; then run dvc pull, if the other side was built elsewhere, and dvc repro."
+
+
+def unmerged_versions(root: Path) -> dict[str, dict[int, str]]:
+    """Of each file in conflict, its versions in git's index."""
+    found: dict[str, dict[int, str]] = {}
+    for line in filter(None, git("ls-files", "--unmerged", "-z", folder=root).split("\0")):
+        (_, blob, side), path = line.partition("\t")[0].split(), line.partition("\t")[2]
+        found.setdefault(path, {})[int(side)] = git("cat-file", "blob", blob, folder=root, strip=False)
+    return found
+
+
+def main() -> None:
+    paths = [Path(argument) for argument in sys.argv[1:]]
+    try:
+        if len(paths) == 3:
+            sys.exit(drive(*paths))
+        if paths:
+            sys.exit("usage: python -m pipelines.dvc.merge [BASE OURS THEIRS]")
+        print(end_conflict(Path.cwd()))
+    except (GraphError, GitError, OSError, UnicodeError, ValueError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()
