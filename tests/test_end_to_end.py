@@ -103,13 +103,27 @@ def of_dataset(name: str) -> set[str]:
 
 def new_clone(root: Path, epochs: dict[str, int]) -> Clone:
     """A fresh clone, committed, whose params.yaml has only these models with so many epochs, and their datasets."""
-    for name in TREE:
+    copy_tree(root, TREE)
+    reduce_params(root, epochs)
+    clone = Clone(root)
+    clone.git("init", "--quiet", "--initial-branch=main", ".")
+    clone.commit()
+    return clone
+
+
+def copy_tree(root: Path, names: tuple[str, ...]) -> None:
+    """Files and folders of this repository, as they lie here."""
+    for name in names:
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, target)
+
+
+def reduce_params(root: Path, epochs: dict[str, int]) -> None:
+    """Leaves in params.yaml only these models, with so many epochs, and their datasets."""
     yaml = YAML()
     params = yaml.load(root / "params.yaml")
     params["models"] = {name: params["models"][name] for name in epochs}
@@ -120,10 +134,6 @@ def new_clone(root: Path, epochs: dict[str, int]) -> Clone:
     params["runtime"]["device"] = "cpu"
     params["evaluate"]["num_resamples"] = 100
     yaml.dump(params, root / "params.yaml")
-    clone = Clone(root)
-    clone.git("init", "--quiet", "--initial-branch=main", ".")
-    clone.commit()
-    return clone
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,237 @@
+"""Every way in, in surroundings that an office or a container has: odd paths, a proxy, a user without a name or a home, other locales.
+
+Slow: each of them starts a model's training, a Prefect server and a few processes more, in a clone of its own.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tests.test_end_to_end import ROOT, TREE, copy_tree, reduce_params
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+MODEL = "line_gd"
+MORE = ("examples", "web", "Makefile", "prefect.yaml", "requirements.txt", "pyproject.toml")
+ODD_NAME = """it's a "$HOME" ü & (1) `x` %s"""
+SECONDS = 240
+UID = 54321  # of nobody on this machine
+
+
+@dataclass
+class Surroundings:
+    """A clone in a folder of this name, and what the environment has besides; `user` is the uid that all of it runs as."""
+
+    name: str
+    folder: str = "clone"
+    environment: dict[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    has_proxy: bool = False
+    user: int | None = None
+
+
+# Each is several at once: what fails says in its own words which of them it is.
+ALL = [
+    Surroundings(
+        "an odd path, a narrow terminal, in Turkish",
+        folder=ODD_NAME,
+        environment={"TERM": "xterm", "COLUMNS": "40", "LINES": "10", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8", "LANGUAGE": "tr"},
+    ),
+    Surroundings(
+        "a proxy, no terminal, a home that cannot be written",
+        has_proxy=True,
+        environment={"HOME": "/proc/nowhere", "NO_PROXY": "intranet.example", "LC_ALL": "C", "PIP_USER": "1", "SHELL": "/usr/sbin/nologin"},
+        unset=("no_proxy", "TERM", "LANG", "COLUMNS"),
+    ),
+    Surroundings("a user without a name or a home", user=UID, unset=("USER", "LOGNAME", "USERNAME", "HOME", "NO_PROXY", "no_proxy")),
+]
+
+
+@dataclass
+class Place:
+    """A clone within its surroundings, committed, with a DVC remote beside it."""
+
+    root: Path
+    environment: dict[str, str]
+    user: int | None
+
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        given = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+        return subprocess.Popen(
+            command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **given
+        )
+
+    def run(self, *command: str) -> str:
+        process = self.start(*command)
+        said, _ = process.communicate(timeout=SECONDS * 2)
+        assert process.returncode == 0, said
+        assert "Traceback" not in said, said
+        return said
+
+    def python(self, *arguments: str) -> str:
+        return self.run(sys.executable, *arguments)
+
+    @contextlib.contextmanager
+    def serving(self, url: str, *command: str) -> Iterator[None]:
+        """Within it the command serves `url`; SIGTERM ends it."""
+        process = self.start(*command)
+        try:
+            wait_for(url, process)
+            yield
+        finally:
+            process.terminate()
+            said, _ = process.communicate(timeout=60)
+            assert "Traceback" not in said, said
+
+
+def wait_for(url: str, process: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + SECONDS
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while True:
+        with contextlib.suppress(OSError), opener.open(url, timeout=2):
+            return
+        if process.poll() is not None or time.monotonic() > until:
+            pytest.fail(f"{url} does not answer: {process.stdout.read() if process.stdout and process.poll() is not None else 'it runs'}")
+        time.sleep(0.1)
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Answers as a company's does, and remembers what it was asked for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def refuse(self) -> None:
+        self.asked.append(self.path)
+        self.send_error(403, "Blocked by the proxy")
+
+    do_GET = do_POST = do_CONNECT = do_HEAD = refuse  # noqa: N815
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+    assert Proxy.asked == [], "what is on loopback is never asked through a proxy, and nothing else is asked at all"
+
+
+@pytest.fixture(scope="module", params=ALL, ids=lambda one: one.name)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    around: Surroundings = request.param
+    if around.user is not None and os.geteuid() != 0:
+        pytest.skip("only root can start a process as another user")
+    base = tmp_path_factory.mktemp("surroundings")
+    root = base / around.folder
+    home, tmp = base / f"home {around.folder}", base / f"tmp {around.folder}"
+    home.mkdir()
+    tmp.mkdir()
+    names = {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    safe = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DVC", "GIT_", "PREFECT_", "REPRISE", "DATASETS_", "PYTHON"))
+    }
+    own = {"HOME": str(home), "TMPDIR": str(tmp), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = kept | names | safe | own | around.environment
+    if around.has_proxy:
+        address = request.getfixturevalue("proxy")
+        environment |= dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"), address)
+    for name in around.unset:
+        environment.pop(name, None)
+    copy_tree(root, (*TREE, *MORE))
+    reduce_params(root, {MODEL: 500})  # of the epochs that it needs to pass its gate
+    (root / ".venv").symlink_to(sys.prefix)
+    with (root / ".gitignore").open("a") as file:
+        file.write("/.venv\n")
+    if around.user is not None:
+        open_to(around.user, base)
+    made = Place(root, environment, around.user)
+    made.run("git", "init", "--quiet", "--initial-branch=main", ".")
+    made.run("dvc", "remote", "add", "--quiet", "--default", "store", "../store")
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message", "the tree")
+    yield made
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def open_to(user: int, base: Path) -> None:
+    """Gives all below `base` to the user, and lets them in from the root on."""
+    for folder in base.parents:
+        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o111)
+    subprocess.run(["chown", "-R", "-h", f"{user}:{user}", str(base)], check=True)
+
+
+@pytest.fixture(scope="module")
+def built(place: Place) -> Place:
+    """`make repro` of one model has run, and its outcome is committed."""
+    said = place.run("make", "--old-file=.venv/.installed", "repro")
+    assert "To keep this build as a version: git add dvc.lock models" in said
+    place.run("git", "add", "dvc.lock", "models")
+    place.run("git", "commit", "--quiet", "--message", "what was built")
+    return place
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_make_repro(built: Place) -> None:
+    assert (built.root / "models" / MODEL / "exported" / "model.onnx").is_file()
+    assert "up to date" in built.run("make", "--old-file=.venv/.installed", "repro")
+
+
+def test_rebuild(built: Place) -> None:
+    built.python("-m", "pipelines.rebuild", "--force", f"train@{MODEL}")
+    assert built.run("git", "status", "--porcelain") == ""
+
+
+def test_release(built: Place) -> None:
+    built.python("-m", "pipelines.release", MODEL)
+    assert f"{MODEL}@v1.0.0" in built.run("git", "tag")
+
+
+def test_a_sweeps_trial(built: Place) -> None:
+    built.python("-m", "pipelines.sweep", MODEL, "--choice", "epochs=2", "--trials", "1", "--name", "one")
+    assert f"{MODEL}-one-001" in built.run("dvc", "exp", "list", "--all-commits", "--name-only")
+
+
+def test_serve(built: Place) -> None:
+    port = free_port()
+    built.environment["PREFECT_SERVER_API_PORT"] = str(port)
+    try:
+        with built.serving(f"http://127.0.0.1:{port}/api/health", "make", "--old-file=.venv/.installed", "serve"):
+            built.python("-m", "pipelines.rebuild", "check")
+    finally:
+        del built.environment["PREFECT_SERVER_API_PORT"]
+
+
+def test_demo(built: Place) -> None:
+    if not (ROOT / "web" / "node_modules").is_dir():
+        pytest.skip("the page's runtime is not installed in web/node_modules: make demo does that")
+    port = free_port()
+    with built.serving(f"http://127.0.0.1:{port}/models.json", "make", "--old-file=.venv/.installed", "demo", f"PORT={port}"):
+        pass
+
+
+def test_predict(built: Place) -> None:
+    model = f"models/{MODEL}/exported/model.onnx"
+    assert json.loads(built.python("examples/predict.py", model, "2", "--json"))["input"] == "2"
