@@ -8,6 +8,10 @@ INSTALLED := .venv/.installed
 
 # DVC runs the stages as `python -m stages...`: that python must be the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# And it runs them by the shell that SHELL names, which may be one that refuses everything (a service's account), or no POSIX shell.
+export SHELL
+# DVC names a folder after the user, and fails where there is no name, as in containers.
+export USER ?= $(shell id -u)
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-all serve demo triton check format lock hooks clean

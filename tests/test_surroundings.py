@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import urllib.error
@@ -29,6 +30,7 @@ MODEL = "line_gd"
 MORE = ("examples", "web", "Makefile", "prefect.yaml", "requirements.txt", "pyproject.toml")
 ODD_NAME = """it's a "$HOME" ü & (1) `x` %s"""
 SECONDS = 240
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 UID = 54321  # of nobody on this machine
 
 
@@ -83,7 +85,7 @@ class Place:
         return said
 
     def python(self, *arguments: str) -> str:
-        return self.run(sys.executable, *arguments)
+        return self.run(str(self.root / ".venv" / "bin" / "python"), *arguments)
 
     @contextlib.contextmanager
     def serving(self, url: str, *command: str) -> Iterator[None]:
@@ -147,7 +149,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     kept = {
         key: value for key, value in os.environ.items() if not key.startswith(("DVC", "GIT_", "PREFECT_", "REPRISE", "DATASETS_", "PYTHON"))
     }
-    own = {"HOME": str(home), "TMPDIR": str(tmp), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    own = {"HOME": str(home), "TMPDIR": str(tmp), "PATH": f"{root / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     environment = kept | names | safe | own | around.environment
     if around.has_proxy:
         address = request.getfixturevalue("proxy")
@@ -156,18 +158,37 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         environment.pop(name, None)
     copy_tree(root, (*TREE, *MORE))
     reduce_params(root, {MODEL: 500})  # of the epochs that it needs to pass its gate
-    (root / ".venv").symlink_to(sys.prefix)
-    with (root / ".gitignore").open("a") as file:
-        file.write("/.venv\n")
+    make_environment(root / ".venv", interpreter_for(around.user))
     if around.user is not None:
         open_to(around.user, base)
     made = Place(root, environment, around.user)
     made.run("git", "init", "--quiet", "--initial-branch=main", ".")
-    made.run("dvc", "remote", "add", "--quiet", "--default", "store", "../store")
+    made.python("-m", "dvc", "remote", "add", "--quiet", "--default", "store", "../store")
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message", "the tree")
     yield made
     shutil.rmtree(base, ignore_errors=True)
+
+
+def interpreter_for(user: int | None) -> Path:
+    """A Python of this version that the user can start: this one may lie in somebody's home."""
+    here, system = Path(sys.executable).resolve(), Path("/usr/bin") / f"python{VERSION}"
+    for candidate in (here, system):
+        try:
+            if user is None or subprocess.run([candidate, "-c", ""], user=user, group=user, extra_groups=[], check=False).returncode == 0:
+                return candidate
+        except OSError:
+            continue
+    pytest.skip(f"another user can start neither {here} nor {system}")
+
+
+def make_environment(folder: Path, interpreter: Path) -> None:
+    """A virtual environment with that interpreter and the packages of this one."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(interpreter)
+    (folder / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\ninclude-system-site-packages = false\n")
+    (folder / "lib").mkdir()
+    (folder / "lib" / f"python{VERSION}").symlink_to(Path(sysconfig.get_path("purelib")).parent)
 
 
 def open_to(user: int, base: Path) -> None:
@@ -211,7 +232,7 @@ def test_release(built: Place) -> None:
 
 def test_a_sweeps_trial(built: Place) -> None:
     built.python("-m", "pipelines.sweep", MODEL, "--choice", "epochs=2", "--trials", "1", "--name", "one")
-    assert f"{MODEL}-one-001" in built.run("dvc", "exp", "list", "--all-commits", "--name-only")
+    assert f"{MODEL}-one-001" in built.python("-m", "dvc", "exp", "list", "--all-commits", "--name-only")
 
 
 def test_serve(built: Place) -> None:

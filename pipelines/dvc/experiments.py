@@ -25,7 +25,8 @@ def begin_copy(root: Path, folder: Path) -> None:
         own = Repo(str(root))
         settings = own.config.read("local")
         settings["cache"] |= {"dir": own.cache.local_cache_dir, "type": "symlink,copy"}
-        settings["core"] |= {"no_scm": True, "site_cache_dir": str(folder / ".dvc" / "tmp" / "site")}
+        # From the folder itself, which is the current one when the trial runs: DVC writes no settings that are not ASCII.
+        settings["core"] |= {"no_scm": True, "site_cache_dir": ".dvc/tmp/site"}
         own.close()
         with Config(str(folder / ".dvc")).edit("local", validate=False) as config:
             config.update({section: values for section, values in settings.items() if values})
