@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: since 1.29 ONNX Runtime reports its use to its makers
 import onnxruntime
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
