@@ -1,10 +1,11 @@
 """Each stage, flow, example and server as at a person's desk, with a new HOME and without CI's settings: it connects to loopback only,
-looks up no name, and writes no file but in the checkout, its environment and the folder for temporary files.
+looks up no name, listens on loopback only, and writes no file but in the checkout, its environment and the folder for temporary files.
 
-Then the files that are handed on: a runtime, or a browser, finds no address in them that it would open.
+Of files that are handed on see tests/examples/test_addresses.py.
 """
 
 import json
+import re
 import shutil
 import sys
 import urllib.request
@@ -19,6 +20,7 @@ from tests.test_end_to_end import Clone, new_clone
 from tests.toy import ROOT
 from web.assemble import EXPORTED, RUNTIME, VENDORED
 
+ROOMS = ("stages", "pipelines", "examples", "web", "benchmarks", "docs")
 needs_strace = pytest.mark.skipif(bool(why_not()), reason=why_not())
 ENVIRONMENT = [Path(sys.prefix), Path(sys.base_prefix)]
 # Where DVC notes what it knows of files, so that it need not read them again: a folder for temporary files too, of those that outlive a
@@ -45,7 +47,10 @@ thread.join()
 
 def quiet(traced: Traced, seen: Seen, *folders: Path, within: str = "") -> None:
     assert seen.beyond(traced.checkout, traced.temporary, *ENVIRONMENT, *folders, within=within) == []
-    assert list(traced.home.iterdir()) == []
+    assert within or list(traced.home.iterdir()) == []
+
+
+# What is seen
 
 
 @needs_strace
@@ -56,6 +61,31 @@ def test_a_program_that_phones_home_is_seen(tmp_path):
     for what in (f"{traced.home}/.cache", f"{traced.home}/.cache/id", "events", "192.0.2.1", "0.0.0.0"):
         assert any(what in call for call in found), (what, found)
     assert all(call.startswith(sys.executable) for call in found), "threads and children are told by their command"
+
+
+# Whoever imports ONNX Runtime
+
+SWITCH = 'os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")'
+IMPORT = re.compile(r"^ *(?:import|from) onnxruntime\b", re.MULTILINE)
+
+
+def code_samples() -> dict[str, str]:
+    """All Python but tests, whose switch stands in conftest.py: modules, the notebook, and what documents show."""
+    found = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    found["examples/predict.ipynb"] = "\n".join(notebook_cells())
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        found |= {f"{path.name}, example {place}": block for place, block in enumerate(blocks, start=1)}
+    return found
+
+
+def test_whoever_imports_onnxruntime_has_switched_its_reports_off():
+    importing = {name: code for name, code in code_samples().items() if IMPORT.search(code)}
+    in_stages = {name for name in importing if name.startswith("stages/")}
+    assert in_stages and all(name.startswith("stages/exporting/") for name in in_stages), "its package has the switch"
+    assert SWITCH in (ROOT / "stages" / "exporting" / "__init__.py").read_text(encoding="utf-8")
+    others = importing.keys() - in_stages
+    assert len(others) >= 4 and [name for name in others if SWITCH not in IMPORT.split(importing[name])[0]] == []
 
 
 # Examples
