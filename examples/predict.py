@@ -338,6 +338,8 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
                 raise Refused(f"{what} begins with neither numbers nor the names of columns; the model takes {', '.join(names)}")
             yield partial(as_row, f"{what} line {number}", header, names, names)
             header, has_rows = names, True
+        if any(map(is_number, header)) and all(not cell or is_number(cell) for cell in header):
+            raise Refused(f"{what} has {len(header)} numbers in its first row and no header, expected {len(names)}: {', '.join(names)}")
         if missing := [name for name in names if name not in header]:
             columns = "columns" if len(missing) > 1 else "column"
             raise Refused(f"{what} has no {columns} {', '.join(missing)}; the model takes {', '.join(names)}")

@@ -5,8 +5,10 @@ Of files that are handed on see tests/examples/test_addresses.py.
 """
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -46,7 +48,8 @@ thread.join()
 
 
 def quiet(traced: Traced, seen: Seen, *folders: Path, within: str = "") -> None:
-    assert seen.beyond(traced.checkout, traced.temporary, *ENVIRONMENT, *folders, within=within) == []
+    beyond = seen.beyond(traced.checkout, traced.temporary, *ENVIRONMENT, *folders, within=within)
+    assert not beyond, "\n".join(beyond)
     assert within or list(traced.home.iterdir()) == []
 
 
@@ -208,6 +211,18 @@ def test_the_flow_rebuild_phones_nobody(rebuilt):
 def test_a_command_of_the_pipeline_phones_nobody(clone, command):
     traced = Traced(sys.executable, "-m", *command, checkout=clone.root)
     quiet(traced, traced.end(), OF_DVC, clone.root.with_name("store"))
+
+
+def test_a_flow_heeds_the_users_own_profile_of_prefect(tmp_path):
+    """Though its home is another."""
+    (tmp_path / ".prefect").mkdir()
+    (tmp_path / ".prefect" / "profiles.toml").write_text('active = "own"\n[profiles.own]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n')
+    command = [sys.executable, "-m", "pipelines.rebuild"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert said.returncode == 1 and "the Prefect server at http://127.0.0.1:1/api does not answer" in said.stderr
+    assert (tmp_path / "logs" / "prefect").stat().st_mode & 0o777 == 0o700
 
 
 @needs_strace
