@@ -11,6 +11,7 @@ seeds are rebuilt for each. A seed draws the split into train and val too, but w
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: since 1.29 ONNX Runtime reports its use to its makers
 import onnxruntime
 from ruamel.yaml import YAML
 

@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: since 1.29 ONNX Runtime reports its use to its makers
 import onnxruntime
 from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
@@ -336,6 +338,8 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
                 raise Refused(f"{what} begins with neither numbers nor the names of columns; the model takes {', '.join(names)}")
             yield partial(as_row, f"{what} line {number}", header, names, names)
             header, has_rows = names, True
+        if any(map(is_number, header)) and all(not cell or is_number(cell) for cell in header):
+            raise Refused(f"{what} has {len(header)} numbers in its first row and no header, expected {len(names)}: {', '.join(names)}")
         if missing := [name for name in names if name not in header]:
             columns = "columns" if len(missing) > 1 else "column"
             raise Refused(f"{what} has no {columns} {', '.join(missing)}; the model takes {', '.join(names)}")

@@ -1,5 +1,5 @@
-"""For every test: one thread a process, so that tests beside each other do not fight over the cores, signals as in a terminal, and no
-network but loopback.
+"""For every test: one thread a process, so that tests beside each other do not fight over the cores, signals as in a terminal, no network
+but loopback, and no reports to the makers of what is used.
 """
 
 import ipaddress
@@ -21,6 +21,8 @@ LONGEST = (
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # read when numpy and torch are imported, which comes after this
+for variable in ("ORT_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ[variable] = "1"  # read when ONNX Runtime and Prefect are imported
 
 # What nohup and a shell's background ignore, the processes that tests start would ignore too.
 for number in (signal.SIGINT, signal.SIGHUP):

@@ -16,6 +16,7 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.examples.test_addresses import what_it_opens
 from tests.released import released_models
 from tests.test_end_to_end import Clone
 from tests.toy import MODELS, ROOT
@@ -86,6 +87,23 @@ def test_a_model_fetched_by_its_version_answers_without_this_project(released, b
     assert shown.returncode == 0 and f"model: {model}\n" in shown.stdout, shown.stderr
     differences = [float(line.split()[-1]) for line in shown.stdout.splitlines() if " differs by at most " in line]
     assert differences and max(differences) <= 1e-4
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_file_of_a_model_names_an_address(released, model):
+    files = sorted((released.root / "models" / model / "exported").iterdir())
+    assert len(files) >= 7 and {file.name: what_it_opens(file) for file in files} == {file.name: [] for file in files}
+
+
+def test_predict_answers_where_numpy_1_is_installed(released, tmp_path):
+    """As many an environment still has it, beside the newest ONNX Runtime."""
+    python = make_environment(tmp_path / "venv", "numpy<2", "onnxruntime", "pillow")
+    for model in ("mnist_cnn", "cifar10_cnn", "diabetes_mlp", "names_gru"):
+        command = [str(python), "-W", "error", str(EXAMPLES / "predict.py"), str(released.root / "models" / model / "exported/model.onnx")]
+        said = subprocess.run(
+            [*command, an_input_for(released, model, tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert said.returncode == 0 and said.stdout and not said.stderr, said.stderr
 
 
 def test_all_models_are_served_without_this_project(released, bare_python, tmp_path):

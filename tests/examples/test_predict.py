@@ -286,6 +286,7 @@ def test_a_number_is_answered_with_its_name(exported, answer):
         ("patients", "1;2;3", "1;2;3 is neither a file nor 3 numbers with commas between them: a, b, c."),
         ("patients", "decimal.csv", "decimal.csv has semicolons between its cells; expected commas."),
         ("patients", "short.csv", "short.csv has no column c; the model takes a, b, c."),
+        ("patients", "target.csv", "target.csv has 4 numbers in its first row and no header, expected 3: a, b, c."),
         ("patients", "empty.csv", "empty.csv is empty."),
         ("patients", "ragged.csv", "ragged.csv line 2 has 2 numbers, expected 3: a, b, c."),
         ("patients", "binary.csv", "binary.csv is no CSV file in UTF-8 ("),
@@ -305,7 +306,8 @@ def test_a_number_is_answered_with_its_name(exported, answer):
     ],
 )
 def test_an_input_that_does_not_fit_is_refused_in_a_sentence(exported, tmp_path, name, given, said, refusal):
-    for file, text in {"text.png": "no picture", "short.csv": "a,b\n1,2\n", "empty.csv": "", "ragged.csv": "a,b,c\n1,2\n"}.items():
+    tables = {"short.csv": "a,b\n1,2\n", "empty.csv": "", "ragged.csv": "a,b,c\n1,2\n", "target.csv": "1,2,3,1\n"}
+    for file, text in {"text.png": "no picture", **tables}.items():
         (tmp_path / file).write_text(text)
     (tmp_path / "binary.csv").write_bytes(b"a,b,c\n\xff\xfe,1,2\n")
     (tmp_path / "semicolons.csv").write_text("a;b;c\n1;2;3\n")

@@ -255,7 +255,7 @@ def test_a_caller_who_has_gone_is_no_failure_of_the_model(models, monkeypatch, c
         ("shapes", b"--x", "multipart/form-data; boundary=x", "the body is a form: send the picture's bytes alone"),
         ("shapes", b"[[1]]", "application/json", "this model takes a picture: send the file's bytes as the body"),
         ("mnist_cnn", as_png(np.full((50, 50), 200, dtype=np.uint8)), None, "the picture shows no drawing"),
-        ("patients", "1,2", None, "the body has no columns a, b, c; the model takes a, b, c"),
+        ("patients", "1,2", None, "the body has 2 numbers in its first row and no header, expected 3: a, b, c"),
         ("patients", "1,2,nan", None, "the body line 1: c is nan, which is no finite number"),
         ("patients", "1,2,x", None, "the body line 1: c is 'x', which is no number"),
         ("patients", "a,b\n1,2", None, "the body has no column c; the model takes a, b, c"),
