@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DIRECT = [Requirement(line) for line in (*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"])]
-OWN = {"stages", "pipelines", "tests", "web", "benchmarks", "examples", "docs"}
+OWN = {"stages", "pipelines", "entries", "tests", "web", "benchmarks", "examples", "docs"}
 NEVER_A_NAME = {"utils", "util", "helpers", "helper", "core", "manager", "managers"}
 MAX_BYTES = 1_000_000
 
