@@ -39,6 +39,15 @@ class Entry:
         return Path(FOLDERS[self.section]) / self.name
 
     @property
+    def raw(self) -> Path:
+        return self.folder / "raw"
+
+    @property
+    def pointer(self) -> Path:
+        """The .dvc file of raw data that somebody has added."""
+        return self.folder / "raw.dvc"
+
+    @property
     def logs(self) -> list[Path]:
         """What trainings and `make triton` have left of a model, as far as it is there."""
         if self.section == "datasets":
@@ -88,11 +97,16 @@ class Project:
         is_there = entry.section == "models" and entry.name in (self.graph.get("artifacts") or {})
         return ("artifacts", entry.name) if is_there else None
 
-    def exists(self, entry: Entry) -> bool:
-        """Whether anything of it is left anywhere but in params.yaml."""
+    def lying(self, entry: Entry) -> list[Path]:
+        """What lies here of it. Raw data comes before its .dvc file, by which it is known that DVC's cache has it."""
         outputs = [path for stage in self.templates(entry.section) for path in self.outputs(entry, stage)]
-        lying = any(path.exists() or path.is_symlink() for path in [*outputs, pointer(entry), *hidden(outputs)])
-        return bool(self.stages(entry) or self.artifact(entry) or lying or entry.logs)
+        outputs += [entry.raw] if entry.section == "datasets" else []
+        places = [*outputs, *hidden(outputs), entry.pointer, *entry.logs]
+        return [path for path in dict.fromkeys(places) if path.exists() or path.is_symlink()]
+
+    def is_left(self, entry: Entry) -> bool:
+        """Whether anything of it is left anywhere but in params.yaml."""
+        return bool(self.stages(entry) or self.artifact(entry) or self.lying(entry))
 
 
 def read_project() -> Project:
@@ -124,7 +138,7 @@ def find_entry(project: Project, given: str) -> Entry:
     """
     folder, _, name = given.rstrip("/").rpartition("/")
     sections = [section for section, path in FOLDERS.items() if folder in ("", path)]
-    found = [entry for section in sections if is_plain(name) and (project.has(entry := Entry(section, name)) or project.exists(entry))]
+    found = [entry for section in sections if is_plain(name) and (project.has(entry := Entry(section, name)) or project.is_left(entry))]
     if not found:
         close = difflib.get_close_matches(name, project.names(), n=3)
         known = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(project.names()) or 'none'}."
@@ -137,11 +151,6 @@ def find_entry(project: Project, given: str) -> Entry:
 def is_plain(name: str) -> bool:
     """Whether the stage `check` takes it as a name."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
-
-
-def pointer(entry: Entry) -> Path:
-    """The .dvc file of raw data that somebody has added."""
-    return entry.folder / "raw.dvc"
 
 
 def hidden(outputs: list[Path]) -> list[Path]:

@@ -46,8 +46,8 @@ def write_texts(before: dict[Path, str], after: dict[Path, str], paths: Iterable
 def print_changes(before: dict[Path, str], after: dict[Path, str]) -> None:
     """Those of params.yaml and dvc.yaml, as diff shows them."""
     for path in (path for path in after if path.suffix == ".yaml"):
-        lines = [before[path].splitlines(keepends=True), after[path].splitlines(keepends=True)]
-        sys.stdout.writelines(difflib.unified_diff(*lines, str(path), str(path), n=1))
+        old, new = before[path].splitlines(keepends=True), after[path].splitlines(keepends=True)
+        sys.stdout.writelines(difflib.unified_diff(old, new, str(path), str(path), n=1))
 
 
 def plots_of(project: Project, entry: Entry) -> Iterator[tuple[str | int, str, bool]]:
@@ -97,12 +97,12 @@ def released(entry: Entry) -> list[str]:
     return []
 
 
-def print_commit(paths: Iterable[Path], message: str) -> None:
-    """How the change is committed; nothing without git."""
+def print_commit(paths: Iterable[Path], option: str, message: str) -> None:
+    """How the change is committed, with an option of `git add`; nothing without git."""
     with contextlib.suppress(GitError):
         changed = [path for path in map(str, paths) if git("status", "--porcelain", "--", path, folder=Path.cwd())]
         if changed:
-            print(f"To commit it: git add --all -- {shlex.join(changed)} && git commit --message {shlex.quote(message)}")
+            print(f"To commit it: git add {option} -- {shlex.join(changed)} && git commit --message {shlex.quote(message)}")
 
 
 def by_hand(entry: Entry, plots: Iterable[str]) -> list[str]:

@@ -55,7 +55,7 @@ def without(text: str, keys: Keys) -> str:
 def find(text: str, keys: Keys) -> tuple[MappingNode | SequenceNode, Node]:
     """The mapping or sequence that holds the entry at `keys`, and its key or (in a sequence) the item itself."""
     parent: Any = None
-    node = key = YAML().compose(text)
+    node = key = YAML(typ="safe").compose(text)
     for part in keys:
         parent = node
         if isinstance(parent, MappingNode):
@@ -119,7 +119,7 @@ def replaced(text: str, change: Callable[[tuple[Key, ...], bool, str], str], exp
             start, end = node.start_mark.index, node.end_mark.index
             spans[start, end] = change(keys, is_key, text[start:end])
 
-    walk(YAML().compose(text), ())
+    walk(YAML(typ="safe").compose(text), ())
     for (start, end), new in sorted(spans.items(), reverse=True):
         text = text[:start] + new + text[end:]
     return confirmed(text, expected)

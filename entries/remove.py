@@ -13,7 +13,7 @@ import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from entries.belongings import GRAPH, LOCK, PARAMS, Entry, Project, delete, find_entry, hidden, pointer, read_project
+from entries.belongings import GRAPH, LOCK, PARAMS, Entry, Project, delete, find_entry, read_project
 from entries.command import (
     alone_with_entries,
     by_hand,
@@ -25,7 +25,7 @@ from entries.command import (
     stages_that_name,
     write_texts,
 )
-from entries.lines import LayoutError, parse, without
+from entries.lines import Keys, LayoutError, parse, without
 from pipelines.dvc.entries import is_in_cache, with_entries
 from stages.common.errors import UserError
 
@@ -56,7 +56,7 @@ def remove(names: list[str], dry_run: bool = False, yes: bool = False) -> None:
             removal.remarks += tidy(removal.entry)
         write_texts(before, after, (LOCK,))
     print_removals(removals, "removed")
-    print_commit([*after, *(entry.folder for entry in entries)], f"Remove {', '.join(entry.name for entry in entries)}")
+    print_commit([*after, *(entry.folder for entry in entries)], "--update", f"Remove {', '.join(entry.name for entry in entries)}")
 
 
 def find_entries(project: Project, names: list[str]) -> list[Entry]:
@@ -74,7 +74,7 @@ def plan(names: list[str], yes: bool) -> tuple[dict[Path, str], dict[Path, str],
     for entry in entries:
         removals.append(removal := Removal(entry))
         take_out_of_files(project, texts, removal)
-        removal.paths = outputs_of(project, entry)
+        removal.paths = project.lying(entry)
         remark(project, removal)
     stages = {stage: None for entry in entries for stage in project.stages(entry)}
     texts[LOCK] = with_entries(texts[LOCK], dict(stages)) if stages else texts[LOCK]
@@ -94,10 +94,10 @@ def refuse_needed(project: Project, entry: Entry, going: list[Entry]) -> None:
 
 def refuse_loss(project: Project, entry: Entry, yes: bool) -> None:
     """Raw data that no stage has made goes only if DVC's cache has it."""
-    raw = entry.folder / "raw"
+    raw = entry.raw
     if yes or entry.section != "datasets" or raw.is_symlink() or not raw.is_dir() or (raw / ".source").exists():
         return
-    if not (pointer(entry).exists() and is_in_cache(Path.cwd(), pointer(entry))):
+    if not (entry.pointer.exists() and is_in_cache(Path.cwd(), entry.pointer)):
         raise UserError(
             f"{raw} was not made by a stage, and DVC's cache does not have it: move it away, or add it (dvc add {raw}), or say --yes "
             "(make remove NAME=... ARGS=--yes) if it may be lost."
@@ -122,7 +122,7 @@ def with_graph(project: Project, texts: dict[Path, str]) -> Project:
     return Project(texts, project.params, parse(texts[GRAPH]), project.noted)
 
 
-def cut(texts: dict[Path, str], path: Path, keys: tuple[str | int, ...], removal: Removal) -> None:
+def cut(texts: dict[Path, str], path: Path, keys: Keys, removal: Removal) -> None:
     what = ".".join(map(str, keys)) if keys[0] != "plots" else "a plot"
     try:
         texts[path] = without(texts[path], keys)
@@ -130,13 +130,6 @@ def cut(texts: dict[Path, str], path: Path, keys: tuple[str | int, ...], removal
         why = f"{what} cannot be removed by this command, since {error}"
         raise UserError(f"{path}: {why}: take it out by hand, and run this again for the rest.") from error
     removal.from_files.append(f"{path}: {what}")
-
-
-def outputs_of(project: Project, entry: Entry) -> list[Path]:
-    """What is there to delete; raw data before its .dvc file, by which it is known that DVC's cache has it."""
-    outputs = [path for stage in project.templates(entry.section) for path in project.outputs(entry, stage)]
-    places = [*outputs, *hidden(outputs), pointer(entry), *entry.logs]
-    return [path for path in dict.fromkeys(places) if path.exists() or path.is_symlink()]
 
 
 def remark(project: Project, removal: Removal) -> None:

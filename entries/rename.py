@@ -57,7 +57,7 @@ def rename(given: str, new_name: str, dry_run: bool = False) -> None:
         move_files(project, old, new)
         write_texts(project.texts, after, (LOCK,))
     print_outcome(project, old, new, "is now called")
-    print_commit([*after, old.folder, new.folder], f"Rename {old.name} to {new.name}")
+    print_commit([*after, old.folder, new.folder], "--all", f"Rename {old.name} to {new.name}")
 
 
 def find_both(project: Project, given: str, new_name: str) -> tuple[Entry, Entry]:
