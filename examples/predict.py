@@ -129,9 +129,10 @@ def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, tuple[Pat
 def files_below(folder: Path) -> list[Path]:
     """Every *.onnx; of the folder models/ of this project's repository, those of models in its params.yaml, and the others are named."""
     files, entries = sorted(folder.rglob("*.onnx")), entries_beside(folder)
-    left_out = [file for file in files if entries and file.parts[-2] == "exported" and file.parts[-3] not in entries]
+    model_of = {file: file.parts[-3] for file in files if len(file.relative_to(folder).parts) == 3 and file.parent.name == "exported"}
+    left_out = {file: model for file, model in model_of.items() if entries and model not in entries}
     if left_out:
-        names = ", ".join(sorted({file.parts[-3] for file in left_out}))
+        names = ", ".join(sorted(set(left_out.values())))
         print(f"{folder}: left out, without an entry in the params.yaml beside it: {names}", file=sys.stderr)
     return [file for file in files if file not in left_out]
 

@@ -143,6 +143,12 @@ def test_pipelines_know_neither_torch_nor_the_stages(files):
     assert importers(python_files(files, "pipelines"), "torch", "torchvision", "stages") == []
 
 
+def test_entries_are_changed_without_torch_and_prefect():
+    """Both take seconds to import."""
+    code = "import json, sys, entries.remove, entries.rename; print(json.dumps(sorted({'torch', 'prefect'} & set(sys.modules))))"
+    assert run_python(code) == []
+
+
 def test_examples_need_nothing_of_ours(files):
     assert importers(python_files(files, "examples"), "torch", "torchvision", *(OWN - {"examples"})) == []
 

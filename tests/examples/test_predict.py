@@ -429,7 +429,7 @@ def test_the_entries_of_params_yaml_are_read_without_a_reader_of_yaml(tmp_path):
 
 def test_a_folder_that_is_laid_out_otherwise_loses_nothing(tmp_path):
     (tmp_path / "params.yaml").write_text("models:\n  a: {}\n")
-    files = ["a/exported/model.int8.onnx", "a/exported/model.onnx", "b/model.onnx", "b.onnx"]
+    files = ["a/exported/model.int8.onnx", "a/exported/model.onnx", "b/model.onnx", "b.onnx", "exported/c.onnx"]
     for file in [*files, "b/exported/model.onnx"]:
         (tmp_path / "models" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "models" / file).write_bytes(b"")
