@@ -75,6 +75,12 @@ class Project:
     def names(self) -> list[str]:
         return [name for section in FOLDERS for name in self.params.get(section) or {}]
 
+    def users(self, entry: Entry) -> list[str]:
+        """The models of a dataset; none of a model."""
+        models = self.params.get("models") or {}
+        names = [name for name, model in models.items() if isinstance(model, dict) and model.get("dataset") == entry.name]
+        return names if entry.section == "datasets" else []
+
     def templates(self, section: str) -> dict[str, Any]:
         """The stages in dvc.yaml that there are once for each entry of a section, by name."""
         stages, each = self.graph.get("stages") or {}, f"${{{section}}}"

@@ -83,11 +83,8 @@ def plan(names: list[str], yes: bool) -> tuple[dict[Path, str], dict[Path, str],
 
 def refuse_needed(project: Project, entry: Entry, going: list[Entry]) -> None:
     """By a model that stays, or by a stage that somebody has written."""
-    if entry.section == "datasets":
-        models = project.params.get("models") or {}
-        users = [name for name, model in models.items() if model.get("dataset") == entry.name and Entry("models", name) not in going]
-        if users:
-            raise UserError(f'the {entry} is used by {", ".join(users)}: remove these first, or with it (make remove NAME="...").')
+    if users := [name for name in project.users(entry) if Entry("models", name) not in going]:
+        raise UserError(f'the {entry} is used by {", ".join(users)}: remove these first, or with it (make remove NAME="...").')
     if stages := stages_that_name(project, entry):
         raise UserError(f"dvc.yaml: the stage {stages[0]} names {entry.folder}: change or remove that stage first.")
 

@@ -102,18 +102,12 @@ def changed_params(project: Project, old: Entry, new: Entry) -> str:
         is_reference = not is_key and len(keys) == 3 and (keys[0], keys[2]) == ("models", "dataset") and keys[1] in users
         return renamed_word(word, old, new) if is_name or is_reference else word
 
-    users = users_of(project, old)
+    users = project.users(old)
     section = {new.name if name == old.name else name: entry for name, entry in project.params[old.section].items()}
     expected = project.params | {old.section: section}
     if users:
         expected["models"] = expected["models"] | {name: expected["models"][name] | {"dataset": new.name} for name in users}
     return edited(PARAMS, project, change, expected)
-
-
-def users_of(project: Project, entry: Entry) -> list[str]:
-    """The models of a dataset."""
-    models = project.params.get("models") or {}
-    return [name for name, model in models.items() if entry.section == "datasets" and model.get("dataset") == entry.name]
 
 
 def renamed_word(word: str, old: Entry, new: Entry) -> str:
@@ -214,7 +208,7 @@ def print_outcome(project: Project, old: Entry, new: Entry, is_called: str) -> N
     print(f"The {old} {is_called} {new.name}.")
     if kept:
         print(f"Kept, since the name is not in it: what {' and '.join(kept)} made.")
-    users = [] if old.section == "models" else users_of(project, old) + users_of(project, new)
+    users = project.users(old) + project.users(new)
     print(f"To run again, since what they make holds the name: {', '.join([*again, *(f'train@{model}' for model in users)])}.")
     print(f"Next: dvc repro {'' if users else ' '.join(again)}".rstrip())
     if tags := released(old):

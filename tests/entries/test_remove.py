@@ -34,10 +34,6 @@ def run(*arguments):
     return done.stdout + done.stderr, done.returncode
 
 
-def dvc(*arguments):
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
-
-
 def without(files, name):
     """The files but those in folders of the name."""
     return {path: content for path, content in files.items() if not {name, f"{name}.int8"} & set(Path(path).parts)}
@@ -200,7 +196,8 @@ def add_own_data():
     graph = Path("dvc.yaml").read_text()  # DVC takes no raw data of one's own where a stage makes it
     Path("dvc.yaml").write_text(graph[: graph.index("  download:\n")] + graph[graph.index("  preprocess:\n") :])
     write("data/hours/raw/table.csv", "1,2\n")
-    dvc("add", "data/hours/raw")
+    with Repo(".") as repo:
+        repo.add("data/hours/raw")
 
 
 def test_raw_data_that_dvc_has_goes_with_its_file_and_ignored_line(capsys):
@@ -212,7 +209,8 @@ def test_raw_data_that_dvc_has_goes_with_its_file_and_ignored_line(capsys):
     assert not Path("data/hours").exists()
     assert "  data/hours/raw.dvc\n" in capsys.readouterr().out
     git("checkout", "--quiet", ".")  # and it can be brought back
-    dvc("checkout", "data/hours/raw.dvc")
+    with Repo(".") as repo:
+        repo.checkout("data/hours/raw.dvc")
     assert Path("data/hours/raw/table.csv").read_text() == "1,2\n"
 
 
@@ -251,6 +249,13 @@ def test_an_entry_that_shares_its_line_is_left_to_a_person_and_nothing_is_change
     ):
         remove(["flat"])
     assert everything() == before
+
+
+def test_what_was_never_built_goes_without_a_dvc_lock():
+    Path("dvc.lock").unlink()
+    Path("params.yaml").write_text(f"{PARAMS}\n  empty:\n")
+    remove(["empty", "flat"])
+    assert list(parse(Path("params.yaml").read_text())["models"]) == ["steep"] and not Path("dvc.lock").exists()
 
 
 def test_released_versions_stay_and_are_named(capsys):
