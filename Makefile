@@ -14,7 +14,7 @@ export SHELL
 export USER ?= $(shell id -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all serve demo triton check format lock hooks clean
+.PHONY: help repro test test-all serve demo triton remove rename check format lock hooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,12 @@ demo: $(INSTALLED)  ## a page of the exported models, in which they run, on loop
 
 triton: $(INSTALLED)  ## the exported models as a model repository of NVIDIA's Triton, in logs/triton
 	@.venv/bin/python examples/triton.py logs/triton models
+
+remove: $(INSTALLED)  ## remove a model or dataset: make remove NAME=line_sgd; only look at what would go: ARGS=--dry-run
+	@.venv/bin/python -m entries.remove $(NAME) $(ARGS)
+
+rename: $(INSTALLED)  ## give one another name, and keep what it has learnt: make rename OLD=line_sgd NEW=line_plain
+	@.venv/bin/python -m entries.rename $(OLD) $(NEW) $(ARGS)
 
 check: $(INSTALLED)  ## lint: ruff, its formatter and mypy
 	@.venv/bin/python -m ruff check

@@ -17,6 +17,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 import unicodedata
 import warnings
@@ -117,7 +118,7 @@ class Model:
 def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, tuple[Path, Model]]:
     """The files at these paths by name; a folder stands for every *.onnx below it. Raises Refused where there is none, or two of a name."""
     models: dict[str, tuple[Path, Model]] = {}
-    for file in (file for path in paths for file in (sorted(path.rglob("*.onnx")) if path.is_dir() else [path])):
+    for file in (file for path in paths for file in (files_below(path) if path.is_dir() else [path])):
         model = Model(str(file), threads)
         if model.name in models:
             raise Refused(f"{file} is a second {model.name}: name one of them")
@@ -125,6 +126,29 @@ def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, tuple[Pat
     if not models:
         raise Refused(f"there is no *.onnx below {', '.join(map(str, paths))}")
     return models
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every *.onnx; of the folder models/ of this project's repository, those of models in its params.yaml, and the others are named."""
+    files, entries = sorted(folder.rglob("*.onnx")), entries_beside(folder)
+    model_of = {file: file.parts[-3] for file in files if len(file.relative_to(folder).parts) == 3 and file.parent.name == "exported"}
+    left_out = {file: model for file, model in model_of.items() if entries and model not in entries}
+    if left_out:
+        names = ", ".join(sorted(set(left_out.values())))
+        print(f"{folder}: left out, without an entry in the params.yaml beside it: {names}", file=sys.stderr)
+    return [file for file in files if file not in left_out]
+
+
+def entries_beside(folder: Path) -> list[str]:
+    """The models in the params.yaml beside a folder; none where there is no such file, or its models are not listed line by line."""
+    try:
+        text = (folder.resolve().parent / "params.yaml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return []
+    section = re.search(r"^models:[ \t]*(?:#.*)?\n((?:(?:[ \t].*|#.*|)\n)*)", f"{text}\n", flags=re.MULTILINE)
+    lines = [line for line in section[1].splitlines() if line.strip() and not line.lstrip().startswith("#")] if section else []
+    indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
+    return [key[1] for line in lines if (key := re.match(rf" {{{indent}}}[\"']?([\w-]+)[\"']?:", line))]
 
 
 def as_finite(value: np.floating[Any]) -> float | None:

@@ -19,7 +19,9 @@ from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.build import Build, Outcome, Result, Rules
 from pipelines.running.commands import Commands, folder_of_run
-from pipelines.running.presence import BusyError, alone, announce
+from pipelines.running.leftovers import leftovers, notice
+from pipelines.running.locks import BusyError, alone
+from pipelines.running.presence import announce
 from pipelines.running.report import as_table, report
 from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, usual_jobs
@@ -67,6 +69,8 @@ def build(targets: list[str], jobs: int | None, force: bool, keep_going: bool, p
         rules = Rules(jobs or usual_jobs(pipeline), force, keep_going)
         results = Build(pipeline, plan, commands, Slots.of(pipeline), rules, read_seconds()).run()
     note_seconds(results)
+    if found := leftovers(pipeline.params(), pipeline.noted().get("stages", {}), pipeline.root):
+        log.warning("%s", notice(found))
     log.info("%s", as_table(results))
     if push and all(result.is_good for result in results.values()):
         pipeline.push()

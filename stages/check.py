@@ -3,6 +3,8 @@
 Command: python -m stages.check params.yaml
 Reads:   params.yaml and the shelves
 Writes:  data/checked.json, always the same bytes: what depends on it is rebuilt only for its own reasons
+
+It also says what lies in data/, models/ or dvc.lock of models and datasets that have no entry any more.
 """
 
 import contextlib
@@ -38,6 +40,13 @@ GATES = {
     "binary": {"accuracy": "at_least", "macro_f1": "at_least", "auc": "at_least"},
     "multiclass": {"accuracy": "at_least", "macro_f1": "at_least"},
     "sequence": {"exact_match": "at_least", "accuracy": "at_least", "macro_f1": "at_least"},
+}
+
+# By section: the folder, the stages, and what they alone write there. pipelines/running/leftovers.py, which may not be imported here, has
+# the same, and tests/entries/test_leftovers.py compares the two.
+BELONGINGS = {
+    "datasets": ("data", "download|preprocess", ("processed/meta.json", "raw/.source")),
+    "models": ("models", "train|evaluate|export", ("training.json", "exported/signature.json")),
 }
 
 
@@ -119,6 +128,22 @@ def check(path: str) -> None:
     for name, values in root.models.items():
         check_model(name, values, datasets)
     write_files({CHECKED: as_json({"checked": path})})
+    if found := leftovers({"datasets": root.datasets, "models": root.models}):
+        names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
+        where = "of which data/, models/ or dvc.lock still hold something"
+        print(f"notice: params.yaml has no entry for {', '.join(found)}, {where}: make remove NAME={names}")
+
+
+def leftovers(entries: dict[str, dict[str, Any]]) -> list[str]:
+    """What lies in data/, models/ or dvc.lock and has no entry, such as models/line_sgd. Raw data with a .dvc file is somebody's own."""
+    lock = Path("dvc.lock").read_text(encoding="utf-8", errors="replace") if Path("dvc.lock").is_file() else ""
+    found = []
+    for section, (folder, stages, marks) in BELONGINGS.items():
+        names = set(re.findall(rf"^  (?:{stages})@([\w-]+):$", lock, flags=re.MULTILINE))
+        marked = [path.relative_to(folder) for mark in marks for path in Path(folder).glob(f"*/{mark}")]
+        names |= {path.parts[0] for path in marked if path.name != ".source" or not Path(folder, path.parts[0], "raw.dvc").exists()}
+        found += [f"{folder}/{name}" for name in sorted(names - set(entries[section]))]
+    return found
 
 
 def check_names(root: Root) -> None:

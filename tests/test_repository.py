@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DIRECT = [Requirement(line) for line in (*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"])]
-OWN = {"stages", "pipelines", "tests", "web", "benchmarks", "examples", "docs"}
+OWN = {"stages", "pipelines", "entries", "tests", "web", "benchmarks", "examples", "docs"}
 NEVER_A_NAME = {"utils", "util", "helpers", "helper", "core", "manager", "managers"}
 MAX_BYTES = 1_000_000
 
@@ -141,6 +141,12 @@ def test_stages_know_neither_dvc_nor_prefect(files):
 
 def test_pipelines_know_neither_torch_nor_the_stages(files):
     assert importers(python_files(files, "pipelines"), "torch", "torchvision", "stages") == []
+
+
+def test_entries_are_changed_without_torch_and_prefect():
+    """Both take seconds to import."""
+    code = "import json, sys, entries.remove, entries.rename; print(json.dumps(sorted({'torch', 'prefect'} & set(sys.modules))))"
+    assert run_python(code) == []
 
 
 def test_examples_need_nothing_of_ours(files):

@@ -1,7 +1,7 @@
 """Puts the page together: static files that any web server can serve, with the runtime and the exported models in it.
 
 Command: python -m web.assemble FOLDER [--serve] [--port PORT]
-Reads:   web/; models/*/exported; onnxruntime-web from web/node_modules, into which npm installs it if need be
+Reads:   web/; models/*/exported, of the models in params.yaml; onnxruntime-web from web/node_modules, into which npm installs it if need be
 Writes:  FOLDER (one that it made earlier is replaced whole): the page, vendor/, models/<model>/ and models.json
 
 With --serve it is served on loopback until Ctrl-C.
@@ -17,6 +17,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 ROOT = Path(__file__).parents[1]
 WEB, RUNTIME = ROOT / "web", ROOT / "web" / "node_modules" / "onnxruntime-web" / "dist"
@@ -53,8 +56,12 @@ def install_runtime() -> None:
 
 
 def assemble(folder: Path, models: Path) -> int:
-    """How many models there are on the page."""
+    """How many models there are on the page: those exported of the params.yaml beside the folder `models`, or all where there is none."""
     exported = sorted(path.parent for path in models.glob("*/exported/model.onnx"))
+    entries = entries_beside(models)
+    if others := [path.parent.name for path in exported if entries is not None and path.parent.name not in entries]:
+        print(f"left out, without an entry in params.yaml: {', '.join(others)}", flush=True)
+        exported = [path for path in exported if path.parent.name not in others]
     if not exported:
         sys.exit(f"error: nothing is exported in {models}: run make repro first.")
     if folder.exists() and not (folder / "models.json").is_file():
@@ -72,6 +79,14 @@ def assemble(folder: Path, models: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     return len(exported)
+
+
+def entries_beside(models: Path) -> set[str] | None:
+    path = models.parent / "params.yaml"
+    try:
+        return set(YAML(typ="safe").load(path)["models"]) if path.exists() else None
+    except (OSError, YAMLError, ValueError, LookupError, TypeError) as error:
+        sys.exit(f"error: {path} cannot be read ({' '.join(str(error).split())}): fix it, and run again.")
 
 
 def copy(source: Path, names: tuple[str, ...], target: Path) -> None:

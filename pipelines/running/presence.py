@@ -6,8 +6,6 @@ So what Prefect shows as running though its process has died is found, and marke
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -22,11 +20,6 @@ from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
 
 RUNNING = Path("logs") / "running"
 SERVED_BY = "REPRISE_SERVED_BY"  # in the environment of runs that end with who has started them
-WORKSPACE = RUNNING / "workspace"
-
-
-class BusyError(Exception):
-    """Somebody else has the folder. The message is one sentence."""
 
 
 def announce() -> None:
@@ -38,22 +31,6 @@ def announce() -> None:
         on_linux(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody is left to whom it could say how it ended; its stages save and end
     mark_the_dead()
     locked(RUNNING / str(flow_run.get_id()))
-
-
-@contextlib.contextmanager
-def alone(what: str) -> Iterator[None]:
-    """Within it, nothing else of ours changes this folder. Raises BusyError where something does."""
-    file = locked(WORKSPACE)
-    if file is None:
-        raise BusyError(
-            f"{WORKSPACE.read_text(encoding='utf-8') or 'another flow'} is at work in this folder: wait for its end, or stop it."
-        )
-    try:
-        os.truncate(file, 0)
-        os.write(file, f"{what} (process {os.getpid()}, since {time.strftime('%H:%M:%S')})".encode())
-        yield
-    finally:
-        os.close(file)
 
 
 def mark_the_dead() -> list[str]:

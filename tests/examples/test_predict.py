@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
-from examples.predict import Model, Refused, as_picture, main
+from examples.predict import Model, Refused, as_picture, entries_beside, files_below, main
 from stages.datasets.image_folder import load_picture
 from stages.datasets.mnist import enlarge
 from tests import toy
@@ -417,3 +417,22 @@ def test_a_drawing_on_nothing_is_seen_whatever_its_colour(tmp_path, ink):
     Image.merge("LA", [Image.new("L", (28, 28), ink), Image.fromarray(digit)]).resize((280, 280)).save(tmp_path / "a.png")
     item = as_picture(tmp_path / "a.png", "a.png", DRAWING)
     assert item.note.startswith("dark on light" if ink == 0 else "cut out") and np.corrcoef(item.values.ravel(), digit.ravel())[0, 1] > 0.7
+
+
+def test_the_entries_of_params_yaml_are_read_without_a_reader_of_yaml(tmp_path):
+    assert entries_beside(toy.ROOT / "models") == list(toy.PARAMS["models"])
+    assert entries_beside(tmp_path / "models") == []
+    params = "source: sample\nmodels:\n# odd\n\n    a:\n      b: 1\n    # c:\n    'd': {}\n\nother:\n    e: 1\n"
+    (tmp_path / "params.yaml").write_text(params)
+    assert entries_beside(tmp_path / "models") == ["a", "d"]
+    (tmp_path / "params.yaml").write_text(json.dumps(toy.PARAMS))
+    assert entries_beside(tmp_path / "models") == [], "in another layout nothing is known, and nothing is left out"
+
+
+def test_a_folder_that_is_laid_out_otherwise_loses_nothing(tmp_path):
+    (tmp_path / "params.yaml").write_text("models:\n  a: {}\n")
+    files = ["a/exported/model.int8.onnx", "a/exported/model.onnx", "b/model.onnx", "b.onnx", "exported/c.onnx"]
+    for file in [*files, "b/exported/model.onnx"]:
+        (tmp_path / "models" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / file).write_bytes(b"")
+    assert [file.relative_to(tmp_path / "models").as_posix() for file in files_below(tmp_path / "models")] == files

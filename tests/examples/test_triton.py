@@ -69,6 +69,23 @@ def test_an_entry_is_replaced_whole_and_others_stay(lay_out, models, tmp_path):
     assert (tmp_path / "repository/other/config.pbtxt").read_text() == "old"
 
 
+def test_of_the_repository_what_params_yaml_has_not_is_left_out_and_named(lay_out, models, tmp_path):
+    """A model that was taken out of params.yaml may still lie there."""
+    for name in TOYS:
+        (models / name / "exported").mkdir()
+        (models / name / "model.onnx").rename(models / name / "exported" / "model.onnx")
+    kept = sorted(set(TOYS) - {"words"})
+    (tmp_path / "params.yaml").write_text("models:  # some\n" + "".join(f"  {name}: {{}}\n" for name in kept))
+    done = subprocess.run(
+        [sys.executable, triton.__file__, "repository", "models"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"repository: {len(kept)} models\n"
+    assert done.stderr == "models: left out, without an entry in the params.yaml beside it: words\n"
+    assert sorted(path.name for path in (tmp_path / "repository").iterdir()) == kept
+    # By its name it is taken all the same.
+    assert lay_out("repository", "models/words") == (f"repository: 1 model, and as it was before {', '.join(kept)}\n", 0)
+
+
 def test_a_variant_stands_beside_its_model(lay_out, models, tmp_path):
     own = exported_toy("words")
     (models / "words" / "model.fp16.onnx").write_bytes(as_file(to_fp16(own.onnx), own.signature, "fp16"))

@@ -15,7 +15,8 @@ import pytest
 
 from pipelines.rebuild import number, rebuild
 from pipelines.running.build import longest_way_to_the_end
-from pipelines.running.presence import RUNNING, alone
+from pipelines.running.locks import alone
+from pipelines.running.presence import RUNNING
 from pipelines.running.server import free_port, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import command_line, dvc, everything, make_small
@@ -71,6 +72,18 @@ def test_a_second_rebuild_runs_nothing(small):
     build()
     assert ran() == []
     assert results_of(small) == before
+
+
+def test_what_is_left_of_a_model_that_is_no_more_is_said(small, caplog):
+    build()
+    assert "has no entry" not in caplog.text
+    Path("models/gone").mkdir(parents=True)
+    Path("models/gone/training.json").write_text("{}")
+    lock = Path("dvc.lock").read_text()
+    Path("dvc.lock").write_text(f"{lock}  preprocess@old:\n    cmd: python\n")
+    assert build().is_completed()
+    assert "params.yaml has no entry for data/old, models/gone, of which data/, models/ or dvc.lock still hold something" in caplog.text
+    assert 'make remove NAME="data/old models/gone"' in caplog.text
 
 
 def test_a_target_and_what_it_needs_alone_is_rebuilt(small):

@@ -57,6 +57,24 @@ def write(params: Any) -> None:
         YAML(typ="safe").dump(params, file)
 
 
+def test_what_is_left_of_entries_that_are_gone_is_said_and_refuses_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write(few_params())
+    check("params.yaml")
+    assert capsys.readouterr().out == ""
+    for file in ("models/line_sgd/training.json", "models/line_gd/training.json", "models/README.md"):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text("{}")
+    Path("dvc.lock").write_text("stages:\n  download@cifar10:\n    cmd: x\n  train@line_gd:\n    cmd: x\n")
+    check("params.yaml")
+    said = capsys.readouterr().out
+    assert said == (
+        "notice: params.yaml has no entry for data/cifar10, models/line_sgd, of which data/, models/ or dvc.lock still hold something: "
+        'make remove NAME="data/cifar10 models/line_sgd"\n'
+    )
+    assert CHECKED.exists()
+
+
 Refusal = Callable[[Any], str]
 
 

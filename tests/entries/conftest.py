@@ -1,0 +1,23 @@
+import shutil
+
+import pytest
+
+from tests.entries.small import make_small
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A small project that looks built. Tests change copies of it only."""
+    folder = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_small()
+    return folder
+
+
+@pytest.fixture
+def small(made, tmp_path, monkeypatch):
+    """A copy of it; the current folder."""
+    shutil.copytree(made, tmp_path / "small")
+    monkeypatch.chdir(tmp_path / "small")
+    return tmp_path / "small"

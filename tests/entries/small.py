@@ -1,0 +1,138 @@
+"""A small project for remove and rename, as if it had been built: the real dvc.yaml, two datasets, two models, files in all places."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from dvc.repo import Repo
+from dvc.utils.serialize import dumps_yaml
+
+from entries import lines
+
+ROOT = Path(__file__).parents[2]
+MODELS, DATASETS = ("steep", "flat"), ("line", "hours")
+PARAMS = """\
+# What changes a result.
+source: sample
+runtime: {seed: 0, threads: 1, device: auto, mixed_precision: true, num_processes: 1, stream_above_mb: 4000, save_minutes: 5}
+
+datasets:
+  line:
+    kind: points
+    about: {use: a line}
+
+  # of hours
+  hours:
+    kind: points
+    about: {use: hours}
+
+export: {opset: 17}
+evaluate: {num_resamples: 100}
+
+models:   # of lines
+  steep:
+    dataset: line   # the line
+    plot: scatter
+    architecture: {name: linear, bias: true}
+    train: {lr: 0.1}
+    variants: {int8: [], fp16: false}
+
+  # steep is not flat
+  flat:
+    dataset: line
+    plot: scatter
+    architecture: {name: linear, bias: false}
+    train: {lr: 0.2}
+    variants: {int8: [], fp16: false}
+"""
+PLOTS = """\
+plots:
+  - of steep alone:
+      x: {models/steep/plots/learning_curve.csv: epoch}
+      y: {models/steep/plots/learning_curve.csv: loss}
+  - of both:
+      x: epoch
+      y:
+        models/steep/plots/learning_curve.csv: loss
+        models/flat/plots/learning_curve.csv: loss
+
+artifacts:
+  steep: {path: models/steep/exported/model.onnx, type: model}
+  flat: {path: models/flat/exported/model.onnx, type: model}
+"""
+OUTS = {
+    "download": ["data/{}/raw"],
+    "preprocess": ["data/{}/processed"],
+    "train": ["models/{}/checkpoint.safetensors", "models/{}/plots/learning_curve.csv", "models/{}/training.json"],
+    "evaluate": ["models/{}/metrics.json", "models/{}/plots/breakdown.csv", "models/{}/plots/predictions.csv"],
+    "export": ["models/{}/exported"],
+}
+FILES = (
+    *("data/{}/raw/.source", "data/{}/raw/train.csv", "data/{}/processed/meta.json"),
+    *("models/{}/checkpoint.safetensors", "models/{}/training.json", "models/{}/metrics.json", "models/{}/exported/model.onnx"),
+    *("models/{}/plots/learning_curve.csv", "models/{}/plots/predictions.csv", "models/{}/.exported.part/half"),
+    *(
+        "logs/resume/{}/last",
+        "logs/tensorboard/{}/20260101-000000/events",
+        "logs/triton/{}/config.pbtxt",
+        "logs/triton/{}.int8/config.pbtxt",
+    ),
+)
+PREFECT = "deployments:\n  - name: nightly\n    parameters: {targets: [train@flat]}\n"
+
+
+def make_small():
+    """In the current folder, committed."""
+    git("init", "--quiet")
+    Repo.init(".").close()
+    graph = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    Path("dvc.yaml").write_text(graph[: graph.index("\nplots:\n") + 1] + PLOTS)
+    Path("params.yaml").write_text(PARAMS)
+    Path("prefect.yaml").write_text(PREFECT)
+    Path(".gitignore").write_text((ROOT / ".gitignore").read_text())
+    entries = {"check": {"cmd": "python -m stages.check params.yaml"}}
+    entries |= {f"{stage}@{name}": noted(stage, name) for name in DATASETS for stage in ("download", "preprocess")}
+    entries |= {f"{stage}@{name}": noted(stage, name) for stage in ("train", "evaluate", "export") for name in MODELS}
+    Path("dvc.lock").write_text(dumps_yaml({"schema": "2.0", "stages": entries}))
+    for file in FILES:
+        for name in DATASETS if file.startswith("data/") else MODELS:
+            write(file.format(name), f"{file} of {name}")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "built")
+
+
+def noted(stage, name):
+    """An entry of dvc.lock."""
+    section = "datasets" if stage in ("download", "preprocess") else "models"
+    keys = {f"{section}.{name}.{key}": value for key, value in lines.parse(PARAMS)[section][name].items()}
+    own = [f"data/{name}/raw"] if stage == "preprocess" else [f"models/{name}/checkpoint.safetensors"] if stage == "evaluate" else []
+    deps = [*own, f"stages/{stage}.py"]
+    return {
+        "cmd": f"python -m stages.{stage} {name}",
+        "deps": [{"path": path, "hash": "md5", "md5": "0" * 32, "size": 1} for path in deps],
+        "params": {"params.yaml": keys | {"runtime.seed": 0}},
+        "outs": [{"path": path.format(name), "hash": "md5", "md5": "1" * 32, "size": 1} for path in OUTS[stage]],
+    }
+
+
+def write(path, content):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(content)
+
+
+def git(*arguments):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    return subprocess.run(["git", *identity, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def everything():
+    """All files but git's and what DVC and locks leave, by path."""
+    paths = [path for path in Path().rglob("*") if path.is_file()]
+    kept = [path for path in paths if path.parts[0] not in (".git", ".dvc") and path.parts[:2] != ("logs", "running")]
+    return {str(path): path.read_bytes() for path in kept}
+
+
+def lock_blocks(text=None):
+    """The text of each stage's entry in dvc.lock."""
+    text = text or Path("dvc.lock").read_text()
+    return dict(re.findall(r"^  (\S+):\n((?:   .*\n)*)", text, flags=re.MULTILINE))

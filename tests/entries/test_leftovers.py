@@ -1,0 +1,67 @@
+"""What is left of models and datasets that have no entry any more is said by the stage `check` and by the flow, in the same words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.running.leftovers import leftovers, notice
+from stages.check import BELONGINGS
+from stages.check import leftovers as leftovers_of_check
+
+ENTRIES: dict[str, dict[str, Any]] = {"models": {"kept": {}}, "datasets": {"points": {}}}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def make(*files):
+    for file in files:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text("")
+
+
+def found(*stages):
+    """What both say, of files and of a dvc.lock with these stages."""
+    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n" + "".join(f"  {stage}:\n    cmd: python\n" for stage in stages))
+    said = leftovers(ENTRIES, stages, Path.cwd())
+    assert leftovers_of_check(ENTRIES) == said
+    return said
+
+
+@pytest.mark.parametrize(
+    "file", ["models/gone/training.json", "models/gone/exported/signature.json", "data/gone/processed/meta.json", "data/gone/raw/.source"]
+)
+def test_what_a_stage_wrote_for_an_entry_that_is_gone_is_found(file):
+    make(file, file.replace("gone", "kept" if file.startswith("models") else "points"))
+    assert found() == ["/".join(Path(file).parts[:2])]
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess", "train", "evaluate", "export"])
+def test_what_dvc_lock_notes_of_an_entry_that_is_gone_is_found(stage):
+    folder = "data" if stage in ("download", "preprocess") else "models"
+    assert found("check", f"{stage}@gone", "train@kept", "download@points", "score@gone") == [f"{folder}/gone"]
+
+
+def test_what_people_keep_in_the_folders_is_no_leftover():
+    make("data/README.md", "data/own/raw/table.csv", "data/own/raw.dvc", "data/copy/raw/.source", "data/copy/raw.dvc", "data/checked.json")
+    make("models/README.md", "models/pretrained/checkpoint.safetensors", "models/pretrained/metrics.json", "models/old.onnx")
+    assert found("check") == []
+
+
+def test_nothing_built_has_no_leftovers():
+    assert leftovers({}, [], Path.cwd()) == leftovers_of_check({"models": {}, "datasets": {}}) == []
+
+
+def test_the_two_look_at_the_same_stages_and_files():
+    from pipelines.running.leftovers import FOLDERS, MARKS, STAGES
+
+    assert {section: (FOLDERS[section], BELONGINGS[section][1], MARKS[section]) for section in FOLDERS} == BELONGINGS
+    assert {section: set(stages.split("|")) for section, (_, stages, _) in BELONGINGS.items()} == STAGES
+
+
+def test_the_notice_has_the_command():
+    assert notice(["models/a"]).endswith("still hold something: make remove NAME=models/a")
+    assert notice(["data/b", "models/a"]).endswith('make remove NAME="data/b models/a"')

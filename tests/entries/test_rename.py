@@ -1,0 +1,232 @@
+"""Renaming models and datasets: what is kept, what is made again, and that what is kept is what would be made anew."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+import entries.command
+import entries.rename
+from entries.lines import parse
+from entries.rename import KEPT, rename
+from stages.check import check_names
+from stages.common.errors import UserError
+from stages.evaluate import evaluate
+from stages.train import train
+from tests.entries.small import PARAMS, PLOTS, ROOT, everything, git, lock_blocks, noted, write
+from tests.test_end_to_end import new_clone
+from tests.toy import TOYS, Project
+
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
+
+
+def test_a_model_keeps_what_was_made_and_only_its_name_changes(small, capsys):
+    before, blocks = everything(), lock_blocks()
+    rename("steep", "slope")
+    after = everything()
+    assert after["params.yaml"].decode() == PARAMS.replace("  steep:\n", "  slope:\n")
+    assert after["dvc.yaml"] == before["dvc.yaml"].replace(PLOTS.encode(), renamed(PLOTS).encode())
+    assert lock_blocks() == {renamed(stage): renamed(block) for stage, block in blocks.items() if stage != "export@steep"}
+    assert list(lock_blocks()) == [renamed(stage) for stage in blocks if stage != "export@steep"]
+    kept = {path: content for path, content in before.items() if not path.endswith(("dvc.lock", ".yaml"))}
+    for gone in ("models/steep/exported/model.onnx", "models/steep/.exported.part/half", "logs/triton/steep", "logs/triton/steep.int8"):
+        kept = {path: content for path, content in kept.items() if not path.startswith(gone)}
+    moved = {path.replace("/steep/", "/slope/"): content for path, content in kept.items()}
+    assert {path: content for path, content in after.items() if not path.endswith(("dvc.lock", ".yaml"))} == moved
+    said = capsys.readouterr().out
+    assert said.startswith("The model steep is now called slope.\nKept, since the name is not in it: what train@steep and evaluate@steep")
+    assert "\nTo run again, since what they make holds the name: export@slope.\nNext: dvc repro export@slope\n" in said
+    assert "git add --all -- params.yaml dvc.yaml dvc.lock models/steep models/slope &&" in said
+
+
+def renamed(text):
+    return text.replace("of steep alone", "of STEEP alone").replace("steep", "slope").replace("of STEEP alone", "of steep alone")
+
+
+def test_a_dataset_keeps_its_raw_data_and_its_models_follow(small, capsys):
+    rename("line", "points")
+    expected = PARAMS.replace("  line:\n", "  points:\n").replace("dataset: line", "dataset: points")
+    assert Path("params.yaml").read_text() == expected
+    assert {path for path in everything() if path.startswith(("data/line", "data/points"))} == {
+        "data/points/raw/.source",
+        "data/points/raw/train.csv",
+    }
+    stages = set(lock_blocks())
+    assert "download@points" in stages and not {"download@line", "preprocess@line", "preprocess@points"} & stages
+    said = capsys.readouterr().out
+    assert "holds the name: preprocess@points, train@steep, train@flat.\nNext: dvc repro\n" in said
+
+
+def test_what_dvc_lock_says_of_the_new_name_is_what_dvc_expects(small):
+    """Command, params and outputs: only what lies there differs, since nothing was really built."""
+    rename("steep", "slope")
+    with Repo(".") as repo:
+        stages = {stage.addressing: stage for stage in repo.index.stages}
+        for name in ("train@slope", "evaluate@slope"):
+            assert not stages[name].changed_stage(), "its command is the one that dvc.lock notes"
+            noted_outs = {Path(out.fs_path).name for out in stages[name].outs if out.hash_info}
+            assert noted_outs >= {"training.json" if name == "train@slope" else "metrics.json"}
+        assert not [out for out in stages["export@slope"].outs if out.hash_info]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refused"),
+    [
+        ("steep", "flat", "params.yaml has a model flat already: choose another name."),
+        ("steep", "steep", "the model steep has that name already."),
+        ("stepe", "slope", "there is no model or dataset 'stepe' in params.yaml, models/, data/ or dvc.lock; did you mean steep?"),
+        ("steep", "kept", "models/kept is there already: choose another name, or remove it (make remove NAME=models/kept)."),
+        ("steep", "noted", "dvc.lock has train@noted already: choose another name, or make remove NAME=models/noted."),
+        ("gone", "slope", "params.yaml has no model gone, only leftovers of it: make remove NAME=models/gone removes them."),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_changed(small, old, new, refused):
+    write("models/kept/notes.md", "mine")
+    write("models/gone/training.json", "{}")
+    lock = Path("dvc.lock").read_text()
+    Path("dvc.lock").write_text(lock + lock_text("noted"))
+    before = everything()
+    with pytest.raises(UserError) as error:
+        rename(old, new)
+    assert str(error.value) == refused
+    assert everything() == before
+
+
+def lock_text(name):
+    """An entry of dvc.lock for the training of another model."""
+    from dvc.utils.serialize import dumps_yaml
+
+    entry = noted("train", "steep") | {"cmd": f"python -m stages.train {name}"}
+    return dumps_yaml({"stages": {f"train@{name}": entry}}).partition("\n")[2]
+
+
+@pytest.mark.parametrize("name", ["a.b", "../x", "a b", "", "-a", "_a", "a/b", "ü", "a\n", "a", "0a", "A-_9"])
+def test_a_name_is_one_that_the_check_takes(small, name):
+    from types import SimpleNamespace
+
+    try:
+        check_names(SimpleNamespace(datasets={}, models={name: {}}))
+    except UserError as error:
+        expected = str(error).partition("; expected ")[2]
+        with pytest.raises(UserError, match=f"expected {expected}"):
+            rename("steep", name)
+    else:
+        rename("steep", name)
+        assert name in parse(Path("params.yaml").read_text())["models"]
+
+
+def test_a_name_that_looks_like_a_number_stays_a_name(small):
+    rename("steep", "2024")
+    assert list(parse(Path("params.yaml").read_text())["models"]) == ["2024", "flat"]
+    with Repo(".") as repo:
+        assert "train@2024" in {stage.addressing for stage in repo.index.stages}
+    rename("2024", "steep")
+    assert list(parse(Path("params.yaml").read_text())["models"]) == ["steep", "flat"]
+
+
+def test_a_dry_run_shows_it_and_changes_nothing(small, capsys):
+    before = everything()
+    rename("steep", "slope", dry_run=True)
+    assert everything() == before
+    said = capsys.readouterr().out
+    assert "\n-  steep:\n+  slope:\n" in said and "The model steep would be called slope.\n" in said
+
+
+def test_a_renaming_that_is_killed_anywhere_is_ended_by_the_same_command(small, tmp_path, monkeypatch):
+    """Before each write of a file, each deletion and each move."""
+
+    class Killed(BaseException):
+        pass
+
+    def dying(step, steps, place):
+        def do(*arguments):
+            if next(steps) == place:
+                raise Killed
+            return step(*arguments)
+
+        return do
+
+    shutil.copytree(small, tmp_path / "whole")
+    monkeypatch.chdir(tmp_path / "whole")
+    rename("steep", "slope")
+    expected, was_killed, place = everything(), True, 0
+    while was_killed:
+        shutil.copytree(small, tmp_path / str(place))
+        monkeypatch.chdir(tmp_path / str(place))
+        was_killed, steps = False, iter(range(1000))
+        with monkeypatch.context() as patch:
+            for thing, name in ((entries.command, "write"), (entries.rename, "delete"), (Path, "rename")):
+                patch.setattr(thing, name, dying(getattr(thing, name), steps, place))
+            try:
+                rename("steep", "slope")
+            except Killed:
+                was_killed = True
+        if was_killed:
+            rename("steep", "slope")
+        assert everything() == expected
+        place += 1
+    assert place > 6
+
+
+def test_a_name_that_was_changed_by_hand_is_followed(small):
+    Path("params.yaml").write_text(PARAMS.replace("  steep:\n", "  slope:\n"))
+    rename("steep", "slope")
+    assert Path("params.yaml").read_text() == PARAMS.replace("  steep:\n", "  slope:\n")
+    assert Path("models/slope/training.json").exists() and "train@slope" in lock_blocks()
+    assert list(parse(Path("dvc.yaml").read_text())["artifacts"]) == ["slope", "flat"]
+
+
+def test_released_versions_keep_their_name_and_that_is_said(small, capsys):
+    git("tag", "--annotate", "--message", "released", "steep@v1.0.0")
+    rename("steep", "slope")
+    said = capsys.readouterr().out
+    assert "note: released versions keep the old name: steep@v1.0.0; slope begins with v1.0.0.\n" in said
+
+
+@pytest.mark.parametrize("toy", sorted(TOYS))
+def test_the_bytes_that_are_kept_do_not_hold_the_models_name(tmp_path, monkeypatch, toy):
+    monkeypatch.chdir(tmp_path)
+    project = Project(tmp_path, toy)
+    project.params["models"]["another-name"] = project.params["models"]["own"]
+    project.write()
+    made = []
+    for name in ("own", "another-name"):
+        train(name)
+        evaluate(name)
+        made.append(files_below(Path("models") / name))
+    assert made[0] == made[1] and len(made[0]) == 7
+    assert KEPT["models"] == ("train", "evaluate")
+
+
+def files_below(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_after_a_renaming_nothing_is_trained_and_a_forced_rebuild_gives_the_same_bytes(tmp_path):
+    clone = new_clone(tmp_path / "clone", {"line_gd": 3})
+    clone.repro()
+    clone.commit()
+    before = files_below(clone.root / "models/line_gd")
+    command = [sys.executable, "-m", "entries.rename", "line_gd", "plain"]
+    environment = clone.environment | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=clone.root, env=environment, check=True)
+    assert clone.repro() == {"check", "export@plain"}
+    carried = files_below(clone.root / "models/plain")
+    same = {path for path in before if not path.startswith("exported/")}
+    assert {path: carried[path] for path in same} == {path: before[path] for path in same}
+    shutil.rmtree(clone.root / "logs/resume")
+    assert clone.repro("--force", "--single-item", "train@plain", "evaluate@plain") == {"train@plain", "evaluate@plain"}
+    rebuilt = files_below(clone.root / "models/plain")
+    assert {path: rebuilt[path] for path in same} == {path: before[path] for path in same}
+    assert clone.repro() == set()
+    command[-2:] = ["line", "points"]
+    subprocess.run(command, cwd=clone.root, env=environment, check=True)
+    raw = files_below(clone.root / "data/points/raw")
+    assert clone.repro() == {"check", "preprocess@points", "train@plain", "evaluate@plain", "export@plain"}
+    assert clone.repro("--force", "--single-item", "download@points") == {"download@points"}
+    assert files_below(clone.root / "data/points/raw") == raw
