@@ -28,5 +28,12 @@ def closure(*paths: Path) -> set[str]:
     while waiting:
         path = waiting.pop()
         seen.add(path)
-        waiting |= imported_files(path) - seen
+        waiting |= (imported_files(path) | packages_of(path)) - seen
     return {path.relative_to(ROOT).as_posix() for path in seen}
+
+
+def packages_of(path: Path) -> set[Path]:
+    """What Python runs before the module: the __init__.py of its folders, where there is anything in it."""
+    folders = [folder for folder in path.parents if folder != ROOT and folder.is_relative_to(ROOT)]
+    found = [folder / "__init__.py" for folder in folders if folder.name != "stages"]  # that one is about signals
+    return {file for file in found if file.is_file() and file.stat().st_size}

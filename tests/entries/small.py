@@ -90,7 +90,7 @@ def make_small():
     Path("params.yaml").write_text(PARAMS)
     Path("prefect.yaml").write_text(PREFECT)
     Path(".gitignore").write_text((ROOT / ".gitignore").read_text())
-    entries = {"check": {"cmd": "python -m stages.check params.yaml"}}
+    entries = {"check": {"cmd": "python -m pipelines.dvc.known python -m stages.check params.yaml"}}
     entries |= {f"{stage}@{name}": noted(stage, name) for name in DATASETS for stage in ("download", "preprocess")}
     entries |= {f"{stage}@{name}": noted(stage, name) for stage in ("train", "evaluate", "export") for name in MODELS}
     Path("dvc.lock").write_text(dumps_yaml({"schema": "2.0", "stages": entries}))
@@ -108,7 +108,7 @@ def noted(stage, name):
     own = [f"data/{name}/raw"] if stage == "preprocess" else [f"models/{name}/checkpoint.safetensors"] if stage == "evaluate" else []
     deps = [*own, f"stages/{stage}.py"]
     return {
-        "cmd": f"python -m stages.{stage} {name}",
+        "cmd": f"python -m pipelines.dvc.known python -m stages.{stage} {name}",
         "deps": [{"path": path, "hash": "md5", "md5": "0" * 32, "size": 1} for path in deps],
         "params": {"params.yaml": keys | {"runtime.seed": 0}},
         "outs": [{"path": path.format(name), "hash": "md5", "md5": "1" * 32, "size": 1} for path in OUTS[stage]],

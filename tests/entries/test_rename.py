@@ -99,7 +99,7 @@ def lock_text(name):
     """An entry of dvc.lock for the training of another model."""
     from dvc.utils.serialize import dumps_yaml
 
-    entry = noted("train", "steep") | {"cmd": f"python -m stages.train {name}"}
+    entry = noted("train", "steep") | {"cmd": f"python -m pipelines.dvc.known python -m stages.train {name}"}
     return dumps_yaml({"stages": {f"train@{name}": entry}}).partition("\n")[2]
 
 
