@@ -13,6 +13,7 @@ ends in the same tags.
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -288,7 +289,8 @@ class Release:
             self.tag({model: verdicts[model] for model in going})
         if not self.options.push_to:
             return {}
-        return Push(self.pipeline, self.git, self.options.remote, self.options.push_to).tags(self.branch, " ".join(self.options.models))
+        push = Push(self.pipeline, self.git, self.options.remote, self.options.push_to, self.pipeline.tell)
+        return push.tags(self.branch, again=" ".join(self.options.models))
 
     def refuse_taken_names(self, tags: list[str]) -> None:
         """GTO sees annotated tags only; git wants no second of the same name."""
@@ -319,12 +321,13 @@ class Release:
 
 @dataclass(frozen=True)
 class Push:
-    """To the git remote `to`, of tags whose data is on the DVC remote `remote`, or the default one."""
+    """To the git remote `to`, of tags whose data is on the DVC remote `remote`, or the default one. `tell` gets a line for what is odd."""
 
     pipeline: Pipeline
     git: Git
     remote: str | None
     to: str
+    tell: Callable[[str], None]
 
     def tags(self, branch: str | None, again: str) -> dict[str, str]:
         """Pushes the versions' tags that the git remote has not, whoever made them, with the branch; returns those it kept here, and why.
@@ -351,7 +354,7 @@ class Push:
     def warn_of(self, tags: list[str]) -> None:
         for version in (version for versions in read_versions(self.git.root).values() for version in versions):
             if version.tag in tags and not version.passed_gate:
-                get_run_logger().warning("%s is pushed: it was tagged by hand, and has not passed the gate.", version.tag)
+                self.tell(f"{version.tag} is pushed: it was tagged by hand, and has not passed the gate.")
 
 
 def rolled_back(what: str, remote: str | None, push_to: str | None) -> State[None]:
@@ -366,7 +369,7 @@ def rolled_back(what: str, remote: str | None, push_to: str | None) -> State[Non
         version = roll.find(what)
         message, kept = roll.take_back(version), dict[str, str]()
         if push_to:  # of the model alone, the same command would take one version more back
-            kept = Push(pipeline, git, remote, push_to).tags(None, f"--roll-back {version.tag}")
+            kept = Push(pipeline, git, remote, push_to, log.warning).tags(None, again=f"--roll-back {version.tag}")
     log.info("%s", message)
     return Failed(message=f"{message.rstrip('.')}; {not_pushed(kept)}.") if kept else Completed(message=message)
 
