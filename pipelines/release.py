@@ -1,17 +1,19 @@
 """Releases the models that pass their gate: pushes data and models to the DVC remote, and tags their versions in git.
 
 Command: python -m pipelines.release [--accept MODEL] [--bump major|minor|patch] [--remote NAME] [--push-to NAME] [MODEL ...]
-         python -m pipelines.release --roll-back MODEL[@VERSION] [--push-to NAME]
+         python -m pipelines.release --roll-back MODEL[@VERSION] [--push-to NAME [--remote NAME]]
 Reads:   dvc.yaml, dvc.lock, params.yaml (gate, models.<model>.gate), models/<model>/metrics.json and plots/predictions.csv, git's tags
 Writes:  the DVC remote; a commit of what the pipeline has written besides (dvc.lock, metrics.json); the tags MODEL@v1.2.0 on it;
          what the last versions' evaluation said, under logs/release/<run>/
 
 Everything is decided before anything is written, and what others see is written last: the data, then the commit, then all tags at
-once, then the push to a git remote. A release that is killed, and run again, ends in the same tags.
+once, then the push to a git remote, where no tag goes whose data is not on the DVC remote. A release that is killed, and run again,
+ends in the same tags.
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,13 +26,14 @@ from prefect.futures import wait
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pipelines.dvc.errors import GraphError
+from pipelines.dvc.errors import GraphError, MissingPackage
 from pipelines.dvc.lock_file import hash_of, parsed
 from pipelines.dvc.pipeline import Pipeline
+from pipelines.releasing.data import push_data_of
 from pipelines.releasing.gate import Gate, Interval, NotComparable, read_metric, read_rows
 from pipelines.releasing.git import Git
 from pipelines.releasing.rolling_back import RollBack
-from pipelines.releasing.verdicts import Outcome, Verdict, as_message, as_state, as_table
+from pipelines.releasing.verdicts import Outcome, Verdict, as_message, as_state, as_table, not_pushed
 from pipelines.releasing.versions import (
     Bump,
     ReleaseError,
@@ -42,6 +45,8 @@ from pipelines.releasing.versions import (
     lock_of,
     newest,
     read_versions,
+    registers_a_version,
+    version_of,
 )
 from pipelines.running.build import num_gpus
 from pipelines.running.commands import Commands, folder_of_run
@@ -82,9 +87,11 @@ def release(
         announce()
         if roll_back is None:
             return released(Options(models or [], accept or [], bump, remote, push_to))
-        if models or accept or remote or bump != "minor":
-            raise ReleaseError("to roll back and to release are two commands: with roll_back give push_to, or nothing else.")
-        return rolled_back(roll_back, push_to)
+        if models or accept or bump != "minor" or (remote and not push_to):
+            raise ReleaseError(
+                "to roll back and to release are two commands: with roll_back give push_to, and remote with it, or nothing else."
+            )
+        return rolled_back(roll_back, remote, push_to)
     except (GraphError, GitError, ReleaseError, SlotError) as error:
         return Failed(message=str(error))
     except OSError as error:
@@ -110,10 +117,11 @@ def released(options: Options) -> State[None]:
         made = Release(pipeline, git, commands, options)
         made.check()
         with pipeline.reading(made.stages):
-            verdicts = made.publish(made.decide())
+            verdicts = made.decide()
+            kept = made.publish(verdicts)
     create_markdown_artifact(as_table(verdicts), key="release", description="What became of every model")
     log.info("%s", as_table(verdicts))
-    return as_state(verdicts)
+    return as_state(verdicts, kept)
 
 
 class Release:
@@ -134,6 +142,8 @@ class Release:
         refuse_unknown([*self.models, *self.options.accept], list(self.params["models"]))
         self.branch = self.git.check_branch()
         self.git.check_identity()
+        wanted = [f"{stage}@{model}" for model in self.models for stage in ("evaluate", "export")]
+        self.stages = [stage.name for stage in self.pipeline.plan(wanted)]
         self.check_tree()
         self.check_stages()
         self.check_dvc_remote()
@@ -144,19 +154,27 @@ class Release:
     def check_dvc_remote(self) -> None:
         try:
             self.pipeline.check_remote(self.options.remote)
+        except MissingPackage:
+            raise
         except GraphError as error:
             how = "a release pushes to the DVC remote of --remote, or to the default one: dvc remote add, commit .dvc/config, run again"
             raise ReleaseError(f"{str(error).rstrip('.')}; {how}.") from error
 
     def check_tree(self) -> None:
-        """What is released must be what its commit says: params and code too."""
-        ours = {path.relative_to(self.git.root).as_posix() for path in self.pipeline.written_besides()}
-        if changed := sorted(set(self.git.changed()) - ours):
+        """What is released must be what its commit says, params and code too, or nobody could build it again from a clone."""
+        ours = self.pipeline.written_besides()
+        if changed := sorted(set(self.git.changed()) - {path.relative_to(self.git.root).as_posix() for path in ours}):
             raise ReleaseError(f"{', '.join(changed)} differ from the last commit: commit or discard the changes, and run again.")
+        config = present([self.git.root / ".dvc" / "config", self.git.root / ".dvcignore"])
+        code = (self.git.root / "stages").rglob("*.py")  # what a stage imports need not be among its dependencies
+        lacking = {*self.git.not_in_head({*self.pipeline.sources_of(self.stages), *code, *config}), *self.git.ignored(present(ours))}
+        if lacking:
+            raise ReleaseError(
+                f"not committed: {', '.join(sorted(lacking))}; what is released is built from that, so nobody could build it again from a "
+                "clone: commit it (git add --force, where git ignores it), or move it away, and run again."
+            )
 
     def check_stages(self) -> None:
-        wanted = [f"{stage}@{model}" for model in self.models for stage in ("evaluate", "export")]
-        self.stages = [stage.name for stage in self.pipeline.plan(wanted)]
         if stale := [name for name in self.stages if not self.pipeline.is_up_to_date(name)]:
             raise ReleaseError(f"not up to date: {', '.join(stale)}; run python -m pipelines.rebuild, and then the release again.")
 
@@ -182,7 +200,7 @@ class Release:
             known = replace(known, now=read_metric(Path("models") / model / "metrics.json", gate.metric))
             exported = exported_hash(self.pipeline.noted(), model)
             if last and self.exported(last) == exported:
-                return replace(known, outcome=Outcome.ALREADY, version=last.name)
+                return replace(known, outcome=Outcome.ALREADY, version=last.name, passed_gate=last.passed_gate)
             self.refuse(model, exported, gate, known.now)
             if last and model not in self.options.accept:
                 before, difference = self.compared(model, last, gate)
@@ -263,15 +281,16 @@ class Release:
         if ended.code:
             raise NotComparable(f"with the present code and data, evaluate ends with {ended}")
 
-    def publish(self, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
-        """Makes the decisions true, in an order in which nobody ever finds a tag without its data."""
+    def publish(self, verdicts: dict[str, Verdict]) -> dict[str, str]:
+        """Makes the decisions true, in an order in which nobody ever finds a tag without its data. The tags that it kept here, and why."""
         if going := [model for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]:
             self.refuse_taken_names([f"{model}@{verdicts[model].version}" for model in going])
             self.push_data()
             self.tag({model: verdicts[model] for model in going})
-        if self.options.push_to:
-            push_tags(self.git, self.options.push_to, self.branch, again=" ".join(self.options.models))
-        return verdicts
+        if not self.options.push_to:
+            return {}
+        push = Push(self.pipeline, self.git, self.options.remote, self.options.push_to, self.pipeline.tell)
+        return push.tags(self.branch, again=" ".join(self.options.models))
 
     def refuse_taken_names(self, tags: list[str]) -> None:
         """GTO sees annotated tags only; git wants no second of the same name."""
@@ -291,7 +310,7 @@ class Release:
             raise ReleaseError(
                 "somebody has committed, or switched the branch, while the release was decided: nothing was tagged; run again."
             )
-        written = self.git.not_committed([path for path in self.pipeline.written_besides() if path.exists()])
+        written = self.git.not_committed(present(self.pipeline.written_besides()))
         names = ", ".join(f"{model} {verdict.version}" for model, verdict in going.items())
         commit = self.head
         # GTO knows one version of a model on a commit.
@@ -300,21 +319,45 @@ class Release:
         self.git.tag({f"{model}@{verdict.version}": (commit, as_message(model, verdict)) for model, verdict in going.items()})
 
 
-def push_tags(git: Git, remote: str, branch: str | None, again: str) -> None:
-    """Pushes the versions' tags that the remote has not, with the branch; raises GitError, which says to run `again` to push them."""
-    theirs = git.on_remote(remote)
-    tags = [name for name in git.tags() if is_of_a_version(name) and f"refs/tags/{name}" not in theirs]
-    if not tags:
-        return
-    try:
-        git.push(remote, branch, tags)
-    except GitError as error:
-        arguments = f"{again} --push-to {remote}".strip()
-        why = str(error).rstrip(".")
-        raise GitError(f"the tags are made, and not yet pushed ({why}): python -m pipelines.release {arguments} pushes them.") from error
+@dataclass(frozen=True)
+class Push:
+    """To the git remote `to`, of tags whose data is on the DVC remote `remote`, or the default one. `tell` gets a line for what is odd."""
+
+    pipeline: Pipeline
+    git: Git
+    remote: str | None
+    to: str
+    tell: Callable[[str], None]
+
+    def tags(self, branch: str | None, again: str) -> dict[str, str]:
+        """Pushes the versions' tags that the git remote has not, whoever made them, with the branch; returns those it kept here, and why.
+
+        Raises GitError, which says to run `again` to push them.
+        """
+        theirs = self.git.on_remote(self.to)
+        tags = [name for name in self.git.tags() if is_of_a_version(name) and f"refs/tags/{name}" not in theirs]
+        try:
+            lost = push_data_of(self.pipeline, self.git, filter(registers_a_version, tags), self.remote)
+            kept = set(map(version_of, lost))  # what takes such a version back stays here too
+            if going := [tag for tag in tags if version_of(tag) not in kept]:
+                self.warn_of(going)
+                self.git.push(self.to, branch, going)
+        except (GitError, GraphError) as error:
+            remote = f"--remote {self.remote}" if self.remote else ""
+            arguments = " ".join(filter(None, [again, remote, f"--push-to {self.to}"]))
+            why = str(error).rstrip(".")
+            raise GitError(
+                f"the tags are made, and not yet pushed ({why}): python -m pipelines.release {arguments} pushes them."
+            ) from error
+        return lost
+
+    def warn_of(self, tags: list[str]) -> None:
+        for version in (version for versions in read_versions(self.git.root).values() for version in versions):
+            if version.tag in tags and not version.passed_gate:
+                self.tell(f"{version.tag} is pushed: it was tagged by hand, and has not passed the gate.")
 
 
-def rolled_back(what: str, push_to: str | None) -> State[None]:
+def rolled_back(what: str, remote: str | None, push_to: str | None) -> State[None]:
     log = get_run_logger()
     pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
     with pipeline.held():
@@ -324,11 +367,15 @@ def rolled_back(what: str, push_to: str | None) -> State[None]:
             git.check_remote(push_to, None, {model})
         roll = RollBack(git, model)
         version = roll.find(what)
-        message = roll.take_back(version)
+        message, kept = roll.take_back(version), dict[str, str]()
         if push_to:  # of the model alone, the same command would take one version more back
-            push_tags(git, push_to, None, again=f"--roll-back {version.tag}")
+            kept = Push(pipeline, git, remote, push_to, log.warning).tags(None, again=f"--roll-back {version.tag}")
     log.info("%s", message)
-    return Completed(message=message)
+    return Failed(message=f"{message.rstrip('.')}; {not_pushed(kept)}.") if kept else Completed(message=message)
+
+
+def present(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.exists()]
 
 
 def refuse_unknown(models: list[str], known: list[str]) -> None:

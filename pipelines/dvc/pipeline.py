@@ -24,8 +24,9 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, rwlock
 from dvc.utils.serialize import load_yaml
 from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.transfer import find_tree_by_obj_id, transfer
 
-from pipelines.dvc.errors import GraphError, refusals, transfers
+from pipelines.dvc.errors import GraphError, of_remotes, refusals, transfers
 from pipelines.dvc.known import PREFIX
 from pipelines.dvc.lock_file import LOCK, PARAMS, LockFile, find, refuse_marks
 from pipelines.dvc.run_cache import note, restore
@@ -170,7 +171,7 @@ class Pipeline:
 
     def push(self, remote: str | None = None) -> None:
         """Pushes what dvc.lock notes to the remote, or to the default one."""
-        with transfers():
+        with contextlib.nullcontext() if self.is_held else self.held(), of_remotes():
             self.repo.push(remote=remote)
 
     # What a search needs besides
@@ -250,19 +251,55 @@ class Pipeline:
             return {name for of_file in self.repo.artifacts.read().values() for name in of_file}
 
     def check_remote(self, remote: str | None) -> None:
-        """Raises GraphError where no such remote, or no default one, is configured."""
-        with refusals():
-            self.repo.cloud.get_remote(remote, "push")
+        """Raises GraphError where no such remote, or no default one, is configured, or none that can be asked for files by their hashes.
+
+        MissingPackage where the package for its kind is not installed.
+        """
+        with of_remotes():
+            self.repo.cloud.get_remote_odb(remote, "push")
 
     def fetch(self, md5: str, remote: str | None) -> Path:
         """The file of DVC's cache with this hash; from the remote, if the cache has it no more. Raises GraphError if neither has it."""
-        with self._alone(), transfers():
+        with self._alone(), of_remotes():
             path = Path(self.repo.cache.local.oid_to_path(md5))
             if not path.exists():
                 self.repo.cloud.pull([HashInfo("md5", md5)], remote=remote)
             if not path.exists():
                 raise GraphError(f"{md5} is neither in DVC's cache nor on the remote")
             return path
+
+    def push_hashes(self, hashes: set[str], remote: str | None) -> set[str]:
+        """Pushes from DVC's cache those of these files and folders that the remote lacks; the hashes of those that neither has whole.
+
+        The remote is asked for every file. push() trusts what DVC noted of the remote earlier, and only logs what is lost.
+        """
+        with self._alone(), of_remotes():
+            cache, there = self.repo.cache.local, self.repo.cloud.get_remote_odb(remote, "push")
+            files = {md5: self._files_of(HashInfo("md5", md5), [cache, there]) for md5 in hashes}
+            wanted, lost = {file for of_one in files.values() for file in of_one}, set[HashInfo]()
+            done = transfer(cache, there, wanted, cache_odb=cache, validate_status=lambda status: lost.update(status.missing))
+            if done.failed:
+                raise GraphError(f"{len(done.failed)} files could not be pushed")
+        return {md5 for md5, of_one in files.items() if not of_one or of_one & lost}
+
+    def _files_of(self, item: HashInfo, stores: list[Any]) -> set[HashInfo]:
+        """Itself, and what a folder holds; empty if that is not known, because no store has its list."""
+        if not item.isdir:
+            return {item}
+        tree = find_tree_by_obj_id(stores, item)
+        return set() if tree is None else {item, *(file for _, _, file in tree)}
+
+    def sources_of(self, names: Iterable[str]) -> set[Path]:
+        """The files that make the stages what they are and that no stage makes: dvc.yaml, params.yaml, and their code.
+
+        In folders those that DVC sees (.dvcignore).
+        """
+        with self._alone():
+            stages = [stage for stage in map(self._stage, names) if stage.cmd]
+            paths = {self.root / PARAMS, *(Path(stage.path) for stage in stages)}
+            paths |= {path for stage in stages for path in self.code_of(stage.addressing)}
+            walked = [self.repo.dvcignore.find(self.repo.fs, str(path)) if path.is_dir() else [path] for path in paths]
+            return {Path(file) for files in walked for file in files}
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

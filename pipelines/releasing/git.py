@@ -1,5 +1,6 @@
 """The git repository that a release is made in: whether it is fit for one, its commits and tags, and the remote that they are pushed to."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.running.git import GitError, git
@@ -53,9 +54,35 @@ class Git:
 
     def not_committed(self, paths: list[Path]) -> list[str]:
         """Those of the files that HEAD has not, or not like this."""
-        specs = [f":(top,literal){path.relative_to(self.root)}" for path in paths]
-        lines = self.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *specs).split("\0")
+        lines = self.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *self.specs(paths)).split("\0")
         return [line[3:] for line in lines if line]
+
+    def ignored(self, paths: list[Path]) -> list[str]:
+        """Those of the files that git does not know and would not add, because a .gitignore names them."""
+        lines = self.run("ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *self.specs(paths)).split("\0")
+        return [line for line in lines if line]
+
+    def specs(self, paths: list[Path]) -> list[str]:
+        return [f":(top,literal){path.relative_to(self.root)}" for path in paths]
+
+    def not_in_head(self, files: Iterable[Path]) -> list[str]:
+        """Those of the files that a clone of HEAD would not have, or not with these contents: ignored ones and links to elsewhere too.
+
+        Contents are compared, because git can be told to take a file for unchanged (git update-index --skip-worktree).
+        """
+        head, root = self.files_of("HEAD"), self.root.resolve()
+        targets = {file: file.resolve() for file in sorted(files) if file.is_file()}
+        inside = [target.relative_to(root).as_posix() for target in targets.values() if target.is_relative_to(root)]
+        now = dict(zip(inside, self.run("hash-object", "--stdin-paths", stdin="\n".join(inside)).splitlines(), strict=True))
+        same = {root / path for path, found in now.items() if head.get(path) == found}
+        names = {file: file.relative_to(self.root) for file in targets}
+        known = {file for file, name in names.items() if any(path.as_posix() in head for path in (name, *name.parents))}  # links are files
+        return [names[file].as_posix() for file, target in targets.items() if target not in same or file not in known]
+
+    def files_of(self, revision: str) -> dict[str, str]:
+        """The files of a commit or tag, and the hashes of their contents."""
+        lines = self.run("ls-tree", "-r", "-z", revision).split("\0")
+        return {path: what.split()[2] for what, path in (line.split("\t", 1) for line in lines if line)}
 
     def head(self) -> str:
         return self.run("rev-parse", "HEAD")

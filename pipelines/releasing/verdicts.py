@@ -26,10 +26,13 @@ class Verdict:
     last: str = ""
     before: Interval | None = None
     difference: Interval | None = None
+    passed_gate: bool = True  # of a version that is already released
 
     @property
     def text(self) -> str:
-        return f"held back: {self.why}" if self.outcome is Outcome.HELD_BACK else f"{self.outcome} {self.version}"
+        if self.outcome is Outcome.HELD_BACK:
+            return f"held back: {self.why}"
+        return f"{self.outcome} {self.version}{'' if self.passed_gate else ', which was tagged by hand and has not passed the gate'}"
 
     @property
     def figures(self) -> list[str]:
@@ -51,11 +54,20 @@ def as_table(verdicts: dict[str, Verdict]) -> str:
     return "\n".join(["| model | outcome | metric | last version | difference |", "|---|---|---|---|---|", *rows])
 
 
-def as_state(verdicts: dict[str, Verdict]) -> State[None]:
-    """Failed where a model was held back."""
+def not_pushed(tags: dict[str, str]) -> str:
+    """A part of a sentence about tags that were not pushed, and why."""
+    return "not pushed: " + ", ".join(f"{tag} ({why})" for tag, why in tags.items())
+
+
+def as_state(verdicts: dict[str, Verdict], kept: dict[str, str]) -> State[None]:
+    """Failed where a model was held back, or a tag was not pushed (`kept`)."""
     held = [f"{model} ({verdict.why})" for model, verdict in verdicts.items() if verdict.outcome is Outcome.HELD_BACK]
     new = [f"{model} {verdict.version}" for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]
     gone = f"released: {', '.join(new) or 'nothing new'}"
+    by_hand = [f"{model} {verdict.version}" for model, verdict in verdicts.items() if not verdict.passed_gate]
+    besides = f"; tagged by hand, without having passed the gate: {', '.join(by_hand)}" if by_hand else ""
+    besides += f"; {not_pushed(kept)}" if kept else ""
     if held:
-        return Failed(message=f"{len(held)} of {len(verdicts)} models were held back: {', '.join(held)}; {gone}.")
-    return Completed(message=f"{gone}; {len(verdicts) - len(new)} of {len(verdicts)} models are already released.")
+        return Failed(message=f"{len(held)} of {len(verdicts)} models were held back: {', '.join(held)}; {gone}{besides}.")
+    message = f"{gone}; {len(verdicts) - len(new)} of {len(verdicts)} models are already released{besides}."
+    return Failed(message=message) if kept else Completed(message=message)

@@ -1,9 +1,12 @@
 """The versions of the models that have been released: git's annotated tags, as GTO reads them (DVC's registry of models).
 
-MODEL@v1.2.0 registers a version on a commit whose dvc.lock holds the model; MODEL@v1.2.0! says that it was rolled back.
+MODEL@v1.2.0 registers a version on a commit whose dvc.lock holds the model; MODEL@v1.2.0! says that it was rolled back. A release
+writes its gate's figures into the tag's message. Anyone can make such a tag by hand (git tag, gto register): a version whose message is
+of another form has not passed the gate. This tells mistakes, not forgeries: tags are not signed.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any, Literal
 
 from gto.base import BaseRegistryState
 from gto.config import RegistryConfig
+from gto.constants import Action
 from gto.tag import TagVersionManager, parse_name
 from gto.versions import SemVer
 from scmrepo.git import Git as ScmGit
@@ -30,12 +34,13 @@ class ReleaseError(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """`is_released` is False once it was rolled back."""
+    """`is_released` is False once it was rolled back; `passed_gate` is False where the tag was not made by a release."""
 
     model: str
     name: str
     commit: str
     is_released: bool
+    passed_gate: bool
 
     @property
     def tag(self) -> str:
@@ -49,14 +54,25 @@ def read_versions(root: Path) -> dict[str, list[Version]]:
         state = TagVersionManager(scm=scm, config=RegistryConfig()).update_state(BaseRegistryState())
     finally:
         scm.close()
-    return {
-        model: [
-            Version(model, version.version, version.commit_hexsha, version.is_active)
-            for version in artifact.get_versions(active_only=False)
-            if version.is_registered
-        ]
-        for model, artifact in state.get_artifacts().items()
-    }
+    return {model: as_versions(model, artifact.get_versions(active_only=False)) for model, artifact in state.get_artifacts().items()}
+
+
+def as_versions(model: str, found: list[Any]) -> list[Version]:
+    """GTO's versions of a model, in the same order."""
+    messages = {version.version: version.message for version in found if version.is_registered}
+    return [
+        Version(model, version.version, version.commit_hexsha, version.is_active, passed_gate(model, version.version, messages))
+        for version in found
+        if version.is_registered
+    ]
+
+
+def passed_gate(model: str, name: str, messages: dict[str, str]) -> bool:
+    """Whether the message of a version's tag is one that a release writes; `messages` has those of all the model's versions."""
+    message = messages.get(name, "")
+    if again := re.match(rf"{re.escape(f'{model}@{name}')} is (\S+) again\b", message):  # of a version that came back
+        return passed_gate(model, again[1], {other: messages[other] for other in messages if other != name})
+    return re.match(rf"{re.escape(f'{model} {name}')}\n\n\S+ \S+ \[", message) is not None  # as_message() of verdicts.py
 
 
 def last_release(root: Path) -> Callable[[str], tuple[str, dict[str, float]] | None]:
@@ -99,6 +115,16 @@ def exported_hash(lock: Any, model: str) -> str | None:
 
 def is_of_a_version(tag: str) -> bool:
     return "version" in parse_name(tag, raise_on_fail=False)
+
+
+def registers_a_version(tag: str) -> bool:
+    """Whether it does, and does not take one back."""
+    return parse_name(tag, raise_on_fail=False).get("action") is Action.REGISTER
+
+
+def version_of(tag: str) -> str:
+    """What a tag of a version registers or takes back: MODEL@v1.2.0."""
+    return f"{tag.partition('@')[0]}@{parse_name(tag)['version']}"
 
 
 def can_be_tagged(model: str) -> bool:

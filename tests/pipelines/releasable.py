@@ -21,8 +21,8 @@ stages:
   train:
     foreach: ${models}
     do:
-      cmd: mkdir -p models/${key} && echo ${item.train} > models/${key}/checkpoint.safetensors
-      deps: [data/toy/processed]
+      cmd: mkdir -p models/${key} && sh stages/families/${item.family}.sh ${item.train} > models/${key}/checkpoint.safetensors
+      deps: [data/toy/processed, 'stages/families/${item.family}.sh', stages/common]
       params:
         - models.${key}.train
       outs:
@@ -57,9 +57,11 @@ runtime: {seed: 0, threads: 1}
 gate: {num_resamples: 200, confidence: 0.95}
 models:
   right:
+    family: plain
     train: 4
     gate: {metric: accuracy, at_least: {sample: 0.5, official: null}, tolerance: {sample: 0.05, official: 0.0}}
   near:
+    family: plain
     train: 0.5
     gate: {metric: rmse, at_most: {sample: 2.0, official: 1.0}, tolerance: {sample: 0.1, official: 0.1}}
 """
@@ -82,6 +84,7 @@ lines = [f"{row},{guess}" for row, guess in zip(rows, predicted)]
 (folder / "plots" / "predictions.csv").write_text("\\n".join(["actual,predicted", *lines, ""]))
 (folder / "metrics.json").write_text(json.dumps(metrics))
 """
+PLAIN = "echo $1\n"
 CONFIG = "[core]\n    analytics = false\n    remote = store\n['remote \"store\"']\n    url = ../../store\n"
 IGNORED = "/consumed/\n/data/\n/models/*/checkpoint.safetensors\n/models/*/plots/\n/models/*/exported/\n/logs/\n__pycache__/\n"
 
@@ -96,12 +99,10 @@ def make_releasable(folder):
     git("init", "--quiet", "--bare", "--initial-branch=main", "../origin", folder=folder)
     git("remote", "add", "origin", "../origin", folder=folder)
     Repo.init(str(folder)).close()
-    (folder / ".dvc" / "config").write_text(
-        "[core]\n    analytics = false\n    remote = store\n['remote \"store\"']\n    url = ../../store\n"
-    )
-    (folder / "stages").mkdir()
-    files = {"stages/__init__.py": "", "dvc.yaml": DVC_YAML, "params.yaml": PARAMS, "stages/evaluate.py": EVALUATE, ".gitignore": IGNORED}
-    for name, text in files.items():
+    (folder / ".dvc" / "config").write_text(CONFIG)
+    code = {"stages/__init__.py": "", "stages/evaluate.py": EVALUATE, "stages/families/plain.sh": PLAIN, "stages/common/__init__.py": ""}
+    for name, text in (code | {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, ".gitignore": IGNORED}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     (folder / "rows.txt").write_text("\n".join(["cat", "mouse"] * 20))
     build(folder)

@@ -1,10 +1,12 @@
 """The flow `release` on a small pipeline: real git repositories, a folder as DVC remote, and a real Prefect server."""
 
+import contextlib
 import contextvars
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -19,9 +21,11 @@ from ruamel.yaml import YAML
 
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.release import Options, Release, main, release
+from pipelines.release import Options, Push, Release, main, release
+from pipelines.releasing.data import Noted
 from pipelines.releasing.git import Git
 from pipelines.releasing.rolling_back import RollBack
+from pipelines.releasing.verdicts import Outcome, Verdict, as_table
 from pipelines.releasing.versions import ReleaseError, following, read_versions
 from pipelines.running.commands import Commands
 from pipelines.running.git import GitError
@@ -255,8 +259,8 @@ def test_a_version_that_was_tagged_by_hand_elsewhere_holds_the_model_back(built)
 def cache_of(path, commit):
     """The file in DVC's cache of an output, by the dvc.lock of a commit."""
     lines = git("show", f"{commit}:dvc.lock").splitlines()
-    place = next(place for place, line in enumerate(lines) if line == f"    - path: {path}" and "outs" in lines[place - 1])
-    md5 = lines[place + 2].split()[-1]
+    start = max(place for place, line in enumerate(lines) if line == f"    - path: {path}")  # as an output it comes last, or alone
+    md5 = lines[start + 2].split()[-1]
     return Path(".dvc/cache/files/md5").resolve() / md5[:2] / md5[2:]
 
 
@@ -281,6 +285,91 @@ def test_changes_that_are_not_committed_are_refused(built):
     git("add", "rows.txt")
     Path("untracked.txt").write_text("is nobody's business")
     assert preconditions() == "rows.txt, stages/evaluate.py differ from the last commit: commit or discard the changes, and run again."
+
+
+@pytest.fixture
+def clone_lacks():
+    """Checks that a release refuses these files by name."""
+
+    def check(*names):
+        assert preconditions() == (
+            f"not committed: {', '.join(names)}; what is released is built from that, so nobody could build it again from a clone: "
+            "commit it (git add --force, where git ignores it), or move it away, and run again."
+        )
+
+    return check
+
+
+def test_code_that_was_never_committed_is_refused(built, clone_lacks):
+    change("models.near.family", "loud")
+    Path("stages/families/loud.sh").write_text("echo $1\n")
+    Path("stages/common/units.py").touch()
+    Path("stages/imported.py").touch()  # by a stage, perhaps, though nothing depends on it
+    build()
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "the usual files")
+    clone_lacks("stages/common/units.py", "stages/families/loud.sh", "stages/imported.py")
+    commit()
+    publish()
+
+
+@pytest.mark.parametrize("name", ["stages/families/loud.sh", "stages/common/units.py"])
+def test_code_that_git_ignores_is_refused(built, clone_lacks, name):
+    change("models.near.family", "loud")
+    Path("stages/families/loud.sh").write_text("echo $1\n")
+    if name == "stages/families/loud.sh":
+        Path(".git/info/exclude").write_text(f"{name}\n")
+    build()
+    commit()
+    if name != "stages/families/loud.sh":
+        Path(".git/info/exclude").write_text(f"{name}\n")
+        Path(name).write_text("KILO = 1000\n")
+        build()
+        commit()
+    clone_lacks(name)
+    git("add", "--force", name)
+    commit()
+    publish()
+
+
+def test_files_that_dvc_does_not_look_at_are_no_business_of_a_release(built):
+    Path(".dvcignore").write_text("*.bak\n")
+    commit()
+    Path("stages/common/__init__.py.bak").touch()
+    Path("stages/notes.txt").touch()
+    publish()
+
+
+@pytest.mark.parametrize("flag", ["--skip-worktree", "--assume-unchanged"])
+def test_changes_that_git_was_told_not_to_see_are_refused(built, clone_lacks, flag):
+    git("update-index", flag, "stages/families/plain.sh")
+    with Path("stages/families/plain.sh").open("a") as file:
+        file.write("# changed\n")
+    build()
+    commit()
+    clone_lacks("stages/families/plain.sh")
+
+
+def test_code_that_is_a_link_to_somewhere_else_is_refused(built, clone_lacks):
+    Path("stages/families/plain.sh").rename("../plain.sh")
+    Path("stages/families/plain.sh").symlink_to("../../../plain.sh")
+    Path("stages/common/again.py").symlink_to("__init__.py")  # this one is in the repository
+    build()
+    commit()
+    clone_lacks("stages/families/plain.sh")
+
+
+def test_metrics_that_git_ignores_are_refused(built, clone_lacks):
+    git("rm", "--quiet", "--cached", "models/near/metrics.json")
+    Path(".git/info/exclude").write_text("*.json\n")
+    commit()
+    clone_lacks("models/near/metrics.json")
+
+
+def test_settings_of_dvc_that_were_never_committed_are_refused(built, clone_lacks):
+    git("rm", "--quiet", "--cached", ".dvc/config")
+    git("commit", "--quiet", "--message", "without")
+    clone_lacks(".dvc/config")
 
 
 def test_what_is_not_up_to_date_is_refused(built):
@@ -318,6 +407,44 @@ def test_no_remote_and_an_unknown_one_are_refused(built):
     Path(".dvc/config").write_text("[core]\n    analytics = false\n")
     commit()
     assert "no remote specified in" in preconditions()
+
+
+def use_remote(**settings):
+    with Repo(".") as repository, repository.config.edit("repo") as config:
+        config["remote"] = {"cloud": settings}
+        config["core"]["remote"] = "cloud"
+    commit()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "azure", "gdrive", "oss", "hdfs", "webdavs"])
+def test_a_dvc_remote_whose_package_is_missing_names_the_package(built, scheme, monkeypatch):
+    package = f"dvc-{scheme.removesuffix('s') if scheme == 'webdavs' else scheme}"
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)  # whether it is installed here or not
+    use_remote(url=f"{scheme}://bucket/folder")
+    message = preconditions()
+    assert message.startswith(
+        f"the DVC remote needs a package that is not installed ({scheme} is supported, but requires '{package}' to be "
+    )
+    assert message.endswith(f": .venv/bin/pip install {package}, and run again.")
+
+
+def test_a_package_that_lacks_what_it_stands_on_names_that(built, monkeypatch):
+    use_remote(url="ssh://127.0.0.1/folder")
+    monkeypatch.setattr("dvc_ssh.SSHFileSystem.REQUIRES", {"sshfs": "no_such_module"})
+    assert preconditions().endswith("missing dependencies): .venv/bin/pip install sshfs, and run again.")
+
+
+def test_an_error_of_a_dvc_remote_that_is_none_of_dvcs_own_is_a_sentence(built, monkeypatch):
+    """Those of the plugins' libraries have no common kind; this one is raised before anything is asked of the network."""
+    use_remote(url="http://127.0.0.1:1/folder", auth="basic")
+    message = refusal()
+    assert message.startswith("the DVC remote cannot be used: ConfigError: HTTP 'basic' authentication require both 'user' and 'password'")
+    assert tags() == {}
+
+
+def test_a_dvc_remote_that_keeps_files_by_their_names_is_refused(built):
+    use_remote(url="../store", worktree=True)
+    assert preconditions().startswith("config file error: 'push' is unsupported for cloud versioned remotes; a release pushes to ")
 
 
 @pytest.mark.parametrize("parameter", ["models", "accept"])
@@ -490,6 +617,228 @@ def test_a_tag_of_the_next_versions_name_that_is_no_version_is_refused_before_an
             release.refuse_taken_names(["near@v1.0.0", "right@v1.0.0"])
 
 
+# Tags, whoever made them, and their data
+
+
+def tagged_by_hand(model):
+    git("tag", "--annotate", "--message", "by hand", f"{model}@v1.0.0")
+
+
+def tagged_by_gto(model):
+    gto.api.register(".", model, "HEAD", "v1.0.0")
+
+
+@contextlib.contextmanager
+def clone_of(tag):
+    """A clone of the git remote at this tag, as anyone who has never been here would make it; within, it is the current folder."""
+    folder = Path("..", tag).resolve()
+    git("clone", "--quiet", "--branch", tag, str(ORIGIN.resolve()), str(folder))
+    with contextlib.chdir(folder), Repo() as repository:
+        yield repository
+
+
+def lose(path, commit="HEAD", *, remote=True):
+    """Removes an output of a version from DVC's cache, and from the DVC remote: a folder's list, and its files where it is here still."""
+    place = cache_of(path, commit)
+    names = (
+        [place, *(place.parents[1] / file["md5"][:2] / file["md5"][2:] for file in json.loads(place.read_text()))]
+        if place.suffix
+        else [place]
+    )
+    for name in names:
+        name.unlink()
+        if remote:
+            (STORE / name.relative_to(Path(".dvc/cache").resolve())).unlink()
+
+
+@pytest.mark.parametrize("tagged", [tagged_by_hand, tagged_by_gto])
+def test_a_tag_made_by_hand_is_pushed_with_all_that_its_version_needs(built, tagged):
+    tagged("right")
+    assert publish(models=["right"], push_to="origin") == (
+        "released: nothing new; 1 of 1 models are already released; tagged by hand, without having passed the gate: right v1.0.0."
+    )
+    assert set(tags(ORIGIN)) == {"right@v1.0.0"}
+    with clone_of("right@v1.0.0") as clone:
+        targets = ["export@right", "evaluate@right"]
+        clone.pull(targets, with_deps=True)
+        assert clone.status(targets, with_deps=True) == {}
+
+
+def test_a_tag_made_by_hand_of_something_older_than_the_workspace_is_pushed_with_its_data(built):
+    tagged_by_hand("right")
+    retrain(right=3)
+    assert publish(push_to="origin") == "released: right v1.1.0, near v1.0.0; 0 of 2 models are already released."
+    assert set(tags(ORIGIN)) == {"right@v1.0.0", "right@v1.1.0", "near@v1.0.0"}
+    shutil.rmtree(".dvc/cache")
+    assert (consumed("right", "v1.0.0"), consumed("right", "v1.1.0")) == (4, 3)
+
+
+def test_what_an_earlier_release_pushed_to_another_dvc_remote_is_pushed_to_this_one(built):
+    with Repo(str(built)) as repository, repository.config.edit("repo") as config:
+        config["remote"]["other"] = {"url": "../other"}
+    commit()
+    publish(remote="other")
+    assert not STORE.exists()
+    publish(push_to="origin")
+    shutil.rmtree(".dvc/cache")
+    shutil.rmtree("../other")
+    assert consumed("right", "v1.0.0") == 4
+
+
+@pytest.mark.parametrize("gone", ["everything", "one file of a folder"])
+def test_what_the_dvc_remote_has_lost_since_is_pushed_again(released, gone):
+    if gone == "everything":
+        shutil.rmtree(STORE)
+    else:
+        (STORE / cache_of("models/right/exported", "HEAD").relative_to(Path(".dvc/cache").resolve())).stat()  # the folder's list stays
+        (file,) = json.loads(cache_of("models/right/exported", "HEAD").read_text())
+        (STORE / "files/md5" / file["md5"][:2] / file["md5"][2:]).unlink()
+    publish(push_to="origin")
+    assert tags(ORIGIN) == tags()
+    shutil.rmtree(".dvc/cache")
+    assert (consumed("right"), consumed("near")) == (4, 0.5)
+
+
+def test_a_tag_whose_data_is_lost_is_not_pushed_and_the_others_are(better):
+    publish()
+    git("tag", "--annotate", "--message", "taken back", "right@v1.0.0!", "right@v1.0.0^{}")
+    lose("models/right/exported", "right@v1.0.0")
+    assert refusal(push_to="origin") == (
+        "released: nothing new; 2 of 2 models are already released; not pushed: right@v1.0.0 (neither DVC's cache nor the DVC remote has "
+        "models/right/exported of it: build it again at that tag, or git tag --delete right@v1.0.0)."
+    )
+    assert set(tags(ORIGIN)) == {"near@v1.0.0", "right@v1.1.0"}
+
+
+def test_a_tag_of_what_is_no_version_is_not_pushed_and_the_others_are(built):
+    head = git("rev-parse", "HEAD")
+    git("tag", "--annotate", "--message", "by hand", "right@v0.1.0", git("hash-object", "-w", "rows.txt"))
+    for place, lock in enumerate(("<<<<<<< ours", "stages: [1]", "stages: {export@right: 1}", "a: b: c")):
+        Path("dvc.lock").write_text(f"{lock}\n")
+        commit()
+        git("tag", "--annotate", "--message", "by hand", f"right@v0.2.{place}")
+    git("reset", "--quiet", "--hard", head)
+    for tag in ("other@v1.0.0", "other@v1.1.0!", "right@v1.0.0"):
+        git("tag", "--annotate", "--message", "by hand", tag)
+    kept = push_by_hand()
+    assert set(tags(ORIGIN)) == {"other@v1.1.0!", "right@v1.0.0"}
+    assert kept.pop("right@v0.2.3").endswith(": git tag --delete right@v0.2.3")  # after what the reader of YAML says
+    expected = ["other@v1.0.0", "right@v0.1.0", "right@v0.2.0", "right@v0.2.1", "right@v0.2.2"]
+    assert kept == {tag: f"the dvc.lock of its commit notes no exported model of this name: git tag --delete {tag}" for tag in expected}
+
+
+def test_the_tag_that_takes_a_version_back_stays_here_with_it(built):
+    for tag in ("other@v1.0.0#2", "other@v1.0.0!"):  # GTO reads the first as v1.0.0 too
+        git("tag", "--annotate", "--message", "by hand", tag)
+    assert set(push_by_hand()) == {"other@v1.0.0#2"}
+    assert tags(ORIGIN) == {}
+
+
+def push_by_hand():
+    """As the end of a release, without Prefect; the tags that are kept, and why."""
+    return Push(Pipeline(Path.cwd(), said), Git(Path.cwd()), None, "origin", said).tags("main", "")
+
+
+def test_a_dvc_remote_that_refuses_keeps_tags_made_by_hand_here(built):
+    tagged_by_hand("right")
+    STORE.write_text("a file, and no folder")
+    message = refusal(models=["right"], push_to="origin")
+    assert message.startswith("the tags are made, and not yet pushed (")
+    assert "Not a directory" in message
+    assert message.endswith("): python -m pipelines.release right --push-to origin pushes them.")
+    assert tags(ORIGIN) == {}
+
+
+def test_a_version_that_comes_back_goes_to_the_git_remote_with_its_data(better):
+    publish()
+    shutil.rmtree(STORE)
+    publish(roll_back="right", push_to="origin")
+    shutil.rmtree(".dvc/cache")
+    assert consumed("right") == 4
+
+
+def test_a_version_that_comes_back_without_its_data_stays_here(better):
+    publish()
+    lose("models/right/exported", "right@v1.0.0")
+    message = refusal(roll_back="right", remote="store", push_to="origin")
+    assert message.startswith(
+        "right@v1.1.0 rolled back; the newest version is right@v1.1.1, which is v1.0.0 again; not pushed: right@v1.0.0 ("
+    )
+    assert set(tags(ORIGIN)) == {"near@v1.0.0", "right@v1.1.0", "right@v1.1.0!"}
+
+
+def test_data_that_dvc_add_watches_is_part_of_what_a_version_needs(built):
+    git("rm", "--quiet", "--cached", "rows.txt")
+    shutil.rmtree("raw", ignore_errors=True)
+    Path("raw").mkdir()
+    Path("rows.txt").rename("raw/rows.txt")
+    Path("dvc.yaml").write_text(
+        Path("dvc.yaml").read_text().replace("cp rows.txt", "cp raw/rows.txt").replace("[rows.txt]", "[raw/rows.txt]")
+    )
+    with Repo(".") as repository:
+        repository.add("raw")
+    build()
+    commit()
+    tagged_by_hand("right")
+    lock = YAML(typ="safe").load(Path("dvc.lock"))["stages"]
+    noted = Noted(Git(Path.cwd()), git("rev-parse", "right@v1.0.0^{}"))
+    made = {out["path"]: out["md5"] for name, entry in lock.items() if "near" not in name for out in entry["outs"]}
+    of_raw = YAML(typ="safe").load(Path("raw.dvc"))["outs"][0]["md5"]
+    assert noted.data_of("right") == {path: md5 for path, md5 in made.items() if not path.endswith("metrics.json")} | {"raw": of_raw}
+    assert noted.data_of("wrong") == {}
+
+
+def test_what_is_released_can_be_built_again_from_each_of_its_tags(released):
+    """From a clone and the DVC remote alone."""
+    change("models.right.family", "careful")
+    Path("stages/families/careful.sh").write_text("echo $(($1 - 1))\n")
+    build()
+    commit()
+    publish(push_to="origin")
+    assert set(tags(ORIGIN)) == {"near@v1.0.0", "right@v1.0.0", "right@v1.1.0"}
+    for tag in tags(ORIGIN):
+        with clone_of(tag) as clone:
+            clone.pull()
+            assert clone.status() == {}
+            pulled = exports()
+            shutil.rmtree(".dvc/cache")
+            clone.reproduce(force=True)
+            assert exports() == pulled
+            assert git("status", "--porcelain") == ""  # dvc.lock and metrics are those that were released
+
+
+def exports():
+    found = {path: path.read_bytes() for path in Path.cwd().glob("models/*/exported/*")}
+    assert len(found) == 2
+    return found
+
+
+# Versions that no gate has seen
+
+
+def test_a_version_tagged_by_hand_is_told_from_one_that_passed_the_gate(better):
+    publish()
+    publish(roll_back="right")
+    message = git("tag", "--list", "--format=%(contents)", "right@v1.1.0")
+    git("tag", "--annotate", "--message", message, "right@v3.0.0")  # of another version
+    git("tag", "--annotate", "--message", "right v4.0.0", "right@v4.0.0")
+    git("tag", "--annotate", "--message", "right@v5.0.0 is v4.0.0 again", "right@v5.0.0")
+    git("tag", "--annotate", "--message", "right@v6.0.0 is v6.0.0 again", "right@v6.0.0")
+    tagged_by_gto("other")
+    told = {version.tag: version.passed_gate for of_model in read_versions(Path.cwd()).values() for version in of_model}
+    passed = {"right@v1.0.0", "near@v1.0.0", "right@v1.1.0", "right@v1.1.1"}
+    assert told == dict.fromkeys(passed, True) | dict.fromkeys([f"right@v{n}.0.0" for n in (3, 4, 5, 6)] + ["other@v1.0.0"], False)
+
+
+def test_the_table_says_which_version_has_not_passed_the_gate():
+    verdict = Verdict(Outcome.ALREADY, version="v1.0.0", passed_gate=False)
+    assert (
+        as_table({"right": verdict})
+        .splitlines()[-1]
+        .startswith("| right | already released as v1.0.0, which was tagged by hand and has not passed the gate |")
+    )
+
+
 # Rolling back
 
 
@@ -611,6 +960,17 @@ def test_the_real_evaluate_measures_the_last_version_with_the_present_code(tmp_p
     build()
     assert publish() == "released: line_gd v1.1.0; 0 of 1 models are already released."
     assert f"; v1.0.0: {before:.4g} [" in git("cat-file", "tag", "line_gd@v1.1.0")
+
+    change("models.line_gd.architecture.name", "straight")  # a family of networks that is not committed
+    family = Path("stages/architectures/straight.py")
+    family.write_text(family.with_name("linear.py").read_text().replace('Literal["linear"]', 'Literal["straight"]'))
+    build()
+    git("commit", "--quiet", "--message", "the model", "params.yaml", "dvc.lock", "models")
+    assert refusal().startswith("not committed: stages/architectures/straight.py; ")
+    commit()
+    publish(accept=["line_gd"])
+    git("clone", "--quiet", "--branch", "line_gd@v1.2.0", ".", "../clone")
+    subprocess.run([sys.executable, "-m", "stages.check", "params.yaml"], cwd="../clone", check=True)
 
 
 # The command line

@@ -154,6 +154,25 @@ def test_another_commands_lock_is_waited_for(small):
     assert told == ["waiting: another DVC command has the repository's lock"]
 
 
+def test_a_push_waits_for_another_commands_lock(small, tmp_path):
+    rebuild(Pipeline(small, said))
+    dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    told, done = [], threading.Event()
+    pipeline, lock = Pipeline(small, lambda line: (told.append(line), waits.set())), make_lock(str(small / ".dvc" / "tmp" / "lock"))
+    waits = threading.Event()
+    lock.lock()
+    worker = threading.Thread(target=lambda: (pipeline.push(), done.set()))
+    worker.start()
+    try:
+        assert waits.wait(30)
+    finally:
+        lock.unlock()
+    worker.join()
+    assert done.is_set()
+    assert told == ["waiting: another DVC command has the repository's lock"]
+    assert list((tmp_path / "store").rglob("*"))
+
+
 def test_another_command_at_work_on_the_same_files_is_waited_for(small):
     pipeline, done = Pipeline(small, said), threading.Event()
     repo = Repo(str(small))
