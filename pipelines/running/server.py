@@ -100,8 +100,8 @@ def bypass_proxies() -> None:
     kept = {name: os.environ.get(name) or os.environ.get(other, "") for name, other in (("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY"))}
     for name, value in kept.items():
         hosts = [host.strip() for host in value.split(",") if host.strip()]
-        if hosts != ["*"]:  # which stands for all hosts only where it is alone
-            os.environ[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+        # An asterisk stands for all hosts only where it is alone.
+        os.environ[name] = "*" if hosts == ["*"] else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
     try:
         if urllib.request.getproxies():
             httpx.Client().close()
