@@ -292,24 +292,18 @@ def test_a_run_that_is_meant_for_another_folder_is_refused_in_a_sentence(small, 
         assert rebuild(targets=["each@one"], return_state=True).is_completed()
 
 
-@pytest.mark.skipif(
-    shutil.which("prefect", path=str(Path(sys.executable).parent)) is None, reason="Prefect's command is not installed here"
-)
 @pytest.mark.slow
 def test_a_worker_runs_what_prefect_deploy_has_made_and_serving_the_same_names_is_refused(small, server):
-    committed = (ROOT / "prefect.yaml").read_text()
-    Path("prefect.yaml").write_text(committed)
-    env = environment(
-        PREFECT_API_URL=server, PREFECT_API_AUTH_STRING=os.environ["PREFECT_API_AUTH_STRING"], PREFECT_WORKER_QUERY_SECONDS="1"
-    )
+    shutil.copy(ROOT / "prefect.yaml", small)
+    known = {"PREFECT_API_URL": server, "PREFECT_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"]}
+    env = environment(**known, PREFECT_WORKER_QUERY_SECONDS="1", PWD=str(small))
     for command in ("work-pool create reprise --type process", "--no-prompt deploy --all"):
         subprocess.run([sys.executable, "-m", "prefect", *command.split()], env=env, check=True, capture_output=True, timeout=SECONDS)
     one = ask(f"{server}/deployments/name/rebuild/manual", "GET")
     run = ask(f"{server}/deployments/{one['id']}/create_flow_run", json={"parameters": {"targets": ["each@one"]}})
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "reprise"]
     with Path("worker.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "reprise"], env=env, stdout=log, stderr=log, cwd=os.sep
-        )
+        worker = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=os.sep)
     try:
         wait_until(lambda: ask(f"{server}/flow_runs/{run['id']}", "GET")["state_name"] == "Completed", SECONDS)
     finally:
