@@ -78,8 +78,8 @@ class Place:
         """As if this model had never been trained here."""
         for path in (self.root / "models" / self.model / "checkpoint.safetensors", self.root / "models" / self.model / "plots"):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        for path in ("logs/resume", ".dvc/cache"):  # out of DVC's cache it would not be trained, but restored
-            shutil.rmtree(self.root / path, ignore_errors=True)
+        for folder in ("logs/resume", ".dvc/cache"):  # out of DVC's cache it would not be trained, but restored
+            shutil.rmtree(self.root / folder, ignore_errors=True)
 
     def contents(self) -> dict[str, bytes]:
         folder = self.root / "models" / self.model

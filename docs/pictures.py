@@ -6,6 +6,7 @@ Writes:  docs/pictures/{run,metrics,model}.png; docs/pictures/page.png and page_
 """
 
 import argparse
+import base64
 import functools
 import http.server
 import io
@@ -13,22 +14,21 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 import requests
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from pipelines.running.server import free_port, server_at
+from pipelines.running.server import bypass_proxies, free_port, password, server_at
 from web import assemble
 
 ROOT = Path(__file__).parents[1]
 PICTURES = Path(__file__).parent / "pictures"
 MODELS = ("mnist_cnn", "names_gru", "diabetes_mlp", "line_sgd")
-WIDTH, NUM_COLOURS, RENDER_MS = 1280, 256, 20_000
+WIDTH, NUM_COLOURS, RENDER_MS = 1280, 256, 5_000
 QUIET = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 
 
@@ -55,9 +55,11 @@ def take_ui(work: Path) -> None:
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(work)], check=True)
     os.chdir(work)
     (work / "dvc.lock").unlink(missing_ok=True)
+    bypass_proxies()
     with server_at(free_port()) as api:
         targets = [f"{stage}@{model}" for model in MODELS for stage in ("evaluate", "export")]
-        subprocess.run([sys.executable, "-m", "pipelines.rebuild", *targets], env=os.environ | {"PREFECT_API_URL": api}, check=True)
+        known = os.environ | {"PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": password()}
+        subprocess.run([sys.executable, "-m", "pipelines.rebuild", *targets], env=known, check=True)
         take_pictures(api)
 
 
@@ -65,9 +67,12 @@ def take_pictures(api: str) -> None:
     ui = api.removesuffix("/api")
     (run,) = ask(api, "flow_runs/filter")
     artifacts = {one["key"]: one["id"] for one in ask(api, "artifacts/filter")}
-    shoot(f"{ui}/runs/flow-run/{run['id']}", PICTURES / "run.png", 800)
-    shoot(f"{ui}/artifacts/artifact/{artifacts['metrics']}", PICTURES / "metrics.png", 720)
-    shoot(f"{ui}/artifacts/artifact/{artifacts['model-mnist-cnn']}", PICTURES / "model.png", 1160)
+    with sync_playwright() as playwright:
+        browser = chromium(playwright)
+        shoot(browser, f"{ui}/runs/flow-run/{run['id']}", PICTURES / "run.png", 800)
+        shoot(browser, f"{ui}/artifacts/artifact/{artifacts['metrics']}", PICTURES / "metrics.png", 720)
+        shoot(browser, f"{ui}/artifacts/artifact/{artifacts['model-mnist-cnn']}", PICTURES / "model.png", 1160)
+        browser.close()
 
 
 def take_page(work: Path) -> None:
@@ -77,8 +82,7 @@ def take_page(work: Path) -> None:
     handler = functools.partial(assemble.Handler, directory=str(work))
     with http.server.ThreadingHTTPServer((assemble.HOST, 0), handler) as server, sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        program, is_root = shutil.which("chromium"), os.geteuid() == 0
-        browser = playwright.chromium.launch(executable_path=program, args=QUIET.split(), chromium_sandbox=not is_root)
+        browser = chromium(playwright)
         for name, width, is_dark in (("page", WIDTH, False), ("page_phone", PHONE, True)):
             page = browser.new_page(viewport={"width": width, "height": PAGE_HEIGHT}, color_scheme="dark" if is_dark else "light")
             page.goto(f"http://{assemble.HOST}:{server.server_port}")
@@ -104,19 +108,26 @@ def draw(page: Page, corners: list[tuple[float, float]]) -> None:
 
 
 def ask(api: str, path: str) -> Any:
-    response = requests.post(f"{api}/{path}", json={}, timeout=30)
+    user, _, secret = password().partition(":")
+    response = requests.post(f"{api}/{path}", json={}, auth=(user, secret), timeout=30)
     response.raise_for_status()
     return response.json()
 
 
-def shoot(address: str, path: Path, height: int) -> None:
-    """A page as a PNG of few colours, which is a quarter of its size."""
-    with tempfile.TemporaryDirectory() as folder:
-        shot = Path(folder) / "shot.png"
-        options = [*QUIET.split(), "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={folder}/profile"]
-        sizes = [f"--window-size={WIDTH},{height}", f"--virtual-time-budget={RENDER_MS}", f"--screenshot={shot}"]
-        subprocess.run(["chromium", *options, *sizes, address], check=True, capture_output=True)
-        save(shot.read_bytes(), path)
+def chromium(playwright: Playwright) -> Browser:
+    program, is_root = shutil.which("chromium"), os.geteuid() == 0
+    return playwright.chromium.launch(executable_path=program, args=QUIET.split(), chromium_sandbox=not is_root)
+
+
+def shoot(browser: Browser, address: str, path: Path, height: int) -> None:
+    """A page of Prefect's UI as a PNG of few colours, which is a quarter of its size."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": height})
+    known = base64.b64encode(password().encode()).decode()
+    page.add_init_script(f"localStorage.setItem('prefect-password', '{known}')")  # as the UI does it when one has typed it in
+    page.goto(address, wait_until="networkidle")
+    page.wait_for_timeout(RENDER_MS)
+    save(page.screenshot(), path)
+    page.close()
 
 
 def save(shot: bytes, path: Path) -> None:

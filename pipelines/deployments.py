@@ -6,42 +6,51 @@ Writes:  what the flows write; the server's database and log, under logs/prefect
 
 Where no Prefect server is configured (PREFECT_API_URL) it starts one, on loopback, with its UI; it ends with this process. Its
 database is SQLite's, or the one that PREFECT_SERVER_DATABASE_CONNECTION_URL names (postgresql+asyncpg://...).
+
+A server knows a deployment by its name alone, whichever folder serves it. Hence a tag says which does, and another folder that would
+serve the same names is refused while that one lives.
 """
 
 import asyncio
 import contextlib
+import contextvars
 import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from httpx import HTTPError
 from prefect import Flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentScheduleUpdate, GlobalConcurrencyLimitCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, DeploymentSchedule, DeploymentStatus
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.deployments.runner import DeploymentApplyError, EntrypointType, RunnerDeployment
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
 from prefect.runner import Runner
 from prefect.schedules import Schedule
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings, temporary_settings
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines.running.presence import SERVED_BY, mark_the_dead
-from pipelines.running.server import SERVED, ServerError, no_answer, server_at
+from pipelines.running.presence import SERVED_BY, mark_the_dead, other_place, this_place
+from pipelines.running.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, server_at
 from pipelines.running.slots import LIMIT, gpus_of_machine
 
 FILE = Path("prefect.yaml")
 LOOK_S = 15  # between two looks for runs whose process has died
+ALIVE_S = 30  # who serves a deployment asks for its runs every 10 s (PREFECT_RUNNER_POLL_FREQUENCY)
+SUFFIX = "REPRISE_SUFFIX"  # in the environment: what is added to the names of all deployments
+OWN_NAMES = f"or give those that are served here names of their own: {SUFFIX}=-staging make serve"
 
 
 class DeploymentError(Exception):
-    """A mistake in prefect.yaml. The message is one sentence."""
+    """A mistake in prefect.yaml, or a deployment that cannot be served here. The message is one sentence."""
 
 
 class Deployment(BaseModel):
@@ -84,7 +93,9 @@ class Deployment(BaseModel):
         flow = self.flow()
         try:
             return flow.to_deployment(  # type: ignore[return-value]
-                **self.model_dump(include={"name", "description", "version", "tags", "parameters"}),
+                **self.model_dump(include={"description", "version", "parameters"}),
+                name=f"{self.name}{os.environ.get(SUFFIX, '')}",
+                tags=[*self.tags, this_place()],
                 schedules=self.schedules,
                 concurrency_limit=self.concurrency_limit,
                 entrypoint_type=EntrypointType.MODULE_PATH,
@@ -113,16 +124,13 @@ def read_deployments() -> list[Deployment]:
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """The address of the server that is configured, or of one with its UI that is started here, which flows of this folder find too."""
+    bypass_proxies()
     settings = get_current_settings()
     if settings.api.url:
         yield settings.api.url
         return
-    with server_at(settings.server.api.port) as url, temporary_settings({PREFECT_API_URL: url}):
-        SERVED.write_text(url, encoding="utf-8")
-        try:
-            yield url
-        finally:
-            SERVED.unlink(missing_ok=True)
+    with server_at(settings.server.api.port) as url, announced(url), temporary_settings(access_to(url)):
+        yield url
 
 
 def create_limits() -> None:
@@ -131,27 +139,97 @@ def create_limits() -> None:
         try:
             client.read_global_concurrency_limit_by_name(LIMIT)
         except ObjectNotFound:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=max(1, len(gpus_of_machine()))))
+            with contextlib.suppress(ObjectAlreadyExists):  # another `make serve` was faster
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=max(1, len(gpus_of_machine()))))
+
+
+def known(client: SyncPrefectClient, deployments: list[RunnerDeployment]) -> dict[str, DeploymentResponse]:
+    """What the server knows of the deployments, by name."""
+    found = {}
+    for one in deployments:
+        with contextlib.suppress(ObjectNotFound):
+            found[one.full_name] = client.read_deployment_by_name(one.full_name)
+    return found
+
+
+def refuse_served_elsewhere(deployments: list[RunnerDeployment]) -> None:
+    """Raises DeploymentError where a work pool has one of the names, or another folder that is being served at this moment."""
+    with get_client(sync_client=True) as client:
+        before = now = known(client, deployments)
+        for name, one in before.items():
+            if one.work_pool_name:
+                pool = f"belongs to the work pool {one.work_pool_name}, by `prefect deploy`"
+                raise DeploymentError(f"{name} {pool}: delete that deployment, {OWN_NAMES}.")
+        others = {name: place for name, one in before.items() if (place := other_place(one.tags))}
+        until, is_told = time.monotonic() + ALIVE_S, False
+        # Ready is what somebody has asked for within a minute; who asks once more is alive.
+        while any(one.status == DeploymentStatus.READY for name, one in now.items() if name in others) and time.monotonic() < until:
+            if not is_told:
+                print(f"Waiting to see if {', '.join(others)} are still served in {', '.join(set(others.values()))}.", flush=True)
+                is_told = True
+            time.sleep(1)
+            now = known(client, deployments)
+            for name in others.keys() & now.keys():
+                if now[name].last_polled != before[name].last_polled:
+                    raise DeploymentError(f"{name} is served already, in {others[name]}: stop `make serve` there, {OWN_NAMES}.")
+
+
+def keep_what_is_off(deployments: list[RunnerDeployment]) -> None:
+    """Changes the deployments so that what the operator has paused, or switched off, stays so; says what that is."""
+    with get_client(sync_client=True) as client:
+        found = known(client, deployments)
+    for deployment in deployments:
+        if (before := found.get(deployment.full_name)) is None:
+            continue
+        if before.paused:
+            deployment.paused = True
+            print(f"{deployment.full_name} is paused: it runs again when it is resumed in Prefect's UI.", flush=True)
+        off = [identity(schedule) for schedule in before.schedules if not schedule.active]
+        for schedule in deployment.schedules or []:
+            if schedule.active and identity(schedule) in off:
+                schedule.active = False
+                which = f" {schedule.slug}" if schedule.slug else ""
+                print(f"{deployment.full_name} has its schedule{which} switched off: it is switched on in Prefect's UI.", flush=True)
+
+
+def identity(schedule: DeploymentSchedule | DeploymentScheduleCreate | DeploymentScheduleUpdate) -> object:
+    """What a schedule is known by after a restart: its slug, or else when it starts runs."""
+    if schedule.slug or schedule.schedule is None:
+        return schedule.slug
+    return schedule.schedule.model_dump(exclude={"anchor_date"})  # that of an interval is the time of the start
 
 
 @contextlib.contextmanager
-def watching_the_dead() -> Iterator[None]:
-    """Within it, runs whose process dies are marked as crashed."""
-    over, url = threading.Event(), get_current_settings().api.url
+def watching(deployments: list[RunnerDeployment], stop: Callable[[], None]) -> Iterator[None]:
+    """Within it, runs whose process dies are marked as crashed; where another folder has taken the names over, it is stopped.
+
+    Raises DeploymentError in the end if so.
+    """
+    over, taken = threading.Event(), list[str]()
 
     def watch() -> None:
-        with temporary_settings({PREFECT_API_URL: url}):  # a thread does not know of its starter's settings
-            while not over.wait(LOOK_S):
-                for name in mark_the_dead():
-                    print(f"{name} had died: it is marked as crashed.")
+        while not over.wait(LOOK_S):
+            for name in mark_the_dead():
+                print(f"{name} had died: it is marked as crashed.", flush=True)
+            with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:
+                taken.extend(
+                    f"{name} is now served in {place}"
+                    for name, one in known(client, deployments).items()
+                    if (place := other_place(one.tags))
+                )
+            if taken:
+                stop()
+                return
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=contextvars.copy_context().run, args=(watch,))  # where the server is, is said in the context
     watcher.start()
     try:
         yield
     finally:
         over.set()
         watcher.join()
+    if taken:
+        raise DeploymentError(f"{taken[0]}: stop `make serve` there, {OWN_NAMES}.")
 
 
 class Served(Runner):
@@ -171,20 +249,34 @@ def serve(deployments: list[RunnerDeployment]) -> None:
     os.environ[SERVED_BY] = str(os.getpid())  # runs end with this process, however that ends
     runner = Served(pause_on_shutdown=False)
     for deployment in deployments:
-        runner.add_deployment(deployment)
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        add(runner, deployment)
+    with watching(deployments, runner.handle_sigterm), contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(runner.start())
+
+
+def add(runner: Runner, deployment: RunnerDeployment) -> None:
+    """Raises DeploymentError where the server refuses the deployment."""
+    try:
+        try:
+            runner.add_deployment(deployment)
+        except DeploymentApplyError:  # another `make serve` was faster: by now it is there
+            runner.add_deployment(deployment)
+    except DeploymentApplyError as error:
+        raise DeploymentError(f"the server refuses {deployment.full_name}: {' '.join(str(error).split()).rstrip('.')}.") from error
 
 
 def main() -> None:
     try:
         deployments = [deployment.as_served() for deployment in read_deployments()]
+        is_own = not get_current_settings().api.url
         with server() as url:
             create_limits()
             mark_the_dead()
-            print(f"Prefect's UI: {url.removesuffix('/api')}. Served from {FILE}: {', '.join(one.full_name for one in deployments)}.")
-            with watching_the_dead():
-                serve(deployments)
+            refuse_served_elsewhere(deployments)
+            ui = f"{url.removesuffix('/api')} (its password is in {PASSWORD})" if is_own else url.removesuffix("/api")
+            print(f"Prefect's UI: {ui}. Served from {FILE}: {', '.join(one.full_name for one in deployments)}.", flush=True)
+            keep_what_is_off(deployments)
+            serve(deployments)
     except (DeploymentError, ServerError) as error:
         sys.exit(f"error: {error}")
     except (HTTPError, RuntimeError) as error:

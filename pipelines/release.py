@@ -12,12 +12,14 @@ ends in the same tags.
 """
 
 import argparse
+import re
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
@@ -25,6 +27,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from pipelines.dvc.errors import GraphError, MissingPackage
 from pipelines.dvc.lock_file import hash_of, parsed
@@ -51,12 +54,18 @@ from pipelines.releasing.versions import (
 from pipelines.running.build import num_gpus
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
+from pipelines.running.locks import BusyError
 from pipelines.running.presence import announce
 from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, num_cores
 
 LOGS = Path("logs") / "release"
 AT_ONCE: Any = ThreadPoolTaskRunner(max_workers=num_cores())  # Prefect's type of it does not fit where Prefect wants it
+
+
+# Prefect keeps and shows what a run was given. Its server refuses what does not match before there is a run.
+NO_CREDENTIALS = r"^(?![\s\S]*://[\s\S]*@)"
+GitRemote = Annotated[str, Field(json_schema_extra={"pattern": NO_CREDENTIALS})]
 
 
 class HeldBack(Exception):
@@ -69,7 +78,7 @@ def release(
     accept: list[str] | None = None,
     bump: Bump = "minor",
     remote: str | None = None,
-    push_to: str | None = None,
+    push_to: GitRemote | None = None,
     roll_back: str | None = None,
 ) -> State[None]:
     """Release the models that pass their gate, or roll one back.
@@ -85,6 +94,7 @@ def release(
     """
     try:
         announce()
+        refuse_credentials(push_to)
         if roll_back is None:
             return released(Options(models or [], accept or [], bump, remote, push_to))
         if models or accept or bump != "minor" or (remote and not push_to):
@@ -92,7 +102,7 @@ def release(
                 "to roll back and to release are two commands: with roll_back give push_to, and remote with it, or nothing else."
             )
         return rolled_back(roll_back, remote, push_to)
-    except (GraphError, GitError, ReleaseError, SlotError) as error:
+    except (BusyError, GraphError, GitError, ReleaseError, SlotError) as error:
         return Failed(message=str(error))
     except OSError as error:
         return Failed(message=f"{error.filename or 'the disk'}: {error.strerror}: mend that and run again; what was tagged is whole.")
@@ -383,6 +393,13 @@ def refuse_unknown(models: list[str], known: list[str]) -> None:
         raise ReleaseError(f"params.yaml has no model {', '.join(unknown)}; known: {', '.join(known)}.")
 
 
+def refuse_credentials(push_to: str | None) -> None:
+    """Without repeating them."""
+    if push_to and not re.match(NO_CREDENTIALS, push_to):
+        how = "name it by git remote add NAME ADDRESS, leave the password to a credential helper of git's, and give --push-to NAME"
+        raise ReleaseError(f"--push-to is an address with a user name or password, which Prefect would keep and show: {how}.")
+
+
 def worse(model: str, gate: Gate, known: Verdict) -> str:
     assert known.difference is not None
     return (
@@ -401,7 +418,12 @@ def main() -> None:
     parser.add_argument("--remote", metavar="NAME", help="the DVC remote that gets data and models; default: DVC's default one")
     parser.add_argument("--push-to", metavar="NAME", help="the git remote that gets the branch and the tags; default: none")
     parser.add_argument("--roll-back", metavar="MODEL[@VERSION]", help="take this version (or the newest) back, and nothing else")
-    run_for_command_line(release, vars(parser.parse_args()))
+    arguments = vars(parser.parse_args())
+    try:
+        refuse_credentials(arguments["push_to"])
+    except ReleaseError as error:
+        sys.exit(f"error: {error}")
+    run_for_command_line(release, arguments)
 
 
 if __name__ == "__main__":

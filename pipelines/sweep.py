@@ -31,6 +31,7 @@ from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.running.build import num_gpus
 from pipelines.running.commands import Commands
 from pipelines.running.git import GitError
+from pipelines.running.locks import BusyError
 from pipelines.running.presence import announce
 from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, usual_jobs
@@ -111,7 +112,7 @@ def sweep(
     try:
         announce()
         made = search(model, space or {}, trials, jobs, metric, seed, name, fresh)
-    except (SearchError, GraphError, GitError, OSError) as error:
+    except (BusyError, SearchError, GraphError, GitError, OSError) as error:
         return Failed(message=str(error))
     return Failed(message=made.verdict()) if made.failures else Completed(message=made.verdict())
 

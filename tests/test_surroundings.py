@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -72,7 +72,7 @@ class Place:
     user: int | None
 
     def start(self, *command: str) -> "subprocess.Popen[str]":
-        given = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+        given: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
         return subprocess.Popen(
             command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **given
         )

@@ -44,7 +44,7 @@ class Commands:
 
     def __init__(self, logs: Path):
         self.logs, self.running, self.mutex, self.is_over = logs, set[subprocess.Popen[bytes]](), threading.Lock(), False
-        logs.mkdir(parents=True, exist_ok=True)
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __enter__(self) -> "Commands":
         return self
@@ -97,12 +97,23 @@ def start(
     environment: dict[str, str],
     stdout: int = subprocess.DEVNULL,
     files: Iterable[int] = (),
+    umask: int = -1,
 ) -> "subprocess.Popen[bytes]":
-    """The command under a supervisor, in `folder`, with this process's environment and `environment`; close() stops it."""
+    """The command under a supervisor, in `folder`, with this process's environment and `environment`; close() stops it.
+
+    What it writes, and its log, have the modes that `umask` leaves; -1: this process's.
+    """
     arguments = [sys.executable, "-I", "-S", str(SUPERVISOR), str(log.resolve()), str(grace_s), command]
-    more = as_environment(environment)
-    pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, cwd=folder, env=more, stdin=pipe, stdout=stdout, start_new_session=True, pass_fds=tuple(files))
+    return subprocess.Popen(
+        arguments,
+        cwd=folder,
+        env=as_environment(environment),
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        start_new_session=True,
+        pass_fds=tuple(files),
+        umask=umask,
+    )
 
 
 def close(process: "subprocess.Popen[bytes]") -> None:

@@ -1,9 +1,17 @@
-"""The Prefect server that flows talk to."""
+"""The Prefect server that flows talk to.
+
+A server that is started here is for its user alone: it listens on loopback, wants the password in logs/prefect/password, and its files
+are in a folder that nobody else can enter. It is never asked through a proxy.
+"""
 
 import atexit
 import contextlib
+import fcntl
+import http.client
 import logging
 import os
+import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,19 +19,34 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
-from httpx import HTTPError
+import httpx
+from httpx import HTTPError, HTTPStatusError
 from prefect import Flow
 from prefect.exceptions import TerminationSignal
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_UI_URL, get_current_settings, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_UI_URL,
+    get_current_settings,
+    temporary_settings,
+)
+from prefect.settings.legacy import Setting
 from prefect.states import State
 
 from pipelines.running.commands import close, start
+from pipelines.running.locks import locked
 
 HOME = Path("logs") / "prefect"
-SERVED = HOME / "served"  # the address of the server that `make serve` has started
+SERVED = HOME / "served"  # the address of the server that `make serve` has started, which holds a lock on this file as long as it runs
+PASSWORD = HOME / "password"  # of the servers that are started here, as user:password
+LOOPBACK = ("127.0.0.1", "localhost")
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # asks no proxy
 GRACE_S, START_S = 3, 120
 STOPPED = "error: stopped: what was done until now is kept; the same command goes on from there."
 NUM_RETRIES = 2  # of a request to a server that does not answer: about ten seconds
@@ -55,31 +78,73 @@ def prefect_server() -> Iterator[None]:
 
     Where there is none, to one that is started for them alone and ends with this process, however that ends.
     """
-    if get_current_settings().api.url:
-        yield
-    elif url := served():
-        with temporary_settings({PREFECT_API_URL: url}):
+    bypass_proxies()
+    configured, here = get_current_settings().api, served()
+    if here and (not configured.url or (configured.url == here and not configured.auth_string)):
+        with temporary_settings(access_to(here)):
             yield
+    elif configured.url:
+        yield
     else:
         # Without an address of the UI, which it has not, Prefect shows no links to there.
-        with server_at(free_port(), "--no-ui") as url, temporary_settings({PREFECT_API_URL: url, PREFECT_UI_URL: ""}):
+        with server_at(free_port(), "--no-ui") as url, temporary_settings(access_to(url) | {PREFECT_UI_URL: ""}):
             own.add(url)
             yield
+
+
+def bypass_proxies() -> None:
+    """From now on neither this process nor those that it starts ask a proxy for what is on loopback.
+
+    Raises ServerError where the environment names a proxy with which Prefect cannot make any request.
+    """
+    kept = {name: os.environ.get(name) or os.environ.get(other, "") for name, other in (("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY"))}
+    for name, value in kept.items():
+        hosts = [host.strip() for host in value.split(",") if host.strip()]
+        # An asterisk stands for all hosts only where it is alone.
+        os.environ[name] = "*" if hosts == ["*"] else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+    try:
+        if urllib.request.getproxies():
+            httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        names = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
+        raise ServerError(f"Prefect cannot use the proxy in {names} ({str(error).rstrip('.')}): unset it for this command.") from error
+
+
+def access_to(url: str) -> dict[Setting, str]:
+    """Prefect's settings with which a server that was started here is talked to."""
+    return {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password()}
+
+
+def password() -> str:
+    """Of the servers that are started here, as user:password: the configured one, or else one that is made at the first start."""
+    if configured := get_current_settings().server.api.auth_string:
+        return configured.get_secret_value()
+    with os.fdopen(os.open(PASSWORD, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two may start at once
+        os.fchmod(file.fileno(), 0o600)
+        if not (known := file.read().strip()):
+            known = f"reprise:{secrets.token_urlsafe(32)}"
+            file.write(f"{known}\n")
+        return known
 
 
 @contextlib.contextmanager
 def server_at(port: int, *options: str) -> Iterator[str]:
     """A server on loopback with its database under logs/prefect, unless the environment has other settings for it; its address.
 
-    Raises ServerError where it does not start.
+    It is for those alone who know its password(). Raises ServerError where it does not start.
     """
     if is_taken(port):
         raise ServerError(f"port {port} is taken: name a free one in PREFECT_SERVER_API_PORT, or the server there in PREFECT_API_URL.")
-    HOME.mkdir(parents=True, exist_ok=True)
-    url = f"http://127.0.0.1:{port}/api"
-    command = f"exec {sys.executable} -m prefect server start --host 127.0.0.1 --port {port} {' '.join(options)}"
-    settings = SETTINGS | {"PREFECT_HOME": str(HOME.resolve()), "PREFECT_SERVER_UI_API_URL": url}
-    process = start(command, HOME / "server.log", GRACE_S, Path.cwd(), {key: settings[key] for key in settings if key not in os.environ})
+    url, python = f"http://127.0.0.1:{port}/api", shlex.quote(sys.executable)
+    command = f"exec {python} -m prefect server start --host 127.0.0.1 --port {port} {' '.join(options)}"
+    try:
+        HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+        HOME.chmod(0o700)  # parameters of runs are in there
+        process = start(command, HOME / "server.log", GRACE_S, Path.cwd(), settings_of_server(url, port), umask=0o077)
+    except OSError as error:
+        what = f"{error.filename or HOME}: {error.strerror}"
+        raise ServerError(f"{what}: the Prefect server keeps its files in {HOME}, which must be this user's and writable.") from error
     try:
         wait_until_healthy(url, process)
         yield url
@@ -88,14 +153,44 @@ def server_at(port: int, *options: str) -> Iterator[str]:
         process.wait()
 
 
+def settings_of_server(url: str, port: int) -> dict[str, str]:
+    """What the server gets in its environment, beside what the operator has set there."""
+    settings = SETTINGS | {
+        "PREFECT_HOME": str(HOME.resolve()),
+        "PREFECT_SERVER_UI_API_URL": url,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port}" for host in LOOPBACK),  # of its own UI
+    }
+    chosen = {key: value for key, value in settings.items() if key not in os.environ}
+    return chosen | {"PREFECT_SERVER_API_AUTH_STRING": password()}
+
+
+@contextlib.contextmanager
+def announced(url: str) -> Iterator[None]:
+    """Within it, other flows of this folder find the server. Raises ServerError where there is another one to be found."""
+    until = time.monotonic() + 1  # who looks for a server has the lock for a moment
+    while (file := locked(SERVED)) is None:
+        if time.monotonic() > until:
+            raise ServerError(f"`make serve` runs in this folder already, at {SERVED.read_text(encoding='utf-8')}.")
+        time.sleep(0.01)
+    try:
+        os.truncate(file, 0)
+        os.write(file, url.encode())
+        yield
+    finally:
+        SERVED.unlink(missing_ok=True)
+        os.close(file)
+
+
 def served() -> str | None:
     """The address of the server that `make serve` has started in this folder, if it runs."""
     try:
         url = SERVED.read_text(encoding="utf-8")
-        urllib.request.urlopen(f"{url}/health", timeout=2).close()
-    except (OSError, ValueError):
+        if (file := locked(SERVED)) is not None:  # it was killed: whatever has its port by now is somebody else's
+            os.close(file)
+            return None
+    except OSError:
         return None
-    return url
+    return url if is_healthy(url) else None
 
 
 def is_own_server() -> bool:
@@ -119,7 +214,7 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
     except ServerError as error:
         sys.exit(f"error: {error}")
     except (HTTPError, RuntimeError) as error:
-        print(f"error: {no_answer(error)}: what was done until now is kept; start again when it runs.", file=sys.stderr, flush=True)
+        print(f"error: {no_answer(error)}; what was done until now is kept.", file=sys.stderr, flush=True)
         os._exit(1)  # at a usual end Prefect would try for minutes to send what it has still to tell
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
@@ -132,10 +227,17 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
 
 
 def no_answer(error: HTTPError | RuntimeError) -> str:
-    """What to say of a server that cannot be reached; Prefect has a plain RuntimeError for that too, and any other is raised again."""
+    """What to say and do where the server cannot be talked to; Prefect has a plain RuntimeError for that too, any other is raised again."""
     if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
         raise error
-    return f"the Prefect server at {get_current_settings().api.url} does not answer ({' '.join(str(error).split())})"
+    server = f"the Prefect server at {get_current_settings().api.url}"
+    reason = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+    if not isinstance(reason, HTTPStatusError):
+        return f"{server} does not answer ({' '.join(str(error).split())}): start again when it runs"
+    status = reason.response.status_code
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return f"{server} refuses us ({status}): set PREFECT_API_AUTH_STRING to what it wants, and start again"
+    return f"{server} answers {status} {reason.response.reason_phrase}: see its log, or whether it is a Prefect server at all"
 
 
 def is_taken(port: int) -> bool:
@@ -152,9 +254,17 @@ def free_port() -> int:
 def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
     """Raises ServerError where the server does not come up."""
     until = time.monotonic() + START_S
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=1):
-            return
+    while not is_healthy(url):
         if process.poll() is not None or time.monotonic() > until:
-            raise ServerError(f"the Prefect server did not start: see {HOME / 'server.log'}")
+            other = f" (something else answers at {url})" if is_taken(urlsplit(url).port or 80) else ""
+            raise ServerError(f"the Prefect server did not start{other}: see {HOME / 'server.log'}")
         time.sleep(0.05)
+
+
+def is_healthy(url: str) -> bool:
+    """Whether a Prefect server answers there, and nothing else."""
+    try:
+        with DIRECTLY.open(f"{url}/health", timeout=2) as response:
+            return bool(response.read(5) == b"true")
+    except (OSError, ValueError, http.client.HTTPException):
+        return False

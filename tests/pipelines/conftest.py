@@ -2,7 +2,7 @@
 
 import pytest
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from pipelines.running.server import prefect_server
 from tests.pipelines.small import make_small
@@ -15,6 +15,7 @@ def server(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("server"))
         # Each flow would end with up to a second's wait for the thread of its heartbeats.
         with prefect_server(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            patch.setenv("PREFECT_API_AUTH_STRING", PREFECT_API_AUTH_STRING.value())  # for the processes that tests start
             yield PREFECT_API_URL.value()
             APILogHandler().flush()
 

@@ -1,21 +1,34 @@
 """Serving prefect.yaml: a real server, real schedules, and runs that are cancelled or die."""
 
+import contextvars
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
+import prefect
 import pytest
+from prefect.client.orchestration import get_client
 
-from pipelines.deployments import DeploymentError, read_deployments
+from pipelines import deployments
+from pipelines.deployments import DeploymentError, create_limits, read_deployments
+from pipelines.rebuild import rebuild
+from pipelines.release import release
+from pipelines.running.presence import SERVED_IN, this_place
 from pipelines.running.server import free_port
+from pipelines.running.slots import LIMIT
+from tests.pipelines.running.test_server import environment
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
+from tests.pipelines.small import ask, make_small
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 SECONDS = 120  # for what takes a few on a quiet machine
 
 EVERY_SO_OFTEN = """
@@ -32,20 +45,21 @@ deployments:
 
 
 class Served:
-    """`make serve` in the current folder, on a port of its own."""
+    """`make serve` in the current folder, on a port of its own, behind a proxy that is away."""
 
     def __init__(self, port):
         self.url, settings = f"http://127.0.0.1:{port}/api", {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        settings |= dict.fromkeys(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"], "http://127.0.0.1:9")
         with Path("serve.log").open("ab") as log:
             command = [sys.executable, "-m", "pipelines.deployments"]
-            self.process = subprocess.Popen(command, env=inherited | settings | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=environment(**settings), stdout=log, stderr=log)
         wait_until(lambda: self.process.poll() is not None or Path("logs/prefect/served").exists(), SECONDS)
         wait_until(lambda: len(self.ask("deployments/filter")) == 2, SECONDS)
 
-    def ask(self, path, **body):
-        response = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
-        return response.json() if response.is_success else []
+    def ask(self, path, method="POST", **body):
+        auth = tuple(Path("logs/prefect/password").read_text().strip().split(":"))
+        response = httpx.request(method, f"{self.url}/{path}", json=body, auth=auth, timeout=30, trust_env=False)
+        return response.json() if response.is_success and response.content else []
 
     def runs(self, *states):
         """The runs that are in one of the states, the oldest first."""
@@ -120,6 +134,215 @@ def test_runs_on_schedule_cancelled_and_dead(serve):
     wait_until(lambda: served.runs("Running"), SECONDS)
 
 
+@pytest.mark.slow
+def test_what_the_operator_switched_off_stays_so_and_flows_find_the_server(serve):
+    served = serve()
+    often, by_hand = sorted(served.ask("deployments/filter"), key=lambda one: one["name"], reverse=True)
+    (schedule,) = often["schedules"]
+    served.ask(f"deployments/{often['id']}/schedules/{schedule['id']}", "PATCH", active=False)
+    served.ask(f"deployments/{by_hand['id']}/pause_deployment")
+    served.stop()
+
+    served = serve()
+    wait_until(lambda: "switched off" in Path("serve.log").read_text(), SECONDS)
+    said = Path("serve.log").read_text().splitlines()
+    assert "rebuild/by hand is paused: it runs again when it is resumed in Prefect's UI." in said
+    assert "rebuild/often has its schedule switched off: it is switched on in Prefect's UI." in said
+    wait_until(lambda: served.ask(f"deployments/{by_hand['id']}", "GET")["status"] == "READY", SECONDS)  # the runner has begun
+    often, by_hand = (served.ask(f"deployments/{one['id']}", "GET") for one in (often, by_hand))
+    assert [one["active"] for one in often["schedules"]] == [False]
+    assert by_hand["paused"]
+
+    # A flow beside it finds the server, and knows its password, also where it is told the address.
+    before = len(served.runs("Completed"))
+    for more in ({}, {"PREFECT_API_URL": served.url}):
+        result = subprocess.run([sys.executable, "-m", "pipelines.rebuild"], env=environment(**more), capture_output=True, check=False)
+        assert result.returncode == 0, result.stderr
+    wait_until(lambda: len(served.runs("Completed")) == before + 2, SECONDS)
+
+    # What is switched on again stays so as well.
+    served.ask(f"deployments/{often['id']}/schedules/{often['schedules'][0]['id']}", "PATCH", active=True)
+    served.ask(f"deployments/{by_hand['id']}/resume_deployment")
+    served.stop()
+    served = serve()
+    before = len(served.runs("Completed"))
+    wait_until(lambda: len(served.runs("Completed")) > before, SECONDS)
+    assert not served.ask(f"deployments/{by_hand['id']}", "GET")["paused"]
+
+
+# One server, several checkouts
+
+BY_HAND = "deployments: [{name: by hand, entrypoint: pipelines.rebuild.rebuild}]"
+
+
+@pytest.fixture
+def checkouts(tmp_path):
+    """Two repositories with the small pipeline, first and second, and a function that serves one of them on a configured server."""
+    started = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        make_small(tmp_path / name)
+        (tmp_path / name / "prefect.yaml").write_text(BY_HAND)
+
+    def start(name, server, **more):
+        env = environment(PREFECT_API_URL=server, PREFECT_API_AUTH_STRING=os.environ["PREFECT_API_AUTH_STRING"], **more)
+        with (tmp_path / name / "serve.log").open("ab") as log:
+            command = [sys.executable, "-m", "pipelines.deployments"]
+            started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=tmp_path / name))
+        return started[-1]
+
+    yield tmp_path, start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(60)
+    for name in ("first", "second"):
+        print(f"{name}:\n{(tmp_path / name / 'serve.log').read_text()}")
+
+
+def is_served(server, name):
+    """Whether somebody asks for the runs of the deployment."""
+    found = [one for one in ask(f"{server}/deployments/filter", json={}) if one["name"] == name]
+    return bool(found) and found[0]["status"] == "READY"
+
+
+@pytest.mark.slow
+def test_a_second_checkout_is_refused_while_the_first_serves_the_names(checkouts, server):
+    folder, start = checkouts
+    first = start("first", server)
+    wait_until(lambda: is_served(server, "by hand"), SECONDS)
+    assert start("second", server).wait(SECONDS) == 1
+    said = (folder / "second" / "serve.log").read_text().splitlines()[-1]
+    place = f"{socket.gethostname()}:{folder / 'first'}"
+    assert said.startswith(f"error: rebuild/by hand is served already, in {place}: stop `make serve` there, or give those ")
+    assert said.endswith(" names of their own: REPRISE_SUFFIX=-staging make serve.")
+
+    # With names of its own it is served beside the first.
+    second = start("second", server, REPRISE_SUFFIX="-staging")
+    wait_until(lambda: is_served(server, "by hand-staging"), SECONDS)
+    assert (first.poll(), second.poll()) == (None, None)
+
+    # A run is made in the folder that it is meant for.
+    made = [one for one in ask(f"{server}/deployments/filter", json={}) if one["name"] == "by hand-staging"]
+    ask(f"{server}/deployments/{made[0]['id']}/create_flow_run", json={"parameters": {"targets": ["each@one"]}})
+    wait_until((folder / "second" / "out" / "one.txt").exists, SECONDS)
+    assert not (folder / "first" / "out").exists()
+
+    # Whoever is dead serves nothing.
+    first.kill()
+    first.wait()
+    third = start("second", server)
+    wait_until(lambda: "Served from prefect.yaml: rebuild/by hand." in (folder / "second" / "serve.log").read_text(), SECONDS)
+    assert third.poll() is None
+
+
+@pytest.mark.slow
+def test_of_two_that_start_at_once_with_the_same_names_one_serves(checkouts, server):
+    folder, start = checkouts
+    both = [start("first", server), start("second", server)]
+    wait_until(lambda: any(one.poll() is not None for one in both), SECONDS)
+    (lost,) = (name for name, one in zip(("first", "second"), both, strict=True) if one.poll() is not None)
+    said = (folder / lost / "serve.log").read_text()
+    assert "error: rebuild/by hand is " in said and "stop `make serve` there, or give " in said and "Traceback" not in said
+    with pytest.raises(AssertionError):
+        wait_until(lambda: all(one.poll() is not None for one in both), 2 * deployments.LOOK_S)
+
+
+@pytest.mark.slow
+def test_two_that_start_at_once_with_names_of_their_own_both_live(checkouts, server):
+    _, start = checkouts
+    both = [start("first", server, REPRISE_SUFFIX="-1"), start("second", server, REPRISE_SUFFIX="-2")]
+    wait_until(lambda: is_served(server, "by hand-1") and is_served(server, "by hand-2"), SECONDS)
+    assert [one.poll() for one in both] == [None, None]
+
+
+def test_a_limit_that_another_has_just_made_is_taken_as_it_is(server, monkeypatch):
+    ready, failures = threading.Barrier(4), []
+
+    def gpus():
+        ready.wait(60)  # by then all have found that there is no limit
+        return []
+
+    monkeypatch.setattr(deployments, "gpus_of_machine", gpus)
+
+    def create():
+        try:
+            create_limits()
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+
+    workers = [threading.Thread(target=contextvars.copy_context().run, args=(create,)) for _ in range(4)]
+    with get_client(sync_client=True) as client:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert failures == []
+        assert client.read_global_concurrency_limit_by_name(LIMIT).limit == 1
+
+
+def test_a_run_that_is_meant_for_another_folder_is_refused_in_a_sentence(small, server):
+    with prefect.tags(f"{SERVED_IN}elsewhere:/first"):
+        state = rebuild(return_state=True)
+    here = this_place().removeprefix(SERVED_IN)
+    assert state.is_failed()
+    assert state.message == f"this run is meant for elsewhere:/first, and was started in {here}: nothing was done."
+    assert not Path("dvc.lock").exists()
+    with prefect.tags(this_place()):
+        assert rebuild(targets=["each@one"], return_state=True).is_completed()
+
+
+@pytest.mark.slow
+def test_a_worker_runs_what_prefect_deploy_has_made_and_serving_the_same_names_is_refused(small, server):
+    shutil.copy(ROOT / "prefect.yaml", small)
+    known = {"PREFECT_API_URL": server, "PREFECT_API_AUTH_STRING": os.environ["PREFECT_API_AUTH_STRING"]}
+    env = environment(**known, PREFECT_WORKER_QUERY_SECONDS="1", PWD=str(small))
+    for command in ("work-pool create reprise --type process", "--no-prompt deploy --all"):
+        subprocess.run([sys.executable, "-m", "prefect", *command.split()], env=env, check=True, capture_output=True, timeout=SECONDS)
+    one = ask(f"{server}/deployments/name/rebuild/manual", "GET")
+    run = ask(f"{server}/deployments/{one['id']}/create_flow_run", json={"parameters": {"targets": ["each@one"]}})
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "reprise"]
+    with Path("worker.log").open("wb") as log:
+        worker = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=os.sep)
+    try:
+        wait_until(lambda: ask(f"{server}/flow_runs/{run['id']}", "GET")["state_name"] == "Completed", SECONDS)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    assert Path("out/one.txt").exists()
+    result = subprocess.run([sys.executable, "-m", "pipelines.deployments"], env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith(
+        "error: rebuild/nightly belongs to the work pool reprise, by `prefect deploy`: delete that deployment, or "
+    )
+
+
+# Secrets
+
+SECRET = "https://user:URLSECRET55@host.invalid/x.git"
+
+
+def test_an_address_with_a_password_to_push_to_never_reaches_prefect(small, server):
+    command = [sys.executable, "-m", "pipelines.release", "--push-to", SECRET]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: --push-to is an address with a user name or password, which Prefect would keep and show: ")
+    assert "git remote add" in result.stderr and "credential helper" in result.stderr and "URLSECRET55" not in result.stderr
+    assert not Path("logs").exists()  # no server was started
+
+    # Nor as a parameter of a deployment's run: the server itself refuses it.
+    made = release.to_deployment("release").apply()
+    url = f"{server}/deployments/{made}/create_flow_run"
+    assert "does not match" in str(ask(url, json={"parameters": {"push_to": SECRET}}))
+    assert ask(f"{server}/flow_runs/filter", json={"deployments": {"id": {"any_": [str(made)]}}}) == []
+    for allowed in ("origin", "git@host.invalid:x.git", "https://host.invalid/x.git", None):
+        assert "id" in ask(url, json={"parameters": {"push_to": allowed}, "state": {"type": "CANCELLED"}})
+
+    # Nor does a state's message repeat it.
+    state = release(push_to=SECRET, return_state=True)
+    assert state.is_failed() and state.message.startswith("--push-to is an address with") and "URLSECRET55" not in state.message
+
+
 def test_the_committed_deployments_can_be_served(monkeypatch):
     monkeypatch.chdir(ROOT)
     served = {one.name: one.as_served() for one in read_deployments()}
@@ -167,10 +390,8 @@ def test_a_port_that_is_taken_is_refused_in_a_sentence(small):
     Path("prefect.yaml").write_text(EVERY_SO_OFTEN)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-        environment |= {"PREFECT_SERVER_API_PORT": str(port), "PYTHONPATH": str(ROOT)}
-        result = subprocess.run(
-            [sys.executable, "-m", "pipelines.deployments"], env=environment, capture_output=True, text=True, check=False, timeout=SECONDS
-        )
+        command = [sys.executable, "-m", "pipelines.deployments"]
+        env = environment(PREFECT_SERVER_API_PORT=str(port))
+        result = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)
     assert result.returncode == 1
     assert f"error: port {port} is taken: name a free one in PREFECT_SERVER_API_PORT" in result.stderr

@@ -10,16 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from pipelines.rebuild import number, rebuild
 from pipelines.running.build import longest_way_to_the_end
 from pipelines.running.locks import alone
 from pipelines.running.presence import RUNNING
-from pipelines.running.server import free_port, server_at
+from pipelines.running.server import free_port, password, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
-from tests.pipelines.small import command_line, dvc, everything, make_small
+from tests.pipelines.small import ask, command_line, dvc, everything, make_small
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["each@one", "each@two", "both", "measured"]
@@ -140,7 +139,7 @@ def tasks_of(state, server):
     wanted = {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}}
 
     def is_told():
-        response = httpx.post(f"{server}/task_runs/filter", json=wanted).json()
+        response = ask(f"{server}/task_runs/filter", json=wanted)
         shown.update({run["name"]: run["state_name"] for run in response})
         return len(response) == len(NAMES) and all(run["state_name"] != "Running" for run in response)
 
@@ -338,9 +337,9 @@ def test_a_run_whose_process_died_is_marked_as_crashed(small, server):
         process.wait()
     (run_id,) = [path.name for path in RUNNING.glob("*-*")]
     url = f"{server}/flow_runs/{run_id}"
-    assert httpx.get(url).json()["state"]["type"] == "RUNNING"
+    assert ask(url, "GET")["state"]["type"] == "RUNNING"
     build(targets=["each"])
-    assert httpx.get(url).json()["state"]["message"].startswith("Its process died without a word")
+    assert ask(url, "GET")["state"]["message"].startswith("Its process died without a word")
     assert not (RUNNING / run_id).exists()
 
 
@@ -351,7 +350,7 @@ def test_a_server_that_is_gone_ends_the_flow_in_a_sentence_and_what_was_built_st
     with server_at(port, "--no-ui") as url:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.rebuild"],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": url},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": password()},
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -193,7 +193,7 @@ def test_dvc_itself_keeps_off_the_files_of_a_stage_that_runs(small):
     dvc("repro", "each@one")
 
 
-STRANGE = [
+STRANGE: list[object] = [
     None,
     True,
     "on",

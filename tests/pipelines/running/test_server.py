@@ -1,0 +1,369 @@
+"""pipelines/running/server.py with real servers: whom they obey, how they are reached, and where they run."""
+
+import contextlib
+import functools
+import http.server
+import os
+import pty
+import shutil
+import site
+import stat
+import subprocess
+import sys
+import threading
+import venv
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import sync_playwright
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from pipelines.rebuild import rebuild
+from pipelines.running import server
+from pipelines.running.server import ServerError, access_to, announced, bypass_proxies, free_port, is_healthy, no_answer, served, server_at
+from tests.pipelines.small import make_small
+
+ROOT = Path(__file__).parents[3]
+UNLIKELY = 'it\'s a "$HOME" ü'
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers every request with `status` and `content`, and notes in `asked` what was asked for."""
+
+    def __init__(self, status, content, asked, *arguments):
+        self.status, self.content, self.asked = status, content, asked
+        super().__init__(*arguments)
+
+    def answer(self):
+        self.asked.append(f"{self.command} {self.path}")
+        self.send_response(self.status)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content.encode())
+
+    do_GET = do_POST = do_CONNECT = answer  # noqa: N815
+
+    def log_message(self, format, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def answering(status, content=""):
+    """A server on loopback that is not Prefect's: its port, and a list of what it was asked."""
+    asked = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, status, content, asked)) as other:
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield other.server_port, asked
+        other.shutdown()
+
+
+def environment(**more):
+    """This process's, without what it says of Prefect and of proxies."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_") and key not in PROXIES}
+    return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+def run(*arguments, env, python=sys.executable, **options):
+    return subprocess.run([python, *arguments], env=env, capture_output=True, text=True, check=False, timeout=200, **options)
+
+
+# Whom it obeys
+
+
+def python_in(folder):
+    """A Python in a new environment there, which has the packages of this one by its PYTHONPATH, the second value."""
+    venv.create(folder / ".venv", symlinks=True)
+    return str(folder / ".venv" / "bin" / "python"), os.pathsep.join([str(ROOT), *site.getsitepackages()])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder of an unlikely name in which a server runs, behind a proxy that is away; and the server's address.
+
+    An earlier version has left its folder for all to read.
+    """
+    folder = tmp_path_factory.mktemp("obeys") / UNLIKELY
+    (folder / "logs" / "prefect").mkdir(parents=True, mode=0o755)
+    python, path = python_in(folder)
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setattr(sys, "executable", python)
+            patch.setenv("PYTHONPATH", path)
+            for name in PROXIES:
+                patch.setenv(name, "" if name.lower() == "no_proxy" else "http://127.0.0.1:9")
+            url = stack.enter_context(server_at(free_port()))
+        yield folder, url
+
+
+@pytest.fixture
+def known(home):
+    """The server's address, and a client that has its password; there is one deployment, which is deleted at the end."""
+    folder, url = home
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with temporary_settings(access_to(url)), get_client(sync_client=True) as client:
+            made = client.create_deployment(client.create_flow_from_name("rebuild"), "manual", entrypoint="pipelines.rebuild.rebuild")
+            yield url, client
+            client.delete_deployment(made)
+
+
+def test_without_the_password_the_server_answers_nothing_but_that_it_is_there(known):
+    url, _ = known
+    assert is_healthy(url)
+    for wrong in (None, ("reprise", "guess")):
+        for path in ("deployments/filter", "flow_runs/filter", "admin/database/clear"):
+            assert httpx.post(f"{url}/{path}", json={}, auth=wrong).status_code == 401
+        assert httpx.get(f"{url}/admin/settings", auth=wrong).status_code == 401
+
+
+def test_a_form_of_a_foreign_page_deletes_nothing(known):
+    url, client = known
+    answer = httpx.post(f"{url}/deployments/bulk_delete", content='{"x":"="}', headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 401
+    assert [one.name for one in client.read_deployments()] == ["manual"]
+
+
+@pytest.mark.parametrize(("origin", "status"), [("http://evil.example", 400), ("null", 400), ("http://127.0.0.1:9100", 400), (None, 200)])
+def test_pages_of_the_servers_own_ui_alone_may_ask(known, origin, status):
+    url, _ = known
+    asked = {"Origin": origin or url.removesuffix("/api").replace("127.0.0.1", "localhost"), "Access-Control-Request-Method": "PATCH"}
+    assert httpx.options(f"{url}/deployments/x", headers=asked).status_code == status
+
+
+COMMAND = """<script>
+const headers = {"Content-Type": "application/json"};
+const call = (method, path, body) => fetch("URL" + path, {method, headers, body: JSON.stringify(body)});
+(async () => {
+  try {
+    const one = (await (await call("POST", "/deployments/filter", {})).json())[0];
+    const pull_steps = [{"prefect.deployments.steps.run_shell_script": {script: "id"}}];
+    await call("PATCH", `/deployments/${one.id}`, {entrypoint: "pipelines/rebuild.py:rebuild", pull_steps});
+    await call("POST", `/deployments/${one.id}/create_flow_run`, {state: {type: "SCHEDULED"}});
+    document.title = "done";
+  } catch { document.title = "refused"; }
+})();
+</script>"""
+FORM = """<form id="f" method="post" enctype="text/plain" action="URL/deployments/bulk_delete"><input name='{"x":"' value='"}'></form>
+<script>document.getElementById("f").submit()</script>"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("there is no Chromium here (on Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET, chromium_sandbox=os.geteuid() != 0)
+        yield browser
+        browser.close()
+
+
+def test_a_foreign_page_in_the_operators_browser_commands_nothing(browser, known):
+    url, client = known
+    with answering(200, COMMAND.replace("URL", url)) as (port, _):
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}")
+        page.wait_for_function("document.title")
+        assert page.title() == "refused"
+    (one,) = client.read_deployments()
+    assert (one.entrypoint, one.pull_steps) == ("pipelines.rebuild.rebuild", [])
+    assert client.read_flow_runs() == []
+
+
+def test_a_form_that_submits_itself_in_the_operators_browser_deletes_nothing(browser, known):
+    url, client = known
+    with answering(200, FORM.replace("URL", url)) as (port, _):
+        page = browser.new_page()
+        with page.expect_response(f"{url}/deployments/bulk_delete") as answer:
+            page.goto(f"http://127.0.0.1:{port}")
+        assert answer.value.status == 401
+    assert [one.name for one in client.read_deployments()] == ["manual"]
+
+
+def test_the_ui_asks_for_the_password_and_talks_to_nobody_else(browser, known):
+    url, _ = known
+    page, asked = browser.new_page(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{url.removesuffix('/api')}/deployments")
+    page.get_by_role("textbox").fill(server.password())
+    page.keyboard.press("Enter")
+    page.get_by_text("manual").first.wait_for()
+    assert {one for one in asked if not one.startswith((url.removesuffix("/api"), "data:", "blob:"))} == set()
+
+
+def test_what_the_server_keeps_is_for_its_user_alone(home):
+    folder = home[0] / "logs" / "prefect"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"password", "server.log", "prefect.db"} <= {path.name for path in files}
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in files if path.suffix != ".toml"} == {
+        path.name: 0 for path in files if path.suffix != ".toml"
+    }
+
+
+def test_the_password_stands_on_no_command_line(known):
+    secret = server.password().partition(":")[2]
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().decode(errors="replace"))
+    assert any("prefect\0server\0start" in line for line in lines)
+    assert not any(secret in line for line in lines)
+
+
+def test_the_password_lasts_and_an_empty_file_is_filled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    server.HOME.mkdir(parents=True)
+    first = server.password()
+    assert server.password() == first and len(first) > 40
+    server.PASSWORD.chmod(0o644)
+    server.PASSWORD.write_text("")
+    assert server.password() not in (first, "")
+    assert stat.S_IMODE(server.PASSWORD.stat().st_mode) == 0o600
+
+
+def test_files_that_cannot_be_written_are_refused_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("logs").write_text("a file")
+    with (
+        pytest.raises(ServerError, match=r"logs.*: the Prefect server keeps its files in logs/prefect, which must be this user's"),
+        server_at(free_port()),
+    ):
+        pass
+
+
+def test_a_server_that_was_killed_is_not_looked_for_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    server.HOME.mkdir(parents=True)
+    with answering(200, "true") as (port, asked):
+        url = f"http://127.0.0.1:{port}/api"
+        with announced(url):
+            assert served() == url
+            with pytest.raises(ServerError, match=f"`make serve` runs in this folder already, at {url}"), announced("http://other/api"):
+                pass
+        assert served() is None
+        server.SERVED.write_text(url)  # as kill -9 leaves it
+        asked.clear()
+        assert served() is None and asked == []
+
+
+# How it is reached
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
+    """The environment says nothing of proxies, and does so again in the end."""
+    for name in PROXIES:
+        monkeypatch.setenv(name, "")  # else what is set by the test would stay
+        monkeypatch.delenv(name)
+
+
+KEPT = {
+    "": "127.0.0.1,localhost",
+    "corp.example, localhost": "corp.example,localhost,127.0.0.1",
+    "*": "*",
+}
+
+
+@pytest.mark.parametrize("spelling", ["NO_PROXY", "no_proxy"])
+@pytest.mark.parametrize("before", KEPT)
+def test_hosts_that_need_no_proxy_stay_and_loopback_is_added(no_proxies, monkeypatch, spelling, before):
+    monkeypatch.setenv(spelling, before)
+    bypass_proxies()
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == KEPT[before]
+
+
+@pytest.mark.slow
+def test_a_flow_asks_no_proxy_for_what_is_on_loopback(small):
+    Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace("cmd: cat out", "cmd: echo $NO_PROXY $no_proxy; cat out"))
+    with answering(502) as (port, asked):
+        proxies = {name: f"http://127.0.0.1:{port}" for name in PROXIES if name.lower() != "no_proxy"}
+        result = run("-m", "pipelines.rebuild", env=environment(**proxies, NO_PROXY="corp.example"))
+    assert result.returncode == 0, result.stderr
+    assert asked == []
+    (log,) = Path("logs/rebuild").rglob("both.log")
+    assert log.read_text() == "corp.example,127.0.0.1,localhost corp.example,127.0.0.1,localhost\n"
+
+
+def test_a_proxy_that_prefect_cannot_use_is_said_in_a_sentence(no_proxies, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:9")
+    with pytest.raises(ServerError, match=r"Prefect cannot use the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY \(.*\): unset it"):
+        bypass_proxies()
+
+
+ANSWERS = {
+    401: "refuses us (401): set PREFECT_API_AUTH_STRING to what it wants, and start again",
+    403: "refuses us (403): set PREFECT_API_AUTH_STRING to what it wants, and start again",
+    404: "answers 404 Not Found: see its log, or whether it is a Prefect server at all",
+    502: "answers 502 Bad Gateway: see its log, or whether it is a Prefect server at all",
+    200: "does not answer (",
+}
+
+
+@pytest.mark.parametrize("status", ANSWERS)
+def test_whatever_answers_instead_of_a_server_is_said(small, status):
+    with answering(status, "<p>hello") as (port, _):
+        url = f"http://127.0.0.1:{port}/api"
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
+            with pytest.raises((httpx.HTTPError, RuntimeError)) as caught:
+                rebuild(return_state=True)
+            assert no_answer(caught.value).startswith(f"the Prefect server at {url} {ANSWERS[status]}")
+
+
+def test_a_server_that_refuses_a_flow_is_told_apart_from_one_that_is_away(small, known):
+    url, _ = known
+    result = run("-m", "pipelines.rebuild", env=environment(PREFECT_API_URL=url), cwd=small)
+    assert result.returncode == 1
+    expected = f"error: the Prefect server at {url} refuses us (401): set PREFECT_API_AUTH_STRING to what it wants, and start again; "
+    assert result.stderr.splitlines()[-1] == f"{expected}what was done until now is kept."
+
+
+# Where it runs
+
+
+@pytest.mark.slow
+def test_a_flow_starts_in_a_folder_of_any_name(tmp_path):
+    checkout = tmp_path / UNLIKELY / "small & smaller"
+    checkout.mkdir(parents=True)
+    make_small(checkout)
+    python, path = python_in(tmp_path / UNLIKELY)
+    result = run("-m", "pipelines.rebuild", env=environment(PYTHONPATH=path), python=python, cwd=checkout)
+    assert result.returncode == 0, result.stderr
+    assert (checkout / "size.json").exists()
+
+
+@pytest.mark.slow
+def test_a_flow_runs_as_a_user_without_a_name_and_a_home(small):
+    nameless = ["unshare", "--user", "--map-user=12345"]
+    if shutil.which("unshare") is None or subprocess.run([*nameless, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system gives no user namespaces, in which there are users without names")
+    env = {key: value for key, value in environment(HOME="/proc").items() if key not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
+    command = [*nameless, sys.executable, "-m", "pipelines.rebuild"]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=200)
+    assert result.returncode == 0, result.stderr
+    assert Path("size.json").exists()
+
+
+WATCHED = """
+import atexit, os, sys
+asked = []
+sys.addaudithook(lambda event, arguments: asked.append(arguments) if event in ("socket.getaddrinfo", "socket.connect") else None)
+atexit.register(lambda: os._exit(len(asked)))  # which comes last
+import pipelines.rebuild
+"""
+
+
+def test_prefect_tells_its_makers_nothing(tmp_path):
+    """As it does where it is imported for the first time in somebody's home, and at a terminal."""
+    env = {key: value for key, value in environment(HOME=str(tmp_path)).items() if key not in ("CI", "DO_NOT_TRACK")}
+    terminal, end = pty.openpty()
+    result = subprocess.run([sys.executable, "-c", WATCHED], env=env, stdout=end, stderr=end, check=False, timeout=100)
+    os.close(end)
+    os.close(terminal)
+    assert result.returncode == 0
