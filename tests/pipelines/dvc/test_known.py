@@ -100,8 +100,11 @@ def rebuild_with_the_flows_engine():
 ENGINES = {"dvc repro": lambda: dvc("repro"), "the flow": rebuild_with_the_flows_engine}
 
 
-@pytest.mark.parametrize("first", ENGINES)
-@pytest.mark.parametrize("second", ENGINES)
+SLOW_FLOW = ["dvc repro", pytest.param("the flow", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("first", SLOW_FLOW)
+@pytest.mark.parametrize("second", SLOW_FLOW)
 def test_a_value_that_is_set_back_is_not_trained_again(trained, monkeypatch, first, second):
     monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
     before = Path("dvc.lock").read_text()
@@ -116,6 +119,7 @@ def test_a_value_that_is_set_back_is_not_trained_again(trained, monkeypatch, fir
     assert (made(), runs()) == (of("0.2"), ["0.1", "0.2"])
 
 
+@pytest.mark.slow
 def test_a_changed_file_that_is_taken_back_from_git_is_not_trained_again(trained):
     Path("rows.txt").write_text("2\n")
     dvc("repro")
@@ -124,6 +128,7 @@ def test_a_changed_file_that_is_taken_back_from_git_is_not_trained_again(trained
     assert runs() == ["0.1", "0.1"]
 
 
+@pytest.mark.slow
 def test_outputs_that_are_gone_come_from_the_cache(trained):
     for path in ("weights.txt", "metrics.json"):
         Path(path).unlink()
@@ -150,7 +155,7 @@ def test_an_earlier_output_outlives_a_failure_and_is_known_afterwards(trained):
     assert runs() == ["0.1", "exploding"]
 
 
-@pytest.mark.parametrize("options", [["--force"], ["-sf", "train"], ["-f"]])
+@pytest.mark.parametrize("options", [["--force"], pytest.param(["-sf", "train"], marks=pytest.mark.slow)])
 def test_force_trains_what_is_known(trained, options):
     set_rate(0.2)
     dvc("repro")
@@ -159,6 +164,7 @@ def test_force_trains_what_is_known(trained, options):
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2", "0.1"])
 
 
+@pytest.mark.slow
 def test_without_its_files_in_the_cache_it_is_trained_again(trained):
     set_rate(0.2)
     dvc("repro")
@@ -178,6 +184,7 @@ def test_what_git_keeps_never_becomes_a_link_into_the_cache(trained):
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2"])
 
 
+@pytest.mark.slow
 def test_what_changes_while_the_command_runs_is_not_known(trained):
     set_rate(0.3)
     Path("train.py").write_text(f"{TRAIN}\nif lr == '0.3': pathlib.Path('rows.txt').write_text('2')\n")
@@ -187,6 +194,7 @@ def test_what_changes_while_the_command_runs_is_not_known(trained):
     assert runs() == ["0.1", "0.3", "0.3"]
 
 
+@pytest.mark.slow
 def test_a_clone_takes_what_another_machine_has_pushed(trained, tmp_path):
     dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
     commit(trained, "a remote")
@@ -198,6 +206,7 @@ def test_a_clone_takes_what_another_machine_has_pushed(trained, tmp_path):
     assert (made(), runs()) == (of("0.1"), [])
 
 
+@pytest.mark.slow
 def test_an_experiment_takes_what_is_known(trained):
     set_rate(0.2)
     dvc("repro")

@@ -100,7 +100,7 @@ def driver(built):
     commit("the driver")
 
 
-@pytest.mark.parametrize("how", ["merge", "rebase"])
+@pytest.mark.parametrize("how", ["merge", pytest.param("rebase", marks=pytest.mark.slow)])
 def test_two_branches_that_add_a_model_each(built, how):
     two_branches(f"{FIRST}  left: {{lr: 2}}\n", f"{FIRST}  right: {{lr: 3}}\n")
     assert "CONFLICT" in git(how, "left", ok=False)
@@ -115,6 +115,7 @@ def test_two_branches_that_add_a_model_each(built, how):
     assert [Path(f"{model}.weights").read_text() for model in ("first", "left", "right")] == ["1\n", "2\n", "3\n"]
 
 
+@pytest.mark.slow
 def test_the_driver_merges_without_a_conflict(built, driver):
     two_branches(f"{FIRST}  left: {{lr: 2}}\n", f"{FIRST}  right: {{lr: 3}}\n")
     said = git("merge", "left", ok=False)
@@ -125,8 +126,8 @@ def test_the_driver_merges_without_a_conflict(built, driver):
     assert repro() == []
 
 
-@pytest.mark.parametrize("with_driver", [False, True])
-@pytest.mark.parametrize("kept", ["left", "right"])
+@pytest.mark.parametrize("with_driver", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kept", ["left", pytest.param("right", marks=pytest.mark.slow)])
 def test_two_branches_that_change_the_same_recipe(built, request, kept, with_driver):
     """Whichever is kept is not trained again, and its metrics come with it."""
     if with_driver:
@@ -143,6 +144,7 @@ def test_two_branches_that_change_the_same_recipe(built, request, kept, with_dri
     assert (Path("first.weights").read_text(), Path("first.json").read_text()) == (f"{rate}\n", f"{rate}\n")
 
 
+@pytest.mark.slow
 def test_what_another_machine_has_built_is_pulled_and_not_built_again(built, tmp_path):
     dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
     commit("a remote")
@@ -167,6 +169,7 @@ def test_what_another_machine_has_built_is_pulled_and_not_built_again(built, tmp
         assert repro() == []
 
 
+@pytest.mark.slow
 def test_a_model_that_one_side_has_removed_and_the_other_trained_anew_stays_removed(built):
     two = f"{FIRST}  second: {{lr: 5}}\n"
     build(two)
@@ -190,6 +193,7 @@ def lock_without(model):
             yield line
 
 
+@pytest.mark.slow
 def test_two_repositories_that_have_each_a_first_lock(built):
     """Both have added dvc.lock: there is no version that both come from."""
     git("rm", "--quiet", "--cached", "dvc.lock", "first.json")
