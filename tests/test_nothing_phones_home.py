@@ -84,11 +84,8 @@ def code_samples() -> dict[str, str]:
 
 def test_whoever_imports_onnxruntime_has_switched_its_reports_off():
     importing = {name: code for name, code in code_samples().items() if IMPORT.search(code)}
-    in_stages = {name for name in importing if name.startswith("stages/")}
-    assert in_stages and all(name.startswith("stages/exporting/") for name in in_stages), "its package has the switch"
-    assert SWITCH in (ROOT / "stages" / "exporting" / "__init__.py").read_text(encoding="utf-8")
-    others = importing.keys() - in_stages
-    assert len(others) >= 4 and [name for name in others if SWITCH not in IMPORT.split(importing[name])[0]] == []
+    assert [name for name in importing if name.startswith("stages/")] == ["stages/exporting/onnx_runtime.py"]
+    assert len(importing) >= 5 and [name for name, code in importing.items() if SWITCH not in IMPORT.split(code)[0]] == []
 
 
 # Examples

@@ -2,9 +2,13 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import numpy as np
+
+# The list of fonts belongs in the checkout, not in HOME; and a user's own settings of matplotlib must not change the pictures.
+os.environ.setdefault("MPLCONFIGDIR", "logs/matplotlib")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

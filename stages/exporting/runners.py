@@ -6,16 +6,15 @@ import warnings
 import numpy as np
 import torch
 
+from stages.exporting.onnx_runtime import InferenceSession, SessionOptions
 from stages.exporting.parity import Run
 from stages.exporting.signature import Signature
 
 
 def onnx_runner(content: bytes, signature: Signature, threads: int) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
     return lambda batch: session.run([output.name for output in signature.outputs], {signature.input.name: batch})
 
 

@@ -19,6 +19,7 @@ from stages.common.errors import UserError
 from stages.common.splits import SplitFile
 from stages.exporting.messages import errors_only, first_line
 from stages.exporting.onnx_file import with_metadata
+from stages.exporting.onnx_runtime import OnnxModel, convert_float_to_float16, quantization
 from stages.exporting.parity import Equality, as_batch, check_split, pieces_of, spread
 from stages.exporting.runners import onnx_runner
 from stages.exporting.section import MIN_CALIBRATION_ROWS, Variants, Wanted
@@ -39,8 +40,6 @@ def to_int8(content: bytes, input_name: str, rows: np.ndarray, kinds: Sequence[s
 
     Raises ValueError where the model has no other layer of these kinds.
     """
-    from onnxruntime import quantization
-
     proto, wanted = onnx.load_model_from_string(content), [node for kind in kinds for node in NODES[kind]]
     last = [node.name for node in proto.graph.node if node.op_type in NODES["linear"]][-1:]
     if not any(node.op_type in wanted and node.name not in last for node in proto.graph.node):
@@ -76,9 +75,6 @@ def to_fp16(content: bytes) -> bytes:
 
     Raises ValueError where ONNX Runtime does not load what it made.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
     converted = OnnxModel(convert_float_to_float16(onnx.load_model_from_string(content), keep_io_types=True))
     converted.topological_sort(is_deterministic=True)  # the converter puts casts of inputs last
     proto: onnx.ModelProto = converted.model
