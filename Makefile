@@ -10,8 +10,9 @@ INSTALLED := .venv/.installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # And it runs them by the shell that SHELL names, which may be one that refuses everything (a service's account), or no POSIX shell.
 export SHELL
-# DVC names a folder after the user, and fails where there is no name, as in containers.
+# In containers a user may have no name and no home: DVC, which asks for both, would fail.
 export USER ?= $(shell id -u)
+export HOME ?= /
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-all serve demo triton remove rename check format lock hooks clean

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dvc.config import Config
+from dvc.config_schema import RelPath
 from dvc.lock import make_lock
 from dvc.repo import Repo
 from dvc.repo.experiments.refs import ExpRefInfo
@@ -24,8 +25,8 @@ def begin_copy(root: Path, folder: Path) -> None:
     with refusals():
         own = Repo(str(root))
         settings = own.config.read("local")
-        settings["cache"] |= {"dir": own.cache.local_cache_dir, "type": "symlink,copy"}
-        # From the folder itself, which is the current one when the trial runs: DVC writes no settings that are not ASCII.
+        # DVC writes no settings that are not ASCII, so these paths are relative: to the settings' folder, and to the trial's, where it runs.
+        settings["cache"] |= {"dir": RelPath(own.cache.local_cache_dir), "type": "symlink,copy"}
         settings["core"] |= {"no_scm": True, "site_cache_dir": ".dvc/tmp/site"}
         own.close()
         with Config(str(folder / ".dvc")).edit("local", validate=False) as config:
