@@ -26,7 +26,7 @@ from pipelines.running.server import ServerError, access_to, announced, bypass_p
 from tests.pipelines.small import make_small
 
 ROOT = Path(__file__).parents[3]
-UNLIKELY = 'it\'s a "$HOME" ü'
+UNLIKELY = 'it\'s a "$HOME" ü, is it?'
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 
