@@ -25,7 +25,7 @@ def begin_copy(root: Path, folder: Path) -> None:
     with refusals():
         own = Repo(str(root))
         settings = own.config.read("local")
-        # DVC writes no settings that are not ASCII, so these paths are relative: to the settings' folder, and to the trial's, where it runs.
+        # DVC writes no settings that are not ASCII, so these paths are relative: to the settings' folder, and to the trial's own.
         settings["cache"] |= {"dir": RelPath(own.cache.local_cache_dir), "type": "symlink,copy"}
         settings["core"] |= {"no_scm": True, "site_cache_dir": ".dvc/tmp/site"}
         own.close()
