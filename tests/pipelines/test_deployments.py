@@ -1,5 +1,6 @@
 """Serving prefect.yaml: a real server, real schedules, and runs that are cancelled or die."""
 
+import contextlib
 import contextvars
 import json
 import os
@@ -15,6 +16,7 @@ import httpx
 import prefect
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 
 from pipelines import deployments
 from pipelines.deployments import DeploymentError, create_limits, read_deployments
@@ -273,6 +275,8 @@ def test_a_limit_that_another_has_just_made_is_taken_as_it_is(server, monkeypatc
 
     workers = [threading.Thread(target=contextvars.copy_context().run, args=(create,)) for _ in range(4)]
     with get_client(sync_client=True) as client:
+        with contextlib.suppress(ObjectNotFound):
+            client.delete_global_concurrency_limit_by_name(LIMIT)
         for worker in workers:
             worker.start()
         for worker in workers:
