@@ -23,7 +23,7 @@ help:  ## list these commands
 repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the data
 	@.venv/bin/python -m dvc repro
 	@echo "Metrics of every model: .venv/bin/dvc metrics show. Exported models: models/*/exported/."
-	@test -z "$$(git status --porcelain -- dvc.lock models 2> /dev/null)" || \
+	@test -z "$$(git status --porcelain --untracked-files=normal -- dvc.lock models 2> /dev/null)" || \
 		echo "To keep this build as a version: git add dvc.lock models && git commit -m 'What was built'"
 
 test: $(INSTALLED)  ## run the tests (a few minutes)
@@ -76,5 +76,5 @@ $(INSTALLED): requirements.txt
 		"install it (on Debian and Ubuntu: apt-get install python3-venv) and run make again." >&2; exit 1; }
 	@echo "Installing the locked requirements into .venv: once, about 6 GB, a few minutes."
 	@"$(PYTHON)" -m venv .venv
-	@.venv/bin/python -m pip install --no-input --disable-pip-version-check --quiet --requirement requirements.txt
+	@.venv/bin/python -m pip install --no-user --no-input --disable-pip-version-check --quiet --requirement requirements.txt
 	@touch $@

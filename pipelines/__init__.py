@@ -21,8 +21,10 @@ except (KeyError, OSError):  # a user without a name, as in containers; DVC name
 # Prefect writes an id into its home even where it reports nothing: that is in the checkout, as the server's is. Profiles stay the user's.
 if sys.argv[:1] == ["-m"] and "PREFECT_HOME" not in os.environ:
     home = Path("logs/prefect").resolve()
-    os.environ["PREFECT_HOME"] = str(home)
-    with contextlib.suppress(RuntimeError):  # the user has no home
-        os.environ.setdefault("PREFECT_PROFILES_PATH", str(Path("~/.prefect/profiles.toml").expanduser()))
     with contextlib.suppress(OSError):  # Prefect makes no folder above its home, and warns
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # In somebody else's checkout Prefect would fail in its import; the flow says why it cannot run there.
+    if os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        os.environ["PREFECT_HOME"] = str(home)
+        with contextlib.suppress(RuntimeError):  # the user has no home
+            os.environ.setdefault("PREFECT_PROFILES_PATH", str(Path("~/.prefect/profiles.toml").expanduser()))
