@@ -7,10 +7,16 @@ that they name. `dvc push --run-cache` carries them, but not the metrics that be
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from dvc.repo import Repo
+from dvc.stage.cache import _can_hash, _get_stage_hash
 from dvc.stage.serialize import to_single_stage_lockfile
+from dvc.utils import dict_sha256
+from dvc.utils.serialize import dumps_yaml
+
+from pipelines.dvc.lock_file import replace
 
 
 @contextlib.contextmanager
@@ -28,8 +34,23 @@ def as_if_not_persistent(stage: Any) -> Iterator[None]:
 
 def note(repo: Repo, stage: Any) -> None:
     """Notes what the stage, just saved, has made. The content of outputs outside DVC's cache (metrics) is copied into it."""
-    with as_if_not_persistent(stage):
+    if not any(out.persist for out in stage.outs):
         repo.stage_cache.save(stage)
+    elif key := key_of(stage):
+        cache, entry = repo.stage_cache, to_single_stage_lockfile(stage)
+        for out in cache._uncached_outs(stage, entry):
+            out.commit()
+        # By a hash of all that is in it: DVC's own leaves out what is called size or nfiles, params too.
+        path = Path(cache._get_cache_path(key, dict_sha256(entry)))
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, dumps_yaml(entry).encode(), path.parent)
+
+
+def key_of(stage: Any) -> str | None:
+    """What the run cache knows the stage and its inputs by; None where it has no inputs or no outputs to be known by."""
+    with as_if_not_persistent(stage):
+        return _get_stage_hash(stage) if _can_hash(stage) else None
 
 
 def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
@@ -53,15 +74,27 @@ def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
 
 
 def entries(repo: Repo, stage: Any) -> Iterator[Any]:
-    """What is noted of the stage with its present command, dependencies and params: a lock file's entry each. Saves the stage's deps."""
-    is_locked = not stage.changed_stage() and not any(dep.status() for dep in stage.deps) and all(out.hash_info for out in stage.outs)
-    if is_locked:
-        yield to_single_stage_lockfile(stage)
+    """What is noted of the stage with its present command, dependencies and params: a lock file's entry each. Saves the stage's deps.
+
+    DVC's key of the run cache leaves out params that are called size or nfiles, so that one key has entries of several inputs; they are
+    compared here.
+    """
+    locked = to_single_stage_lockfile(stage) if stage.outs and all(out.hash_info for out in stage.outs) else None
     stage.save_deps()
-    with as_if_not_persistent(stage):
-        entry = repo.stage_cache._load(stage)
-    if entry:
-        yield entry
+    inputs = inputs_of(to_single_stage_lockfile(stage))
+    if locked and inputs_of(locked) == inputs and not stage.changed_stage():
+        yield locked
+    if (key := key_of(stage)) and (folder := Path(repo.stage_cache._get_cache_dir(key))).is_dir():
+        for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
+            entry = repo.stage_cache._load_cache(key, path.name)
+            if entry and inputs_of(entry) == inputs:
+                yield entry
+
+
+def inputs_of(entry: Any) -> Any:
+    """The command, dependencies and params of a lock file's entry."""
+    deps = {dep["path"]: {name: value for name, value in dep.items() if name not in ("size", "nfiles")} for dep in entry.get("deps", [])}
+    return entry["cmd"], deps, entry.get("params", {})
 
 
 def check_out(repo: Repo, outs: list[Any], kept_by_git: set[str]) -> None:

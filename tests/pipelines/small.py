@@ -1,6 +1,7 @@
 """A small pipeline of shell commands, whose stages end at once."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ stages:
   each:
     foreach: {one: 1, two: 2}
     do:
-      cmd: python -m pipelines.dvc.known sh -c 'mkdir -p out && cat source.txt > out/${key}.txt && echo ${item} >> out/${key}.txt'
+      cmd: mkdir -p out && cat source.txt > out/${key}.txt && echo ${item} >> out/${key}.txt
       deps: [source.txt]
       params:
         - sizes.${key}
@@ -30,6 +31,8 @@ stages:
     outs: [report]
     metrics: [{size.json: {cache: false}}]
 """
+# As dvc.yaml has it: what `each` makes of the same inputs is known.
+KNOWN = re.sub(r"cmd: (mkdir -p out .*)", r"cmd: python -m pipelines.dvc.known sh -c '\1'", STAGES)
 
 
 def make_small(folder):

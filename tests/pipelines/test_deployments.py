@@ -332,7 +332,7 @@ def test_an_address_with_a_password_to_push_to_never_reaches_prefect(small, serv
     assert result.returncode == 1
     assert result.stderr.startswith("error: --push-to is an address with a user name or password, which Prefect would keep and show: ")
     assert "git remote add" in result.stderr and "credential helper" in result.stderr and "URLSECRET55" not in result.stderr
-    assert not Path("logs").exists()  # no server was started
+    assert not Path("logs/prefect/server.log").exists()  # no server was started
 
     # Nor as a parameter of a deployment's run: the server itself refuses it.
     made = release.to_deployment("release").apply()

@@ -18,7 +18,7 @@ from pipelines.running.locks import alone
 from pipelines.running.presence import RUNNING
 from pipelines.running.server import free_port, password, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
-from tests.pipelines.small import ask, command_line, dvc, everything, make_small
+from tests.pipelines.small import KNOWN, ask, command_line, dvc, everything, make_small
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["each@one", "each@two", "both", "measured"]
@@ -59,6 +59,8 @@ def test_a_rebuild_leaves_what_dvc_repro_leaves(small, tmp_path):
     serial = tmp_path / "serial"
     serial.mkdir()
     make_small(serial)
+    for folder in (small, serial):
+        (folder / "dvc.yaml").write_text(KNOWN)
     dvc("repro", folder=serial)
     build(jobs=2)
     assert ran() == sorted(NAMES)

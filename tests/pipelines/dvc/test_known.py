@@ -145,6 +145,19 @@ def test_what_dvc_lock_alone_knows_comes_from_the_cache(trained):
     assert (made(), runs()) == (of("0.1"), ["0.1"])
 
 
+@pytest.mark.parametrize("name", ["size", "nfiles", "lr"])
+def test_a_param_of_any_name_tells_inputs_apart(trained, name):
+    """DVC's own key of the run cache leaves out what is called size or nfiles: one would be taken for the other."""
+    text = GRAPH.replace("params: [lr]", f"params: [deep.{name}]")
+    Path("dvc.yaml").write_text(text)
+    for value in (1, 2, 1, 2):
+        Path("params.yaml").write_text(f"deep: {{x: 0,  {name}: {value}}}\n")
+        Path("train.py").write_text(TRAIN.replace(".split()[1]", ".split()[-1].strip('}')"))
+        dvc("repro")
+        assert made() == of(str(value))
+    assert runs() == ["0.1", "1", "2"]
+
+
 def test_an_earlier_output_outlives_a_failure_and_is_known_afterwards(trained):
     set_rate("exploding")
     with pytest.raises(subprocess.CalledProcessError) as failed:

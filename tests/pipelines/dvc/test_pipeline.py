@@ -15,7 +15,7 @@ from dvc.rwlock import rwlock
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import LockFile
 from pipelines.dvc.pipeline import Pipeline
-from tests.pipelines.small import STAGES, dvc, everything, make_small
+from tests.pipelines.small import KNOWN, STAGES, dvc, everything, make_small
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 NAMES = ["each@one", "each@two", "both", "measured"]
@@ -44,6 +44,8 @@ def test_it_leaves_what_dvc_repro_leaves(small, tmp_path):
     serial = tmp_path / "serial"
     serial.mkdir()
     make_small(serial)
+    for folder in (small, serial):
+        (folder / "dvc.yaml").write_text(KNOWN)
     dvc("repro", folder=serial)
     assert rebuild(Pipeline(small, said)) == (NAMES, [])
     assert everything(small) == everything(serial)
