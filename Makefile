@@ -13,6 +13,8 @@ export SHELL
 # In containers a user may have no name and no home: DVC, which asks for both, would fail.
 export USER ?= $(shell id -u)
 export HOME ?= /
+# With these, Python would find neither this folder's modules nor its own.
+unexport PYTHONSAFEPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-all serve demo triton remove rename check format lock hooks clean

@@ -39,7 +39,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipelines.running.presence import SERVED_BY, mark_the_dead, other_place, this_place
-from pipelines.running.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, server_at
+from pipelines.running.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, served, server_at
 from pipelines.running.slots import LIMIT, gpus_of_machine
 
 FILE = Path("prefect.yaml")
@@ -129,6 +129,8 @@ def server() -> Iterator[str]:
     if settings.api.url:
         yield settings.api.url
         return
+    if there := served():
+        raise ServerError(f"`make serve` runs in this folder already, at {there}.")
     with server_at(settings.server.api.port) as url, announced(url), temporary_settings(access_to(url)):
         yield url
 

@@ -2,7 +2,8 @@
 
 Command: python -m pipelines.dvc.known COMMAND [ARGUMENT ...]
 Reads:   DVC_STAGE, the stage's name, which DVC sets; dvc.yaml, dvc.lock, the stage's inputs, DVC's run cache
-Writes:  the stage's outputs, or what COMMAND writes; then an entry of DVC's run cache. The exit code is COMMAND's
+Writes:  the stage's outputs, or what COMMAND writes; then an entry of DVC's run cache. The exit code is COMMAND's, or 1 where an input
+         changed while it ran
 
 dvc.yaml has it before the command of each stage whose outputs persist, since DVC itself keeps no run cache of these
 (pipelines/dvc/run_cache.py). `dvc repro --force` and `--no-run-cache` run the command all the same, `--pull` asks the DVC remote for
@@ -53,13 +54,16 @@ class Known:
     def hashes(self) -> dict[str, Any]:
         return {str(dep): dep.hash_info.value for dep in self.stage.deps}
 
-    def note(self) -> None:
-        """What the command has made, unless its inputs changed meanwhile."""
+    def note(self) -> list[str]:
+        """Notes what the command has made, unless inputs changed meanwhile: which did."""
         take(self.repo.lock, tell)
         try:
             self.stage.save(run_cache=False)
-            if self.hashes() == self.inputs:
-                note(self.repo, self.stage)
+            now = self.hashes()
+            if changed := sorted(dep for dep in now if now[dep] != self.inputs.get(dep)):
+                return changed
+            note(self.repo, self.stage)
+            return []
         finally:
             self.repo.lock.unlock()
 
@@ -79,7 +83,8 @@ def options_of_dvc() -> set[str]:
             continue
         if "repro" in words or "exp" in words:
             short = {"--force" for word in words if re.fullmatch(r"-[a-zA-Z]*f[a-zA-Z]*", word)}
-            return short | (set(words) & {"--force", "--no-run-cache", "--pull"})
+            forced = short | {"--force" for word in words if word == "--force-downstream"}
+            return forced | (set(words) & {"--force", "--no-run-cache", "--pull"})
     return set()
 
 
@@ -116,7 +121,8 @@ def main() -> None:
         sys.exit(code)
     if known:
         try:
-            known.note()
+            if changed := known.note():  # DVC would note these with what was made of others
+                sys.exit(f"error: {name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")
         except (DvcException, LockError, OSError) as error:
             tell(f"{name}: what it made is not noted in DVC's run cache ({' '.join(str(error).split())})")
 

@@ -168,7 +168,10 @@ def test_an_earlier_output_outlives_a_failure_and_is_known_afterwards(trained):
     assert runs() == ["0.1", "exploding"]
 
 
-@pytest.mark.parametrize("options", [["--force"], pytest.param(["-sf", "train"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "options",
+    [["--force"], pytest.param(["--force-downstream"], marks=pytest.mark.slow), pytest.param(["-sf", "train"], marks=pytest.mark.slow)],
+)
 def test_force_trains_what_is_known(trained, options):
     set_rate(0.2)
     dvc("repro")
@@ -197,14 +200,19 @@ def test_what_git_keeps_never_becomes_a_link_into_the_cache(trained):
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2"])
 
 
-@pytest.mark.slow
-def test_what_changes_while_the_command_runs_is_not_known(trained):
+@pytest.mark.parametrize("changed", ["rows.txt", "params.yaml"])
+def test_what_changes_while_the_command_runs_is_not_noted(trained, changed):
+    before = Path("dvc.lock").read_text()
+    change = {"rows.txt": "'rows.txt').write_text('2')", "params.yaml": "'params.yaml').write_text('lr: 0.4')"}[changed]
+    Path("train.py").write_text(f"{TRAIN}\nif lr == '0.3': pathlib.Path({change}\n")
     set_rate(0.3)
-    Path("train.py").write_text(f"{TRAIN}\nif lr == '0.3': pathlib.Path('rows.txt').write_text('2')\n")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        dvc("repro")
+    assert f"error: train is not noted in dvc.lock, because {changed} changed while it ran: run it again." in failed.value.stderr
+    assert Path("dvc.lock").read_text() == before
     dvc("repro")
-    Path("rows.txt").write_text("1\n")
-    dvc("repro")
-    assert runs() == ["0.1", "0.3", "0.3"]
+    assert made() == of({"rows.txt": "0.3", "params.yaml": "0.4"}[changed])
+    assert runs() == ["0.1", "0.3", {"rows.txt": "0.3", "params.yaml": "0.4"}[changed]]
 
 
 @pytest.mark.slow
