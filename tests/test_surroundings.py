@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 import urllib.error
@@ -139,11 +140,12 @@ def proxy() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda one: one.name)
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     around: Surroundings = request.param
     if around.user is not None and os.geteuid() != 0:
         pytest.skip("only root can start a process as another user")
-    base = tmp_path_factory.mktemp("surroundings")
+    base = Path(tempfile.mkdtemp(prefix="surroundings-"))  # another user may not enter pytest's own
+    base.chmod(0o755)
     root = base / around.folder
     home, tmp = base / f"home {around.folder}", base / f"tmp {around.folder}"
     home.mkdir()
@@ -169,7 +171,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if interpreter.is_relative_to(base):
         environment["LD_LIBRARY_PATH"] = str(interpreter.parents[1] / "lib")
     if around.user is not None:
-        open_to(around.user, base)
+        subprocess.run(["chown", "-R", "-h", f"{around.user}:{around.user}", str(base)], check=True)
     made = Place(root, environment, around.user)
     made.run("git", "init", "--quiet", "--initial-branch=main", ".")
     made.run("git", "add", "--all")
@@ -202,14 +204,6 @@ def make_environment(folder: Path, interpreter: Path) -> None:
     (folder / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\ninclude-system-site-packages = false\n")
     (folder / "lib").mkdir()
     (folder / "lib" / f"python{VERSION}").symlink_to(Path(sysconfig.get_path("purelib")).parent)
-
-
-def open_to(user: int, base: Path) -> None:
-    """Gives all below `base` to the user, and lets them in from the root on."""
-    for folder in base.parents:
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o111)
-    subprocess.run(["chown", "-R", "-h", f"{user}:{user}", str(base)], check=True)
 
 
 @pytest.fixture(scope="module")
