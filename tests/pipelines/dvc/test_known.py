@@ -137,6 +137,7 @@ def test_outputs_that_are_gone_come_from_the_cache(trained):
     assert (made(), runs()) == (of("0.1"), ["0.1"])
 
 
+@pytest.mark.slow
 def test_what_dvc_lock_alone_knows_comes_from_the_cache(trained):
     """As after a merge and a pull of the data that belongs to it."""
     shutil.rmtree(".dvc/cache/runs")
@@ -145,7 +146,7 @@ def test_what_dvc_lock_alone_knows_comes_from_the_cache(trained):
     assert (made(), runs()) == (of("0.1"), ["0.1"])
 
 
-@pytest.mark.parametrize("name", ["size", "nfiles", "lr"])
+@pytest.mark.parametrize("name", ["size", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nfiles", "lr"))])
 def test_a_param_of_any_name_tells_inputs_apart(trained, name):
     """DVC's own key of the run cache leaves out what is called size or nfiles: one would be taken for the other."""
     text = GRAPH.replace("params: [lr]", f"params: [deep.{name}]")
@@ -200,7 +201,7 @@ def test_what_git_keeps_never_becomes_a_link_into_the_cache(trained):
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2"])
 
 
-@pytest.mark.parametrize("changed", ["rows.txt", "params.yaml"])
+@pytest.mark.parametrize("changed", ["params.yaml", pytest.param("rows.txt", marks=pytest.mark.slow)])
 def test_what_changes_while_the_command_runs_is_not_noted(trained, changed):
     before = Path("dvc.lock").read_text()
     change = {"rows.txt": "'rows.txt').write_text('2')", "params.yaml": "'params.yaml').write_text('lr: 0.4')"}[changed]
@@ -259,6 +260,7 @@ def test_without_dvc_it_is_the_command(tmp_path, monkeypatch, code):
     assert (*process.communicate(timeout=60), process.returncode) == ("it runs\n", "", code)
 
 
+@pytest.mark.slow
 def test_it_says_where_dvc_cannot_tell_and_runs_the_command(trained):
     process = known("true", environment={"DVC_STAGE": "no_such_stage"})
     said, _ = process.communicate(timeout=60)

@@ -210,12 +210,14 @@ def test_two_repositories_that_have_each_a_first_lock(built):
     assert repro() == []
 
 
+@pytest.mark.slow
 def test_without_a_conflict_it_changes_nothing(built):
     before = Path("dvc.lock").read_bytes()
     assert merge_lock() == "dvc.lock has no conflict: nothing is changed.\n"
     assert Path("dvc.lock").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_params_come_first(built):
     two_branches(f"{FIRST}  left: {{lr: 2}}\n", f"{FIRST}  right: {{lr: 3}}\n")
     git("merge", "left", ok=False)
