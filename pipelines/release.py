@@ -340,7 +340,7 @@ class Push:
     tell: Callable[[str], None]
 
     def tags(self, branch: str | None, again: str) -> dict[str, str]:
-        """Pushes the versions' tags that the git remote has not, whoever made them, with the branch; returns those it kept here, and why.
+        """Pushes the versions' tags that the git remote has not, also hand-made ones, with the branch; returns those it kept here, and why.
 
         Raises GitError, which says to run `again` to push them.
         """

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +23,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from pipelines.running.server import free_port
 from tests.test_end_to_end import ROOT, TREE, copy_tree, reduce_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -214,12 +214,6 @@ def built(place: Place) -> Place:
     place.run("git", "add", "dvc.lock", "models")
     place.run("git", "commit", "--quiet", "--message", "what was built")
     return place
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_make_repro(built: Place) -> None:

@@ -22,7 +22,8 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.utils import parse_target
 
-from pipelines.dvc.run_cache import note, restore
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.run_cache import inputs_seen, note, refuse_changed, restore
 from pipelines.dvc.waiting import take
 from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
 
@@ -37,7 +38,7 @@ class Known:
         self.repo = Repo()
         path, stage = parse_target(name)[:2]
         self.stage = self.repo.stage.load_one(path, stage)
-        self.inputs: dict[str, Any] = {}
+        self.before: dict[str, Any] = {}
 
     def restored(self, *, pull: bool) -> bool:
         """Whether its outputs are those of the present inputs now, without its command; `pull`: the remote's files count too."""
@@ -47,23 +48,13 @@ class Known:
         finally:
             self.repo.lock.unlock()
 
-    def see_inputs(self) -> None:
-        self.stage.save_deps()
-        self.inputs = self.hashes()
-
-    def hashes(self) -> dict[str, Any]:
-        return {str(dep): dep.hash_info.value for dep in self.stage.deps}
-
-    def note(self) -> list[str]:
-        """Notes what the command has made, unless inputs changed meanwhile: which did."""
+    def note(self) -> None:
+        """Notes what the command has made. Raises GraphError where inputs changed meanwhile."""
         take(self.repo.lock, tell)
         try:
             self.stage.save(run_cache=False)
-            now = self.hashes()
-            if changed := sorted(dep for dep in now if now[dep] != self.inputs.get(dep)):
-                return changed
+            refuse_changed(self.name, self.stage, self.before)
             note(self.repo, self.stage)
-            return []
         finally:
             self.repo.lock.unlock()
 
@@ -102,10 +93,12 @@ def prepared(name: str) -> Known | None:
     """The stage, with its inputs seen; None where its command cannot be done without. Exits with 0 where its outputs are restored."""
     try:
         known, options = Known(name), options_of_dvc()
-        if not options & {"--force", "--no-run-cache"} and known.restored(pull="--pull" in options):
+        if options & {"--force", "--no-run-cache"}:
+            known.stage.save_deps()
+        elif known.restored(pull="--pull" in options):
             tell(f"{name}: known, and taken from DVC's cache")
             sys.exit(0)
-        known.see_inputs()
+        known.before = inputs_seen(known.stage)
     except (DvcException, LockError, OSError) as error:
         tell(f"{name}: DVC cannot say whether its outputs are known ({' '.join(str(error).split())})")
         return None
@@ -121,8 +114,9 @@ def main() -> None:
         sys.exit(code)
     if known:
         try:
-            if changed := known.note():  # DVC would note these with what was made of others
-                sys.exit(f"error: {name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")
+            known.note()
+        except GraphError as error:  # DVC would note the new inputs with what was made of the old ones
+            sys.exit(f"error: {error}")
         except (DvcException, LockError, OSError) as error:
             tell(f"{name}: what it made is not noted in DVC's run cache ({' '.join(str(error).split())})")
 

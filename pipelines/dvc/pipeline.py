@@ -29,7 +29,7 @@ from dvc_data.hashfile.transfer import find_tree_by_obj_id, transfer
 from pipelines.dvc.errors import GraphError, of_remotes, refusals, transfers
 from pipelines.dvc.known import PREFIX
 from pipelines.dvc.lock_file import LOCK, PARAMS, LockFile, find, refuse_marks
-from pipelines.dvc.run_cache import note, restore
+from pipelines.dvc.run_cache import inputs_seen, note, refuse_changed, restore
 from pipelines.dvc.waiting import Patience, take
 
 Value = TypeVar("Value")
@@ -141,8 +141,9 @@ class Pipeline:
                 stage.save(run_cache=False)
                 self._note(stage)
                 return False
-            stage.save_deps()
-            self.seen[name] = {str(dep): dep.hash_info.value for dep in stage.deps}
+            if force:  # restore() has saved them
+                stage.save_deps()
+            self.seen[name] = inputs_seen(stage)
             self._hold(name)
             return True
 
@@ -152,9 +153,7 @@ class Pipeline:
             self._release(name)
             stage = self._stage(name)
             stage.save(run_cache=False)
-            before, now = self.seen.pop(name), {str(dep): dep.hash_info.value for dep in stage.deps}
-            if changed := sorted(dep for dep in now if before.get(dep) != now[dep]):
-                raise GraphError(f"{name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")
+            refuse_changed(name, stage, self.seen.pop(name))
             self._note(stage)
 
     def give_up(self, name: str) -> None:

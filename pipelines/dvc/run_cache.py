@@ -16,6 +16,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import dict_sha256
 from dvc.utils.serialize import dumps_yaml
 
+from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import replace
 
 
@@ -57,8 +58,8 @@ def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
     """Puts in place what the stage has made before of the inputs that are there now, whether by dvc.lock or the run cache.
 
     False where neither knows them, or DVC's cache no longer has the files; then nothing is changed. With `pull` the default remote
-    is asked for them. The caller sees to it that nobody else works on the outputs. Raises DVC's errors, for instance where an input
-    is missing.
+    is asked for them. The stage's deps are saved in any case. The caller sees to it that nobody else works on the outputs. Raises
+    DVC's errors, for instance where an input is missing.
     """
     for entry in entries(repo, stage):
         known = repo.stage_cache._create_stage(entry, wdir=stage.wdir)
@@ -95,6 +96,18 @@ def inputs_of(entry: Any) -> Any:
     """The command, dependencies and params of a lock file's entry."""
     deps = {dep["path"]: {name: value for name, value in dep.items() if name not in ("size", "nfiles")} for dep in entry.get("deps", [])}
     return entry["cmd"], deps, entry.get("params", {})
+
+
+def inputs_seen(stage: Any) -> dict[str, Any]:
+    """What its dependencies were when they were last saved."""
+    return {str(dep): dep.hash_info.value for dep in stage.deps}
+
+
+def refuse_changed(name: str, stage: Any, before: dict[str, Any]) -> None:
+    """Raises GraphError where dependencies of the stage, just saved, are not what they were before its command."""
+    now = inputs_seen(stage)
+    if changed := sorted(dep for dep in now if before.get(dep) != now[dep]):
+        raise GraphError(f"{name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")
 
 
 def check_out(repo: Repo, outs: list[Any], kept_by_git: set[str]) -> None:

@@ -28,7 +28,7 @@ pytestmark = [
 
 
 def run(*arguments):
-    """The command line; what it said and its exit code."""
+    """The command line; its output and its exit code."""
     command = [sys.executable, "-m", "entries.remove", *arguments]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr, done.returncode

@@ -617,7 +617,7 @@ def test_a_tag_of_the_next_versions_name_that_is_no_version_is_refused_before_an
             release.refuse_taken_names(["near@v1.0.0", "right@v1.0.0"])
 
 
-# Tags, whoever made them, and their data
+# Tags, made by hand or by a release, and their data
 
 
 def tagged_by_hand(model):
