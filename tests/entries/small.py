@@ -136,3 +136,18 @@ def lock_blocks(text=None):
     """The text of each stage's entry in dvc.lock."""
     text = text or Path("dvc.lock").read_text()
     return dict(re.findall(r"^  (\S+):\n((?:   .*\n)*)", text, flags=re.MULTILINE))
+
+
+class Killed(BaseException):
+    """As if the process had been killed."""
+
+
+def dying(step, steps, place):
+    """The function `step`, which raises Killed where the counter `steps` has come to `place`."""
+
+    def do(*arguments):
+        if next(steps) == place:
+            raise Killed
+        return step(*arguments)
+
+    return do

@@ -19,7 +19,7 @@ from pipelines.dvc.errors import GraphError
 from pipelines.running.leftovers import leftovers
 from pipelines.running.locks import BusyError, alone
 from stages.common.errors import UserError
-from tests.entries.small import PARAMS, ROOT, everything, git, lock_blocks, write
+from tests.entries.small import PARAMS, ROOT, Killed, dying, everything, git, lock_blocks, write
 
 pytestmark = [
     pytest.mark.usefixtures("small"),
@@ -138,17 +138,6 @@ def test_leftovers_of_an_entry_that_was_taken_out_by_hand_go():
 
 def test_a_removal_that_is_killed_anywhere_is_ended_by_the_same_command(small, tmp_path, monkeypatch):
     """Before each write of a file and each deletion."""
-
-    class Killed(BaseException):
-        pass
-
-    def dying(step, steps, place):
-        def do(*arguments):
-            if next(steps) == place:
-                raise Killed
-            return step(*arguments)
-
-        return do
 
     before, was_killed, place = everything(), True, 0
     while was_killed:

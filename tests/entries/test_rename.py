@@ -16,7 +16,7 @@ from stages.check import check_names
 from stages.common.errors import UserError
 from stages.evaluate import evaluate
 from stages.train import train
-from tests.entries.small import PARAMS, PLOTS, ROOT, everything, git, lock_blocks, noted, write
+from tests.entries.small import PARAMS, PLOTS, ROOT, Killed, dying, everything, git, lock_blocks, noted, write
 from tests.test_end_to_end import new_clone
 from tests.toy import TOYS, Project
 
@@ -137,17 +137,6 @@ def test_a_dry_run_shows_it_and_changes_nothing(small, capsys):
 
 def test_a_renaming_that_is_killed_anywhere_is_ended_by_the_same_command(small, tmp_path, monkeypatch):
     """Before each write of a file, each deletion and each move."""
-
-    class Killed(BaseException):
-        pass
-
-    def dying(step, steps, place):
-        def do(*arguments):
-            if next(steps) == place:
-                raise Killed
-            return step(*arguments)
-
-        return do
 
     shutil.copytree(small, tmp_path / "whole")
     monkeypatch.chdir(tmp_path / "whole")

@@ -6,7 +6,6 @@ Slow: models are trained first. Needs Chromium, and npm for the runtime.
 import functools
 import http.server
 import json
-import os
 import re
 import shutil
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from scipy.ndimage import maximum_filter1d
 
 from stages.common.splits import read_split
@@ -25,7 +24,6 @@ from web import assemble
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SHOWN = ("mnist_cnn", "mnist_cnn_wide", "mnist_center_net", "names_gru", "hello_rnn", "diabetes_mlp", "cifar10_cnn", "line_gd")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +46,6 @@ def address(built, tmp_path_factory):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://{assemble.HOST}:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium here (on Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=QUIET, chromium_sandbox=os.geteuid() != 0)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -27,7 +26,6 @@ from tests.pipelines.small import make_small
 
 ROOT = Path(__file__).parents[3]
 UNLIKELY = 'it\'s a "$HOME" ü, is it?'
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 
 
@@ -151,17 +149,6 @@ const call = (method, path, body) => fetch("URL" + path, {method, headers, body:
 </script>"""
 FORM = """<form id="f" method="post" enctype="text/plain" action="URL/deployments/bulk_delete"><input name='{"x":"' value='"}'></form>
 <script>document.getElementById("f").submit()</script>"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium here (on Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=QUIET, chromium_sandbox=os.geteuid() != 0)
-        yield browser
-        browser.close()
 
 
 def test_a_foreign_page_in_the_operators_browser_commands_nothing(browser, known):
