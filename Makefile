@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # And it runs them by the shell that SHELL names, which may be one that refuses everything (a service's account), or no POSIX shell.
 export SHELL
 # In containers a user may have no name and no home: DVC, which asks for both, would fail.
-export USER ?= $(shell id -u)
+export USER ?= $(firstword $(shell id -un 2> /dev/null) $(shell id -u))
 export HOME ?= /
 # With these, Python would find neither this folder's modules nor its own.
 unexport PYTHONSAFEPATH PYTHONHOME

@@ -1,6 +1,7 @@
 """Facts about the repository as a whole that a change of any one file could break unseen."""
 
 import ast
+import getpass
 import json
 import os
 import re
@@ -200,3 +201,11 @@ def loads_a_pickle(node):
     arguments = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
     unsafe_torch = ast.unparse(node.func) == "torch.load" and arguments.get("weights_only") is not True
     return unsafe_torch or arguments.get("allow_pickle", False) is not False
+
+
+def test_make_names_a_user_who_has_no_user_variable_as_the_system_does():
+    """ssh logs in by that name, to a DVC remote too."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("USER", "LOGNAME")}
+    command = ["make", "--no-print-directory", "--eval", "print:; @echo $$USER", "print"]
+    shown = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=True)
+    assert shown.stdout.strip() == getpass.getuser()
