@@ -9,24 +9,25 @@ It also says what lies in data/, models/ or dvc.lock of models and datasets that
 
 import contextlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stages.common.errors import UserError, run_stage
 from stages.common.files import as_json, write_files
-from stages.common.params import PARAMS_FILE, Runtime, Section, check_section, check_source, read_params
+from stages.common.params import PARAMS_FILE, RawFolder, Runtime, Section, check_section, check_source, read_params
 from stages.common.shelves import part_names, take_part
 from stages.evaluation.section import Evaluate
-from stages.exporting.section import About, Export, Wanted
+from stages.exporting.section import About, Export, Int8Layers
 from stages.training.arguments import fitting
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
-from stages.training.recipe import Recipe, read_recipe, refuse_augmentation
+from stages.training.recipe import Recipe, as_recipe, read_recipe, refuse_augmentation
 from stages.training.schedules import MovingRate
 
 CHECKED = Path("data") / "checked.json"
@@ -45,7 +46,8 @@ GATES = {
 # By section: the folder, the stages, and what they alone write there. pipelines/running/leftovers.py, which may not be imported here, has
 # the same, and tests/entries/test_leftovers.py compares the two.
 BELONGINGS = {
-    "datasets": ("data", "download|preprocess", ("processed/meta.json", "raw/.source")),
+    "sources": ("data", "download", ("raw/.source",)),
+    "datasets": ("data", "preprocess", ("processed/meta.json",)),
     "models": ("models", "train|evaluate|export", ("training.json", "exported/signature.json")),
 }
 
@@ -55,7 +57,9 @@ class Root(Section):
 
     source: str
     runtime: dict[str, Any]
+    sources: dict[str, dict[str, Any]]
     datasets: dict[str, dict[str, Any]]
+    recipes: dict[str, dict[str, Any]]
     models: dict[str, dict[str, Any]]
     evaluate: dict[str, Any]
     export: dict[str, Any]
@@ -71,6 +75,9 @@ class Gate(Section):
     confidence: float = Field(gt=0.5, lt=1)
 
 
+Tolerance = Annotated[float, Field(ge=0)]
+
+
 class BySource(Section):
     """A number for each `source`: the sample's small test splits say less than the official ones. Null: no model of it is released."""
 
@@ -81,37 +88,46 @@ class BySource(Section):
 class ToleranceBySource(Section):
     """How much worse than the last version is still good enough."""
 
-    sample: float = Field(ge=0)
-    official: float = Field(ge=0)
+    sample: Tolerance
+    official: Tolerance
 
 
 class ModelGate(Section):
     """`models.<name>.gate`: what the metric must reach on the test split before the model is released, by one of the two bounds."""
 
     metric: str
-    at_least: BySource | None = None
-    at_most: BySource | None = None
-    tolerance: ToleranceBySource
+    at_least: float | BySource | None = None
+    at_most: float | BySource | None = None
+    tolerance: Tolerance | ToleranceBySource
+
+
+class SourceEntry(Section):
+    """`sources.<name>`: kind names a file of stages/sources, whose model checks the rest."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    kind: str
 
 
 class DatasetEntry(Section):
-    """`datasets.<name>`: kind names a file of stages/datasets; download and preprocess are checked against its models."""
+    """`datasets.<name>`: kind names a file of stages/datasets, whose model checks `preprocess`."""
 
     kind: str
+    raw: str
     about: dict[str, Any]
-    download: dict[str, Any]
     preprocess: dict[str, Any]
 
 
 class ModelEntry(Section):
-    """`models.<name>`: architecture.name names a file of stages/architectures; plot is the DVC template of actual against predicted."""
+    """`models.<name>`: architecture.name names a file of stages/architectures, train.recipe one of `recipes`. A model without a gate is
+    never released.
+    """
 
     dataset: str
-    plot: Literal["confusion", "confusion_normalized", "scatter"]
     architecture: dict[str, Any]
     train: dict[str, Any]
-    variants: dict[str, Any]
-    gate: dict[str, Any]
+    int8: Int8Layers
+    gate: dict[str, Any] | None = None
 
 
 def check(path: str) -> None:
@@ -124,11 +140,14 @@ def check(path: str) -> None:
     check_section(Evaluate, root.evaluate, "evaluate")
     check_section(Export, root.export, "export")
     check_section(Gate, root.gate, "gate")
-    datasets = {name: check_dataset(name, values) for name, values in root.datasets.items()}
-    for name, values in root.models.items():
-        check_model(name, values, datasets)
+    sources = {f"data/{name}/raw": check_download(name, values) for name, values in root.sources.items()}
+    datasets = {name: check_dataset(name, values, sources) for name, values in root.datasets.items()}
+    for name, values in root.recipes.items():
+        as_recipe(values, "official", f"recipes.{name}")
+    for name in root.models:
+        check_model(name, root, datasets)
     write_files({CHECKED: as_json({"checked": path})})
-    if found := leftovers({"datasets": root.datasets, "models": root.models}):
+    if found := leftovers({"sources": root.sources, "datasets": root.datasets, "models": root.models}):
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
         where = "of which data/, models/ or dvc.lock still hold something"
         print(f"notice: params.yaml has no entry for {', '.join(found)}, {where}: make remove NAME={names}")
@@ -137,61 +156,83 @@ def check(path: str) -> None:
 def leftovers(entries: dict[str, dict[str, Any]]) -> list[str]:
     """What lies in data/, models/ or dvc.lock and has no entry, such as models/line_sgd. Raw data with a .dvc file is somebody's own."""
     lock = Path("dvc.lock").read_text(encoding="utf-8", errors="replace") if Path("dvc.lock").is_file() else ""
-    found = []
+    found: dict[str, None] = {}
     for section, (folder, stages, marks) in BELONGINGS.items():
         names = set(re.findall(rf"^  (?:{stages})@([\w-]+):$", lock, flags=re.MULTILINE))
         marked = [path.relative_to(folder) for mark in marks for path in Path(folder).glob(f"*/{mark}")]
         names |= {path.parts[0] for path in marked if path.name != ".source" or not Path(folder, path.parts[0], "raw.dvc").exists()}
-        found += [f"{folder}/{name}" for name in sorted(names - set(entries[section]))]
-    return found
+        found |= dict.fromkeys(f"{folder}/{name}" for name in sorted(names - set(entries[section])))
+    return list(found)
 
 
 def check_names(root: Root) -> None:
     """A name becomes a folder, a part of a command and of a key with dots between: nothing in it may mean more than itself."""
-    for section, names in (("datasets", root.datasets), ("models", root.models)):
-        for name in names:
+    for section in ("sources", "datasets", "recipes", "models"):
+        for name in getattr(root, section):
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise UserError(
                     f"params.yaml: {section} has the name {name!r}; expected letters, digits, _ and -, a letter or digit first."
                 )
 
 
-def check_dataset(name: str, values: dict[str, Any]) -> Any:
+def check_download(name: str, values: dict[str, Any]) -> list[str]:
+    """Refuses a mistake in one source's entry; returns the origins that its raw files may have."""
+    entry = check_section(SourceEntry, values, f"sources.{name}")
+    part = take_part("sources", entry.kind, f"sources.{name}.kind")
+    check_section(part.Source, entry.model_extra, f"sources.{name}")
+    fetched = [origin for origin in ("official", "sample") if origin in part.Source.model_fields]
+    return fetched or ["generated"]
+
+
+def check_dataset(name: str, values: dict[str, Any], sources: dict[str, list[str]]) -> Any:
     """Refuses a mistake in one dataset's entry; returns its section `preprocess`, which knows the task and the kind of input."""
-    entry = check_section(DatasetEntry, values, f"datasets.{name}")
-    part = take_part("datasets", entry.kind, f"datasets.{name}.kind")
-    download = check_section(part.Download, entry.download, f"datasets.{name}.download")
-    check_about(check_section(About, entry.about, f"datasets.{name}.about"), download, f"datasets.{name}.about")
-    return check_section(part.Preprocess, entry.preprocess, f"datasets.{name}.preprocess")
+    entry, key = check_section(DatasetEntry, values, f"datasets.{name}"), f"datasets.{name}"
+    part = take_part("datasets", entry.kind, f"{key}.kind")
+    check_section(RawFolder, {"raw": entry.raw}, key)
+    if entry.raw not in sources and not Path(entry.raw).exists() and not Path(f"{entry.raw}.dvc").exists():
+        advice = f"put the files there (then dvc add {entry.raw}), or name the raw folder of one of the sources"
+        raise UserError(f"params.yaml: {key}.raw is {entry.raw}, which does not exist and no source makes: {advice}.")
+    check_about(check_section(About, entry.about, f"{key}.about"), sources.get(entry.raw), f"{key}.about")
+    return check_section(part.Preprocess, entry.preprocess, f"{key}.preprocess")
 
 
-def check_about(about: About, download: Any, key: str) -> None:
-    """The data's licence must be said for every source that it can have: an exported model hands it on."""
-    is_fetched = hasattr(download, "official")
-    expected = ["official", *(["sample"] if download.sample is not None else [])] if is_fetched else ["generated"]
-    if set(about.licence) != set(expected):
-        given = ", ".join(about.licence) or "nothing"
-        raise UserError(f"params.yaml: {key}.licence says something of {given}; expected {' and '.join(sorted(expected))}, and no other.")
+def check_about(about: About, origins: list[str] | None, key: str) -> None:
+    """An exported model hands the data's licence on: one for each origin that the data of a source can have, one text for one's own."""
+    if origins is None and not isinstance(about.licence, str):
+        raise UserError(f"params.yaml: {key}.licence must be one text: no source makes the dataset's raw files.")
+    if isinstance(about.licence, str) and (origins is None or len(origins) == 1):
+        return
+    given = {"the text": None} if isinstance(about.licence, str) else about.licence
+    if origins is not None and set(given) != set(origins):
+        found = ", ".join(given) or "nothing"
+        raise UserError(f"params.yaml: {key}.licence has an entry for {found}; expected {' and '.join(sorted(origins))}, and no other.")
 
 
-def check_model(name: str, values: dict[str, Any], datasets: dict[str, Any]) -> None:
+def check_model(name: str, root: Root, datasets: dict[str, Any]) -> None:
     """Refuses a mistake in one model's entry, an unknown dataset or part, and parts that do not fit each other."""
     key = f"models.{name}"
-    entry = check_section(ModelEntry, values, key)
+    entry = check_section(ModelEntry, root.models[name], key)
     if entry.dataset not in datasets:
         raise UserError(f"params.yaml: {key}.dataset is {entry.dataset!r}; expected one of {', '.join(datasets)}.")
     dataset = datasets[entry.dataset]
-    if (entry.plot == "scatter") != (dataset.task == "regression"):
-        raise UserError(f"params.yaml: {key}.plot is {entry.plot}; expected scatter for a regression, confusion for classes.")
     if "name" not in entry.architecture:
         raise UserError(f"params.yaml: {key}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}.")
     part = take_part("architectures", entry.architecture["name"], f"{key}.architecture.name")
     check_section(part.Params, entry.architecture, f"{key}.architecture")
     refuse_misfit(part, entry, dataset, key)
-    for recipe in recipes(entry.train, f"{key}.train"):
+    for recipe in unique(read_recipe(root.model_dump(), name, origin) for origin in ("sample", "official")):
         check_recipe(recipe, dataset, f"{key}.train")
-    check_section(Wanted, entry.variants, f"{key}.variants")
-    check_gate(check_section(ModelGate, entry.gate, f"{key}.gate"), dataset.task, f"{key}.gate")
+    if entry.gate is not None:
+        check_gate(check_section(ModelGate, entry.gate, f"{key}.gate"), dataset.task, f"{key}.gate")
+
+
+def unique(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """One, or one for each source where they differ."""
+    found: list[Recipe] = []
+    for recipe in recipes:
+        if recipe not in found:
+            found.append(recipe)
+    return found
 
 
 def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -> None:
@@ -207,12 +248,6 @@ def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -
             f"params.yaml: {key}.architecture.name is {name}, which learns {' or '.join(part.TASKS)}, "
             f"and the dataset {entry.dataset} is a {dataset.task} task: choose another of the two."
         )
-
-
-def recipes(values: dict[str, Any], key: str) -> list[Recipe]:
-    """One, or one for each source where they differ."""
-    sources = ("sample", "official") if isinstance(values.get("epochs"), dict) else ("sample",)
-    return [read_recipe(values, source, key) for source in sources]
 
 
 def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:

@@ -1,10 +1,10 @@
-"""Downloads or generates a dataset: reads `source` and `datasets.NAME` of params.yaml, writes data/NAME/raw/.
+"""Fetches or makes the raw files of a source: reads `source` and `sources.NAME` of params.yaml, writes data/NAME/raw/.
 
     python -m stages.download NAME
 
-With source: official the dataset's official files are fetched and checked (stages/reading/fetch.py); with source: sample,
-and for datasets that are written out in params.yaml, the dataset's own part on the shelf stages/datasets/ makes raw/.
-raw/.source says which of them it was. A download that fails, or is killed, leaves the raw/ of before.
+With source: official the files that params.yaml pins are fetched and checked (stages/reading/fetch.py); with source: sample, and where
+the data is written out in params.yaml, the source's own part on the shelf stages/sources/ makes them. raw/.source says which of them it
+was. A download that fails, or is killed, leaves the raw/ of before.
 """
 
 from pathlib import Path
@@ -19,15 +19,16 @@ from stages.reading.source import write_source
 
 def download(name: str) -> None:
     params = read_params()
-    source = check_source(look_up(params, "source"))
-    part = take_part("datasets", look_up(params, "datasets", name, "kind"), f"datasets.{name}.kind")
-    section = check_section(part.Download, look_up(params, "datasets", name, "download"), f"datasets.{name}.download")
-    has_official = "official" in part.Download.model_fields
-    if has_official and source == "sample" and section.sample is None:
-        raise UserError(f"params.yaml: datasets.{name}.download.sample is null, so there is no stand-in for it: set source to official.")
+    chosen = check_source(look_up(params, "source"))
+    entry = dict(look_up(params, "sources", name))
+    part = take_part("sources", entry.pop("kind", None), f"sources.{name}.kind")
+    section = check_section(part.Source, entry, f"sources.{name}")
+    is_fetched = hasattr(section, "official")
+    if is_fetched and chosen == "sample" and not hasattr(section, "sample"):
+        raise UserError(f"params.yaml: sources.{name} has no stand-in: set source to official.")
     with replacing_folder(Path("data") / name / "raw") as raw:
-        write_source(raw, source if has_official else "generated")
-        if has_official and source == "official":
+        write_source(raw, chosen if is_fetched else "generated", part.STAND_IN if is_fetched and chosen == "sample" else "")
+        if is_fetched and chosen == "official":
             for file in section.official:
                 fetch(file, raw)
         else:

@@ -2,8 +2,8 @@
 
 Command: python -m stages.evaluate MODEL
 Reads:   models/<MODEL>/checkpoint.safetensors; data/<dataset>/processed/test.safetensors and meta.json; params.yaml: runtime, evaluate
-Writes:  models/<MODEL>/metrics.json (flat), and under models/<MODEL>/plots/: predictions.csv (actual and predicted of
-         every test item), breakdown.csv (a row a class or a regressed number), mistakes.png (the worst mistakes)
+Writes:  models/<MODEL>/metrics.json (flat), and under models/<MODEL>/plots/: predictions.csv (actual and predicted of every test item) and
+         its picture predictions.png, breakdown.csv (a row a class or a regressed number), mistakes.png (the worst mistakes)
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +19,7 @@ from stages.common.meta import Meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import SplitFile
 from stages.evaluation import metrics, mistakes
+from stages.evaluation.pictures import predictions
 from stages.evaluation.section import Evaluate
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import Model, load_checkpoint
@@ -37,11 +38,13 @@ def evaluate(name: str) -> None:
     outputs = predict(model, test.pieces("inputs", BATCH_SIZE), prepare_torch(runtime))
     worst = worst_first(model.meta, targets, outputs)[: section.num_mistakes]
     mistakes_png = draw_mistakes(model.meta, test.take("inputs", worst), targets[worst], [output[worst] for output in outputs])
+    rows = prediction_rows(model.meta, targets, outputs)
     scores = measure(model.meta, targets, outputs, section.num_resamples, runtime.seed)
     write_files(
         {
             folder / "metrics.json": as_json({key: round(value, 6) for key, value in scores.items()}),
-            folder / "plots" / "predictions.csv": as_csv(prediction_rows(model.meta, targets, outputs)),
+            folder / "plots" / "predictions.csv": as_csv(rows),
+            folder / "plots" / "predictions.png": predictions(rows, model.meta.classes),
             folder / "plots" / "breakdown.csv": as_csv(breakdown_rows(model.meta, targets, outputs)),
             folder / "plots" / "mistakes.png": mistakes_png,
         }

@@ -1,12 +1,13 @@
 """Exports one model to ONNX, TorchScript and torch.export, and proves each equal to PyTorch.
 
 Command: python -m stages.export MODEL
-Reads:   models/<MODEL>/{checkpoint.safetensors,metrics.json} and plots/{learning_curve,predictions}.csv; data/<dataset>/processed;
-         params.yaml: runtime, export, datasets.<dataset>.about, models.<MODEL>.variants
+Reads:   models/<MODEL>/{checkpoint.safetensors,metrics.json} and plots/{learning_curve.csv,predictions.png}; data/<dataset>/processed;
+         params.yaml: runtime, export, datasets.<dataset>.about, models.<MODEL>.int8
 Writes:  models/<MODEL>/exported/: model.onnx, model.torchscript.pt, model.pt2, signature.json, README.md (the model card) and its pictures;
-         model.int8.onnx and model.fp16.onnx where they pay
+         model.int8.onnx where it pays
 """
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -14,19 +15,19 @@ import torch
 from stages.common.errors import run_stage
 from stages.common.files import as_json, replacing_folder
 from stages.common.meta import Input
-from stages.common.params import Runtime, look_up, read_params, read_section
+from stages.common.params import Runtime, check_section, look_up, read_params, read_section
 from stages.common.splits import SplitFile
 from stages.exporting.facts import gather, golden_input
 from stages.exporting.model_card import model_card
 from stages.exporting.onnx_file import to_onnx, with_metadata
 from stages.exporting.parity import BATCH_SIZES, as_batch, check_parity, check_split, pieces_of, spread
-from stages.exporting.pictures import learning_curve, predictions, read_rows
+from stages.exporting.pictures import learning_curve, read_rows
 from stages.exporting.runners import onnx_runner, padded, torch_export_runner, torchscript_runner
-from stages.exporting.section import About, Export, Wanted
+from stages.exporting.section import About, Export, WantedInt8
 from stages.exporting.signature import describe
 from stages.exporting.torch_export import to_pt2
 from stages.exporting.torchscript import to_torchscript
-from stages.exporting.variants import as_file, make_variants
+from stages.exporting.variants import INT8, as_file, make_int8
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import load_checkpoint
 
@@ -55,22 +56,21 @@ def export(name: str) -> None:
     strange = check_parity(model, exported, inputs, section.tolerance, {TORCH_EXPORT: length})
     parity = check_split(model, exported, pieces_of(test), section.tolerance)
     signature = signature.model_copy(update={"parity": parity, "torch_export_length": length})
-    wanted = read_section(Wanted, "models", name, "variants")
-    variants = list(make_variants(model, onnx_bytes, signature, wanted, section.variants, SplitFile(processed, "train"), test))
-    signature = signature.model_copy(update={"variants": {form: variant for form, variant, _ in variants}})
+    layers = check_section(WantedInt8, {INT8: look_up(read_params(), "models", name, INT8)}, f"models.{name}").int8
+    variant, int8_bytes = make_int8(model, onnx_bytes, signature, layers, section.int8, SplitFile(processed, "train"), test)
+    signature = signature.model_copy(update={"variants": {INT8: variant}})
     card = model_card(signature, model.meta, description["training"], description["architecture"], strange)
 
     with replacing_folder(folder / "exported") as fresh:
         (fresh / "model.onnx").write_bytes(with_metadata(onnx_bytes, signature))
         (fresh / "model.torchscript.pt").write_bytes(script_bytes)
         (fresh / "model.pt2").write_bytes(pt2_bytes)
-        for form, variant, content in variants:
-            if variant.file:
-                (fresh / variant.file).write_bytes(as_file(content, signature, form))
+        if variant.file:
+            (fresh / variant.file).write_bytes(as_file(int8_bytes, signature, INT8))
         (fresh / "signature.json").write_bytes(as_json(signature.model_dump()))
         (fresh / "README.md").write_text(card, encoding="utf-8")
         (fresh / "learning_curve.png").write_bytes(learning_curve(read_rows(folder / "plots" / "learning_curve.csv")))
-        (fresh / "predictions.png").write_bytes(predictions(read_rows(folder / "plots" / "predictions.csv"), model.meta.classes))
+        shutil.copyfile(folder / "plots" / "predictions.png", fresh / "predictions.png")
     differences = ", ".join(f"{form} {own.max_difference:.1e}" for form, own in parity.items())
     print(f"{name}: exported, largest difference from PyTorch on {test.count} test items {differences}")
 

@@ -1,6 +1,6 @@
 """Turns a dataset's raw files into what training reads: three files of tensors and a page that describes them.
 
-Reads   data/NAME/raw/ and, from params.yaml, `runtime.seed`, `datasets.NAME.kind` and `datasets.NAME.preprocess`.
+Reads   the folder `datasets.NAME.raw` and, from params.yaml, `runtime.seed`, `datasets.NAME.kind` and `datasets.NAME.preprocess`.
 Writes  data/NAME/processed/{train,val,test}.safetensors and meta.json, all or nothing: a failure leaves the previous ones.
 
     python -m stages.preprocess NAME
@@ -17,7 +17,7 @@ import numpy as np
 from stages.common import files
 from stages.common.errors import UserError, run_stage
 from stages.common.meta import Counts, Meta, Origin
-from stages.common.params import Runtime, check_section, look_up, read_params
+from stages.common.params import RawFolder, Runtime, check_section, look_up, read_params
 from stages.common.shelves import take_part
 from stages.common.splits import SPLITS, SplitWriter
 from stages.reading.contents import Contents
@@ -32,14 +32,15 @@ def preprocess(name: str) -> None:
     seed = check_section(Runtime, look_up(params, "runtime"), "runtime").seed
     part = take_part("datasets", look_up(params, "datasets", name, "kind"), f"datasets.{name}.kind")
     section = check_section(part.Preprocess, look_up(params, "datasets", name, "preprocess"), f"datasets.{name}.preprocess")
-    raw = DATA / name / "raw"
+    raw = Path(check_section(RawFolder, {"raw": look_up(params, "datasets", name, "raw")}, f"datasets.{name}").raw)
     if not raw.is_dir():
-        raise UserError(f"{raw} is missing: run python -m stages.download {name} (or dvc repro) first.")
-    source = read_source(raw)
+        made = f"run python -m stages.download {raw.parent.name} (or dvc repro) first, or put the dataset's files there"
+        raise UserError(f"{raw} is missing: {made}.")
+    source, stand_in = read_source(raw)
     contents = part.read(raw, section, seed)
     with files.replacing_folder(DATA / name / "processed") as processed:
         counts, mean_std = write_splits(contents, processed)
-        meta = describe(name, contents, source, counts, mean_std)
+        meta = describe(name, contents, source, stand_in, counts, mean_std)
         (processed / "meta.json").write_bytes(files.as_json(meta.model_dump(mode="json")))
 
 
@@ -88,6 +89,7 @@ def describe(
     name: str,
     contents: Contents,
     source: Origin,
+    stand_in: str,
     counts: dict[str, Counts],
     mean_std: tuple[list[float], list[float]] | None,
 ) -> Meta:
@@ -97,7 +99,7 @@ def describe(
     return Meta.model_validate(
         {
             "dataset": name,
-            "description": contents.stand_in if source == "sample" else contents.description,
+            "description": stand_in or contents.description,
             "source": source,
             "task": contents.task,
             "input": described,

@@ -1,7 +1,7 @@
 """Trains one model.
 
 Command: python -m stages.train MODEL
-Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; params.yaml: runtime, models.<MODEL>
+Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; params.yaml: runtime, models.<MODEL>, its recipe
 Writes:  models/<MODEL>/checkpoint.safetensors, models/<MODEL>/training.json (the best epoch and its figures on val: what a choice
          between recipes may look at, while metrics.json is of the test split) and models/<MODEL>/plots/learning_curve.csv; under
          logs/ TensorBoard's files, and the state of the run, from which the next one goes on if this one is stopped or killed
@@ -40,7 +40,7 @@ BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.i
 def train(name: str) -> None:
     key, params, runtime = f"models.{name}", read_params(), read_section(Runtime, "runtime")
     meta = read_meta(Path("data") / look_up(params, "models", name, "dataset") / "processed")
-    recipe = read_recipe(look_up(params, "models", name, "train"), meta.source, f"{key}.train")
+    recipe = read_recipe(params, name, meta.source)
     num_processes = min(runtime.num_processes, recipe.batch_size)
     if num_processes > 1 and not is_launched():
         launch("stages.train", [name], num_processes)

@@ -83,17 +83,22 @@ class Data:
 @functools.cache
 def sample(dataset: str) -> Data:
     """The sample of a dataset of params.yaml, through the stages download and preprocess."""
-    entry = PARAMS["datasets"][dataset]
     root = Path(tempfile.mkdtemp())
     try:
-        (root / "params.yaml").write_text(json.dumps({"source": "sample", "runtime": RUNTIME, "datasets": {dataset: entry}}))
+        params = {key: PARAMS[key] for key in ("sources", "datasets")} | {"source": "sample", "runtime": RUNTIME}
+        (root / "params.yaml").write_text(json.dumps(params))
         with contextlib.chdir(root):
-            download(dataset)
+            download(source_of(dataset))
             preprocess(dataset)
         processed = root / "data" / dataset / "processed"
         return Data(read_meta(processed), {split: read_split(processed, split) for split in SPLITS})
     finally:
         shutil.rmtree(root)
+
+
+def source_of(dataset: str) -> str:
+    """The source whose raw files a dataset of params.yaml is made from."""
+    return Path(PARAMS["datasets"][dataset]["raw"]).parent.name
 
 
 def data_of(model: str) -> Data:
@@ -228,7 +233,7 @@ def codes(rng: np.random.Generator, count: int) -> Made:
 
 
 def recipe(data: Data, **changes: Any) -> dict[str, Any]:
-    """A section `train` of params.yaml that fits the data: three epochs of Adam."""
+    """A recipe of params.yaml that fits the data: three epochs of Adam."""
     plain = {
         "loss": {"name": LOSS_OF[data.meta.task]},
         "optimizer": {"name": "Adam"},
@@ -274,6 +279,7 @@ class Project:
 
     def __init__(self, root: Path, name: str, architecture: dict[str, Any] | None = None, data: Data | None = None, **changes: Any):
         self.root, self.data = root, data or toy(name)
+        assert changes.keys() <= recipe(self.data).keys()
         self.folder, self.processed = root / "models" / "own", root / "data" / name / "processed"
         self.data.write(self.processed)
         self.params: dict[str, Any] = {
@@ -282,12 +288,13 @@ class Project:
             "evaluate": {"num_resamples": 100, "num_mistakes": 4},
             "export": PARAMS["export"],
             "datasets": {name: {"about": dict(ABOUT)}},
+            "recipes": {"toy": recipe(self.data)},
             "models": {
                 "own": {
                     "dataset": name,
                     "architecture": architecture or TOYS[name],
-                    "train": recipe(self.data, **changes),
-                    "variants": {"int8": [], "fp16": False},
+                    "train": {"recipe": "toy", **changes},
+                    "int8": [],
                 }
             },
         }

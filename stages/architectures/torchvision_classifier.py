@@ -1,8 +1,8 @@
 """Any of torchvision's picture classifiers by name, its last layer replaced: the transfer learning lesson.
 
-The weights for `meta.source` (params: `weights.sample`, `weights.official`) are `none` or a name of torchvision's, such as
-IMAGENET1K_V1 or DEFAULT. They are fetched once by torch.hub into its cache; a mirror (DATASETS_MIRROR) is asked first, for
-torchvision/<file name>. torchvision puts a SHA-256 prefix into every file name, and it is checked.
+`weights` is `none` or a name of torchvision's, such as IMAGENET1K_V1 or DEFAULT; {sample: ..., official: ...} where a stand-in needs
+others. They are fetched once by torch.hub into its cache; a mirror (DATASETS_MIRROR) is asked first, for torchvision/<file name>.
+torchvision puts a SHA-256 prefix into every file name, and it is checked.
 """
 
 import os
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from stages.common.errors import UserError, reason
 from stages.common.meta import PER_ITEM, InputKind, Meta, Task
-from stages.common.params import Section
+from stages.common.params import Section, by_origin
 
 INPUTS: tuple[InputKind, ...] = ("image",)
 TASKS: tuple[Task, ...] = PER_ITEM
 
 
-class Weights(Section):
+class WeightsBySource(Section):
     sample: str
     official: str
 
@@ -33,7 +33,7 @@ class Params(Section):
 
     name: Literal["torchvision_classifier"]
     model: str
-    weights: Weights
+    weights: str | WeightsBySource
     frozen: bool
 
     @field_validator("model")
@@ -50,9 +50,9 @@ class Params(Section):
         from torchvision.models import get_model_weights
 
         known = ["none", *get_model_weights(self.model).__members__]
-        for source, weights in self.weights:
+        for weights in [self.weights] if isinstance(self.weights, str) else self.weights.model_dump().values():
             if weights not in known:
-                raise ValueError(f"expected weights.{source} to be one of {', '.join(known)}; got {weights!r}")
+                raise ValueError(f"expected weights to be one of {', '.join(known)}; got {weights!r}")
         return self
 
 
@@ -90,7 +90,8 @@ def build(params: Params, meta: Meta) -> nn.Module:
 
 
 def weights_for(meta: Meta, params: Params) -> str:
-    return params.weights.sample if meta.source == "sample" else params.weights.official
+    by_source = params.weights
+    return by_source if isinstance(by_source, str) else by_origin(by_source.model_dump(), meta.source)
 
 
 def replace_last_layer(backbone: nn.Module, num_outputs: int) -> nn.Module:
@@ -132,7 +133,7 @@ def fetch_weights(url: str) -> dict[str, Tensor]:
         except (HTTPException, OSError, RuntimeError, EOFError) as error:  # EOFError: an empty file in torch.hub's cache
             problems.append(f"{address}: {reason(error)}")
     raise UserError(
-        f"The weights {Path(url).name} could not be had ({'; '.join(problems)}): connect to the network, put the file into "
+        f"The weights {Path(url).name} could not be fetched ({'; '.join(problems)}): connect to the network, put the file into "
         "DATASETS_MIRROR/torchvision/, or set architecture.weights to none."
     )
 

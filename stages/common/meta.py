@@ -10,8 +10,8 @@ from stages.common.params import Section
 
 Task = Literal["regression", "binary", "multiclass", "sequence"]
 InputKind = Literal["image", "features", "characters"]
-# generated: a worked example that is written out in params.yaml, so there is nothing to stand in for.
-Origin = Literal["official", "sample", "generated"]
+# generated: a worked example that is written out in params.yaml, so there is nothing to stand in for. own: no download made it.
+Origin = Literal["official", "sample", "generated", "own"]
 
 # Tasks with one target for a whole item; a sequence has one for every character.
 PER_ITEM: tuple[Task, ...] = ("regression", "binary", "multiclass")

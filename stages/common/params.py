@@ -48,6 +48,12 @@ class Runtime(Section):
     save_minutes: float = Field(gt=0)
 
 
+class RawFolder(Section):
+    """`datasets.<name>.raw`: the folder of a dataset's raw files, below data/."""
+
+    raw: str = Field(pattern=r"^data/[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
+
+
 SectionType = TypeVar("SectionType", bound=Section)
 
 
@@ -107,6 +113,11 @@ def check_source(value: Any) -> Source:
     if value not in ("sample", "official"):
         raise UserError(f"params.yaml: source is {value!r}; expected sample or official.")
     return value
+
+
+def by_origin(value: Any, origin: str) -> Any:
+    """A value of params.yaml that may be {sample: ..., official: ...}, as it is for data of this origin: all but a sample is real."""
+    return value["sample" if origin == "sample" else "official"] if isinstance(value, dict) else value
 
 
 def check_section(model: type[SectionType], values: Any, where: str) -> SectionType:

@@ -1,12 +1,11 @@
 """MNIST in its four gzipped idx files: which digit a picture shows, or where on a larger canvas the digit lies.
 
 Reads   raw/{train,t10k}-images-idx3-ubyte.gz and raw/{train,t10k}-labels-idx1-ubyte.gz, a few hundred pictures at a time.
-The sample is of scikit-learn's own handwritten digits, 1,797 of 8x8, enlarged and written to the same four files.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -16,27 +15,13 @@ from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
-from stages.reading.fetch import RemoteFile
-from stages.reading.idx import read_idx, write_idx
+from stages.reading.idx import read_idx
 from stages.reading.left_out import LeftOutItems
 
 SIDE = 28
 CHUNK = 512
 MAX_ITEMS = 10_000_000  # labels are held in memory, a byte each: no header may ask for gigabytes of them
 FILES = {"train": "train", "test": "t10k"}
-
-
-class Sample(Section):
-    """How many of the 1,797 digits, drawn by the seed, are for train and for test."""
-
-    seed: int = Field(ge=0)
-    num_train: int = Field(ge=10, le=1400)
-    num_test: int = Field(ge=10, le=397)
-
-
-class Download(Section):
-    sample: Sample
-    official: Annotated[list[RemoteFile], Field(min_length=1)]
 
 
 class Preprocess(Section):
@@ -67,7 +52,6 @@ def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     placed = f", each at a random spot of a {side}x{side} canvas" if center else ""
     return Contents(
         description=f"MNIST: handwritten digits, grey, 28x28{placed}.",
-        stand_in=f"A stand-in for MNIST: some of scikit-learn's handwritten digits of 8x8, enlarged to 20x20 within 28x28{placed}.",
         task=preprocess.task,
         input=Input(kind=preprocess.input_kind, shape=[side, side, 1], dtype="uint8"),
         classes=None if center else [str(digit) for digit in range(10)],
@@ -133,27 +117,3 @@ def place_on_canvas(pictures: np.ndarray, canvas: int, rng: np.random.Generator)
     moments = np.stack([placed.sum(axis=2, dtype=np.int64) @ along, placed.sum(axis=1, dtype=np.int64) @ along], axis=1)
     centres = np.where(mass[:, None] > 0, moments / np.maximum(mass, 1)[:, None], spots + (SIDE - 1) / 2)
     return placed[..., None], centres.astype(np.float32)
-
-
-def generate(raw: Path, download: Download) -> None:
-    """Write some of scikit-learn's digits, shuffled by the seed, as the four idx files; those for test do not hang on num_train."""
-    from sklearn.datasets import load_digits  # here, since importing it takes a second
-
-    digits = load_digits()
-    sample = download.sample
-    order = np.random.default_rng(sample.seed).permutation(len(digits.target))
-    pictures, labels = enlarge(digits.images), digits.target.astype(np.uint8)
-    for prefix, places in (("train", order[: sample.num_train]), ("t10k", order[-sample.num_test :])):
-        write_idx(raw / f"{prefix}-images-idx3-ubyte.gz", pictures[places])
-        write_idx(raw / f"{prefix}-labels-idx1-ubyte.gz", labels[places])
-
-
-def enlarge(images: np.ndarray) -> np.ndarray:
-    """float [n, 8, 8] of 0 to 16 as uint8 [n, 28, 28]: 20x20 in the middle of a black margin, as MNIST was made."""
-    from PIL import Image
-
-    pictures = np.zeros((len(images), SIDE, SIDE), dtype=np.uint8)
-    for picture, image in zip(pictures, images, strict=True):
-        grey = Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8))
-        picture[4:24, 4:24] = np.asarray(grey.resize((20, 20), Image.Resampling.BICUBIC))
-    return pictures

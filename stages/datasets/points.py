@@ -1,6 +1,6 @@
 """A handful of points (x, y) that stand in params.yaml itself: a line to fit, or a threshold to find.
 
-Reads and writes raw/train.csv and raw/test.csv, each with the header x,y. Every train point trains; val is empty.
+Reads raw/train.csv and raw/test.csv, each with the header x,y. Every train point trains; val is empty.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,9 @@ from stages.common.meta import Input, InputKind
 from stages.common.params import Section
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
-from stages.reading.rows import numbered_rows, write_rows
+from stages.reading.rows import numbered_rows
 
 HEADER = ["x", "y"]
-
-LARGEST = float(np.finfo(np.float32).max)
-Point = Annotated[list[Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]], Field(min_length=2, max_length=2)]
-Points = Annotated[list[Point], Field(min_length=1)]
-
-
-class Download(Section):
-    """The points themselves, [x, y] each."""
-
-    train: Points
-    test: Points
 
 
 class Preprocess(Section):
@@ -52,16 +41,10 @@ class Preprocess(Section):
         return "features"
 
 
-def generate(raw: Path, download: Download) -> None:
-    for split in ("train", "test"):
-        write_rows(raw / f"{split}.csv", [HEADER, *getattr(download, split)])
-
-
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     description = f"Points written in params.yaml: {preprocess.input} and {preprocess.output}."
     return Contents(
         description=description,
-        stand_in=description,
         task=preprocess.task,
         input=Input(kind=preprocess.input_kind, shape=[1], dtype="float32", names=[preprocess.input]),
         classes=preprocess.classes,

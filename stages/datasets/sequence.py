@@ -1,6 +1,6 @@
 """One text to spell from another of the same length, a character at a time: the smallest task for a recurrent network.
 
-Reads and writes raw/sequences.csv, with the header input,target and one row. Train and test are that one example, for
+Reads raw/sequences.csv, with the header input,target and one row. Train and test are that one example, for
 there is nothing to generalise to; val is empty.
 """
 
@@ -9,31 +9,18 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from stages.common.errors import UserError
 from stages.common.meta import Input, InputKind, Task
 from stages.common.params import Section
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
-from stages.reading.rows import numbered_rows, write_rows
+from stages.reading.rows import numbered_rows
 
 HEADER = ["input", "target"]
 
 Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[!-~]+$")]
-
-
-class Download(Section):
-    """The two texts, of visible ASCII characters."""
-
-    input: Text
-    target: Text
-
-    @model_validator(mode="after")
-    def _lengths_are_the_same(self) -> "Download":
-        if len(self.input) != len(self.target):
-            raise ValueError(f"expected input and target of the same length, got {len(self.input)} and {len(self.target)}")
-        return self
 
 
 class Preprocess(Section):
@@ -57,16 +44,11 @@ class Preprocess(Section):
         return "characters"
 
 
-def generate(raw: Path, download: Download) -> None:
-    write_rows(raw / "sequences.csv", [HEADER, [download.input, download.target]])
-
-
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     text, target = _read_example(raw / "sequences.csv", preprocess.alphabet)
     description = f"One example, written in params.yaml: {text} is to become {target}."
     return Contents(
         description=description,
-        stand_in=description,
         task=preprocess.task,
         input=Input(kind=preprocess.input_kind, shape=[None], dtype="int16", alphabet=preprocess.alphabet),
         classes=list(preprocess.alphabet),

@@ -73,15 +73,14 @@ class Facts(Section):
 def gather(model: Model, trained: dict[str, Any], section: Export, about: About, folder: Path, processed: Path) -> Facts:
     """The facts of a model in `folder`, whose checkpoint says `trained` of itself. Raises UserError where a part is missing."""
     meta, train = model.meta, SplitFile(processed, "train")
-    if meta.source not in about.licence:
-        raise UserError(
-            f"params.yaml: datasets.{meta.dataset}.about.licence says nothing of {meta.source} data, which this is: add {meta.source}."
-        )
+    data_licence = about.licence if isinstance(about.licence, str) else about.licence.get(meta.source)
+    if data_licence is None:
+        raise UserError(f"params.yaml: datasets.{meta.dataset}.about.licence has no entry for {meta.source} data, which this is: add one.")
     return Facts(
         use=about.use,
         limits=about.limits,
         licence=section.licence,
-        data_licence=about.licence[meta.source],
+        data_licence=data_licence,
         ink=about.ink,
         features=describe_features(meta, train.pieces("inputs", PIECE), about.units) if meta.input.kind == "features" else None,
         metrics=read_metrics(folder),

@@ -10,6 +10,7 @@ NOT_REAL = {
     "sample": "**Trained on a small stand-in, not on the real data**: good for trying the pipeline, of no use for anything else.",
     "generated": "The data is a worked example of a lesson: it is all there is.",
     "official": "Trained on the official data.",
+    "own": "",
 }
 
 
@@ -20,7 +21,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     differences = ", ".join(f"{form} {value:.1e}" for form, value in strange.items())
     sections = [
         f"# {signature.model}",
-        f"{meta.description} {NOT_REAL[meta.source]}",
+        f"{meta.description} {NOT_REAL[meta.source]}".strip(),
         "## What it is for",
         f"{signature.use}",
         f"Beware: {signature.limits}",

@@ -6,7 +6,5 @@ import os
 # started from here inherit it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 from onnxruntime import InferenceSession, SessionOptions, quantization
-from onnxruntime.transformers.float16 import convert_float_to_float16
-from onnxruntime.transformers.onnx_model import OnnxModel
 
-__all__ = ["InferenceSession", "OnnxModel", "SessionOptions", "convert_float_to_float16", "quantization"]
+__all__ = ["InferenceSession", "SessionOptions", "quantization"]

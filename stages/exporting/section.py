@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.meta import Origin
 from stages.common.params import Section
@@ -31,29 +31,27 @@ class Names(Section):
         return self
 
 
-class Variants(Section):
-    """`export.variants`: what a smaller form may cost at most, in points of a score (hundredths of an accuracy), and by how many rows of
-    train INT8 is calibrated.
+class Int8(Section):
+    """`export.int8`: what an INT8 form may cost at most, in points of a score (hundredths of an accuracy), and by how many rows of train it
+    is calibrated.
     """
 
     max_points_lost: float = Field(ge=0)
     calibration_rows: int = Field(ge=MIN_CALIBRATION_ROWS)
 
 
-class Wanted(Section):
-    """`models.<name>.variants`: what was measured to be faster than model.onnx: which kinds of layers on 8-bit numbers, if any, and whether
-    all of it in FP16.
-    """
+def each_once(kinds: list[str]) -> list[str]:
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("expected each kind of layer once")
+    return kinds
 
-    int8: list[Literal["convolution", "linear"]]
-    fp16: bool
 
-    @field_validator("int8")
-    @classmethod
-    def _each_kind_once(cls, kinds: list[str]) -> list[str]:
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("expected each kind of layer once")
-        return kinds
+# `models.<name>.int8`: the kinds of layers on 8-bit numbers, where that was measured to be faster than model.onnx.
+Int8Layers = Annotated[list[Literal["convolution", "linear"]], AfterValidator(each_once)]
+
+
+class WantedInt8(Section):
+    int8: Int8Layers
 
 
 class Export(Section):
@@ -65,7 +63,7 @@ class Export(Section):
     tolerance: float = Field(gt=0)
     licence: Text
     names: Names
-    variants: Variants
+    int8: Int8
 
 
 class Ink(Section):
@@ -75,12 +73,12 @@ class Ink(Section):
 
 
 class About(Section):
-    """`datasets.<name>.about`: what models of this dataset are for, what to beware of, the data's licence by its origin, units of
-    features, and whether pictures are drawings. It is handed on with the models and changes none of their numbers.
+    """`datasets.<name>.about`: what models of this dataset are for, what to beware of, the data's licence (by its origin, where a stand-in
+    has another), units of features, and whether pictures are drawings. It is handed on with the models and changes none of their numbers.
     """
 
     use: Text
     limits: Text
-    licence: dict[Origin, Text]
+    licence: Text | dict[Origin, Text]
     units: dict[str, Text] = Field(default_factory=dict)
     ink: Ink | None = None

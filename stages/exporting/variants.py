@@ -1,15 +1,13 @@
-"""Smaller forms of an ONNX file: INT8 (quantised, by static calibration) and FP16. Which are worth it is not known from the file.
+"""The smaller form of an ONNX file: INT8, quantised by static calibration. Whether it is faster is not known from the file.
 
-A variant is offered where the model's `variants` in params.yaml says that it was measured to be faster, and it costs few enough points of
-the model's score on the whole test split. Otherwise the signature says why not. Speed is measured by benchmarks/inference.py and never
-here: the same inputs must give the same bytes.
+It is offered where the model's `int8` in params.yaml names the layers with which it was measured to be faster, and it costs few enough
+points of the model's score on the whole test split. Otherwise the signature says why not. Speed is measured by benchmarks/inference.py and
+never here: the same inputs must give the same bytes.
 """
 
 import math
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +17,16 @@ from stages.common.errors import UserError
 from stages.common.splits import SplitFile
 from stages.exporting.messages import errors_only, first_line
 from stages.exporting.onnx_file import with_metadata
-from stages.exporting.onnx_runtime import OnnxModel, convert_float_to_float16, quantization
+from stages.exporting.onnx_runtime import quantization
 from stages.exporting.parity import Equality, as_batch, check_split, pieces_of, spread
 from stages.exporting.runners import onnx_runner
-from stages.exporting.section import MIN_CALIBRATION_ROWS, Variants, Wanted
+from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
 from stages.exporting.signature import Signature, Variant
 from stages.modelling.model import Model
 
+INT8 = "int8"
 CALIBRATION_BATCH = 32
 NODES = {"convolution": ["Conv"], "linear": ["Gemm", "MatMul"]}  # by kind of layer
-LOAD = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.stdin.buffer.read(), providers=['CPUExecutionProvider'])"
 
 
 def to_int8(content: bytes, input_name: str, rows: np.ndarray, kinds: Sequence[str] = tuple(NODES)) -> bytes:
@@ -70,50 +68,27 @@ def to_int8(content: bytes, input_name: str, rows: np.ndarray, kinds: Sequence[s
         return path.read_bytes()
 
 
-def to_fp16(content: bytes) -> bytes:
-    """Weights and sums of 16-bit floats; inputs and outputs as they were.
-
-    Raises ValueError where ONNX Runtime does not load what it made.
-    """
-    converted = OnnxModel(convert_float_to_float16(onnx.load_model_from_string(content), keep_io_types=True))
-    converted.topological_sort(is_deterministic=True)  # the converter puts casts of inputs last
-    proto: onnx.ModelProto = converted.model
-    result = proto.SerializeToString(deterministic=True)
-    # Of some graphs with recurrent layers a session crashes the process (seen with ONNX Runtime 1.31).
-    tried = subprocess.run([sys.executable, "-c", LOAD], input=result, capture_output=True, check=False)
-    if tried.returncode:
-        raise ValueError(f"ONNX Runtime does not load it (exit code {tried.returncode})")
-    return result
-
-
-def make_variants(
-    model: Model, content: bytes, signature: Signature, wanted: Wanted, section: Variants, train: SplitFile, test: SplitFile
-) -> Iterator[tuple[str, Variant, bytes]]:
-    """Each variant's name, what the signature says of it, and its file's content, empty where it is not offered.
+def make_int8(
+    model: Model, content: bytes, signature: Signature, kinds: Sequence[str], section: Int8, train: SplitFile, test: SplitFile
+) -> tuple[Variant, bytes]:
+    """What the signature says of the INT8 form, and its file's content, empty where it is not offered.
 
     `content` is the ONNX file without metadata; `signature` has its parity.
 
-    Raises UserError where one that is wanted cannot be made.
+    Raises UserError where it is wanted and cannot be made.
     """
-    makers = {
-        "int8": lambda: to_int8(content, signature.input.name, calibration_rows(train, signature, section.calibration_rows), wanted.int8),
-        "fp16": lambda: to_fp16(content),
-    }
-    for form, make in makers.items():
-        if not wanted.model_dump()[form]:
-            yield form, Variant(reason="Not offered: params.yaml does not say that it was measured to be faster."), b""
-        elif form == "int8" and train.count < MIN_CALIBRATION_ROWS:
-            few = f"Not offered: train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed."
-            yield form, Variant(reason=few), b""
-        else:
-            try:
-                made = make()
-            except Exception as error:  # whatever the converters raise on a graph that they do not know
-                key = f"models.{signature.model}.variants.{form}"
-                advice = "name other layers, or []" if form == "int8" else "set it to false"
-                raise UserError(f"params.yaml: {key} asks for a form that cannot be made ({first_line(error)}): {advice}.") from error
-            variant = judge(form, made, model, signature, section.max_points_lost, test)
-            yield form, variant, made if variant.file else b""
+    if not kinds:
+        return Variant(reason="Not offered: params.yaml names no layers for which it was measured to be faster."), b""
+    if train.count < MIN_CALIBRATION_ROWS:
+        return Variant(reason=f"Not offered: train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed."), b""
+    try:
+        made = to_int8(content, signature.input.name, calibration_rows(train, signature, section.calibration_rows), kinds)
+    except Exception as error:  # whatever the converter raises on a graph that it does not know
+        key = f"models.{signature.model}.int8"
+        what = f"params.yaml: {key} asks for a form that cannot be made ({first_line(error)})"
+        raise UserError(f"{what}: name other layers, or [].") from error
+    variant = judge(INT8, made, model, signature, section.max_points_lost, test)
+    return variant, made if variant.file else b""
 
 
 def judge(form: str, made: bytes, model: Model, signature: Signature, most: float, test: SplitFile) -> Variant:

@@ -15,7 +15,7 @@ Chunk = tuple[str, np.ndarray, np.ndarray]
 class Contents:
     """A raw dataset, opened.
 
-    - description: one honest sentence on the real data; stand_in: the same on the generated sample.
+    - description: one honest sentence on the data, unless it is a stand-in, which describes itself (stages/reading/source.py).
     - input: what an input is; with `measure` its mean and std are yet to be measured, by the stage, on train alone.
     - item_shape, target_shape: of one stored item; train_shape too, where training items are larger.
     - chunks: (split, inputs [k, *shape], targets [k, *target_shape]), a few hundred items at a time, in any order of splits.
@@ -23,7 +23,6 @@ class Contents:
     """
 
     description: str
-    stand_in: str
     task: Task
     input: Input
     classes: list[str] | None

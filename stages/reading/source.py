@@ -1,4 +1,4 @@
-"""Where the files of a raw/ folder are from, written beside them: nobody can take a sample for the real data later on."""
+"""Where the files of a raw/ folder come from, written beside them: nobody can take a stand-in for the real data later on."""
 
 from pathlib import Path
 from typing import get_args
@@ -9,16 +9,18 @@ from stages.common.meta import Origin
 FILE = ".source"
 
 
-def write_source(raw: Path, source: Origin) -> None:
-    (raw / FILE).write_text(f"{source}\n", encoding="ascii")
+def write_source(raw: Path, origin: Origin, stand_in: str = "") -> None:
+    """`stand_in` describes a sample in a sentence."""
+    (raw / FILE).write_text(f"{origin}\n{stand_in}", encoding="utf-8")
 
 
-def read_source(raw: Path) -> Origin:
+def read_source(raw: Path) -> tuple[Origin, str]:
+    """The origin, and for a sample its description. Raw files that no download has made are somebody's own."""
     try:
-        text = (raw / FILE).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{raw / FILE} is missing: run python -m stages.download {raw.parent.name} (or dvc repro) first.") from error
-    for source in get_args(Origin):
-        if text == f"{source}\n".encode():
-            return source
+        origin, _, stand_in = (raw / FILE).read_text(encoding="utf-8", errors="replace").partition("\n")
+    except FileNotFoundError:
+        return "own", ""
+    for known in get_args(Origin):
+        if origin == known:
+            return known, stand_in
     raise UserError(f"{raw / FILE} is damaged: run python -m stages.download {raw.parent.name} again.")

@@ -1,4 +1,4 @@
-"""`models.<name>.train` in params.yaml: how a network is trained."""
+"""How a network is trained: `recipes` in params.yaml, and `models.<name>.train`, which names one and changes single keys."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from stages.common.errors import UserError
 from stages.common.meta import InputKind
-from stages.common.params import Section, check_section
+from stages.common.params import Section, by_origin, check_section, look_up
 
 
 class Choice(Section):
@@ -38,7 +38,7 @@ class EpochsBySource(Section):
 
 
 class Recipe(Section):
-    """`models.<name>.train`, read by read_recipe(), for `epochs` may be {sample: ..., official: ...}.
+    """`recipes.<name>`, upon which a model's own `train` is laid; read by read_recipe(), for `epochs` may be {sample: ..., official: ...}.
 
     clip_norm: largest norm of the gradient (null: not clipped). ema: decay of the running average of the weights that is
     validated and kept (null: the weights themselves). best_by: the epoch with the lowest loss, or with the best metric
@@ -49,23 +49,41 @@ class Recipe(Section):
     loss: Choice
     optimizer: Choice
     lr: float = Field(gt=0, le=1e6)
-    schedule: Schedule | None
+    schedule: Schedule | None = None
     epochs: Count
     batch_size: Count
-    augment: list[Choice]
-    clip_norm: float | None = Field(gt=0)
-    ema: float | None = Field(gt=0, lt=1)
+    augment: list[Choice] = Field(default_factory=list)
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
     best_by: Literal["loss", "metric"]
-    patience: int | None = Field(ge=1)
-    late_dropout: float | None = Field(gt=0, lt=1)
+    patience: int | None = Field(default=None, ge=1)
+    late_dropout: float | None = Field(default=None, gt=0, lt=1)
 
 
-def read_recipe(values: Any, source: str, key: str) -> Recipe:
-    """The recipe that a section `train` of params.yaml (at `key`) has for data of this `source`, as meta.json names it."""
-    if isinstance(values, dict) and isinstance(epochs := values.get("epochs"), dict):
-        by_source = check_section(EpochsBySource, epochs, f"{key}.epochs")
-        values = values | {"epochs": by_source.sample if source == "sample" else by_source.official}
-    return check_section(Recipe, values, key)
+class Train(Section):
+    """`models.<name>.train`: the name of a recipe, and beside it the keys that this model has otherwise."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    recipe: str
+
+
+def read_recipe(params: dict[str, Any], model: str, origin: str) -> Recipe:
+    """The complete recipe of a model of params.yaml on data of this origin, as meta.json names it."""
+    key = f"models.{model}.train"
+    train = check_section(Train, look_up(params, "models", model, "train"), key)
+    recipes = look_up(params, "recipes")
+    if train.recipe not in recipes:
+        raise UserError(f"params.yaml: {key}.recipe is {train.recipe!r}; expected one of {', '.join(recipes)} (the section recipes).")
+    return as_recipe({**look_up(recipes, train.recipe), **(train.model_extra or {})}, origin, key)
+
+
+def as_recipe(values: dict[str, Any], origin: str, key: str) -> Recipe:
+    """`values` (of params.yaml at `key`) as a recipe for data of this origin."""
+    epochs = values.get("epochs")
+    if isinstance(epochs, dict):
+        check_section(EpochsBySource, epochs, f"{key}.epochs")
+    return check_section(Recipe, {**values, "epochs": by_origin(epochs, origin)}, key)
 
 
 def refuse_augmentation(recipe: Recipe, kind: InputKind, key: str) -> None:
