@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 
 from stages.common.errors import UserError, run_stage
 from stages.common.files import as_json, write_files
-from stages.common.params import PARAMS_FILE, RawFolder, Runtime, Section, check_section, check_source, read_params
+from stages.common.params import EACH, ONE, ONE_OR_EACH, PARAMS_FILE, RawFolder, Runtime, Section, check_section, check_source, read_params
 from stages.common.shelves import part_names, take_part
 from stages.evaluation.section import Evaluate
 from stages.exporting.section import About, Export, Int8Layers
@@ -85,6 +85,9 @@ class BySource(Section):
     official: float | None
 
 
+Bound = Annotated[Annotated[float, ONE] | Annotated[BySource, EACH], ONE_OR_EACH]
+
+
 class ToleranceBySource(Section):
     """How much worse than the last version is still good enough."""
 
@@ -96,9 +99,9 @@ class ModelGate(Section):
     """`models.<name>.gate`: what the metric must reach on the test split before the model is released, by one of the two bounds."""
 
     metric: str
-    at_least: float | BySource | None = None
-    at_most: float | BySource | None = None
-    tolerance: Tolerance | ToleranceBySource
+    at_least: Bound | None = None
+    at_most: Bound | None = None
+    tolerance: Annotated[Annotated[Tolerance, ONE] | Annotated[ToleranceBySource, EACH], ONE_OR_EACH]
 
 
 class SourceEntry(Section):
@@ -144,8 +147,8 @@ def check(path: str) -> None:
     datasets = {name: check_dataset(name, values, sources) for name, values in root.datasets.items()}
     for name, values in root.recipes.items():
         as_recipe(values, "official", f"recipes.{name}")
-    for name in root.models:
-        check_model(name, root, datasets)
+    for name, values in root.models.items():
+        check_model(name, values, root.recipes, datasets)
     write_files({CHECKED: as_json({"checked": path})})
     if found := leftovers({"sources": root.sources, "datasets": root.datasets, "models": root.models}):
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
@@ -208,10 +211,10 @@ def check_about(about: About, origins: list[str] | None, key: str) -> None:
         raise UserError(f"params.yaml: {key}.licence has an entry for {found}; expected {' and '.join(sorted(origins))}, and no other.")
 
 
-def check_model(name: str, root: Root, datasets: dict[str, Any]) -> None:
+def check_model(name: str, values: dict[str, Any], recipes: dict[str, Any], datasets: dict[str, Any]) -> None:
     """Refuses a mistake in one model's entry, an unknown dataset or part, and parts that do not fit each other."""
     key = f"models.{name}"
-    entry = check_section(ModelEntry, root.models[name], key)
+    entry = check_section(ModelEntry, values, key)
     if entry.dataset not in datasets:
         raise UserError(f"params.yaml: {key}.dataset is {entry.dataset!r}; expected one of {', '.join(datasets)}.")
     dataset = datasets[entry.dataset]
@@ -220,7 +223,7 @@ def check_model(name: str, root: Root, datasets: dict[str, Any]) -> None:
     part = take_part("architectures", entry.architecture["name"], f"{key}.architecture.name")
     check_section(part.Params, entry.architecture, f"{key}.architecture")
     refuse_misfit(part, entry, dataset, key)
-    for recipe in unique(read_recipe(root.model_dump(), name, origin) for origin in ("sample", "official")):
+    for recipe in unique(read_recipe(entry.train, recipes, origin, f"{key}.train") for origin in ("sample", "official")):
         check_recipe(recipe, dataset, f"{key}.train")
     if entry.gate is not None:
         check_gate(check_section(ModelGate, entry.gate, f"{key}.gate"), dataset.task, f"{key}.gate")

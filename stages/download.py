@@ -29,7 +29,7 @@ def download(name: str) -> None:
     with replacing_folder(Path("data") / name / "raw") as raw:
         write_source(raw, chosen if is_fetched else "generated", part.STAND_IN if is_fetched and chosen == "sample" else "")
         if is_fetched and chosen == "official":
-            for file in section.official:
+            for file in section.files():
                 fetch(file, raw)
         else:
             part.generate(raw, section)

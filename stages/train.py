@@ -40,7 +40,7 @@ BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.i
 def train(name: str) -> None:
     key, params, runtime = f"models.{name}", read_params(), read_section(Runtime, "runtime")
     meta = read_meta(Path("data") / look_up(params, "models", name, "dataset") / "processed")
-    recipe = read_recipe(params, name, meta.source)
+    recipe = read_recipe(look_up(params, "models", name, "train"), look_up(params, "recipes"), meta.source, f"{key}.train")
     num_processes = min(runtime.num_processes, recipe.batch_size)
     if num_processes > 1 and not is_launched():
         launch("stages.train", [name], num_processes)

@@ -14,11 +14,12 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
-from stages.check import CHECKED, Gate, check, check_dataset, check_model
+from stages.check import CHECKED, Gate, check, check_dataset, check_download, check_model
 from stages.common.errors import UserError
 from stages.common.params import Runtime, Section, check_section
 from stages.evaluation.section import Evaluate
 from stages.exporting.section import Export
+from stages.training.recipe import as_recipe
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -26,17 +27,25 @@ PARAMS: dict[str, Any] = YAML(typ="safe").load(TEXT)
 MODELS, DATASETS = list(PARAMS["models"]), list(PARAMS["datasets"])
 SHARED: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "export": Export, "gate": Gate}
 # Sections in which a part, chosen by `name`, finds its own arguments; those with defaults may be left out.
-CHOICES = ("train.loss", "train.optimizer", "train.schedule", "train.augment")
-TASKS = {name: check_dataset(name, entry) for name, entry in PARAMS["datasets"].items()}
+CHOICES = tuple(f"{section}{part}" for section in ("", "train.") for part in ("loss", "optimizer", "schedule", "augment"))
+ORIGINS = {f"data/{name}/raw": check_download(name, entry) for name, entry in PARAMS["sources"].items()}
+TASKS = {name: check_dataset(name, entry, ORIGINS) for name, entry in PARAMS["datasets"].items()}
+RECIPES = PARAMS["recipes"]
 
 Key = tuple[str | int, ...]
 
 
 def check_entry(section: str, name: str, entry: Any) -> None:
     if section == "models":
-        check_model(name, entry, TASKS)
+        check_model(name, entry, RECIPES, TASKS)
+    elif section == "recipes":
+        as_recipe(entry, "official", f"recipes.{name}")
+        for model in (model for model in MODELS if PARAMS["models"][model]["train"]["recipe"] == name):
+            check_model(model, PARAMS["models"][model], RECIPES | {name: entry}, TASKS)
     elif section == "datasets":
-        check_dataset(name, entry)
+        check_dataset(name, entry, ORIGINS)
+    elif section == "sources":
+        check_download(name, entry)
     else:
         check_section(SHARED[section], entry, section)
 
@@ -83,7 +92,8 @@ def refusal(section: str, name: str, entry: Any) -> str | None:
     return said
 
 
-ENTRIES = [("models", name) for name in MODELS] + [("datasets", name) for name in DATASETS] + [(section, "") for section in SHARED]
+NAMED = [(section, name) for section in ("models", "recipes", "datasets", "sources") for name in PARAMS[section]]
+ENTRIES = NAMED + [(section, "") for section in SHARED]
 
 
 def entry_of(section: str, name: str) -> Any:
@@ -102,7 +112,7 @@ def test_an_unknown_key_at_any_level_is_refused_by_its_name(section: str, name: 
     for key, value in walk(entry):
         if isinstance(value, dict):
             said = refusal(section, name, put(entry, (*key, "mistyped"), 1))
-            if said is None or "mistyped" not in said or (key[:1] != ("train",) and dotted((*key, "mistyped")) not in said):
+            if said is None or "mistyped" not in said or (not dotted(key).startswith(CHOICES) and dotted((*key, "mistyped")) not in said):
                 accepted.append((dotted(key), said))
     assert accepted == []
 
@@ -122,10 +132,14 @@ def test_a_key_left_out_at_any_level_is_refused_by_its_name(section: str, name: 
 
 def is_optional(section: str, key: Key) -> bool:
     """The arguments of a part of torch or torchvision with a default there, and what a file or archive may do without."""
-    if section == "models":
-        is_argument = dotted(key).startswith(CHOICES) and len(key) > 2
+    if section == "models" and (key == ("gate",) or (key[0] == "train" and len(key) == 2 and key[1] != "recipe")):
+        return True
+    if section == "recipes" and len(key) == 1:
+        return key[0] in ("schedule", "augment", "clip_norm", "ema", "patience", "late_dropout")
+    if section in ("models", "recipes"):
+        is_argument = dotted(key).startswith(CHOICES)
         return is_argument and key[-1] not in ("name", "interval", "degrees", "size", "start")
-    return section == "datasets" and ("unpack" in key or "units" in key or "ink" in key or key[-1] in ("sha256", "contents_sha256"))
+    return bool({"unpack", "units", "ink", "test_fraction"} & set(key)) or key[-1] in ("sha256", "contents_sha256", "addresses")
 
 
 @pytest.mark.parametrize(("section", "name"), ENTRIES)
@@ -159,9 +173,12 @@ def test_every_dataset_has_a_model() -> None:
     assert {entry["dataset"] for entry in PARAMS["models"].values()} == set(DATASETS)
 
 
-def test_every_model_has_the_same_keys_in_the_same_order() -> None:
-    """So that two recipes can be laid side by side."""
-    assert len({(tuple(entry), tuple(entry["train"])) for entry in PARAMS["models"].values()}) == 1
+def test_every_recipe_has_a_model() -> None:
+    assert {entry["train"]["recipe"] for entry in PARAMS["models"].values()} == set(RECIPES)
+
+
+def test_every_source_has_a_dataset() -> None:
+    assert {entry["raw"] for entry in PARAMS["datasets"].values()} == set(ORIGINS)
 
 
 # What other tools make of the file
@@ -205,17 +222,17 @@ def test_setting_one_param_changes_nothing_else(tmp_path: Path, name: str) -> No
     """What `dvc exp run -S` does to the file, by DVC's own function."""
     path = tmp_path / "params.yaml"
     path.write_text(TEXT, encoding="utf-8")
-    apply_overrides(str(path), [f"models.{name}.train.lr=0.0123", f"models.{name}.train.epochs=7"])
+    apply_overrides(str(path), [f"++models.{name}.train.lr=0.0123", f"++models.{name}.train.epochs=7"])
     expected = copy.deepcopy(PARAMS)
     expected["models"][name]["train"] |= {"lr": 0.0123, "epochs": 7}
     assert YAML(typ="safe").load(path) == expected
-    check_model(name, expected["models"][name], TASKS)
+    check_model(name, expected["models"][name], RECIPES, TASKS)
 
 
 def test_a_list_and_a_choice_can_be_set_too(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(TEXT, encoding="utf-8")
-    apply_overrides(str(path), ["models.diabetes_mlp.architecture.hidden=[16,8]", "models.diabetes_mlp.train.optimizer={name: Adam}"])
+    apply_overrides(str(path), ["models.diabetes_mlp.architecture.hidden=[16,8]", "++models.diabetes_mlp.train.optimizer={name: Adam}"])
     changed = YAML(typ="safe").load(path)["models"]["diabetes_mlp"]
     assert changed["architecture"]["hidden"] == [16, 8]
-    check_model("diabetes_mlp", changed, TASKS)
+    check_model("diabetes_mlp", changed, RECIPES, TASKS)

@@ -9,7 +9,7 @@ import os
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import field_validator, model_validator
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stages.common.errors import UserError, reason
 from stages.common.meta import PER_ITEM, InputKind, Meta, Task
-from stages.common.params import Section, by_origin
+from stages.common.params import EACH, ONE, ONE_OR_EACH, Section, by_origin
 
 INPUTS: tuple[InputKind, ...] = ("image",)
 TASKS: tuple[Task, ...] = PER_ITEM
@@ -33,7 +33,7 @@ class Params(Section):
 
     name: Literal["torchvision_classifier"]
     model: str
-    weights: str | WeightsBySource
+    weights: Annotated[Annotated[str, ONE] | Annotated[WeightsBySource, EACH], ONE_OR_EACH]
     frozen: bool
 
     @field_validator("model")

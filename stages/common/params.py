@@ -11,7 +11,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -46,6 +46,11 @@ class Runtime(Section):
     num_processes: int = Field(ge=1, le=1024)
     stream_above_mb: int = Field(ge=1, le=10**9)
     save_minutes: float = Field(gt=0)
+
+
+# For a value that may be one for all sources, or a section of one for each: Annotated[Annotated[X, ONE] | Annotated[Y, EACH], ONE_OR_EACH].
+ONE, EACH = Tag("(one)"), Tag("(each)")
+ONE_OR_EACH = Discriminator(lambda value: EACH.tag if isinstance(value, dict) else ONE.tag)
 
 
 class RawFolder(Section):
@@ -130,11 +135,12 @@ def check_section(model: type[SectionType], values: Any, where: str) -> SectionT
 
 
 def _problem(where: str, detail: Any, model: type[BaseModel]) -> str:
-    key = ".".join(filter(None, [where, *(str(part) for part in detail["loc"])]))
+    location = [part for part in detail["loc"] if part not in (ONE.tag, EACH.tag)]
+    key = ".".join(filter(None, [where, *map(str, location)]))
     if detail["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields) if len(detail["loc"]) == 1 else "see the section's model in the code"
+        known = ", ".join(model.model_fields) if len(location) == 1 else "see the section's model in the code"
         return f"{key} is not a known key (known: {known})"
-    field = model.model_fields.get(str(detail["loc"][0])) if len(detail["loc"]) == 1 else None
+    field = model.model_fields.get(str(location[0])) if len(location) == 1 else None
     may_be_null = field is not None and type(None) in get_args(field.annotation)
     if detail["type"] == "missing":
         return f"{key} is missing: add it{' (it may be null)' if may_be_null else ''}"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.meta import Origin
-from stages.common.params import Section
+from stages.common.params import EACH, ONE, ONE_OR_EACH, Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 MIN_CALIBRATION_ROWS = 300  # fewer say too little of the range of a layer's outputs
@@ -79,6 +79,6 @@ class About(Section):
 
     use: Text
     limits: Text
-    licence: Text | dict[Origin, Text]
+    licence: Annotated[Annotated[Text, ONE] | Annotated[dict[Origin, Text], EACH], ONE_OR_EACH]
     units: dict[str, Text] = Field(default_factory=dict)
     ink: Ink | None = None

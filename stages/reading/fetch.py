@@ -50,7 +50,7 @@ class RemoteFile(Section):
 
     path: str
     sha256: Sha256 | None = None
-    urls: list[WebAddress]
+    urls: list[WebAddress] = Field(default_factory=list)
     unpack: Unpack | None = None
 
     @property

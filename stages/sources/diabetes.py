@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.fetch import RemoteFile
+from stages.reading.official import Official
 from stages.reading.rows import write_rows
 
 STAND_IN = "A stand-in for diabetes.csv: rows drawn from a logistic model with plausible figures, measured on nobody."
@@ -19,9 +18,8 @@ class Sample(Section):
     num_rows: int = Field(ge=20)
 
 
-class Source(Section):
+class Source(Official):
     sample: Sample
-    official: Annotated[list[RemoteFile], Field(min_length=1)]
 
 
 def generate(raw: Path, source: Source) -> None:

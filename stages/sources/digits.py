@@ -1,14 +1,13 @@
 """MNIST's four gzipped idx files: the official ones, or scikit-learn's handwritten digits, 1,797 of 8x8, enlarged."""
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.fetch import RemoteFile
 from stages.reading.idx import write_idx
+from stages.reading.official import Official
 
 STAND_IN = "A stand-in for MNIST: some of scikit-learn's handwritten digits of 8x8, enlarged to 20x20 within 28x28."
 SIDE = 28
@@ -22,9 +21,8 @@ class Sample(Section):
     num_test: int = Field(ge=10, le=397)
 
 
-class Source(Section):
+class Source(Official):
     sample: Sample
-    official: Annotated[list[RemoteFile], Field(min_length=1)]
 
 
 def generate(raw: Path, source: Source) -> None:

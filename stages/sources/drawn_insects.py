@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.fetch import RemoteFile
+from stages.reading.official import Official
 
 STAND_IN = "A stand-in for photographs of insects: drawn pictures of varying size, which show something else."
 
@@ -31,9 +31,8 @@ class Sample(Section):
     size: Annotated[list[Annotated[int, Field(ge=16, le=4096)]], Field(min_length=2, max_length=2)]
 
 
-class Source(Section):
+class Source(Official):
     sample: Sample
-    official: Annotated[list[RemoteFile], Field(min_length=1)]
 
 
 def generate(raw: Path, source: Source) -> None:

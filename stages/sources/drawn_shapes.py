@@ -6,13 +6,12 @@ range of colours.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.fetch import RemoteFile
+from stages.reading.official import Official
 
 STAND_IN = "A stand-in for CIFAR-10: drawn shapes of ten kinds, 32x32, under its class names, which they do not show."
 FOLDER = "cifar-10-batches-bin"
@@ -31,9 +30,8 @@ class Sample(Section):
     num_test: int = Field(ge=10)
 
 
-class Source(Section):
+class Source(Official):
     sample: Sample
-    official: Annotated[list[RemoteFile], Field(min_length=1)]
 
 
 def generate(raw: Path, source: Source) -> None:

@@ -1,12 +1,5 @@
 """Files from published addresses or the mirror, pinned by their SHA-256, and no stand-in."""
 
-from typing import Annotated
+from stages.reading.official import Official as Source
 
-from pydantic import Field
-
-from stages.common.params import Section
-from stages.reading.fetch import RemoteFile
-
-
-class Source(Section):
-    official: Annotated[list[RemoteFile], Field(min_length=1)]
+__all__ = ["Source"]

@@ -1,13 +1,12 @@
 """Surnames and their countries: the official files, or made-up surnames, two or three syllables typical of each country, none twice."""
 
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.fetch import RemoteFile
+from stages.reading.official import Official
 from stages.reading.rows import write_rows
 
 STAND_IN = "A stand-in for the surnames of 18 countries: names put together from typical syllables, few of them anyone's."
@@ -22,9 +21,8 @@ class Sample(Section):
     num_test: int = Field(ge=18, le=900)
 
 
-class Source(Section):
+class Source(Official):
     sample: Sample
-    official: Annotated[list[RemoteFile], Field(min_length=1)]
 
 
 def generate(raw: Path, source: Source) -> None:

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from stages.common.errors import UserError
 from stages.common.meta import InputKind
-from stages.common.params import Section, by_origin, check_section, look_up
+from stages.common.params import Section, by_origin, check_section
 
 
 class Choice(Section):
@@ -68,14 +68,12 @@ class Train(Section):
     recipe: str
 
 
-def read_recipe(params: dict[str, Any], model: str, origin: str) -> Recipe:
-    """The complete recipe of a model of params.yaml on data of this origin, as meta.json names it."""
-    key = f"models.{model}.train"
-    train = check_section(Train, look_up(params, "models", model, "train"), key)
-    recipes = look_up(params, "recipes")
+def read_recipe(values: Any, recipes: dict[str, Any], origin: str, key: str) -> Recipe:
+    """The complete recipe that a model's `train` (at `key`) has on data of this origin, as meta.json names it."""
+    train = check_section(Train, values, key)
     if train.recipe not in recipes:
         raise UserError(f"params.yaml: {key}.recipe is {train.recipe!r}; expected one of {', '.join(recipes)} (the section recipes).")
-    return as_recipe({**look_up(recipes, train.recipe), **(train.model_extra or {})}, origin, key)
+    return as_recipe({**recipes[train.recipe], **(train.model_extra or {})}, origin, key)
 
 
 def as_recipe(values: dict[str, Any], origin: str, key: str) -> Recipe:

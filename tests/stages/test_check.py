@@ -27,7 +27,7 @@ INF = float("inf")
 
 # One entry of every kind that the mistakes below need: the whole of params.yaml would be checked again for each of them.
 MODELS = ("line_grid", "line_gd", "hours_logistic", "hello_embedding", "diabetes_mlp", "mnist_cnn", "hymenoptera_transfer", "names_gru")
-LINE, CNN = "models.line_gd", "models.mnist_cnn"
+LINE, CNN, RECIPE = "models.line_gd", "models.mnist_cnn", "recipes.image"
 
 
 def few_params() -> dict[str, Any]:
@@ -35,6 +35,7 @@ def few_params() -> dict[str, Any]:
     params["models"] = {name: params["models"][name] for name in MODELS}
     used = {entry["dataset"] for entry in params["models"].values()}
     params["datasets"] = {name: entry for name, entry in params["datasets"].items() if name in used}
+    params["sources"] = {name: entry for name, entry in params["sources"].items() if name in used}
     return params
 
 
@@ -133,19 +134,13 @@ ROOT_AND_SHARED = [
     ("export.opset", 17.0, "export.opset is 17.0"),
     ("export.tolerance", 0, "export.tolerance is 0"),
     ("export.tolerance", INF, "export.tolerance is inf; expected a finite number"),
-    ("export.variants", GONE, "export.variants is missing"),
-    ("models.mnist_cnn.variants", GONE, "models.mnist_cnn.variants is missing"),
-    ("models.mnist_cnn.variants.int8", GONE, "models.mnist_cnn.variants.int8 is missing"),
-    ("models.mnist_cnn.variants.int8", "yes", "models.mnist_cnn.variants.int8 is 'yes'"),
-    ("models.mnist_cnn.variants.int8", ["dense"], "models.mnist_cnn.variants.int8.0 is 'dense'; expected 'convolution' or 'linear'"),
-    (
-        "models.mnist_cnn.variants.int8",
-        ["linear"] * 2,
-        "models.mnist_cnn.variants.int8 is ['linear', 'linear']; expected each kind of layer once",
-    ),
-    ("models.mnist_cnn.variants.int4", True, "models.mnist_cnn.variants.int4 is not a known key"),
-    ("export.variants.max_points_lost", -1, "export.variants.max_points_lost is -1"),
-    ("export.variants.calibration_rows", 299, "export.variants.calibration_rows is 299"),
+    ("export.int8", GONE, "export.int8 is missing"),
+    ("models.mnist_cnn.int8", GONE, "models.mnist_cnn.int8 is missing"),
+    ("models.mnist_cnn.int8", "yes", "models.mnist_cnn.int8 is 'yes'"),
+    ("models.mnist_cnn.int8", ["dense"], "models.mnist_cnn.int8.0 is 'dense'; expected 'convolution' or 'linear'"),
+    ("models.mnist_cnn.int8", ["linear"] * 2, "models.mnist_cnn.int8 is ['linear', 'linear']; expected each kind of layer once"),
+    ("export.int8.max_points_lost", -1, "export.int8.max_points_lost is -1"),
+    ("export.int8.calibration_rows", 299, "export.int8.calibration_rows is 299"),
     ("export.names.imag", "image", "export.names.imag is not a known key"),
     ("export.names.label", GONE, "export.names.label is missing"),
     ("export.names.label", 3, "export.names.label is 3"),
@@ -155,38 +150,41 @@ ROOT_AND_SHARED = [
 ]
 
 DATASETS = [
-    ("datasets.line.about.licence", {"sample": "x"}, "datasets.line.about.licence says something of sample; expected generated, and no"),
-    ("datasets.line.about.licence", {}, "datasets.line.about.licence says something of nothing; expected generated, and no other"),
-    (
-        "datasets.mnist.about.licence",
-        {"sample": "x"},
-        "about.licence says something of sample; expected official and sample",
-    ),
-    ("datasets.mnist.about.licence", {"samples": "x"}, "datasets.mnist.about.licence.samples"),
+    ("datasets.line.about.licence", {"sample": "x"}, "datasets.line.about.licence has an entry for sample; expected generated, and no"),
+    ("datasets.line.about.licence", {}, "datasets.line.about.licence has an entry for nothing; expected generated, and no other"),
+    ("datasets.mnist.about.licence", {"sample": "x"}, "about.licence has an entry for sample; expected official and sample"),
+    ("datasets.mnist.about.licence", "x", "about.licence has an entry for the text; expected official and sample"),
+    ("datasets.mnist.about.licence", {"samples": "x"}, "datasets.mnist.about.licence"),
     ("datasets.mnist.about.use", "two\nlines", "datasets.mnist.about.use"),
-    ("datasets.line.kinds", "points", "datasets.line.kinds is not a known key (known: kind, about, download, preprocess)"),
+    ("datasets.line.kinds", "points", "datasets.line.kinds is not a known key (known: kind, raw, about, preprocess)"),
     ("datasets.line.kind", "pionts", f"datasets.line.kind is 'pionts'; expected one of {', '.join(part_names('datasets'))}"),
     ("datasets.line.kind", None, "datasets.line.kind is null"),
-    ("datasets.line.download", GONE, "datasets.line.download is missing"),
+    ("datasets.line.raw", GONE, "datasets.line.raw is missing"),
+    ("datasets.line.raw", "/etc", "datasets.line.raw is '/etc'"),
+    ("datasets.line.raw", "data/../..", "datasets.line.raw is 'data/../..'"),
+    ("datasets.line.raw", "data/birds/raw", "datasets.line.raw is data/birds/raw, which does not exist and no source makes: put the files"),
+    ("sources.line.kind", "pionts", f"sources.line.kind is 'pionts'; expected one of {', '.join(part_names('sources'))}"),
+    ("sources.line.kind", GONE, "sources.line.kind is missing"),
+    ("sources.line", None, "sources.line is null"),
     ("datasets.line.preprocess", 3, "datasets.line.preprocess is 3"),
-    ("datasets.line.download.trian", [], "datasets.line.download.trian is not a known key (known: train, test)"),
-    ("datasets.line.download.train", [], "datasets.line.download.train is []"),
-    ("datasets.line.download.train", [[1, 2, 3]], "datasets.line.download.train.0 is [1, 2, 3]"),
-    ("datasets.line.download.train", [[1, 1e300]], "datasets.line.download.train.0.1 is 1e+300"),
+    ("sources.line.trian", [], "sources.line.trian is not a known key (known: train, test)"),
+    ("sources.line.train", [], "sources.line.train is []"),
+    ("sources.line.train", [[1, 2, 3]], "sources.line.train.0 is [1, 2, 3]"),
+    ("sources.line.train", [[1, 1e300]], "sources.line.train.0.1 is 1e+300"),
     ("datasets.hours.preprocess.classes", ["a", "a"], "expected classes with different names"),
-    ("datasets.line.download.train", [["1", 2]], "datasets.line.download.train.0.0 is '1'"),
+    ("sources.line.train", [["1", 2]], "sources.line.train.0.0 is '1'"),
     ("datasets.line.preprocess.task", "multiclass", "datasets.line.preprocess.task is 'multiclass'"),
     ("datasets.line.preprocess.classes", ["a", "b"], "expected classes, two names, for the task binary and for no other"),
     ("datasets.hours.preprocess.classes", GONE, "expected classes, two names, for the task binary and for no other"),
-    ("datasets.hello.download.target", "ohl", "expected input and target of the same length, got 5 and 3"),
+    ("sources.hello.target", "ohl", "expected input and target of the same length, got 5 and 3"),
     ("datasets.hello.preprocess.alphabet", "hhelo", "datasets.hello.preprocess.alphabet is 'hhelo'"),
-    ("datasets.diabetes.download.sample.num_rows", 3, "datasets.diabetes.download.sample.num_rows is 3"),
-    ("datasets.diabetes.download.official", [], "datasets.diabetes.download.official is []"),
-    ("datasets.diabetes.download.official.0.sha256", "b78", "datasets.diabetes.download.official.0.sha256 is 'b78'"),
-    ("datasets.diabetes.download.official.0.sha256", None, "expected a sha256"),
-    ("datasets.diabetes.download.official.0.path", "../diabetes.csv", "'../diabetes.csv' is not a path such as"),
-    ("datasets.diabetes.download.official.0.url", "x", "datasets.diabetes.download.official.0.url is not a known key"),
-    ("datasets.mnist.download.official.0.urls", ["ftp://a/b"], "datasets.mnist.download.official.0.urls.0 is 'ftp://a/b'"),
+    ("sources.diabetes.sample.num_rows", 3, "sources.diabetes.sample.num_rows is 3"),
+    ("sources.diabetes.official", [], "sources.diabetes.official is []"),
+    ("sources.diabetes.official.0.sha256", "b78", "sources.diabetes.official.0.sha256 is 'b78'"),
+    ("sources.diabetes.official.0.sha256", None, "expected a sha256"),
+    ("sources.diabetes.official.0.path", "../diabetes.csv", "'../diabetes.csv' is not a path such as"),
+    ("sources.diabetes.official.0.url", "x", "sources.diabetes.official.0.url is not a known key"),
+    ("sources.mnist.official.0.urls", ["ftp://a/b"], "sources.mnist.official.0.urls.0 is 'ftp://a/b'"),
     ("datasets.diabetes.preprocess.file", "/etc/passwd", "expected file to be the name of a file in raw/"),
     ("datasets.diabetes.preprocess.test_fraction", 1.0, "datasets.diabetes.preprocess.test_fraction is 1.0; expected less than 1"),
     ("datasets.diabetes.preprocess.standardize", True, "datasets.diabetes.preprocess.standardize is not a known key"),
@@ -194,19 +192,15 @@ DATASETS = [
     ("datasets.mnist.preprocess.target", "digits", "datasets.mnist.preprocess.target is 'digits'; expected 'digit' or 'center'"),
     ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (256) to be at most resize (256)"),
     ("datasets.hymenoptera.preprocess.train", "../elsewhere", "datasets.hymenoptera.preprocess.train is '../elsewhere'"),
-    ("datasets.hymenoptera.download.official.0.unpack.max_megabytes", 0, "official.0.unpack.max_megabytes is 0"),
+    ("sources.hymenoptera.official.0.unpack.max_megabytes", 0, "official.0.unpack.max_megabytes is 0"),
     ("datasets.names.preprocess.max_length", "24", "datasets.names.preprocess.max_length is '24'"),
 ]
 
 MODEL_ENTRIES = [
-    (f"{LINE}.architectur", {}, f"{LINE}.architectur is not a known key (known: dataset, plot, architecture, train, variants, gate)"),
-    (f"{LINE}.plot", GONE, f"{LINE}.plot is missing"),
+    (f"{LINE}.architectur", {}, f"{LINE}.architectur is not a known key (known: dataset, architecture, train, int8, gate)"),
     (LINE, None, f"{LINE} is null"),
     (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),
     (f"{LINE}.dataset", ["line"], f"{LINE}.dataset is ['line']"),
-    (f"{LINE}.plot", "confusion", f"{LINE}.plot is confusion; expected scatter for a regression"),
-    (f"{CNN}.plot", "scatter", f"{CNN}.plot is scatter; expected scatter for a regression, confusion for classes"),
-    (f"{CNN}.plot", "bars", f"{CNN}.plot is 'bars'"),
     (f"{CNN}.architecture.name", "cmn", f"{CNN}.architecture.name is 'cmn'; expected one of {', '.join(part_names('architectures'))}"),
     (f"{CNN}.architecture.name", GONE, f"{CNN}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}"),
     (f"{CNN}.architecture.name", ["cnn"], f"{CNN}.architecture.name is ['cnn']"),
@@ -227,13 +221,18 @@ MODEL_ENTRIES = [
         "resnet81",
         "architecture.model is 'resnet81'; expected a classifier of torchvision",
     ),
-    ("models.hymenoptera_transfer.architecture.weights.official", "IMAGENET", "expected weights.official to be one of none, IMAGENET1K_V1"),
-    ("models.hymenoptera_transfer.architecture.weights.sampel", "none", "architecture.weights.sampel is not a known key"),
+    ("models.hymenoptera_transfer.architecture.weights.official", "IMAGENET", "expected weights to be one of none, IMAGENET1K_V1"),
+    ("models.hymenoptera_transfer.architecture.weights.sampel", "none", "sampel"),
 ]
 
 RECIPES = [
     ("train.lrr", 0.1, "train.lrr is not a known key (known: loss, optimizer, lr, schedule, epochs, "),
-    ("train.clip_norm", GONE, "train.clip_norm is missing: add it (it may be null)"),
+    (
+        "train.recipe",
+        "lessons",
+        "train.recipe is 'lessons'; expected one of image, image_fast, ",
+    ),
+    ("train.recipe", GONE, "train.recipe is missing"),
     ("train.clip_norm", "none", "train.clip_norm is 'none'; expected a valid number, or null"),
     ("train", None, "train is null"),
     ("train.lr", 0, "train.lr is 0; expected greater than 0"),
@@ -364,6 +363,14 @@ AUGMENTATIONS = [
     ([{"name": "Lambda", "lambd": 5}], "train.augment[0] (Lambda) do not fit"),
 ]
 
+WHOLE_RECIPES = [
+    ("recipes", GONE, "recipes is missing"),
+    (RECIPE, None, f"{RECIPE} is null"),
+    (f"{RECIPE}.lrr", 0.1, f"{RECIPE}.lrr is not a known key (known: loss, optimizer, lr, schedule, epochs, "),
+    (f"{RECIPE}.batch_size", GONE, f"{RECIPE}.batch_size is missing: add it"),
+    (f"{RECIPE}.epochs", {"sample": 3}, f"{RECIPE}.epochs.official is missing"),
+]
+
 BY_SOURCE = {"sample": 0.5, "official": 0.5}
 GATES_AND_BOUNDS = [
     ("gate", GONE, "gate is missing"),
@@ -371,7 +378,6 @@ GATES_AND_BOUNDS = [
     ("gate.num_resamples", 10, "gate.num_resamples is 10"),
     ("gate.confidence", 95, "gate.confidence is 95; expected less than 1"),
     ("gate.confidence", 0.5, "gate.confidence is 0.5; expected greater than 0.5"),
-    (f"{CNN}.gate", GONE, f"{CNN}.gate is missing"),
     (f"{CNN}.gate.at_last", BY_SOURCE, f"{CNN}.gate.at_last is not a known key (known: metric, at_least, at_most, tolerance)"),
     (f"{CNN}.gate.metric", "acuracy", f"{CNN}.gate.metric is 'acuracy'; expected one of accuracy, macro_f1 for a multiclass task."),
     (f"{CNN}.gate.metric", "mae", f"{CNN}.gate.metric is 'mae'; expected one of accuracy, macro_f1 for a multiclass task."),
@@ -381,7 +387,8 @@ GATES_AND_BOUNDS = [
     (f"{LINE}.gate.at_least", BY_SOURCE, f"{LINE}.gate expects at_most, and no other bound, for the metric mae."),
     (f"{CNN}.gate.at_least.sample", GONE, f"{CNN}.gate.at_least.sample is missing"),
     (f"{CNN}.gate.at_least.oficial", 0.9, f"{CNN}.gate.at_least.oficial is not a known key"),
-    (f"{CNN}.gate.at_least", 0.9, f"{CNN}.gate.at_least is 0.9"),
+    (f"{CNN}.gate.at_least", "0.9", f"{CNN}.gate.at_least"),
+    (f"{CNN}.gate.tolerance", -0.1, f"{CNN}.gate.tolerance"),
     (f"{CNN}.gate.tolerance", GONE, f"{CNN}.gate.tolerance is missing"),
     (f"{CNN}.gate.tolerance.sample", -0.1, f"{CNN}.gate.tolerance.sample is -0.1; expected greater than or equal to 0"),
     (f"{CNN}.gate.tolerance.official", None, f"{CNN}.gate.tolerance.official is null"),
@@ -391,6 +398,7 @@ MISTAKES = [
     *ROOT_AND_SHARED,
     *DATASETS,
     *MODEL_ENTRIES,
+    *WHOLE_RECIPES,
     *GATES_AND_BOUNDS,
     *((f"{LINE}.{path}", value, named) for path, value, named in [*RECIPES, *NAMED_PARTS]),
     *((f"{CNN}.train.augment", value, named) for value, named in AUGMENTATIONS),
@@ -418,9 +426,23 @@ def test_a_whole_number_is_a_number_too(tmp_path: Path, monkeypatch: pytest.Monk
 # A gate stands on what evaluate measures
 
 
-def test_a_model_may_have_no_bound_for_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"), [("gate.at_least.official", None), ("gate.at_least", 0.9), ("gate.tolerance", 0.01), ("gate", GONE)]
+)
+def test_a_model_may_have_one_bound_for_both_sources_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    accepted(changed(f"{CNN}.gate.at_least.official", None))
+    accepted(changed(f"{CNN}.{key}", value))
+
+
+def test_data_of_ones_own_needs_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = few_params()
+    about = {"use": "To try.", "limits": "Made up.", "licence": "our own"}
+    params["datasets"]["own"] = params["datasets"]["line"] | {"raw": "data/own/raw", "about": about}
+    params["models"]["own"] = params["models"]["line_gd"] | {"dataset": "own"}
+    (tmp_path / "data/own").mkdir(parents=True)
+    (tmp_path / "data/own/raw.dvc").touch()
+    accepted(params)
 
 
 @pytest.mark.parametrize("task", GATES)
@@ -449,7 +471,7 @@ def params_with_every_architecture(name: str, dataset: str) -> dict[str, Any]:
     """The params with a model of the architecture `name`, as it is committed, on another dataset."""
     params = few_params()
     committed = next(entry for entry in COMMITTED["models"].values() if entry["architecture"]["name"] == name)
-    params["models"]["own"] = {**committed, "dataset": dataset, "plot": "confusion"}
+    params["models"]["own"] = {**committed, "dataset": dataset}
     return params
 
 
@@ -531,10 +553,10 @@ def test_a_grid_has_no_schedule(refusal: Refusal) -> None:
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "a b", "a.b", "a@b", "a;b", "-a", ".a", "a$b", "naïve", "a\nb", ""])
-@pytest.mark.parametrize("section", ["datasets", "models"])
+@pytest.mark.parametrize("section", ["sources", "datasets", "recipes", "models"])
 def test_a_name_that_is_no_plain_name_is_refused(refusal: Refusal, section: str, name: str) -> None:
     params = few_params()
-    params[section][name] = params[section]["line" if section == "datasets" else "line_gd"]
+    params[section][name] = next(iter(params[section].values()))
     shown = " ".join(repr(name).split())
     expected = "expected letters, digits, _ and -, a letter or digit first"
     assert refusal(params) == f"error: params.yaml: {section} has the name {shown}; {expected}.\n"
@@ -567,7 +589,9 @@ def test_a_plain_name_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("source: sample\nsource: sample\n", 'line 2, column 1: found duplicate key "source"'),
         (
             "source: sample\n",
-            "; ".join(f"{section} is missing: add it" for section in ("runtime", "datasets", "models", "evaluate", "export")),
+            "; ".join(
+                f"{section} is missing: add it" for section in ("runtime", "sources", "datasets", "recipes", "models", "evaluate", "export")
+            ),
         ),
     ],
 )
@@ -577,7 +601,7 @@ def test_a_file_that_is_not_params_is_refused(refusal: Refusal, text: str, named
 
 def test_a_key_written_twice_is_refused_in_the_committed_file(refusal: Refusal) -> None:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    doubled = text.replace("      epochs: 500\n", "      epochs: 500\n      lr: 0.5\n", 1)
+    doubled = text.replace("lr: 0.01, epochs: 500", "lr: 0.01, lr: 0.5, epochs: 500", 1)
     assert doubled != text
     assert 'duplicate key "lr" with value "0.5"' in refusal(doubled)
 

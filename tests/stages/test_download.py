@@ -19,6 +19,7 @@ import pytest
 from stages import download as stage
 from stages.common.errors import UserError
 from stages.common.params import Section
+from stages.common.shelves import take_part
 from stages.download import download
 from stages.reading import fetch as fetching
 from stages.reading.fetch import RemoteFile
@@ -42,17 +43,23 @@ class Numbers(Section):
     values: list[int]
 
 
-def write_photos(raw: Path, download: Photos) -> None:
-    (raw / "sample.txt").write_text("x" * download.sample)
+class Files(Section):
+    official: list[RemoteFile]
 
 
-def write_numbers(raw: Path, download: Numbers) -> None:
-    (raw / "numbers.json").write_text(json.dumps(download.values))
+def write_photos(raw: Path, source: Photos) -> None:
+    (raw / "sample.txt").write_text("x" * source.sample)
 
 
+def write_numbers(raw: Path, source: Numbers) -> None:
+    (raw / "numbers.json").write_text(json.dumps(source.values))
+
+
+STAND_IN = "A stand-in for photos: letters."
 PARTS = {
-    "photos": SimpleNamespace(Download=Photos, generate=write_photos),
-    "numbers": SimpleNamespace(Download=Numbers, generate=write_numbers),
+    "photos": SimpleNamespace(Source=Photos, generate=write_photos, STAND_IN=STAND_IN),
+    "numbers": SimpleNamespace(Source=Numbers, generate=write_numbers),
+    "files": SimpleNamespace(Source=Files),
 }
 
 
@@ -63,16 +70,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DATASETS_MIRROR", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(fetching, "BACKOFF_SECONDS", 0)
-    monkeypatch.setattr(stage, "take_part", lambda shelf, name, key: PARTS[name])
+
+    def take(shelf: str, name: Any, key: str) -> Any:
+        return PARTS[name] if name in PARTS else take_part(shelf, name, key)
+
+    monkeypatch.setattr(stage, "take_part", take)
     return tmp_path
 
 
-def write_params(source: str, **datasets: dict[str, Any]) -> None:
-    Path("params.yaml").write_text(json.dumps({"source": source, "datasets": datasets}))
+def write_params(source: str, **sources: dict[str, Any]) -> None:
+    Path("params.yaml").write_text(json.dumps({"source": source, "sources": sources}))
 
 
-def official(*files: dict[str, Any], kind: str = "photos", sample: Any = 3) -> dict[str, Any]:
-    return {"kind": kind, "download": {"sample": sample, "official": list(files)}, "preprocess": {}}
+def official(*files: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "photos", "sample": 3, "official": list(files)}
 
 
 def mirror_with(content: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +105,7 @@ def folders_beside_raw(name: str) -> list[str]:
 def test_a_sample_is_generated_without_asking_anyone(project: Path) -> None:
     write_params("sample", ants=official({"path": "a/b", "sha256": pinned(b"x"), "urls": ["http://127.0.0.1:9/b"]}))
     download("ants")
-    assert data() == {"data/ants/raw/sample.txt": b"xxx"} and read_source(Path("data/ants/raw")) == "sample"
+    assert data() == {"data/ants/raw/sample.txt": b"xxx"} and read_source(Path("data/ants/raw")) == ("sample", STAND_IN)
 
 
 def test_official_files_are_fetched_instead(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,19 +114,22 @@ def test_official_files_are_fetched_instead(project: Path, monkeypatch: pytest.M
         "official", ants=official(*({"path": f"ants/{n}.bin", "sha256": pinned(c), "urls": []} for n, c in [("one", b"1"), ("two", b"2")]))
     )
     download("ants")
-    assert data() == {"data/ants/raw/one.bin": b"1", "data/ants/raw/two.bin": b"2"} and read_source(Path("data/ants/raw")) == "official"
+    assert data() == {"data/ants/raw/one.bin": b"1", "data/ants/raw/two.bin": b"2"} and read_source(Path("data/ants/raw")) == (
+        "official",
+        "",
+    )
 
 
 @pytest.mark.parametrize("source", ["sample", "official"])
 def test_data_that_stands_in_params_is_written_whatever_the_source(project: Path, source: str) -> None:
-    write_params(source, line={"kind": "numbers", "download": {"values": [1, 2]}})
+    write_params(source, line={"kind": "numbers", "values": [1, 2]})
     download("line")
-    assert data() == {"data/line/raw/numbers.json": b"[1, 2]"} and read_source(Path("data/line/raw")) == "generated"
+    assert data() == {"data/line/raw/numbers.json": b"[1, 2]"} and read_source(Path("data/line/raw")) == ("generated", "")
 
 
 def test_a_second_run_replaces_the_first(project: Path) -> None:
     for values in ([1], [2]):
-        write_params("sample", line={"kind": "numbers", "download": {"values": values}})
+        write_params("sample", line={"kind": "numbers", "values": values})
         download("line")
     assert data() == {"data/line/raw/numbers.json": b"[2]"}
     assert folders_beside_raw("line") == ["raw"]
@@ -124,15 +138,16 @@ def test_a_second_run_replaces_the_first(project: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"source": "samples", "datasets": {}}, "source is 'samples'; expected sample or official"),
-        ({"datasets": {}}, "params.yaml has no source"),
-        ({"source": "sample", "datasets": {"bees": {}}}, "params.yaml has no datasets.ants; known there: bees"),
-        ({"source": "sample", "datasets": {"ants": {"download": {}}}}, "params.yaml has no datasets.ants.kind"),
-        ({"source": "sample", "datasets": {"ants": {"kind": "photos"}}}, "params.yaml has no datasets.ants.download"),
-        ({"source": "sample", "datasets": {"ants": {"kind": "numbers", "download": {"value": 1}}}}, "datasets.ants.download.value"),
+        ({"source": "samples", "sources": {}}, "source is 'samples'; expected sample or official"),
+        ({"sources": {}}, "params.yaml has no source"),
+        ({"source": "sample", "sources": {"bees": {}}}, "params.yaml has no sources.ants; known there: bees"),
+        ({"source": "sample", "sources": {"ants": {}}}, "sources.ants.kind is None"),
+        ({"source": "sample", "sources": {"ants": {"kind": "photos"}}}, "sources.ants.sample is missing"),
+        ({"source": "sample", "sources": {"ants": {"kind": "numbers", "value": 1}}}, "sources.ants.value is not a known key"),
+        ({"source": "sample", "sources": {"ants": official({"path": "a", "urls": []})}}, "sources.ants.official.0"),
         (
-            {"source": "sample", "datasets": {"ants": official({"path": "a", "urls": []})}},
-            "datasets.ants.download.official.0",
+            {"source": "sample", "sources": {"ants": {"kind": "files", "official": []}}},
+            "sources.ants has no stand-in: set source",
         ),
     ],
 )
@@ -147,8 +162,8 @@ def test_a_mistake_in_params_is_named_before_anything_is_written(project: Path, 
 def test_an_unknown_kind_names_the_known_ones(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.chdir(project)
-    write_params("sample", ants={"kind": "holograms", "download": {}})
-    with pytest.raises(UserError, match=r"datasets\.ants\.kind is 'holograms'; expected one of .*points"):
+    write_params("sample", ants={"kind": "holograms"})
+    with pytest.raises(UserError, match=r"sources\.ants\.kind is 'holograms'; expected one of .*points"):
         download("ants")
 
 
@@ -201,11 +216,11 @@ def test_a_part_that_fails_leaves_the_earlier_raw(project: Path, monkeypatch: py
     write_params("sample", ants=official())
     download("ants")
 
-    def fail(raw: Path, download: Photos) -> None:
+    def fail(raw: Path, source: Photos) -> None:
         (raw / "half.txt").write_text("half")
         raise UserError("no stand-in")
 
-    monkeypatch.setitem(PARTS, "photos", SimpleNamespace(Download=Photos, generate=fail))
+    monkeypatch.setitem(PARTS, "photos", SimpleNamespace(Source=Photos, generate=fail, STAND_IN=STAND_IN))
     with pytest.raises(UserError, match="no stand-in"):
         download("ants")
     assert data() == {"data/ants/raw/sample.txt": b"xxx"}
@@ -259,7 +274,7 @@ def test_a_full_disk_ends_in_a_sentence_and_keeps_the_earlier_raw(project: Path,
     (project / "mirror/rows").mkdir(parents=True)
     (project / "mirror/rows/rows.csv").write_bytes(ROWS)
     mirror = address if place == "address" else "mirror"
-    write_params("official", rows=official(ROWS_FILE, kind="csv", sample=None))
+    write_params("official", rows={"kind": "files", "official": [ROWS_FILE]})
     assert run(project, "rows", mirror=mirror).returncode == 0
     before = data()
     assert before == {"data/rows/raw/rows.csv": ROWS}
@@ -275,14 +290,14 @@ def test_a_disk_that_fills_while_unpacking_ends_in_a_sentence(project: Path) -> 
     (project / "mirror").mkdir()
     (project / "mirror/rows.tgz").write_bytes(packed)
     entry = {"path": "rows.tgz", "sha256": pinned(packed), "urls": [], "unpack": {"max_megabytes": 5}}
-    write_params("official", rows=official(entry, kind="csv", sample=None))
+    write_params("official", rows={"kind": "files", "official": [entry]})
     full = run(project, "rows", mirror="mirror", max_file_bytes=100_000)
     assert full.returncode == 1 and full.stderr.startswith("error: The disk") and full.stderr.count("\n") == 1
     assert folders_beside_raw("rows") == []
 
 
 def test_a_failure_is_one_line_and_exit_code_one(project: Path) -> None:
-    write_params("official", rows=official(ROWS_FILE, kind="csv", sample=None))
+    write_params("official", rows={"kind": "files", "official": [ROWS_FILE]})
     failed = run(project, "rows")
     assert failed.returncode == 1 and failed.stdout == ""
     assert failed.stderr.startswith("error: rows/rows.csv has no public address") and failed.stderr.count("\n") == 1

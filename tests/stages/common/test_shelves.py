@@ -13,7 +13,7 @@ from stages.common.params import Section
 from stages.common.shelves import part_names, take_part
 
 ROOT = Path(__file__).parents[3]
-SHELVES = ("datasets", "architectures")
+SHELVES = ("sources", "datasets", "architectures")
 
 
 def parameters(function: object) -> list[str]:
@@ -34,14 +34,21 @@ def test_every_part_is_taken_by_its_files_name(shelf: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", part_names("datasets"))
-def test_a_kind_of_data_has_what_download_preprocess_and_the_check_ask_for(name: str) -> None:
+def test_a_kind_of_data_has_what_preprocess_and_the_check_ask_for(name: str) -> None:
     part = take_part("datasets", name, "key")
-    assert issubclass(part.Download, Section)
     assert issubclass(part.Preprocess, Section)
     assert hasattr(part.Preprocess, "task") or "task" in part.Preprocess.model_fields
-    assert parameters(part.generate) == ["raw", "download"]
     assert parameters(part.read) == ["raw", "preprocess", "seed"]
-    assert ("sample" in part.Download.model_fields) == ("official" in part.Download.model_fields)
+
+
+@pytest.mark.parametrize("name", part_names("sources"))
+def test_a_source_has_what_download_and_the_check_ask_for(name: str) -> None:
+    part = take_part("sources", name, "key")
+    assert issubclass(part.Source, Section)
+    fields = part.Source.model_fields
+    assert ("sample" in fields) == hasattr(part, "STAND_IN"), "a stand-in says that it is one"
+    if "sample" in fields or "official" not in fields:
+        assert parameters(part.generate) == ["raw", "source"]
 
 
 @pytest.mark.parametrize("name", part_names("architectures"))

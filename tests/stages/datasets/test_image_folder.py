@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from stages.datasets.image_folder import Sample, load_picture
+from stages.datasets.image_folder import load_picture
+from stages.sources.drawn_insects import Sample
 
 PICTURES = {
     "train": "train",
@@ -239,7 +240,7 @@ def test_one_class_is_too_few(place):
 def test_the_sample_has_the_folders_and_numbers_asked_for(place):
     place.describe("image_folder", **(PICTURES | BIG | {"train": "a/train", "test": "a/val"}))
     sample = {"seed": 0, "folders": ["a/train", "a/val"], "classes": ["x", "y", "z"], "num_per_class": [4, 2], "size": [40, 30]}
-    place.generate(sample=sample, official=[{"path": "h/h.zip", "sha256": "0" * 64, "urls": []}])
+    place.make("drawn_insects", sample=sample)
     sizes = set()
     for path in place.raw.rglob("*.jpg"):
         with Image.open(path) as picture:
@@ -262,11 +263,11 @@ def test_a_full_disk_cuts_no_picture_of_the_sample_short(tmp_path):
     program = """
 import resource, sys
 from pathlib import Path
-from stages.datasets.image_folder import Download, generate
+from stages.sources.drawn_insects import Source, generate
 sample = {"seed": 0, "folders": ["train", "val"], "classes": ["a", "b"], "num_per_class": [1, 1], "size": [300, 300]}
 official = [{"path": "a/a.zip", "sha256": "0" * 64, "urls": [], "unpack": {"max_megabytes": 1}}]
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-generate(Path(sys.argv[1]), Download.model_validate({"sample": sample, "official": official}))
+generate(Path(sys.argv[1]), Source.model_validate({"sample": sample, "official": official}))
 """
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "File too large" in done.stderr

@@ -8,7 +8,6 @@ from stages.reading.idx import write_idx
 
 DIGIT = {"target": "digit", "canvas": 28, "val_fraction": 0.25}
 CENTER = {"target": "center", "canvas": 32, "val_fraction": 0.25}
-UNUSED = [{"path": "mnist/a.gz", "sha256": "0" * 64, "urls": []}]  # official files that no sample looks at
 
 
 def write(place, num_train=40, num_test=20, seed=0):
@@ -126,7 +125,7 @@ def test_a_digit_that_never_trains_is_named(place):
 
 def test_the_sample_is_scikit_learns_digits_with_a_margin(place):
     place.describe("mnist", **DIGIT)
-    place.generate(sample={"seed": 0, "num_train": 1400, "num_test": 397}, official=UNUSED)
+    place.make("digits", sample={"seed": 0, "num_train": 1400, "num_test": 397})
     meta = place.run()
     assert meta.counts["test"].total == 397
     assert sum(counts.total for counts in meta.counts.values()) == 1797, "no digit is in both"
@@ -138,7 +137,7 @@ def test_a_smaller_train_leaves_the_samples_test_as_it_is(place):
     place.describe("mnist", **DIGIT)
     tests = []
     for num_train in (300, 600):
-        place.generate(sample={"seed": 0, "num_train": num_train, "num_test": 100}, official=UNUSED)
+        place.make("digits", sample={"seed": 0, "num_train": num_train, "num_test": 100})
         place.run()
         tests.append(place.split("test")[0].tobytes())
     assert tests[0] == tests[1]

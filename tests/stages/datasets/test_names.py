@@ -89,7 +89,7 @@ def test_an_empty_file_leaves_no_item_for_train(place):
 
 def test_the_sample_has_every_country_alike_and_no_name_twice(place):
     place.describe("names", **(NAMES | {"max_length": 24}))
-    place.generate(sample={"seed": 0, "num_train": 2700, "num_test": 900}, official=[{"path": "n/n.gz", "sha256": "0" * 64, "urls": []}])
+    place.make("surnames", sample={"seed": 0, "num_train": 2700, "num_test": 900})
     meta = place.run()
     assert len(meta.classes) == 18 and set(meta.counts["test"].per_class.values()) == {50}
     assert len(np.unique(np.concatenate([place.split(split)[0] for split in ("train", "val", "test")]), axis=0)) == 3600

@@ -7,19 +7,19 @@ HOURS = {"task": "binary", "input": "hours", "output": "pass", "classes": ["fail
 
 def test_every_train_point_trains_and_val_is_empty(place):
     place.describe("points", **LINE)
-    place.generate(train=[[1, 2], [2.5, 4], [3, 6]], test=[[4, 8]])
+    place.make("points", train=[[1, 2], [2.5, 4], [3, 6]], test=[[4, 8]])
     meta = place.run()
     inputs, targets = place.split("train")
     assert inputs.tolist() == [[1], [2.5], [3]] and targets.tolist() == [[2], [4], [6]]
     assert (inputs.dtype, targets.dtype) == (np.float32, np.float32)
     assert place.split("val")[0].shape == (0, 1)
     assert place.split("test")[1].tolist() == [[8]]
-    assert (meta.source, meta.outputs, meta.classes, meta.input.mean) == ("generated", ["y"], None, None)
+    assert (meta.source, meta.outputs, meta.classes, meta.input.mean) == ("own", ["y"], None, None)
 
 
 def test_a_binary_target_is_a_class_number(place):
     place.describe("points", **HOURS)
-    place.generate(train=[[1, 0], [2, 0], [3, 1]], test=[[4, 1]])
+    place.make("points", train=[[1, 0], [2, 0], [3, 1]], test=[[4, 1]])
     meta = place.run()
     assert place.split("train")[1].dtype == np.int64
     assert place.split("train")[1].tolist() == [0, 0, 1]
@@ -37,7 +37,7 @@ def test_a_binary_target_is_a_class_number(place):
 )
 def test_a_bad_point_is_named_by_its_line(place, row, sentence):
     place.describe("points", **HOURS)
-    place.generate(train=[[1, 0]], test=[[4, 1]])
+    place.make("points", train=[[1, 0]], test=[[4, 1]])
     (place.raw / "train.csv").write_text(f"x,y\n{row}\n")
     assert sentence in place.refusal()
 
@@ -49,6 +49,6 @@ def test_classes_without_a_binary_task_are_refused(place):
 
 def test_a_file_without_its_header_is_refused(place):
     place.describe("points", **LINE)
-    place.generate(train=[[1, 2]], test=[[4, 8]])
+    place.make("points", train=[[1, 2]], test=[[4, 8]])
     (place.raw / "test.csv").write_text("1,2\n")
     assert "test.csv must begin with the line x,y" in place.refusal()

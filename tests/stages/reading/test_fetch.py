@@ -501,7 +501,7 @@ def test_the_official_files_come_out_of_the_real_mirror(dataset: str, raw: Path,
         pytest.skip(f"needs the real files: DATASETS_MIRROR is not set to a folder with {dataset}/, and ../shared/datasets has none")
     monkeypatch.setenv("DATASETS_MIRROR", str(REAL_MIRROR.resolve()))
     monkeypatch.chdir(ROOT)
-    files = [check_section(RemoteFile, entry, dataset) for entry in look_up(read_params(), "datasets", dataset, "download", "official")]
+    files = [check_section(RemoteFile, entry, dataset) for entry in look_up(read_params(), "sources", dataset, "official")]
     for file in files:
         fetch(file.model_copy(update={"urls": []}), raw)
     if dataset == "hymenoptera":
