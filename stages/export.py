@@ -7,7 +7,6 @@ Writes:  models/<MODEL>/exported/: model.onnx, model.torchscript.pt, model.pt2, 
          model.int8.onnx where it pays
 """
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from stages.exporting.facts import gather, golden_input
 from stages.exporting.model_card import model_card
 from stages.exporting.onnx_file import to_onnx, with_metadata
 from stages.exporting.parity import BATCH_SIZES, as_batch, check_parity, check_split, pieces_of, spread
-from stages.exporting.pictures import learning_curve, read_rows
+from stages.exporting.pictures import learning_curve, read_plot, read_rows
 from stages.exporting.runners import onnx_runner, padded, torch_export_runner, torchscript_runner
 from stages.exporting.section import About, Export, WantedInt8
 from stages.exporting.signature import describe
@@ -70,7 +69,7 @@ def export(name: str) -> None:
         (fresh / "signature.json").write_bytes(as_json(signature.model_dump()))
         (fresh / "README.md").write_text(card, encoding="utf-8")
         (fresh / "learning_curve.png").write_bytes(learning_curve(read_rows(folder / "plots" / "learning_curve.csv")))
-        shutil.copyfile(folder / "plots" / "predictions.png", fresh / "predictions.png")
+        (fresh / "predictions.png").write_bytes(read_plot(folder / "plots" / "predictions.png"))
     differences = ", ".join(f"{form} {own.max_difference:.1e}" for form, own in parity.items())
     print(f"{name}: exported, largest difference from PyTorch on {test.count} test items {differences}")
 

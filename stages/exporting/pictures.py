@@ -13,9 +13,12 @@ Rows = list[dict[str, str]]
 
 def read_rows(path: Path) -> Rows:
     """Raises UserError where there are none."""
+    return list(csv.DictReader(read_plot(path).decode().splitlines()))
+
+
+def read_plot(path: Path) -> bytes:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run dvc repro, which makes it before the export.") from error
 

@@ -18,7 +18,7 @@ from stages.modelling.model import as_checkpoint, load_checkpoint
 from tests.toy import CPU, TOYS, Data, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 1, "epochs": 1, "recipe": {}, "seed": 0}
-FILES = ["metrics.json", "plots/breakdown.csv", "plots/mistakes.png", "plots/predictions.csv"]
+FILES = ["metrics.json", "plots/breakdown.csv", "plots/mistakes.png", "plots/predictions.csv", "plots/predictions.png"]
 METRICS = {"regression": {"mae", "rmse"}, "binary": {"accuracy", "macro_f1", "calibration_error"}}
 METRICS |= {"multiclass": METRICS["binary"], "sequence": {*METRICS["binary"], "exact_match"}}
 

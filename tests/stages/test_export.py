@@ -209,7 +209,7 @@ def test_a_failure_while_writing_leaves_the_earlier_export(project, monkeypatch)
     own = project("shapes")
     export("own")
     before = own.contents()
-    monkeypatch.setattr(stage, "predictions", lambda *_: 1 / 0)
+    monkeypatch.setattr(stage, "learning_curve", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export("own")
     assert own.contents() == before
@@ -227,7 +227,7 @@ def test_a_missing_checkpoint_is_said_to_be_missing(project):
     [
         ("metrics.json", r"^models/own/metrics\.json is missing: run python -m stages\.evaluate own \(or dvc repro\) first\.$"),
         ("plots/learning_curve.csv", r"^models/own/plots/learning_curve\.csv is missing: run dvc repro"),
-        ("plots/predictions.csv", r"^models/own/plots/predictions\.csv is missing: run dvc repro"),
+        ("plots/predictions.png", r"^models/own/plots/predictions\.png is missing: run dvc repro"),
     ],
 )
 def test_what_is_missing_is_named(path, message, project):
@@ -250,7 +250,7 @@ def test_metrics_that_are_none_are_refused(project):
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"licence": {"official": "CC0-1.0"}}, r"datasets\.patients\.about\.licence says nothing of generated data, which this is"),
+        ({"licence": {"official": "CC0-1.0"}}, r"datasets\.patients\.about\.licence has no entry for generated data, which this is"),
         ({"units": {"a": "mm", "d": "mm"}}, r"datasets\.patients\.about\.units has d, which is no feature; expected some of a, b, c"),
         ({"units": {"a": ""}}, r"datasets\.patients\.about\.units\.a is ''"),
         ({"limit": "None."}, r"datasets\.patients\.about\.limit is not a known key"),

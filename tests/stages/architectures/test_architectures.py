@@ -8,7 +8,7 @@ from stages.common.files import write_files
 from stages.common.shelves import part_names
 from stages.modelling.model import as_checkpoint, build_network, load_checkpoint
 from stages.training.losses import build_loss
-from tests.toy import MODELS, PARAMS, architecture_of, data_of, fresh_model, moved_model, toy
+from tests.toy import MODELS, architecture_of, data_of, fresh_model, moved_model, recipe_of, toy
 
 TRAINING = {"best_epoch": 1, "epochs": 1, "recipe": {}, "seed": 0}
 
@@ -89,7 +89,7 @@ def test_it_gives_one_row_of_logits_an_item(name):
 def test_it_takes_training_batches_even_where_they_are_larger_pictures(name):
     data, model = data_of(name), fresh_model(name).train()
     inputs, targets = next(data.batches("train", 2).in_order())
-    loss = build_loss(PARAMS["models"][name]["train"]["loss"]["name"], {}, data.meta.task, data.meta.num_outputs, "loss")
+    loss = build_loss(recipe_of(name).loss.name, {}, data.meta.task, data.meta.num_outputs, "loss")
     assert loss(model.logits(inputs), targets).isfinite()
 
 
@@ -99,7 +99,7 @@ def test_the_gradient_reaches_every_weight(name):
     inputs, targets = next(data.batches("train", 8).in_order())
     if data.meta.input.kind == "image":
         inputs = data.raw_batch(8)
-    loss = build_loss(PARAMS["models"][name]["train"]["loss"]["name"], {}, data.meta.task, data.meta.num_outputs, "loss")
+    loss = build_loss(recipe_of(name).loss.name, {}, data.meta.task, data.meta.num_outputs, "loss")
     loss(model.logits(inputs), targets[: len(inputs)]).backward()
     unreached = [weight for weight, tensor in model.network.named_parameters() if tensor.grad is None or not tensor.grad.any()]
     assert not unreached

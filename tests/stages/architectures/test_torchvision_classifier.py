@@ -180,7 +180,7 @@ def refusal(section):
 def test_a_wrong_hash_is_refused(published):
     published.in_folder("squeezenet1_1", saved(state_dict("squeezenet1_1")), digest="0" * 64)
     message = refusal(params("squeezenet1_1"))
-    assert message.startswith("The weights squeezenet1_1-00000000.pth could not be had") and "invalid hash value" in message
+    assert message.startswith("The weights squeezenet1_1-00000000.pth could not be fetched") and "invalid hash value" in message
 
 
 class Touch:
@@ -208,7 +208,7 @@ def test_code_in_a_pickle_is_never_run(published):
 def test_without_a_network_one_sentence_says_what_to_do(published):
     published.name("squeezenet1_1", b"")
     message = refusal(params("squeezenet1_1"))
-    assert "could not be had (http://127.0.0.1:9/" in message
+    assert "could not be fetched (http://127.0.0.1:9/" in message
     assert message.endswith("connect to the network, put the file into DATASETS_MIRROR/torchvision/, or set architecture.weights to none.")
 
 
@@ -219,7 +219,7 @@ def test_weights_that_lack_a_layer_are_refused(published):
 
 
 def test_an_unknown_name_of_weights_is_refused_with_those_that_there_are():
-    with pytest.raises(ValidationError, match=r"expected weights\.official to be one of none, IMAGENET1K_V1, .*; got 'IMAGENET'"):
+    with pytest.raises(ValidationError, match=r"expected weights to be one of none, IMAGENET1K_V1, .*; got 'IMAGENET'"):
         params(weights="IMAGENET")
 
 

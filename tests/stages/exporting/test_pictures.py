@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from stages.common.errors import UserError
-from stages.exporting.pictures import confusion, learning_curve, predictions, read_rows
+from stages.evaluation.pictures import confusion, predictions
+from stages.exporting.pictures import learning_curve, read_rows
 
 CURVE = [{"epoch": str(epoch), "split": split, "lr": "0.1", "loss": str(1 / epoch)} for epoch in (1, 2, 3) for split in ("train", "val")]
 GRID = [{"epoch": str(place), "split": "train", "weight": str(place / 10), "loss": "1.0"} for place in range(1, 4)]

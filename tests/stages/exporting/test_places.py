@@ -24,15 +24,13 @@ PATHS = [path.encode() for path in (str(ROOT), sys.prefix, f"{sys.base_prefix}/"
 COMMAND = """
 import hashlib, json, sys
 from tests.exported import exported
-from stages.exporting.variants import to_fp16, to_int8
+from stages.exporting.variants import to_int8
 result = {}
 for name in json.loads(sys.argv[1]):
     own = exported(name)
     forms = [own.onnx, own.script]
     if own.signature.kind == "image":
         forms.append(to_int8(own.onnx, own.signature.input.name, own.batch(40)))
-    if own.signature.task != "sequence":  # ONNX Runtime does not load that in FP16
-        forms.append(to_fp16(own.onnx))
     if name in json.loads(sys.argv[2]):
         forms.append(own.pt2)
     result[name] = [hashlib.sha256(content).hexdigest() for content in forms]

@@ -1,4 +1,4 @@
-"""Smaller forms of an ONNX file: what they are, and that only those are offered that params.yaml names and that lose little."""
+"""The INT8 form of an ONNX file: what it is, and that it is offered only where params.yaml names layers and it loses little."""
 
 import dataclasses
 import json
@@ -14,27 +14,23 @@ from stages.common.splits import SplitFile
 from stages.exporting import variants
 from stages.exporting.parity import Equality, check_split, run_torch
 from stages.exporting.runners import onnx_runner
-from stages.exporting.section import MIN_CALIBRATION_ROWS, Variants, Wanted
-from stages.exporting.variants import as_file, calibration_rows, make_variants, points_lost, to_fp16, to_int8
+from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
+from stages.exporting.variants import as_file, calibration_rows, make_int8, points_lost, to_int8
 from tests.exported import exported, exported_toy
-from tests.toy import TOYS
 
-WITHOUT_RECURRENCE = ["numbers", "patients", "shapes", "spots"]
-CRASHING = ["codes"]  # of its FP16 form a session of ONNX Runtime crashes
 WITH_LAYERS = ["patients", "shapes", "spots"]  # before their last, which INT8 leaves as it is
-FORMS = [*((name, "int8") for name in WITH_LAYERS), *((name, "fp16") for name in TOYS if name not in CRASHING)]
-SECTION = Variants(max_points_lost=100, calibration_rows=300)
-BOTH, FP16 = Wanted(int8=["convolution", "linear"], fp16=True), Wanted(int8=[], fp16=True)
+BOTH = ["convolution", "linear"]
+SECTION = Int8(max_points_lost=100, calibration_rows=300)
 
 
-def smaller(name, form):
+def smaller(name):
     own = exported_toy(name)
-    return to_int8(own.onnx, own.signature.input.name, own.batch(40)) if form == "int8" else to_fp16(own.onnx)
+    return to_int8(own.onnx, own.signature.input.name, own.batch(40))
 
 
-@pytest.mark.parametrize(("name", "form"), FORMS)
-def test_a_smaller_form_is_a_whole_onnx_file_that_takes_and_gives_the_same(name, form):
-    own, content = exported_toy(name), smaller(name, form)
+@pytest.mark.parametrize("name", WITH_LAYERS)
+def test_the_smaller_form_is_a_whole_onnx_file_that_takes_and_gives_the_same(name):
+    own, content = exported_toy(name), smaller(name)
     proto = onnx.load_model_from_string(content)
     onnx.checker.check_model(proto, full_check=True)
     assert {entry.domain for entry in proto.opset_import} <= {"", "ai.onnx.ml", "com.microsoft"}
@@ -47,7 +43,7 @@ def test_a_smaller_form_is_a_whole_onnx_file_that_takes_and_gives_the_same(name,
 
 @pytest.mark.parametrize("name", WITH_LAYERS)
 def test_int8_weights_are_of_7_bits_with_a_scale_for_each_channel(name):
-    proto = onnx.load_model_from_string(smaller(name, "int8"))
+    proto = onnx.load_model_from_string(smaller(name))
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     weights = {tensor: values for tensor, values in tensors.items() if values.dtype == np.int8 and values.ndim >= 2}
     assert weights
@@ -71,19 +67,13 @@ def test_layers_of_the_kinds_that_are_named_are_quantised_but_for_the_last(kinds
     assert len(on_8_bits["Conv"]) == 3 and len(on_8_bits["Gemm"]) == 2 and not on_8_bits["Gemm"][-1]
 
 
-@pytest.mark.parametrize("name", WITHOUT_RECURRENCE)
-def test_fp16_halves_the_weights(name):
-    proto = onnx.load_model_from_string(smaller(name, "fp16"))
-    assert {tensor.data_type for tensor in proto.graph.initializer if len(tensor.dims) >= 2} == {onnx.TensorProto.FLOAT16}
-
-
-@pytest.mark.parametrize(("name", "form"), FORMS)
-def test_making_it_twice_gives_the_same_bytes(name, form):
-    assert smaller(name, form) == smaller(name, form)
+@pytest.mark.parametrize("name", WITH_LAYERS)
+def test_making_it_twice_gives_the_same_bytes(name):
+    assert smaller(name) == smaller(name)
 
 
 def test_what_the_quantizer_advises_on_the_root_logger_is_not_heard(caplog):
-    smaller("shapes", "int8")
+    smaller("shapes")
     assert caplog.records == [] and logging.getLogger().level == logging.WARNING
 
 
@@ -103,93 +93,71 @@ def splits(tmp_path):
     return write
 
 
-def made(name, section, train, test, wanted=BOTH):
+def made(name, train, test, layers=BOTH, section=SECTION):
     own = exported_toy(name)
-    pieces = [own.data.splits["test"]]
-    parity = check_split(own.model, own.runs, pieces, 1e-4)
+    parity = check_split(own.model, own.runs, [own.data.splits["test"]], 1e-4)
     signature = own.signature.model_copy(update={"model": "own", "parity": parity})
-    result = list(make_variants(own.model, own.onnx, signature, wanted, section, train, test))
-    return {form: variant for form, variant, _ in result}, {form: content for form, _, content in result}
+    return make_int8(own.model, own.onnx, signature, layers, section, train, test)
 
 
-@pytest.mark.parametrize("name", [name for name in TOYS if name not in CRASHING])
-def test_a_form_that_is_wanted_is_offered_with_how_it_compares(name, splits):
-    offered, content = made(name, SECTION, *splits(name), BOTH if name in WITH_LAYERS else FP16)
-    assert offered.keys() == {"int8", "fp16"}
-    if name not in WITH_LAYERS:
-        offered.pop("int8")
-    for form, variant in offered.items():
-        assert variant.file == f"model.{form}.onnx" and variant.reason.startswith(
-            "Offered, for params.yaml says that it was measured to be faster; it loses "
-        )
-        assert variant.equality.items == 8 and variant.equality.score
-        file = onnx.load_model_from_string(as_file(content[form], exported_toy(name).signature, form))
-        properties = {entry.key: entry.value for entry in file.metadata_props}
-        assert properties["variant"] == form and json.loads(properties["signature"])["task"] == exported_toy(name).model.task
+@pytest.mark.parametrize("name", WITH_LAYERS)
+def test_it_is_offered_where_it_is_wanted_with_how_it_compares(name, splits):
+    variant, content = made(name, *splits(name), layers=BOTH)
+    offered = "Offered, for params.yaml says that it was measured to be faster; it loses "
+    assert variant.file == "model.int8.onnx" and variant.reason.startswith(offered)
+    assert variant.equality.items == 8 and variant.equality.score
+    file = onnx.load_model_from_string(as_file(content, exported_toy(name).signature, "int8"))
+    properties = {entry.key: entry.value for entry in file.metadata_props}
+    assert properties["variant"] == "int8" and json.loads(properties["signature"])["task"] == exported_toy(name).model.task
 
 
-def test_a_form_that_is_not_wanted_is_not_made(splits, monkeypatch):
+def test_it_is_not_made_where_it_is_not_wanted(splits, monkeypatch):
     monkeypatch.setattr(variants, "to_int8", None)
-    monkeypatch.setattr(variants, "to_fp16", None)
-    offered, content = made("shapes", SECTION, *splits("shapes"), Wanted(int8=[], fp16=False))
-    assert content == {"int8": b"", "fp16": b""}
-    for variant in offered.values():
-        assert variant.file is None and variant.equality is None
-        assert variant.reason == "Not offered: params.yaml does not say that it was measured to be faster."
+    variant, content = made("shapes", *splits("shapes"), layers=[])
+    assert content == b"" and variant.file is None and variant.equality is None
+    assert variant.reason == "Not offered: params.yaml names no layers for which it was measured to be faster."
 
 
-def test_int8_without_enough_rows_to_calibrate_by_is_not_offered(splits):
-    offered, content = made("shapes", SECTION, *splits("shapes", rows=299))
-    assert offered["int8"].reason == "Not offered: train has 299 rows to calibrate by, and 300 are needed."
-    assert content["int8"] == b"" and offered["fp16"].file == "model.fp16.onnx"
+def test_without_enough_rows_to_calibrate_by_it_is_not_offered(splits):
+    variant, content = made("shapes", *splits("shapes", rows=299))
+    assert content == b"" and variant.reason == "Not offered: train has 299 rows to calibrate by, and 300 are needed."
 
 
-def test_a_form_that_loses_too_much_is_not_offered(splits, monkeypatch):
-    def ruined(content):
+def with_weights(change):
+    """A maker of a model whose weights are changed, in the place of to_int8."""
+
+    def make(content, *_):
         proto = onnx.load_model_from_string(content)
         for tensor in proto.graph.initializer:
             if tensor.data_type == onnx.TensorProto.FLOAT and "network" in tensor.name:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))
+                tensor.CopyFrom(onnx.numpy_helper.from_array(change(onnx.numpy_helper.to_array(tensor)), tensor.name))
         return proto.SerializeToString()
 
-    monkeypatch.setattr(variants, "to_fp16", ruined)
-    train, test = splits("numbers")
-    offered, content = made("numbers", SECTION.model_copy(update={"max_points_lost": 0.5}), train, test, FP16)
-    assert content["fp16"] == b"" and offered["fp16"].file is None
+    return make
+
+
+def test_it_is_not_offered_where_it_loses_too_much(splits, monkeypatch):
+    monkeypatch.setattr(variants, "to_int8", with_weights(np.negative))
+    variant, content = made("numbers", *splits("numbers"), section=SECTION.model_copy(update={"max_points_lost": 0.5}))
+    assert content == b"" and variant.file is None
     own, data = exported_toy("numbers"), exported_toy("numbers").data.splits["test"]
     whole = check_split(own.model, own.runs, [data], 1e-4)["ONNX"].score["mae"]
-    lost = 100 * (offered["fp16"].equality.score["mae"] - whole) / data[1].std()
+    lost = 100 * (variant.equality.score["mae"] - whole) / data[1].std()
     assert lost > 0.5
-    assert offered["fp16"].reason == f"Not offered: it loses {lost:.2f} points on 8 test items, more than 0.5."
+    assert variant.reason == f"Not offered: it loses {lost:.2f} points on 8 test items, more than 0.5."
 
 
-def test_a_form_that_gives_no_numbers_is_not_offered(splits, monkeypatch):
-    def overflowing(content):
-        proto = onnx.load_model_from_string(content)
-        for tensor in proto.graph.initializer:
-            if tensor.data_type == onnx.TensorProto.FLOAT and "network" in tensor.name:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(np.nan * onnx.numpy_helper.to_array(tensor), tensor.name))
-        return proto.SerializeToString()
-
-    monkeypatch.setattr(variants, "to_fp16", overflowing)
-    offered, content = made("numbers", SECTION, *splits("numbers"), FP16)
-    assert content["fp16"] == b"" and offered["fp16"].reason.startswith("Not offered: fp16 differs from PyTorch by nan")
-
-
-def test_a_form_that_cannot_be_made_is_said_with_the_key_that_names_it(splits):
-    reason = r"ONNX Runtime does not load it \(exit code -?\d+\)"
-    sentence = rf"^params\.yaml: models\.own\.variants\.fp16 asks for a form that cannot be made \({reason}\): set it to false\.$"
-    with pytest.raises(UserError, match=sentence):
-        made("codes", SECTION, *splits("codes"), FP16)
+def test_it_is_not_offered_where_it_gives_no_numbers(splits, monkeypatch):
+    monkeypatch.setattr(variants, "to_int8", with_weights(lambda weights: np.nan * weights))
+    variant, content = made("numbers", *splits("numbers"))
+    assert content == b"" and variant.reason.startswith("Not offered: int8 differs from PyTorch by nan")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("numbers", "convolution"), ("numbers", "linear"), ("patients", "convolution")])
-def test_int8_of_layers_that_the_model_lacks_is_said_with_the_key_that_names_them(name, kind, splits):
-    sentence = (
-        rf"^params\.yaml: models\.own\.variants\.int8 asks for .* \(it has no {kind} layer but its last\): name other layers, or \[\]\.$"
-    )
+def test_layers_that_the_model_lacks_are_refused_with_the_key_that_names_them(name, kind, splits):
+    sentence = rf"^params\.yaml: models\.own\.int8 asks for .* \(it has no {kind} layer but its last\): name other layers, or \[\]\.$"
     with pytest.raises(UserError, match=sentence):
-        made(name, SECTION, *splits(name), Wanted(int8=[kind], fp16=False))
+        made(name, *splits(name), layers=[kind])
 
 
 def equality(**score):

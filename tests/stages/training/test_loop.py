@@ -370,19 +370,23 @@ def test_a_recipe_s_values_are_checked(change):
         Recipe.model_validate(recipe(toy("numbers")) | change)
 
 
-@pytest.mark.parametrize(("source", "expected"), [("sample", 3), ("official", 5), ("generated", 5)])
+@pytest.mark.parametrize(("source", "expected"), [("sample", 3), ("official", 5), ("generated", 5), ("own", 5)])
 def test_epochs_may_be_given_by_source(source, expected):
-    section = recipe(toy("numbers"))
-    assert read_recipe(section, source, KEY).epochs == 3
-    assert read_recipe(section | {"epochs": {"sample": 3, "official": 5}}, source, KEY).epochs == expected
+    recipes = {"toy": recipe(toy("numbers"))}
+    assert read_recipe({"recipe": "toy"}, recipes, source, KEY).epochs == 3
+    assert read_recipe({"recipe": "toy", "epochs": {"sample": 3, "official": 5}}, recipes, source, KEY).epochs == expected
+    recipes["toy"]["epochs"] = {"sample": 3, "official": 5}
+    assert read_recipe({"recipe": "toy"}, recipes, source, KEY).epochs == expected
+    assert read_recipe({"recipe": "toy", "epochs": 7}, recipes, source, KEY).epochs == 7
 
 
-@pytest.mark.parametrize("key", recipe(toy("numbers")))
-def test_a_recipe_leaves_nothing_out(key):
+def test_a_recipe_leaves_out_only_what_does_nothing():
     section = recipe(toy("numbers"))
-    del section[key]
-    with pytest.raises(ValidationError, match=key):
-        Recipe.model_validate(section)
+    optional = {key for key, value in section.items() if value in (None, [])}
+    assert Recipe.model_validate({key: value for key, value in section.items() if key not in optional}) == Recipe.model_validate(section)
+    for key in section.keys() - optional:
+        with pytest.raises(ValidationError, match=key):
+            Recipe.model_validate({name: value for name, value in section.items() if name != key})
 
 
 # On a GPU
