@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field
 from stages.common.errors import UserError, run_stage
 from stages.common.files import as_json, write_files
 from stages.common.params import EACH, ONE, ONE_OR_EACH, PARAMS_FILE, RawFolder, Runtime, Section, check_section, check_source, read_params
-from stages.common.shelves import part_names, take_part
+from stages.common.shelves import part_names, take_part, take_task
 from stages.evaluation.section import Evaluate
 from stages.exporting.section import About, Export, Int8Layers
 from stages.training.arguments import fitting
@@ -34,14 +34,6 @@ CHECKED = Path("data") / "checked.json"
 
 MAX_MOVES = 1000  # of a schedule in its rehearsal, before its last
 USUAL_STEPS = 100  # of an epoch
-
-# Of what evaluate measures in each task, that on which a gate can stand, with the key of its bound.
-GATES = {
-    "regression": {"mae": "at_most", "rmse": "at_most"},
-    "binary": {"accuracy": "at_least", "macro_f1": "at_least", "auc": "at_least"},
-    "multiclass": {"accuracy": "at_least", "macro_f1": "at_least"},
-    "sequence": {"exact_match": "at_least", "accuracy": "at_least", "macro_f1": "at_least"},
-}
 
 # By section: the folder, the stages, and what they alone write there. pipelines/running/leftovers.py, which may not be imported here, has
 # the same, and tests/entries/test_leftovers.py compares the two.
@@ -246,18 +238,22 @@ def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -
             f"params.yaml: {key}.architecture.name is {name}, which takes {' or '.join(part.INPUTS)}, "
             f"and the dataset {entry.dataset} has {dataset.input_kind}: choose another of the two."
         )
-    if dataset.task not in part.TASKS:
+    if take_task(dataset.task).PER != part.PER:
         raise UserError(
-            f"params.yaml: {key}.architecture.name is {name}, which learns {' or '.join(part.TASKS)}, "
+            f"params.yaml: {key}.architecture.name is {name}, which answers once {per(part.PER)}, "
             f"and the dataset {entry.dataset} is a {dataset.task} task: choose another of the two."
         )
+
+
+def per(unit: str) -> str:
+    return "an item" if unit == "item" else f"a {unit}"
 
 
 def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
     """Builds every named part once and rehearses steps on a single weight, so that wrong arguments show now."""
     # How many classes there are is known only when the data is there: as many as the loss has weights for will do.
     weights = recipe.loss.arguments.get("weight")
-    num_outputs = 1 if dataset.task in ("binary", "regression") else len(weights) if isinstance(weights, list) else 3
+    num_outputs = take_task(dataset.task).width(len(weights) if isinstance(weights, list) else 3)
     build_loss(recipe.loss.name, recipe.loss.arguments, dataset.task, num_outputs, f"{key}.loss")
     loss = Square()
     optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, [loss.weight], f"{key}.optimizer")
@@ -271,11 +267,11 @@ def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
 
 
 def check_gate(gate: ModelGate, task: str, key: str) -> None:
-    """Refuses a metric that the task has not, and a bound on its wrong side."""
-    bounds = GATES[task]
-    if gate.metric not in bounds:
-        raise UserError(f"params.yaml: {key}.metric is {gate.metric!r}; expected one of {', '.join(bounds)} for a {task} task.")
-    expected = bounds[gate.metric]
+    """Refuses a metric that the task does not have, and a bound on its wrong side."""
+    metrics = take_task(task).METRICS
+    if gate.metric not in metrics:
+        raise UserError(f"params.yaml: {key}.metric is {gate.metric!r}; expected one of {', '.join(metrics)} for a {task} task.")
+    expected = {"higher": "at_least", "lower": "at_most"}[metrics[gate.metric]]
     if [name for name in ("at_least", "at_most") if getattr(gate, name) is not None] != [expected]:
         raise UserError(f"params.yaml: {key} expects {expected}, and no other bound, for the metric {gate.metric}.")
 

@@ -13,13 +13,13 @@ import torch
 
 from stages.common.errors import run_stage
 from stages.common.files import as_json, replacing_folder
-from stages.common.meta import Input
 from stages.common.params import Runtime, check_section, look_up, read_params, read_section
+from stages.common.signature import LENGTH
 from stages.common.splits import SplitFile
-from stages.exporting.facts import gather, golden_input
+from stages.exporting.facts import gather
 from stages.exporting.model_card import model_card
 from stages.exporting.onnx_file import to_onnx, with_metadata
-from stages.exporting.parity import BATCH_SIZES, as_batch, check_parity, check_split, pieces_of, spread
+from stages.exporting.parity import BATCH_SIZES, check_parity, check_split, pieces_of, spread
 from stages.exporting.pictures import learning_curve, read_plot, read_rows
 from stages.exporting.runners import onnx_runner, padded, torch_export_runner, torchscript_runner
 from stages.exporting.section import About, Export, WantedInt8
@@ -28,7 +28,7 @@ from stages.exporting.torch_export import to_pt2
 from stages.exporting.torchscript import to_torchscript
 from stages.exporting.variants import INT8, as_file, make_int8
 from stages.modelling.devices import prepare_torch
-from stages.modelling.model import load_checkpoint
+from stages.modelling.model import Model, load_checkpoint
 
 ONNX, TORCHSCRIPT, TORCH_EXPORT = "ONNX", "TorchScript", "torch.export"
 
@@ -43,8 +43,8 @@ def export(name: str) -> None:
     inputs = test.take("inputs", spread(test.count, max(BATCH_SIZES)))
     signature = describe(name, model.meta, section.names, section.opset, gather(model, description, section, about, folder, processed))
 
-    length = inputs.shape[1] if signature.kind == "characters" else None
-    example = example_batch(model.meta.input, length)
+    length = inputs.shape[1] if LENGTH in signature.input.shape else None
+    example = example_batch(model, length)
     onnx_bytes, script_bytes = to_onnx(model, example, signature, section.opset), to_torchscript(model, example)
     pt2_bytes = to_pt2(name, model, example)
     exported = {
@@ -74,9 +74,10 @@ def export(name: str) -> None:
     print(f"{name}: exported, largest difference from PyTorch on {test.count} test items {differences}")
 
 
-def example_batch(described: Input, length: int | None) -> torch.Tensor:
+def example_batch(model: Model, length: int | None) -> torch.Tensor:
     """Three rows to trace with, for an axis of one would be taken for a constant; nobody's data, and texts of one length."""
-    rows = as_batch(golden_input(described)).repeat(3, axis=0)
+    part = model.input.part
+    rows = part.as_batch(part.golden(model.meta.input)).repeat(3, axis=0)
     return torch.from_numpy(rows if length is None else padded(rows[:, :length], length))
 
 

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -28,13 +29,12 @@ from stages.training.loop import Fitted, fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
 from stages.training.recipe import Recipe, read_recipe
 from stages.training.resume import STATES, Keeper, StartOver, ingredients
-from stages.training.scores import Row, metric_name
+from stages.training.scores import Row
 from stages.training.steps import AnyBatches, Training
 from stages.training.streams import StreamedBatches
 from stages.training.tensorboard import NUM_SHOWN, TensorBoard
 
 MB = 10**6
-BATCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "int16": torch.int64}
 
 
 def train(name: str) -> None:
@@ -71,11 +71,12 @@ def train_once(
     made_of = ingredients(decisive, files, architecture["name"], device) if processes.is_first else {}
     load_pretrained(network, architecture, meta)
     model, memory = Model(network, meta).to(device), runtime.stream_above_mb * MB
+    has_val = meta.counts["val"].total > 0
     training = Training(
         model,
         recipe,
-        train=read_batches(processed, "train", recipe.batch_size, device, memory, processes),
-        val=read_batches(processed, "val", max(recipe.batch_size, 256), device, memory, processes) if meta.counts["val"].total else None,
+        train=read_batches(model, processed, "train", recipe.batch_size, device, memory, processes),
+        val=read_batches(model, processed, "val", max(recipe.batch_size, 256), device, memory, processes) if has_val else None,
         seed=runtime.seed,
         key=f"{key}.train",
         bf16=runtime.mixed_precision and device.type == "cuda",
@@ -100,11 +101,11 @@ def train_once(
         keeper.forget()
         return None
     if processes.is_first:
-        print(f"{name}: {summary(fitted, metric_name(meta.task))}")
+        print(f"{name}: {summary(fitted, model.task.SCORE)}")
     return {
         folder / "checkpoint.safetensors": checkpoint,
-        folder / "training.json": as_json(figures(fitted, metric_name(meta.task))),
-        folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric_name(meta.task))),
+        folder / "training.json": as_json(figures(fitted, model.task.SCORE)),
+        folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, model.task.SCORE)),
     }
 
 
@@ -115,14 +116,16 @@ def refuse_unwritable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=there).close()
 
 
-def read_batches(processed: Path, split: str, batch_size: int, device: torch.device, memory: int, processes: Processes) -> AnyBatches:
+def read_batches(
+    model: Model, processed: Path, split: str, batch_size: int, device: torch.device, memory: int, processes: Processes
+) -> AnyBatches:
     """A split's batches: from the device, or streamed from its file where that is larger than `memory` (bytes)."""
-    file = SplitFile(processed, split)
+    file, lengths = SplitFile(processed, split), model.input.part.lengths
     if file.num_bytes > memory:
-        return StreamedBatches(file, batch_size, device, memory, processes)
+        return StreamedBatches(file, batch_size, device, memory, processes, lengths)
     try:
         inputs, targets = (file.read(tensor, 0, file.count) for tensor in ("inputs", "targets"))
-        return Batches(inputs, targets, batch_size, device, processes)
+        return Batches(inputs, targets, batch_size, device, processes, lengths)
     except (MemoryError, torch.OutOfMemoryError) as error:
         what = f"{file.path} ({file.num_bytes // MB} MB) does not fit in memory"
         raise UserError(f"{what}: lower runtime.stream_above_mb (now {memory // MB}) to less than that, and it is streamed.") from error
@@ -140,7 +143,8 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
     try:
         network = build_network(architecture, meta, key)
         with torch.no_grad():
-            logits = Model(network, meta).eval().logits(torch.zeros(2, *shape, dtype=BATCH_DTYPES[meta.input.dtype]))
+            model = Model(network, meta).eval()
+            logits = model.logits(torch.from_numpy(model.input.part.as_batch(np.zeros((2, *shape), meta.input.dtype))))
     except (RuntimeError, ValueError, TypeError, AssertionError, OverflowError) as error:  # torch has no one kind for sizes that do not fit
         if is_out_of_memory(error):
             raise UserError(f"Out of memory on the network alone: make the sizes of {key} smaller.") from error
@@ -192,7 +196,7 @@ def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta
 
 def fit_shown(name: str, training: Training, keeper: Keeper) -> Fitted:
     """fit() with a progress bar (on a terminal) and TensorBoard: by process 0, if there are several."""
-    metric = metric_name(training.model.task)
+    metric = training.model.task.SCORE
     if not training.processes.is_first:
         return fit(training, keeper, lambda *_: None)
     with TensorBoard(name) as tensorboard, tqdm(total=training.recipe.epochs, desc=name, unit="epoch", disable=None) as bar:

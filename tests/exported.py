@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from stages.export import example_batch
-from stages.exporting.facts import Facts, Hashes, describe_features, golden
+from stages.exporting.facts import Facts, Hashes, golden
 from stages.exporting.onnx_file import to_onnx, with_metadata
 from stages.exporting.parity import Run, run_torch
 from stages.exporting.runners import onnx_runner, torchscript_runner
@@ -40,7 +40,7 @@ class Exported:
     @functools.cached_property
     def pt2(self) -> bytes:
         """Made where it is asked for only: it takes seconds."""
-        return to_pt2("own", self.model, example_batch(self.model.meta.input, self.data.length))
+        return to_pt2("own", self.model, example_batch(self.model, self.data.length))
 
     def batch(self, count: int) -> np.ndarray:
         return self.data.raw_batch(count).numpy()
@@ -65,7 +65,7 @@ def facts_of(model: Model, data: Data, section: Export = SECTION) -> Facts:
         licence="Apache-2.0",
         data_licence="none",
         ink=None,
-        features=describe_features(model.meta, [data.splits["train"][0]], {}) if model.meta.input.kind == "features" else None,
+        features=data.part.facts(model.meta, [data.splits["train"][0]], {}),
         metrics={"accuracy": 0.5},
         hashes=Hashes(weights="0" * 64, params="1" * 64, data="2" * 64),
         golden=golden(model, section),
@@ -73,7 +73,7 @@ def facts_of(model: Model, data: Data, section: Export = SECTION) -> Facts:
 
 
 def export(name: str, model: Model, data: Data, opset: int = OPSET) -> Exported:
-    signature, example = describe(name, model.meta, NAMES, opset, facts_of(model, data)), example_batch(model.meta.input, data.length)
+    signature, example = describe(name, model.meta, NAMES, opset, facts_of(model, data)), example_batch(model, data.length)
     content = with_metadata(to_onnx(model, example, signature, opset), signature)
     return Exported(model, data, signature, content, to_torchscript(model, example))
 

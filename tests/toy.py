@@ -1,7 +1,7 @@
 """Data and models for tests, made in seconds and without a network.
 
 Two sorts: the committed sample of every dataset of params.yaml, generated and preprocessed in memory, so that every model
-of params.yaml can be built with its true shapes; and six toy datasets, one for each kind of input and task, small enough to
+of params.yaml can be built with its true shapes; and toy datasets, one for each kind of input and task, small enough to
 train on in a blink.
 """
 
@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ruamel.yaml import YAML
 
 from stages.common.files import as_json
 from stages.common.meta import Counts, Input, LeftOut, Meta, read_meta
+from stages.common.shelves import part_names, take_input, take_task
 from stages.common.splits import SPLITS, SplitWriter, read_split
 from stages.download import download
 from stages.modelling.model import Model, build_network
@@ -55,19 +57,24 @@ class Data:
 
     def batches(self, split: str, batch_size: int = 64, count: int | None = None, device: torch.device | None = None) -> Batches:
         inputs, targets = (values[:count] for values in self.splits[split])
-        return Batches(inputs, targets, batch_size, device or CPU)
+        return Batches(inputs, targets, batch_size, device or CPU, lengths=self.part.lengths)
 
     def raw_batch(self, count: int, split: str = "test") -> torch.Tensor:
         """`count` raw inputs as a consumer sends them, from the first row again where the split has fewer."""
         inputs = self.splits[split][0]
         rows = inputs[np.arange(count) % len(inputs)]
-        return torch.from_numpy(rows.astype(np.int64) if rows.dtype == np.int16 else rows)
+        return torch.from_numpy(self.part.as_batch(rows))
+
+    @property
+    def part(self) -> ModuleType:
+        """Of the kind of input."""
+        return take_input(self.meta.input.kind)
 
     @property
     def length(self) -> int | None:
         """Of texts, with their padding."""
-        inputs = self.splits["test"][0]
-        return inputs.shape[1] if inputs.dtype == np.int16 else None
+        lengths = self.part.lengths(inputs := self.splits["test"][0])
+        return None if lengths is None else inputs.shape[1]
 
     def write(self, processed: Path) -> None:
         processed.mkdir(parents=True)
@@ -147,17 +154,18 @@ TOYS: dict[str, dict[str, Any]] = {
     "patients": MLP,  # features with missing values to one of two classes
     "shapes": TINY_CNN,  # pictures to one of three classes
     "spots": TINY_CNN,  # pictures to the row and column of the bright spot
+    "tags": TINY_CNN,  # pictures to any number of three classes
     "words": TINY_RNN,  # characters to one of three classes
     "codes": TINY_TAGGER,  # characters to a class each
 }
 
-LOSS_OF = {"regression": "MSE", "binary": "BCE", "multiclass": "CrossEntropy", "sequence": "CrossEntropy"}
+LOSS_OF = {task: take_task(task).LOSSES[0] for task in part_names("tasks")}
 
 
 @functools.cache
 def toy(name: str) -> Data:
     rng = np.random.default_rng(sorted(TOYS).index(name))
-    make = {"numbers": numbers, "patients": patients, "shapes": shapes, "spots": spots, "words": words, "codes": codes}[name]
+    make = {"numbers": numbers, "patients": patients, "shapes": shapes, "spots": spots, "tags": tags, "words": words, "codes": codes}[name]
     description, task, classes, outputs, (inputs, targets) = make(rng, 40)
     splits = {"train": (inputs[:24], targets[:24]), "val": (inputs[24:32], targets[24:32]), "test": (inputs[32:], targets[32:])}
     return Data(describe(name, description, task, classes, outputs, splits), splits)
@@ -170,6 +178,7 @@ def describe(name: str, description: Input, task: Any, classes: Any, outputs: An
             "description": "A toy.",
             "source": "generated",
             "task": task,
+            "num_outputs": take_task(task).width(len(classes or outputs)),
             "input": description,
             "classes": classes,
             "outputs": outputs,
@@ -216,6 +225,13 @@ def shapes(rng: np.random.Generator, count: int) -> Made:
 def spots(rng: np.random.Generator, count: int) -> Made:
     pictures, places = bright_spots(rng, count)
     return PICTURE, "regression", None, ["row (pixels)", "column (pixels)"], (pictures, places.astype(np.float32))
+
+
+def tags(rng: np.random.Generator, count: int) -> Made:
+    """What the bright spot touches: the upper half, the left half, the middle."""
+    pictures, places = bright_spots(rng, count)
+    touched = np.stack([places[:, 0] <= 4, places[:, 1] <= 4, (abs(places - 3.5) < 2).all(axis=1)], axis=1)
+    return PICTURE, "multilabel", ["upper", "left", "middle"], None, (pictures, touched.astype(np.uint8))
 
 
 def words(rng: np.random.Generator, count: int) -> Made:

@@ -7,11 +7,11 @@ from pydantic import Field
 from torch import nn
 
 from stages.common.errors import UserError
-from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.meta import Meta
 from stages.common.params import Section, Size
 
-INPUTS: tuple[InputKind, ...] = ("image",)
-TASKS: tuple[Task, ...] = PER_ITEM
+INPUTS = ("image",)
+PER = "item"
 
 
 class Convolution(Section):

@@ -4,11 +4,11 @@ from typing import Literal
 
 from torch import nn
 
-from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.meta import Meta
 from stages.common.params import Section
 
-INPUTS: tuple[InputKind, ...] = ("features",)
-TASKS: tuple[Task, ...] = PER_ITEM
+INPUTS = ("features",)
+PER = "item"
 
 
 class Params(Section):

@@ -5,11 +5,11 @@ from typing import Literal
 
 from torch import nn
 
-from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.meta import Meta
 from stages.common.params import Section, Size
 
-INPUTS: tuple[InputKind, ...] = ("features", "image")
-TASKS: tuple[Task, ...] = PER_ITEM
+INPUTS = ("features", "image")
+PER = "item"
 
 
 class Params(Section):

@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.meta import Meta
 from stages.common.params import Section, Size
 
-INPUTS: tuple[InputKind, ...] = ("image",)
-TASKS: tuple[Task, ...] = PER_ITEM
+INPUTS = ("image",)
+PER = "item"
 
 
 class Params(Section):

@@ -8,11 +8,11 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.common.meta import InputKind, Meta, Task
+from stages.common.meta import Meta
 from stages.common.params import Section, Size
 
-INPUTS: tuple[InputKind, ...] = ("characters",)
-TASKS: tuple[Task, ...] = ("sequence",)
+INPUTS = ("characters",)
+PER = "character"
 
 
 class Params(Section):

@@ -16,11 +16,11 @@ from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 
 from stages.common.errors import UserError, reason
-from stages.common.meta import PER_ITEM, InputKind, Meta, Task
+from stages.common.meta import Meta
 from stages.common.params import EACH, ONE, ONE_OR_EACH, Section, by_origin
 
-INPUTS: tuple[InputKind, ...] = ("image",)
-TASKS: tuple[Task, ...] = PER_ITEM
+INPUTS = ("image",)
+PER = "item"
 
 
 class WeightsBySource(Section):

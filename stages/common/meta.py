@@ -8,13 +8,8 @@ from pydantic import ValidationError
 from stages.common.errors import UserError
 from stages.common.params import Section
 
-Task = Literal["regression", "binary", "multiclass", "sequence"]
-InputKind = Literal["image", "features", "characters"]
 # generated: a worked example that is written out in params.yaml, so there is nothing to stand in for. own: no download made it.
 Origin = Literal["official", "sample", "generated", "own"]
-
-# Tasks with one target for a whole item; a sequence has one for every character.
-PER_ITEM: tuple[Task, ...] = ("regression", "binary", "multiclass")
 
 
 class Resize(Section):
@@ -27,14 +22,10 @@ class Resize(Section):
 class Input(Section):
     """What one input is before any preprocessing; the network's own preprocessing is built from this.
 
-    - image: uint8 [height, width, channels]; `mean` and `std` per channel, of pixels scaled to 0..1.
-    - features: float32 [num_features]; `mean` and `std` per feature (null: used as they are); NaN is missing, and so
-      is 0 in the features of `zero_is_missing`; a missing value becomes the feature's mean (0 where there is none).
-    - characters: code points below 128, 0 is padding; shape [null], since any length will do. With `alphabet` the
-      network gets each character's place in it, from 1.
+    `kind` names a file of stages/inputs, which says what the other keys mean; in `shape` null is an axis of any size.
     """
 
-    kind: InputKind
+    kind: str
     shape: list[int | None]
     dtype: Literal["uint8", "float32", "int16"]
     names: list[str] | None = None
@@ -60,24 +51,25 @@ class LeftOut(Section):
 
 
 class Meta(Section):
-    """processed/meta.json. `classes` has the names in label order; `outputs` names the numbers of a regression, with units."""
+    """processed/meta.json. `task` names a file of stages/tasks; `num_outputs` is the width of the network's last layer. `classes` has the
+    names in label order; `outputs` names the numbers of a regression, with units.
+    """
 
     dataset: str
     description: str
     source: Origin
-    task: Task
+    task: str
+    num_outputs: int
     input: Input
     classes: list[str] | None
     outputs: list[str] | None
-    counts: dict[Literal["train", "val", "test"], Counts]
+    counts: dict[str, Counts]
     left_out: LeftOut
 
     @property
-    def num_outputs(self) -> int:
-        """Width of the network's last layer: one logit for a binary task, else one a class or a regressed number."""
-        if self.task == "binary":
-            return 1
-        return len(self.classes if self.classes is not None else self.outputs or [])
+    def names(self) -> list[str]:
+        """Of the classes, or of the numbers."""
+        return self.classes if self.classes is not None else self.outputs or []
 
 
 def read_meta(processed: Path) -> Meta:

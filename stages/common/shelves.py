@@ -1,5 +1,6 @@
 """A shelf is a folder of parts (stages/datasets, stages/architectures); a part's name is its file's name."""
 
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -12,6 +13,18 @@ STAGES = Path(__file__).parents[1]
 
 def part_names(shelf: str) -> list[str]:
     return sorted(path.stem for path in (STAGES / shelf).glob("*.py") if path.stem != "__init__")
+
+
+@functools.cache  # asked at every batch
+def take_input(kind: str) -> ModuleType:
+    """The module stages/inputs/<kind>.py of a kind that meta.json or a part names."""
+    return take_part("inputs", kind, "the kind of input")
+
+
+@functools.cache
+def take_task(name: str) -> ModuleType:
+    """The module stages/tasks/<name>.py of a task that meta.json or a part names."""
+    return take_part("tasks", name, "the task")
 
 
 def take_part(shelf: str, name: str, key: str) -> ModuleType:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, InputKind, Task
+from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
@@ -31,11 +31,11 @@ class Preprocess(Section):
     val_fraction: float = Field(ge=0, lt=1)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         return "multiclass"
 
     @property
-    def input_kind(self) -> InputKind:
+    def input_kind(self) -> str:
         return "image"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, InputKind, Task
+from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import SPLITS, hold_out
 from stages.reading.contents import Chunk, Contents
@@ -48,11 +48,11 @@ class Preprocess(Section):
         return self
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         return "binary" if len(self.classes) == 2 else "multiclass"
 
     @property
-    def input_kind(self) -> InputKind:
+    def input_kind(self) -> str:
         return "features"
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, InputKind, Resize, Task
+from stages.common.meta import Input, Resize
 from stages.common.params import Section
 from stages.common.splits import SPLITS, hold_out
 from stages.reading.contents import Chunk, Contents
@@ -76,11 +76,11 @@ class Preprocess(Section):
         return self
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         return "multiclass"  # of two classes too: the usual networks have an output a class
 
     @property
-    def input_kind(self) -> InputKind:
+    def input_kind(self) -> str:
         return "image"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, InputKind, Task
+from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
@@ -38,11 +38,11 @@ class Preprocess(Section):
         return self
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         return "multiclass" if self.target == "digit" else "regression"
 
     @property
-    def input_kind(self) -> InputKind:
+    def input_kind(self) -> str:
         return "image"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, InputKind, Task
+from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
@@ -33,11 +33,11 @@ class Preprocess(Section):
     max_bad_fraction: float = Field(ge=0, le=1)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         return "multiclass"
 
     @property
-    def input_kind(self) -> InputKind:
+    def input_kind(self) -> str:
         return "characters"
 
 

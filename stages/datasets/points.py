@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, InputKind
+from stages.common.meta import Input
 from stages.common.params import Section
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
@@ -37,7 +37,7 @@ class Preprocess(Section):
         return self
 
     @property
-    def input_kind(self) -> InputKind:
+    def input_kind(self) -> str:
         return "features"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, InputKind, Task
+from stages.common.meta import Input
 from stages.common.params import Section
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
@@ -36,11 +36,11 @@ class Preprocess(Section):
         return alphabet
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         return "sequence"
 
     @property
-    def input_kind(self) -> InputKind:
+    def input_kind(self) -> str:
         return "characters"
 
 

@@ -7,10 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.common.meta import Input
-
 TILE, CAPTION, MARGIN = 112, 34, 8
-MAX_SHOWN = 120  # characters of a text, and features
+MAX_SHOWN = 120  # characters of a text
 INK, RIGHT, WRONG = (20, 20, 20), (0, 130, 60), (200, 30, 30)
 
 
@@ -81,14 +79,6 @@ def text_sheet(lines: list[str], captions: list[Caption]) -> Image.Image:
         for start, text, colour in zip(starts, (line, *caption[:2]), (INK, *caption.colours), strict=True):
             draw.text((start, MARGIN + place * 20), text, fill=colour, font=font)
     return sheet
-
-
-def as_lines(inputs: np.ndarray, description: Input) -> list[str]:
-    """Features as name=value, characters as their text; as much of them as a line shows."""
-    if description.kind == "characters":
-        return ["".join(chr(code) for code in row if code) for row in inputs]
-    names = (description.names or [])[:MAX_SHOWN]  # the sheet cuts the line; of thousands of features no text need be made
-    return [", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=False)) for row in inputs]
 
 
 def as_png(sheet: Image.Image) -> bytes:

@@ -3,34 +3,21 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stages.common.errors import UserError
-from stages.common.meta import Input, Meta
 from stages.common.params import Section
+from stages.common.signature import Feature
 from stages.common.splits import SPLITS, SplitFile
-from stages.exporting.parity import as_batch, run_torch
-from stages.exporting.section import About, Export, Ink
+from stages.exporting.parity import run_torch
+from stages.exporting.section import About, Export, Ink, Names
 from stages.modelling.model import Model
 
 PIECE = 4096  # rows of train at once
 CHUNK = 1 << 20
-DIGITS = 6  # of what is measured on train
-
-
-class Feature(Section):
-    """One number of a row: its unit (empty where none is known), and the smallest, largest and mean value that train has, if any."""
-
-    name: str
-    unit: str
-    low: float | None
-    high: float | None
-    mean: float | None
-    zero_is_missing: bool
 
 
 class Hashes(Section):
@@ -82,7 +69,7 @@ def gather(model: Model, trained: dict[str, Any], section: Export, about: About,
         licence=section.licence,
         data_licence=data_licence,
         ink=about.ink,
-        features=describe_features(meta, train.pieces("inputs", PIECE), about.units) if meta.input.kind == "features" else None,
+        features=model.input.part.facts(meta, train.pieces("inputs", PIECE), about.units),
         metrics=read_metrics(folder),
         hashes=Hashes(
             weights=hash_of(folder / "checkpoint.safetensors"),
@@ -117,52 +104,11 @@ def hash_of(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def describe_features(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> list[Feature]:
-    """By the inputs of train, piece by piece; missing values do not count."""
-    names = meta.input.names or []
-    if unknown := [name for name in units if name not in names]:
-        key = f"datasets.{meta.dataset}.about.units"
-        raise UserError(f"params.yaml: {key} has {unknown[0]}, which is no feature; expected some of {', '.join(names)}.")
-    zero = np.array([name in (meta.input.zero_is_missing or []) for name in names])
-    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    total, count = np.zeros(len(names)), np.zeros(len(names), dtype=np.int64)
-    for rows in train:
-        values = np.where(zero & (rows == 0), np.nan, rows.astype(np.float64))
-        low, high = np.fmin(low, np.fmin.reduce(values, axis=0)), np.fmax(high, np.fmax.reduce(values, axis=0))
-        total, count = total + np.nansum(values, axis=0), count + (~np.isnan(values)).sum(axis=0)
-    return [
-        Feature(
-            name=name,
-            unit=units.get(name, ""),
-            low=rounded(low[place]) if count[place] else None,
-            high=rounded(high[place]) if count[place] else None,
-            mean=rounded(total[place] / count[place]) if count[place] else None,
-            zero_is_missing=bool(zero[place]),
-        )
-        for place, name in enumerate(names)
-    ]
-
-
-def rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
-
-
 def golden(model: Model, section: Export) -> Golden:
-    inputs = golden_input(model.meta.input)
-    named = section.names.model_dump()
-    outputs = {named[name]: as_array(output) for name, output in zip(model.output_names, run_torch(model, as_batch(inputs)), strict=True)}
-    return Golden(input=as_array(as_batch(inputs)), outputs=outputs)
-
-
-def golden_input(described: Input) -> np.ndarray:
-    """One row, made by rule and not taken from the data: that may be somebody's, and the model goes to others."""
-    if described.kind == "features":
-        return np.array([described.mean or np.arange(1, len(described.names or []) + 1)], dtype=np.float32)
-    if described.kind == "characters":
-        return np.array([[ord(character) for character in described.alphabet or "Reprise"]], dtype=np.int16)
-    height, width, channels = (size or 1 for size in described.shape)
-    rows, columns, layers = np.ogrid[:height, :width, :channels]
-    return ((7 * rows + 5 * columns + 31 * layers) % 256).astype(np.uint8)[None]
+    part, named = model.input.part, Names(section.names)
+    batch = part.as_batch(part.golden(model.meta.input))
+    outputs = {named[name]: as_array(output) for name, output in zip(model.output_names, run_torch(model, batch), strict=True)}
+    return Golden(input=as_array(batch), outputs=outputs)
 
 
 def as_array(values: np.ndarray) -> Array:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from stages.common.meta import Meta
+from stages.common.signature import Entry
 from stages.exporting.parity import BATCH_SIZES, Equality
-from stages.exporting.signature import Entry, Signature, Variant
+from stages.exporting.signature import Signature, Variant
 
 NOT_REAL = {
     "sample": "**Trained on a small stand-in, not on the real data**: good for trying the pipeline, of no use for anything else.",

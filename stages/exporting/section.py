@@ -2,33 +2,34 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from stages.common.meta import Origin
 from stages.common.params import EACH, ONE, ONE_OR_EACH, Section
+from stages.common.shelves import part_names, take_task
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 MIN_CALIBRATION_ROWS = 300  # fewer say too little of the range of a layer's outputs
 Text = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]  # a line
 
 
-class Names(Section):
-    """`export.names`: what the inputs and outputs of every exported model are called; no two are called the same."""
+class Names(dict[str, str]):
+    """`export.names`: what inputs (by their kind) and outputs of exported models are called; what is not in it has its own name."""
 
-    image: Name
-    features: Name
-    characters: Name
-    probabilities: Name
-    label: Name
-    prediction: Name
+    def __missing__(self, name: str) -> str:
+        return name
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> "Names":
-        names = list(self.model_dump().values())
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"expected different names, got {name!r} twice")
-        return self
+
+def no_name_twice(names: dict[str, str]) -> dict[str, str]:
+    known = [*part_names("inputs"), *(name for task in part_names("tasks") for name in take_task(task).OUTPUTS)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{name} is neither a kind of input nor an output; expected some of {', '.join(dict.fromkeys(known))}")
+    called = [Names(names)[name] for name in dict.fromkeys(known)]
+    for name in called:
+        if called.count(name) > 1:
+            raise ValueError(f"expected different names, got {name!r} twice")
+    return names
 
 
 class Int8(Section):
@@ -62,7 +63,7 @@ class Export(Section):
     opset: int = Field(ge=13, le=20)
     tolerance: float = Field(gt=0)
     licence: Text
-    names: Names
+    names: Annotated[dict[str, Name], AfterValidator(no_name_twice)]
     int8: Int8
 
 

@@ -18,7 +18,7 @@ from stages.common.splits import SplitFile
 from stages.exporting.messages import errors_only, first_line
 from stages.exporting.onnx_file import with_metadata
 from stages.exporting.onnx_runtime import quantization
-from stages.exporting.parity import Equality, as_batch, check_split, pieces_of, spread
+from stages.exporting.parity import Equality, check_split, pieces_of, spread
 from stages.exporting.runners import onnx_runner
 from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
 from stages.exporting.signature import Signature, Variant
@@ -82,7 +82,7 @@ def make_int8(
     if train.count < MIN_CALIBRATION_ROWS:
         return Variant(reason=f"Not offered: train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed."), b""
     try:
-        made = to_int8(content, signature.input.name, calibration_rows(train, signature, section.calibration_rows), kinds)
+        made = to_int8(content, signature.input.name, calibration_rows(model, train, signature, section.calibration_rows), kinds)
     except Exception as error:  # whatever the converter raises on a graph that it does not know
         key = f"models.{signature.model}.int8"
         what = f"params.yaml: {key} asks for a form that cannot be made ({first_line(error)})"
@@ -97,7 +97,7 @@ def judge(form: str, made: bytes, model: Model, signature: Signature, most: floa
         own = check_split(model, {form: onnx_runner(made, signature, 1)}, pieces_of(test), math.inf)[form]
     except UserError as error:  # other shapes, or what is no number
         return Variant(reason=f"Not offered: {error}")
-    lost = points_lost(signature, own, test)
+    lost = points_lost(model, signature, own, test)
     if lost > most:
         return Variant(reason=f"Not offered: it loses {lost:.2f} points on {own.items} test items, more than {most:g}.", equality=own)
     reason = (
@@ -106,27 +106,17 @@ def judge(form: str, made: bytes, model: Model, signature: Signature, most: floa
     return Variant(file=f"model.{form}.onnx", reason=reason, equality=own)
 
 
-def points_lost(signature: Signature, own: Equality, test: SplitFile) -> float:
-    """Of the score of model.onnx; negative where the variant is better.
-
-    A point is 0.01 of an accuracy; of a mean absolute error it is 0.01 of the standard deviation of the targets, which has its unit.
-    """
-    ((metric, value),), ((_, whole),) = own.score.items(), signature.parity["ONNX"].score.items()
-    if metric == "accuracy":
-        return round(100 * (whole - value), 6)  # of scores with six digits: half a point is no more than half a point
-    spread_of_targets = float(test.read("targets", 0, test.count).std(axis=0).mean())
-    lost = value - whole
-    return 100 * lost / spread_of_targets if spread_of_targets else math.copysign(math.inf, lost) if lost else 0.0
+def points_lost(model: Model, signature: Signature, own: Equality, test: SplitFile) -> float:
+    """Of the score of model.onnx, as the task counts points; negative where the variant is better."""
+    ((_, value),), ((_, whole),) = own.score.items(), signature.parity["ONNX"].score.items()
+    lost: float = model.task.points(whole, value, test.read("targets", 0, test.count))
+    return lost
 
 
-def calibration_rows(train: SplitFile, signature: Signature, count: int) -> np.ndarray:
-    """Rows from all over train, as consumers send them: pictures that are larger, for training to crop, are cut in the middle."""
-    rows = as_batch(train.take("inputs", spread(train.count, min(count, train.count))))
-    if signature.kind == "image":
-        for axis, side in enumerate(signature.input.shape[1:3], start=1):
-            start = (rows.shape[axis] - int(side)) // 2
-            rows = rows.take(range(start, start + int(side)), axis=axis)
-    return rows
+def calibration_rows(model: Model, train: SplitFile, signature: Signature, count: int) -> np.ndarray:
+    """Rows from all over train, as consumers send them."""
+    rows: np.ndarray = model.input.part.as_batch(train.take("inputs", spread(train.count, min(count, train.count))))
+    return model.input.part.cut(rows, signature.input.shape)
 
 
 def as_file(content: bytes, signature: Signature, form: str) -> bytes:

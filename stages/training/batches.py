@@ -1,6 +1,6 @@
 """Batches of a split that lies whole on the device: uint8 pictures stay uint8 until a batch is taken."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,13 +12,29 @@ from stages.training.processes import Processes, alone
 SORTED_TOGETHER = 16
 
 
+# Of an input's part: the length of every row, [n], or None where all items are of one size.
+Lengths = Callable[[np.ndarray], np.ndarray | None]
+
+
+def same_length(rows: np.ndarray) -> np.ndarray | None:
+    return None
+
+
 class Batches:
     """Inputs and targets of one split on a device, taken by index; of several processes each takes its share of every batch."""
 
-    def __init__(self, inputs: np.ndarray, targets: np.ndarray, batch_size: int, device: torch.device, processes: Processes | None = None):
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        batch_size: int,
+        device: torch.device,
+        processes: Processes | None = None,
+        lengths: Lengths = same_length,
+    ):
         self.inputs, self.targets = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
         self.batch_size, self.device, self.processes = batch_size, device, processes or alone()
-        self.lengths = lengths_of(inputs)
+        self.lengths = tensor_or_none(lengths(inputs))
 
     def __len__(self) -> int:
         """Batches in one pass."""
@@ -45,9 +61,8 @@ class Batches:
             yield take(self.inputs[rows], self.targets[rows], None if self.lengths is None else int(self.lengths[rows].max()))
 
 
-def lengths_of(inputs: np.ndarray) -> Tensor | None:
-    """The length of every row of characters, which are the only int16."""
-    return torch.from_numpy(np.count_nonzero(inputs, axis=1)) if inputs.dtype == np.int16 else None
+def tensor_or_none(values: np.ndarray | None) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values)
 
 
 def draw_batches(count: int, lengths: Tensor | None, batch_size: int, generator: torch.Generator) -> list[Tensor]:

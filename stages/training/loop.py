@@ -15,7 +15,7 @@ from stages.training.processes import Processes
 from stages.training.recipe import Recipe, refuse_augmentation
 from stages.training.resume import Keeper
 from stages.training.run import Run
-from stages.training.scores import Row, Score, metric_name
+from stages.training.scores import Row, Score
 from stages.training.steps import AnyBatches, Step, Training
 
 # A run whose loss grows past this multiple of its first epoch's will not come back.
@@ -41,11 +41,11 @@ def fit(training: Training, keeper: Keeper, watch: Watcher) -> Fitted:
     """
     model, recipe, key = training.model, training.recipe, training.key
     device, network, meta = training.train.device, model.network, model.meta
-    if meta.input.kind == "image" and recipe.optimizer.name != "LBFGS":  # which sees all weights as one row
+    if model.input.part.CHANNELS_LAST and recipe.optimizer.name != "LBFGS":  # which sees all weights as one row
         network.to(memory_format=torch.channels_last)
     refuse_augmentation(recipe, meta.input.kind, key)
     augmentations = build_augmentations([choice.model_dump() for choice in recipe.augment], f"{key}.augment")
-    loss_function = build_loss(recipe.loss.name, recipe.loss.arguments, model.task, meta.num_outputs, f"{key}.loss")
+    loss_function = build_loss(recipe.loss.name, recipe.loss.arguments, meta.task, meta.num_outputs, f"{key}.loss")
     run = Run(model, recipe, len(training.train), device, training.seed, key, training.processes)
     keeper.take_up(run)
     for epoch, row in enumerate(run.rows, 1):
@@ -72,7 +72,7 @@ def fit(training: Training, keeper: Keeper, watch: Watcher) -> Fitted:
 
 def epoch_scores(training: Training, run: Run, loss_function: Loss, pause: Callable[[], None]) -> Row:
     """Loss and metric of train and val. Without a val split train is measured again, with the weights that the epoch ended with."""
-    metric, has_val = metric_name(run.task), training.val is not None
+    metric, has_val = run.task.SCORE, training.val is not None
     run.processes.share_buffers(run.kept)
     watched = training.train if training.val is None else training.val
     scores = measure(training.model, run.kept, loss_function, watched, pause, run.processes)
@@ -103,6 +103,6 @@ def refuse_divergence(row: Row, first: Row, recipe: Recipe, key: str) -> None:
     losses = [loss for loss in (row["train_loss"], row["val_loss"]) if loss is not None]
     if all(math.isfinite(loss) and loss <= EXPLODED * max(abs(start), 1.0) for loss in losses):
         return
-    grown = "is not a number any more" if any(map(math.isnan, losses)) else f"has grown to {max(losses):.3g}"
+    grown = "became NaN" if any(map(math.isnan, losses)) else f"has grown to {max(losses):.3g}"
     clip = f"set {key}.clip_norm (for example 1.0)" if recipe.clip_norm is None else f"{key}.clip_norm (now {recipe.clip_norm:g})"
     raise UserError(f"The loss {grown} in epoch {row['epoch']}: lower {key}.lr (now {recipe.lr:g}) or {clip}.")

@@ -1,9 +1,4 @@
-"""Losses by name, and which kinds of task each fits.
-
-Every loss takes logits as the network gives them and targets as the split holds them: [batch, num_outputs] and float32
-[batch, num_outputs] (regression); [batch, 1] and int64 [batch] (binary); [batch, num_classes] and int64 [batch]
-(multiclass); [batch, length, num_classes] and int64 [batch, length], -1 where padded (sequence).
-"""
+"""Losses by name. Each takes logits as the network gives them and targets as the split holds them, which the task's file describes."""
 
 import functools
 from collections.abc import Callable
@@ -14,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stages.common.errors import UserError
-from stages.common.meta import Task
+from stages.common.shelves import take_task
 from stages.training.arguments import fitting, refuse_types
 
 PADDED = -1
@@ -52,39 +47,41 @@ def multi_label_soft_margin(logits: Tensor, targets: Tensor, **arguments: Any) -
 
 
 def indicators(logits: Tensor, targets: Tensor) -> Tensor:
-    """Class labels [batch] as 0.0 and 1.0 in the shape of the logits: the label itself for one logit, else one-hot."""
+    """Targets as 0.0 and 1.0 in the shape of the logits: what has it already, a class label for one logit, else one-hot."""
+    if targets.shape == logits.shape:
+        return targets.to(logits.dtype)
     if logits.shape[1] == 1:
         return targets.to(logits.dtype).unsqueeze(1)
     return functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
 
 
-LOSSES: dict[str, tuple[Callable[..., Tensor], tuple[Task, ...]]] = {
-    "L1": (functional.l1_loss, ("regression",)),
-    "MSE": (functional.mse_loss, ("regression",)),
-    "SmoothL1": (functional.smooth_l1_loss, ("regression",)),
-    "CrossEntropy": (cross_entropy, ("multiclass", "sequence")),
-    "NLL": (nll, ("multiclass", "sequence")),
-    "BCE": (bce, ("binary",)),
-    "BCEWithLogits": (bce_with_logits, ("binary",)),
-    "Focal": (focal, ("binary", "multiclass")),
-    "MultiLabelSoftMargin": (multi_label_soft_margin, ("binary", "multiclass")),
-    # Ranks one input against a second one, and no kind of dataset here has two inputs.
-    "MarginRanking": (functional.margin_ranking_loss, ()),
+# By name; which of them fit a task, the task says (stages/tasks).
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "L1": functional.l1_loss,
+    "MSE": functional.mse_loss,
+    "SmoothL1": functional.smooth_l1_loss,
+    "CrossEntropy": cross_entropy,
+    "NLL": nll,
+    "BCE": bce,
+    "BCEWithLogits": bce_with_logits,
+    "Focal": focal,
+    "MultiLabelSoftMargin": multi_label_soft_margin,
 }
 
 
-def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: int, key: str) -> Loss:
+def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int, key: str) -> Loss:
     """The loss `name` of params.yaml (at `key`) with its arguments; refused where it does not fit the task's targets."""
-    fitting_ones = ", ".join(other for other, (_, fits) in LOSSES.items() if task in fits)
+    part = take_task(task)
+    fitting_ones = ", ".join(part.LOSSES)
     if name not in LOSSES:
         raise UserError(f"params.yaml: {key}.name is {name!r}; for a {task} target expected one of {fitting_ones}.")
-    function, tasks = LOSSES[name]
-    if task not in tasks:
+    if name not in part.LOSSES:
         raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting_ones}.")
 
+    function = LOSSES[name]
     refuse_types(function, arguments, key)
     if arguments.get("reduction", "mean") != "mean":
-        raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, which no batch's size changes.")
+        raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, so that batch size does not matter.")
     weight = arguments.get("weight")
     if isinstance(weight, list) and not all(type(value) in (int, float) and value > 0 for value in weight):
         raise UserError(f"params.yaml: {key}.weight is {weight}; expected numbers above 0, one for each output.")
@@ -100,15 +97,9 @@ def build_loss(name: str, arguments: dict[str, Any], task: Task, num_outputs: in
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         return function(logits.float(), targets, **{**arguments, **tensors(logits.device)})
 
+    # Of two items: wrong arguments show on the first call, which is made before any work starts.
+    shape, targets = part.example(num_outputs)
     with fitting(key, name):
-        if loss(*_example(task, num_outputs)).ndim:
+        if loss(torch.zeros(shape), torch.from_numpy(targets)).ndim:
             raise UserError(f"params.yaml: {key} leaves more than one number: take out reduce and size_average.")
     return loss
-
-
-def _example(task: Task, num_outputs: int) -> tuple[Tensor, Tensor]:
-    """Logits and targets of two items: wrong arguments show on the first call, which is made before any work starts."""
-    logits = torch.zeros(2, 1, num_outputs) if task == "sequence" else torch.zeros(2, num_outputs)
-    if task == "regression":
-        return logits, torch.zeros(2, num_outputs)
-    return logits, torch.zeros(logits.shape[:-1], dtype=torch.int64)

@@ -3,13 +3,12 @@
 import copy
 import math
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from stages.common.meta import Task
-from stages.training.losses import PADDED
 from stages.training.processes import Processes
 from stages.training.recipe import Recipe
 
@@ -20,19 +19,18 @@ Row = dict[str, float | None]
 class Score:
     """Sums over the items (or the characters) seen so far, on the device, so that no step waits for it."""
 
-    task: Task
+    task: ModuleType
     loss: Tensor
     metric: Tensor
     count: Tensor
 
     @classmethod
-    def zero(cls, task: Task, device: torch.device) -> "Score":
+    def zero(cls, task: ModuleType, device: torch.device) -> "Score":
         return cls(task, *(torch.zeros((), dtype=torch.float64, device=device) for _ in range(3)))
 
     def add(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         """Adds a batch with its mean `loss`."""
-        per_item = metric_per_item(self.task, logits.detach().float(), targets)
-        count = (targets != PADDED).sum() if self.task == "sequence" else per_item.numel()
+        per_item, count = self.task.score_per_item(logits.detach().float(), targets)
         self.loss += loss.detach() * count
         self.metric += per_item.sum()
         self.count += count
@@ -55,19 +53,6 @@ class Score:
             own.copy_(saved)
 
 
-def metric_name(task: Task) -> str:
-    return "mae" if task == "regression" else "accuracy"
-
-
-def metric_per_item(task: Task, logits: Tensor, targets: Tensor) -> Tensor:
-    """Absolute error, or 1.0 where the class is right, of every item (of every character; 0.0 of padding)."""
-    if task == "regression":
-        return (logits - targets).abs().flatten()
-    if task == "binary":
-        return ((logits[:, 0] > 0) == (targets == 1)).float()
-    return (logits.argmax(-1) == targets).float()  # no class has the number of padding
-
-
 def watched(row: Row, measure: str) -> float | None:
     """The value of val, or of train where there is no val."""
     value = row[f"val_{measure}"]
@@ -77,9 +62,9 @@ def watched(row: Row, measure: str) -> float | None:
 class Best:
     """The best epoch so far; of two equal ones the earlier."""
 
-    def __init__(self, recipe: Recipe, task: Task):
-        self.measure = "loss" if recipe.best_by == "loss" else metric_name(task)
-        self.sign = -1 if self.measure == "accuracy" else 1
+    def __init__(self, recipe: Recipe, task: ModuleType):
+        self.measure = "loss" if recipe.best_by == "loss" else task.SCORE
+        self.sign = -1 if task.METRICS.get(self.measure) == "higher" else 1
         self.epoch, self.value = 0, math.inf
         self.weights: dict[str, Tensor] = {}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stages.common.errors import UserError, reason
 from stages.modelling.devices import is_out_of_memory
-from stages.modelling.model import ImageInput, Model
+from stages.modelling.model import Model
 from stages.training.augmentations import Augmentation, is_batched
 from stages.training.batches import Batches
 from stages.training.graphs import Recorder
@@ -112,8 +112,7 @@ def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key
     """What the network sees of a batch in training: augmented between scaling to 0..1 and normalising; `key` names the augmentations."""
     if not augmentations:
         return model.input(inputs)
-    assert isinstance(model.input, ImageInput)
-    images = model.input.scale(inputs)
+    images = model.input.part.scale(inputs)
     for place, augment in enumerate(augmentations):
         try:
             images = augment(images)
@@ -124,7 +123,8 @@ def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key
             what = f"params.yaml: {key}[{place}] fails on pictures of {size} (channels, height, width)"
             raise UserError(f"{what}: {reason(error)}.") from error
     refuse_another_size(images, inputs, model, key)
-    return model.input.normalize(images)
+    normalized: Tensor = model.input.part.normalize(images, model.input.constants)
+    return normalized
 
 
 def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) -> None:

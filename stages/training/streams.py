@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.common.splits import SplitFile
-from stages.training.batches import draw_batches, lengths_of, share, take
+from stages.training.batches import Lengths, draw_batches, same_length, share, take, tensor_or_none
 from stages.training.processes import Processes, alone
 
 BLOCK_BYTES = 1 << 20  # large enough to be read at full speed from wherever it lies
@@ -23,8 +23,17 @@ WINDOWS_IN_MEMORY = 4  # one in use, one that is read, and room for what both ar
 class StreamedBatches:
     """As Batches, of a split that stays in its file; `memory` is how many bytes the windows of all processes may take together."""
 
-    def __init__(self, file: SplitFile, batch_size: int, device: torch.device, memory: int, processes: Processes | None = None):
+    def __init__(
+        self,
+        file: SplitFile,
+        batch_size: int,
+        device: torch.device,
+        memory: int,
+        processes: Processes | None = None,
+        lengths: Lengths = same_length,
+    ):
         self.file, self.batch_size, self.device, self.processes = file, batch_size, device, processes or alone()
+        self.lengths = lengths
         row_bytes = max(file.num_bytes // max(file.count, 1), 1)
         # Whole batches make a block and whole blocks a window: only a pass's last batch can be a short one.
         self.block = batch_size * max(1, BLOCK_BYTES // (batch_size * row_bytes))
@@ -48,7 +57,7 @@ class StreamedBatches:
         skipped, start = divmod(start, self.window // self.batch_size)
         for (inputs, targets), seed in zip(self.read_ahead(windows[skipped:]), seeds[skipped:], strict=True):
             own = torch.Generator().manual_seed(seed)
-            for batch in draw_batches(len(inputs), lengths_of(inputs), self.batch_size, own)[start:]:
+            for batch in draw_batches(len(inputs), tensor_or_none(self.lengths(inputs)), self.batch_size, own)[start:]:
                 places = share(batch, self.processes).numpy()
                 yield self.on_device(inputs[places], targets[places])
             start = 0
@@ -81,6 +90,6 @@ class StreamedBatches:
         return self.file.read_all("inputs", places), self.file.read_all("targets", places)
 
     def on_device(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
-        lengths = lengths_of(inputs)
+        lengths = self.lengths(inputs)
         longest = None if lengths is None else int(lengths.max())
         return take(torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device), longest)

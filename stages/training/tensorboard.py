@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,13 +79,11 @@ class TensorBoard:
     @while_it_can
     def start(self, model: Model, inputs: Tensor) -> None:
         """Shows inputs (the first NUM_SHOWN of train) and the graph."""
-        if model.meta.input.kind == "image":
-            self.writer.add_images("inputs", inputs, dataformats="NHWC")
-        elif model.meta.input.kind == "characters":
-            lines = ["".join(chr(code) for code in row if code) for row in inputs.tolist()]
-            self.writer.add_text("inputs", "  \n".join(lines))
+        shown = model.input.part.shown(inputs.cpu().numpy(), model.meta.input)
+        if isinstance(shown, list):
+            self.writer.add_text("inputs", "  \n".join(shown))
         else:
-            self.writer.add_text("inputs", "  \n".join(str(row) for row in inputs.tolist()))
+            self.writer.add_images("inputs", shown, dataformats="NHWC")
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every shape that it reads
             example = model.input(example_of(model, inputs))
@@ -95,12 +94,11 @@ class TensorBoard:
     def epoch(self, number: int, row: dict[str, float | None]) -> None:
         for name, value in row.items():
             if value is not None and name != "epoch":
-                split, _, measure = name.rpartition("_")
-                self.writer.add_scalar(f"{measure}/{split}" if split else name, value, number)
+                split, _, measure = name.partition("_")
+                self.writer.add_scalar(f"{measure}/{split}" if split in ("train", "val") else name, value, number)
 
 
 def example_of(model: Model, inputs: Tensor) -> Tensor:
     """Two inputs to trace the network with. Pictures of train may be larger than the network takes: blank ones of its size will do."""
-    if model.meta.input.kind == "image":
-        return torch.zeros(2, *(size or 1 for size in model.meta.input.shape), dtype=inputs.dtype, device=inputs.device)
-    return inputs[:2].long() if inputs.dtype == torch.int16 else inputs[:2]
+    shape = [size or inputs.shape[axis] for axis, size in enumerate(model.meta.input.shape, start=1)]
+    return torch.from_numpy(model.input.part.as_batch(np.zeros((2, *shape), model.meta.input.dtype))).to(inputs.device)

@@ -5,17 +5,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
 
-from stages.check import CHECKED, GATES, check
+from stages.check import CHECKED, check
 from stages.common.errors import UserError, run_stage
 from stages.common.shelves import part_names, take_part
-from stages.evaluation import metrics
+from stages.evaluation.bootstrap import with_interval
 from stages.training.losses import LOSSES
 from stages.training.optimizers import optimizer_names
 from stages.training.schedules import schedule_names
@@ -141,8 +142,8 @@ ROOT_AND_SHARED = [
     ("models.mnist_cnn.int8", ["linear"] * 2, "models.mnist_cnn.int8 is ['linear', 'linear']; expected each kind of layer once"),
     ("export.int8.max_points_lost", -1, "export.int8.max_points_lost is -1"),
     ("export.int8.calibration_rows", 299, "export.int8.calibration_rows is 299"),
-    ("export.names.imag", "image", "export.names.imag is not a known key"),
-    ("export.names.label", GONE, "export.names.label is missing"),
+    ("export.names.imag", "image", "imag is neither a kind of input nor an output"),
+    ("export.names.label", "features", "expected different names, got 'features' twice"),
     ("export.names.label", 3, "export.names.label is 3"),
     ("export.names.label", "", "export.names.label is ''"),
     ("export.names.label", "the label", "export.names.label is 'the label'"),
@@ -256,7 +257,7 @@ NAMED_PARTS = [
     ("train.loss", None, "train.loss is null"),
     ("train.loss", {}, "train.loss.name is missing"),
     ("train.loss", "MSE", "train.loss is 'MSE'"),
-    ("train.loss", {"name": "MES"}, "train.loss.name is 'MES'; for a regression target expected one of L1, MSE, SmoothL1."),
+    ("train.loss", {"name": "MES"}, "train.loss.name is 'MES'; for a regression target expected one of MSE, L1, SmoothL1."),
     (
         "train.loss",
         {"name": "MSE", "redution": "sum"},
@@ -445,14 +446,15 @@ def test_data_of_ones_own_needs_no_source(tmp_path: Path, monkeypatch: pytest.Mo
     accepted(params)
 
 
-@pytest.mark.parametrize("task", GATES)
-def test_every_metric_that_a_gate_may_have_is_measured(task: str) -> None:
-    if task == "regression":
-        measured = metrics.regression(np.zeros((3, 1)), np.ones((3, 1)), 100, 0)
-    else:
-        targets, labels, probabilities = np.array([[0, 1], [1, 0]]), np.array([[0, 1], [0, 0]]), np.full((2, 2, 2), 0.5)
-        measured = metrics.sequences(targets, probabilities, labels, 100, 0)
-    assert set(GATES[task]) <= set(measured)
+@pytest.mark.parametrize("name", part_names("tasks"))
+def test_every_metric_that_a_gate_may_have_is_measured(name: str) -> None:
+    task = take_part("tasks", name, "task")
+    (*_, num_outputs), targets = task.example(3)
+    logits = torch.zeros(*task.example(3)[0])
+    targets.reshape(-1)[-1] = 1  # two classes
+    outputs = [output.numpy() for output in task.outputs(logits, torch.ones(targets.shape))]
+    measured = task.measure(targets, outputs, partial(with_interval, num_resamples=100, seed=0))
+    assert set(task.METRICS) <= set(measured) and task.SCORE in task.METRICS and num_outputs
 
 
 # An architecture must take the dataset's inputs and learn its task
@@ -485,34 +487,35 @@ def test_an_architecture_on_another_kind_of_input_is_refused(refusal: Refusal, n
 @pytest.mark.parametrize(("name", "dataset", "task"), [("rnn_tagger", "names", "multiclass"), ("rnn_classifier", "hello", "sequence")])
 def test_an_architecture_on_another_task_is_refused(refusal: Refusal, name: str, dataset: str, task: str) -> None:
     said = refusal(params_with_every_architecture(name, dataset))
-    assert said.startswith(f"error: params.yaml: models.own.architecture.name is {name}, which learns ")
+    assert said.startswith(f"error: params.yaml: models.own.architecture.name is {name}, which answers once ")
     assert f"and the dataset {dataset} is a {task} task: choose another of the two." in said
 
 
 def test_augmentations_of_what_is_no_picture_are_refused(refusal: Refusal) -> None:
     said = refusal(changed("models.names_gru.train.augment", [{"name": "RandomHorizontalFlip"}]))
-    assert "models.names_gru.train.augment works on pictures, and the dataset has characters; make it an empty list" in said
+    assert "models.names_gru.train.augment works on pictures, and the dataset has characters: make it an empty list" in said
 
 
 # A loss must fit the dataset's target
 
 
+def losses(task: str) -> tuple[str, ...]:
+    fitting: tuple[str, ...] = take_part("tasks", task, "task").LOSSES
+    return fitting
+
+
 TASKS = {"line_gd": "regression", "diabetes_mlp": "binary", "mnist_cnn": "multiclass", "hello_embedding": "sequence"}
 
 
-@pytest.mark.parametrize(
-    ("model", "loss"), [(model, loss) for model, task in TASKS.items() for loss, (_, fits) in LOSSES.items() if task not in fits]
-)
+@pytest.mark.parametrize(("model", "loss"), [(model, loss) for model, task in TASKS.items() for loss in LOSSES if loss not in losses(task)])
 def test_a_loss_that_does_not_fit_the_target_is_refused_with_those_that_do(refusal: Refusal, model: str, loss: str) -> None:
     said = refusal(changed(f"models.{model}.train.loss", {"name": loss}))
-    fitting = ", ".join(other for other, (_, fits) in LOSSES.items() if TASKS[model] in fits)
+    fitting = ", ".join(losses(TASKS[model]))
     key, task = f"models.{model}.train.loss.name", TASKS[model]
     assert said == f"error: params.yaml: {key} is {loss}, which does not fit the dataset's {task} target; use one of {fitting}.\n"
 
 
-@pytest.mark.parametrize(
-    ("model", "loss"), [(model, loss) for model, task in TASKS.items() for loss, (_, fits) in LOSSES.items() if task in fits]
-)
+@pytest.mark.parametrize(("model", "loss"), [(model, loss) for model, task in TASKS.items() for loss in losses(task)])
 def test_a_loss_that_fits_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, loss: str) -> None:
     monkeypatch.chdir(tmp_path)
     accepted(changed(f"models.{model}.train.loss", {"name": loss}))

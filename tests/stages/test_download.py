@@ -22,7 +22,7 @@ from stages.common.params import Section
 from stages.common.shelves import take_part
 from stages.download import download
 from stages.reading import fetch as fetching
-from stages.reading.fetch import RemoteFile
+from stages.reading.official import Official
 from stages.reading.source import read_source
 
 ROOT = Path(__file__).parents[2]
@@ -34,17 +34,12 @@ def pinned(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-class Photos(Section):
+class Photos(Official):
     sample: int
-    official: list[RemoteFile]
 
 
 class Numbers(Section):
     values: list[int]
-
-
-class Files(Section):
-    official: list[RemoteFile]
 
 
 def write_photos(raw: Path, source: Photos) -> None:
@@ -59,7 +54,7 @@ STAND_IN = "A stand-in for photos: letters."
 PARTS = {
     "photos": SimpleNamespace(Source=Photos, generate=write_photos, STAND_IN=STAND_IN),
     "numbers": SimpleNamespace(Source=Numbers, generate=write_numbers),
-    "files": SimpleNamespace(Source=Files),
+    "files": SimpleNamespace(Source=Official),
 }
 
 
@@ -146,7 +141,7 @@ def test_a_second_run_replaces_the_first(project: Path) -> None:
         ({"source": "sample", "sources": {"ants": {"kind": "numbers", "value": 1}}}, "sources.ants.value is not a known key"),
         ({"source": "sample", "sources": {"ants": official({"path": "a", "urls": []})}}, "sources.ants.official.0"),
         (
-            {"source": "sample", "sources": {"ants": {"kind": "files", "official": []}}},
+            {"source": "sample", "sources": {"ants": {"kind": "files", "official": [{"path": "a", "sha256": "0" * 64}]}}},
             "sources.ants has no stand-in: set source",
         ),
     ],

@@ -166,14 +166,14 @@ def test_names_and_opset_come_from_params(project):
 @pytest.mark.parametrize("name", TOYS)
 def test_the_example_that_is_traced_has_three_rows_as_consumers_send_them_and_none_of_the_data(name):
     data = toy(name)
-    example, real = example_batch(data.meta.input, data.length), data.raw_batch(8)
+    example, real = example_batch(toy_model(name), data.length), data.raw_batch(8)
     assert (example.dtype, example.shape[1:]) == (real.dtype, real.shape[1:]) and len(example) == 3
     assert not any(torch.equal(row, other) for row in example for other in real)
 
 
 @pytest.mark.parametrize(("length", "text"), [(3, "Rep"), (7, "Reprise"), (9, "Reprise")])
 def test_a_text_of_the_example_has_the_length_that_is_asked_for(length, text):
-    row = example_batch(toy("words").meta.input, length)[0].tolist()
+    row = example_batch(toy_model("words"), length)[0].tolist()
     assert row == [ord(character) for character in text] + [0] * (length - len(text))
 
 
@@ -251,7 +251,7 @@ def test_metrics_that_are_none_are_refused(project):
     ("about", "message"),
     [
         ({"licence": {"official": "CC0-1.0"}}, r"datasets\.patients\.about\.licence has no entry for generated data, which this is"),
-        ({"units": {"a": "mm", "d": "mm"}}, r"datasets\.patients\.about\.units has d, which is no feature; expected some of a, b, c"),
+        ({"units": {"a": "mm", "d": "mm"}}, r"datasets\.patients\.about\.units has d, which is not a feature; expected some of a, b, c"),
         ({"units": {"a": ""}}, r"datasets\.patients\.about\.units\.a is ''"),
         ({"limit": "None."}, r"datasets\.patients\.about\.limit is not a known key"),
     ],
@@ -268,7 +268,7 @@ MISTAKES = [
     ({"opset": 99}, r"export\.opset is 99"),
     ({"opset": 12}, r"export\.opset is 12"),
     ({"tolerance": 0}, r"export\.tolerance is 0"),
-    ({"names": {"image": "image"}}, r"export\.names\.features is missing"),
+    ({"names": {"imag": "image"}}, r"imag is neither a kind of input nor an output"),
     ({"opsett": 17}, r"export\.opsett is not a known key"),
 ]
 

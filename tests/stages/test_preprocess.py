@@ -16,11 +16,12 @@ from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
 from stages.common.errors import UserError
-from stages.common.meta import read_meta
+from stages.common.meta import Input, read_meta
 from stages.common.shelves import part_names, take_part
 from stages.common.splits import SPLITS, read_split
 from stages.download import download
-from stages.preprocess import FeatureMeasurement, PixelMeasurement, preprocess
+from stages.inputs import features, image
+from stages.preprocess import preprocess
 from stages.reading.idx import write_idx
 from tests.toy import RUNTIME, source_of
 
@@ -262,31 +263,31 @@ def test_features_are_measured_the_same_in_any_chunks(seed):
     values = 1e9 + rng.normal(size=(1000, 3))  # a sum of squares would lose every digit of this std
     values[rng.random((1000, 3)) < 0.3] = 0
     values[rng.random(1000) < 0.1, 1] = np.nan
-    measured = FeatureMeasurement(["a", "b", "c"], [True, True, False])
+    measured = features.Measurement(Input(kind="features", shape=[3], dtype="float32", names=["a", "b", "c"], zero_is_missing=["a", "b"]))
     for chunk in np.split(values, [0, 1, 400, 999]):
         measured.add(chunk)
     present = [column[(column != 0) & ~np.isnan(column)] for column in values.T[:2]] + [values[:, 2]]
-    mean, std = measured.mean_std()
+    mean, std = measured.measured().values()
     np.testing.assert_allclose(mean, [column.mean() for column in present], rtol=1e-12)
     np.testing.assert_allclose(std, [column.std() for column in present], rtol=1e-6)
 
 
 def test_a_constant_feature_or_channel_has_std_one():
-    measured = FeatureMeasurement(["a"], [False])
+    measured = features.Measurement(Input(kind="features", shape=[1], dtype="float32", names=["a"]))
     measured.add(np.full((5, 1), 7.0))
-    assert measured.mean_std() == ([7.0], [1.0])
-    pixels = PixelMeasurement(1)
+    assert measured.measured() == {"mean": [7.0], "std": [1.0]}
+    pixels = image.Measurement(Input(kind="image", shape=[3, 3, 1], dtype="uint8"))
     pixels.add(np.full((2, 3, 3, 1), 255, dtype=np.uint8))
-    assert pixels.mean_std() == ([1.0], [1.0])
+    assert pixels.measured() == {"mean": [1.0], "std": [1.0]}
 
 
 def test_pixels_are_measured_exactly():
     pictures = np.random.default_rng(0).integers(0, 256, (50, 7, 5, 3)).astype(np.uint8)
-    measured = PixelMeasurement(3)
+    measured = image.Measurement(Input(kind="image", shape=[7, 5, 3], dtype="uint8"))
     measured.add(pictures[:20])
     measured.add(pictures[20:])
-    np.testing.assert_allclose(measured.mean_std()[0], (pictures / 255).mean(axis=(0, 1, 2)), rtol=1e-14)
-    np.testing.assert_allclose(measured.mean_std()[1], (pictures / 255).std(axis=(0, 1, 2)), rtol=1e-14)
+    np.testing.assert_allclose(measured.measured()["mean"], (pictures / 255).mean(axis=(0, 1, 2)), rtol=1e-14)
+    np.testing.assert_allclose(measured.measured()["std"], (pictures / 255).std(axis=(0, 1, 2)), rtol=1e-14)
 
 
 def test_points_written_in_params_are_generated_under_every_source(tmp_path):

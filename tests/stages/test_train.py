@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stages import train as stage
 from stages.architectures import linear
 from stages.common.errors import UserError, run_stage
+from stages.common.shelves import take_task
 from stages.common.splits import SplitWriter
 from stages.modelling.model import load_checkpoint
 from stages.train import train
@@ -74,7 +75,7 @@ def test_an_architecture_may_say_that_its_steps_cannot_be_recorded(flag, project
 def test_the_learning_curve_has_a_row_an_epoch_and_split(name, project):
     own = project(name)
     train("own")
-    rows, metric = curve(own), "mae" if own.data.meta.task == "regression" else "accuracy"
+    rows, metric = curve(own), take_task(own.data.meta.task).SCORE
     assert list(rows[0]) == ["epoch", "split", "loss", metric, "lr"]
     assert [(row["epoch"], row["split"]) for row in rows] == [(str(epoch), split) for epoch in (1, 2, 3) for split in ("train", "val")]
     assert all(math.isfinite(float(row[key])) for row in rows for key in ("loss", metric, "lr"))
@@ -84,7 +85,7 @@ def test_the_learning_curve_has_a_row_an_epoch_and_split(name, project):
 def test_the_figures_are_the_best_epochs_on_val(name, project):
     own = project(name)
     train("own")
-    metric = "mae" if own.data.meta.task == "regression" else "accuracy"
+    metric = take_task(own.data.meta.task).SCORE
     made = figures(own)
     best = next(row for row in curve(own) if row["split"] == "val" and int(row["epoch"]) == made["best_epoch"])
     assert made == {
@@ -370,7 +371,7 @@ def test_tensorboard_gets_curves_inputs_and_a_graph(name, project):
     (folder,) = (own.root / "logs" / "tensorboard" / "own").iterdir()
     events = EventAccumulator(str(folder))
     events.Reload()
-    tags, metric = events.Tags(), "mae" if own.data.meta.task == "regression" else "accuracy"
+    tags, metric = events.Tags(), take_task(own.data.meta.task).SCORE
     assert {"lr", "loss/train", "loss/val", f"{metric}/train", f"{metric}/val"} <= set(tags["scalars"]) and tags["graph"]
     assert tags["images"] == (["inputs"] if own.data.meta.input.kind == "image" else [])
     assert [point.step for point in events.Scalars("loss/val")] == [1, 2, 3]

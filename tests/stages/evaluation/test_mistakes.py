@@ -5,12 +5,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages import evaluate
 from stages.common.meta import Input
+from stages.common.shelves import take_input, take_task
 from stages.evaluation import mistakes
 from stages.evaluation.mistakes import MARGIN, RIGHT, TILE, WRONG, Caption
+from stages.modelling.model import Model
 from tests.toy import PICTURE, describe, toy
 
 
@@ -79,12 +82,14 @@ def test_any_text_can_be_drawn(text):
 
 def test_characters_are_shown_without_their_padding():
     rows = np.array([[75, 105, 109, 0, 0], [76, 101, 101, 0, 0]], dtype=np.int16)
-    assert mistakes.as_lines(rows, Input(kind="characters", shape=[None], dtype="int16")) == ["Kim", "Lee"]
+    assert take_input("characters").shown(rows, Input(kind="characters", shape=[None], dtype="int16")) == ["Kim", "Lee"]
 
 
 def test_features_are_shown_by_name():
     rows = np.array([[1.5, np.nan]], dtype=np.float32)
-    assert mistakes.as_lines(rows, Input(kind="features", shape=[2], dtype="float32", names=["age", "bmi"])) == ["age=1.5, bmi=nan"]
+    assert take_input("features").shown(rows, Input(kind="features", shape=[2], dtype="float32", names=["age", "bmi"])) == [
+        "age=1.5, bmi=nan"
+    ]
 
 
 # Which items are drawn
@@ -96,18 +101,18 @@ def meta(task, classes=None, outputs=None, kind=PICTURE):
 
 def test_what_is_furthest_from_the_truth_comes_first():
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
-    wrongness = evaluate.wrongness(meta("multiclass", ["a", "b"]), np.array([0, 0, 1]), [probabilities, probabilities.argmax(axis=1)])
+    wrongness = take_task("multiclass").wrongness(np.array([0, 0, 1]), [probabilities, probabilities.argmax(axis=1)])
     assert wrongness == pytest.approx([0.1, 0.8, 0.4])
 
 
 def test_a_sequence_is_as_wrong_as_its_worst_real_character():
     probabilities = np.array([[[0.9, 0.1], [0.3, 0.7], [0.0, 1.0]], [[0.8, 0.2], [0.9, 0.1], [0.5, 0.5]]])
     targets = np.array([[0, 0, -1], [0, 0, -1]])
-    assert evaluate.wrongness(meta("sequence", ["a", "b"]), targets, [probabilities, probabilities.argmax(-1)]) == pytest.approx([0.7, 0.2])
+    assert take_task("sequence").wrongness(targets, [probabilities, probabilities.argmax(-1)]) == pytest.approx([0.7, 0.2])
 
 
 def test_a_regression_is_as_wrong_as_its_mean_error():
-    wrongness = evaluate.wrongness(meta("regression", outputs=["x", "y"]), np.array([[1.0, 1.0]]), [np.array([[2.0, 4.0]])])
+    wrongness = take_task("regression").wrongness(np.array([[1.0, 1.0]]), [np.array([[2.0, 4.0]])])
     assert wrongness == pytest.approx([2.0])
 
 
@@ -115,6 +120,7 @@ CAPTIONS = [
     ("regression", np.array([3.0, 4.25]), [np.array([2.5, 4.0])], ("is 3.00, 4.25", "predicted 2.50, 4.00", False)),
     ("multiclass", np.int64(1), [np.array([0.75, 0.25]), np.int64(0)], ("is b", "predicted a 0.75", False)),
     ("multiclass", np.int64(0), [np.array([0.75, 0.25]), np.int64(0)], ("is a", "predicted a 0.75", True)),
+    ("multilabel", np.array([0, 1]), [np.zeros(2), np.array([1, 1])], ("is b", "predicted a; b", False)),
     ("sequence", np.array([0, 1, -1]), [np.zeros((3, 2)), np.array([1, 1, -1])], ("is ab", "predicted bb", False)),
     ("sequence", np.array([0, 1, -1]), [np.zeros((3, 2)), np.array([0, 1, -1])], ("is ab", "predicted ab", True)),
 ]
@@ -122,12 +128,13 @@ CAPTIONS = [
 
 @pytest.mark.parametrize(("task", "target", "outputs", "expected"), CAPTIONS)
 def test_captions_say_what_it_is_and_what_was_predicted(task, target, outputs, expected):
-    assert evaluate.caption(meta(task, ["a", "b"], ["row", "column"]), target, outputs) == expected
+    assert take_task(task).caption(target, outputs, ["a", "b"]) == expected
 
 
 def drawn(description, inputs, targets, outputs, most):
-    worst = evaluate.worst_first(description, targets, outputs)[:most]
-    return evaluate.draw_mistakes(description, inputs[worst], targets[worst], [output[worst] for output in outputs])
+    model = Model(torch.nn.Identity(), description)
+    worst = np.argsort(-model.task.wrongness(targets, outputs), kind="stable")[:most]
+    return evaluate.draw_mistakes(model, inputs[worst], targets[worst], [output[worst] for output in outputs])
 
 
 def test_the_worst_pictures_are_drawn_worst_first():
@@ -148,6 +155,6 @@ def test_as_many_as_asked_for_are_drawn_and_no_more_than_there_are():
 
 def test_a_table_of_thousands_of_features_makes_no_giant_picture():
     description = Input(kind="features", shape=[20_000], dtype="float32", names=[f"feature {n}" for n in range(20_000)])
-    lines = mistakes.as_lines(np.ones((3, 20_000), dtype=np.float32), description)
+    lines = take_input("features").shown(np.ones((3, 20_000), dtype=np.float32), description)
     sheet = mistakes.text_sheet(lines, [mistakes.Caption("is " + "x" * 10_000, "predicted " + "y" * 10_000, is_right=False)] * 3)
     assert sheet.width < 10_000

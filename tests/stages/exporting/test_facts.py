@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from stages.common.errors import UserError
-from stages.exporting.facts import Feature, describe_features, golden_input, hash_of, params_of
+from stages.common.signature import Feature
+from stages.exporting.facts import hash_of, params_of
+from stages.inputs.features import facts
 from tests.toy import MODELS, TOYS, data_of, toy
 
 ROWS = np.array([[1, 0, np.nan], [3, 2, np.nan], [-1, 4, np.nan], [np.nan, 0, np.nan]], dtype=np.float32)
@@ -15,7 +17,7 @@ ROWS = np.array([[1, 0, np.nan], [3, 2, np.nan], [-1, 4, np.nan], [np.nan, 0, np
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_features_are_measured_without_missing_values(size):
     pieces = [ROWS[start : start + size] for start in range(0, len(ROWS), size)]
-    assert describe_features(toy("patients").meta, pieces, {"b": "mm"}) == [
+    assert facts(toy("patients").meta, pieces, {"b": "mm"}) == [
         Feature(name="a", unit="", low=-1, high=3, mean=1, zero_is_missing=False),
         Feature(name="b", unit="mm", low=2, high=4, mean=3, zero_is_missing=True),
         Feature(name="c", unit="", low=None, high=None, mean=None, zero_is_missing=False),
@@ -24,9 +26,9 @@ def test_features_are_measured_without_missing_values(size):
 
 def test_a_unit_of_no_feature_is_refused():
     with pytest.raises(
-        UserError, match=r"^params\.yaml: datasets\.patients\.about\.units has d, which is no feature; expected some of a, b, c\.$"
+        UserError, match=r"^params\.yaml: datasets\.patients\.about\.units has d, which is not a feature; expected some of a, b, c\.$"
     ):
-        describe_features(toy("patients").meta, [ROWS], {"d": "mm"})
+        facts(toy("patients").meta, [ROWS], {"d": "mm"})
 
 
 def test_the_hash_is_of_the_files_one_after_another(tmp_path):
@@ -42,7 +44,7 @@ def test_params_are_those_that_the_weights_were_trained_by():
 
 @pytest.mark.parametrize("data", [*map(data_of, MODELS), *map(toy, TOYS)], ids=[*MODELS, *TOYS])
 def test_the_golden_input_is_one_row_that_the_model_takes_and_nobody_s_data(data):
-    row, (rows, _) = golden_input(data.meta.input), data.splits["test"]
+    row, (rows, _) = data.part.golden(data.meta.input), data.splits["test"]
     assert (row.dtype, row.ndim) == (rows.dtype, rows.ndim) and len(row) == 1
     if data.meta.input.kind != "characters":
         assert row.shape[1:] == rows.shape[1:]

@@ -6,7 +6,7 @@ import onnx.numpy_helper
 import pytest
 
 from stages.common.errors import UserError
-from stages.exporting.parity import BATCH_SIZES, as_batch, cases, check_parity, check_split, run_torch
+from stages.exporting.parity import BATCH_SIZES, cases, check_parity, check_split, run_torch
 from stages.exporting.runners import onnx_runner
 from tests.exported import exported_toy
 from tests.toy import TOYS
@@ -58,10 +58,9 @@ def test_every_test_item_is_compared_and_scored(name, size):
     own = exported_toy(name)
     result = check_whole(name, own.runs["ONNX"], size=size)
     inputs, targets = own.data.splits["test"]
-    outputs = run_torch(own.model, as_batch(inputs))
-    score = (
-        {"mae": np.abs(outputs[0] - targets).mean()} if len(outputs) == 1 else {"accuracy": (outputs[1] == targets)[targets >= 0].mean()}
-    )
+    outputs = run_torch(own.model, own.data.part.as_batch(inputs))
+    right = np.abs(outputs[0] - targets).mean() if len(outputs) == 1 else (outputs[1] == targets)[targets >= 0].mean()
+    score = {own.model.task.SCORE: right}
     assert (result.items, result.labels_that_differ) == (8, 0) and result.max_difference <= 1e-4
     assert result.score == {metric: pytest.approx(value, abs=1e-6) for metric, value in score.items()}
 
@@ -96,7 +95,7 @@ def test_labels_that_differ_in_a_close_call_are_counted():
     class Tied:
         """Two classes are as good as equal."""
 
-        task = "multiclass"
+        task, input = own.model.task, own.model.input
 
         def __call__(self, batch):
             import torch
@@ -114,14 +113,14 @@ def test_labels_that_differ_in_a_close_call_are_counted():
 
 @pytest.mark.parametrize("name", TOYS)
 def test_every_batch_size_is_tried_though_the_split_is_smaller(name):
-    assert {len(batch) for batch in cases(inputs_of(name))} == {1, 2, 7, 64} == set(BATCH_SIZES)
-    assert {len(batch) for batch in cases(inputs_of(name)[:1])} == {1, 2, 7, 64}
+    assert {len(batch) for batch in cases(exported_toy(name).model, inputs_of(name))} == {1, 2, 7, 64} == set(BATCH_SIZES)
+    assert {len(batch) for batch in cases(exported_toy(name).model, inputs_of(name)[:1])} == {1, 2, 7, 64}
 
 
 @pytest.mark.parametrize("name", ["words", "codes"])
 def test_texts_are_tried_at_several_lengths_and_with_more_padding(name):
     inputs = inputs_of(name)
-    batches = [batch for batch in cases(inputs) if len(batch) == 7]
+    batches = [batch for batch in cases(exported_toy(name).model, inputs) if len(batch) == 7]
     longest = (batches[-1] != 0).sum(axis=1).max()
     assert {batch.shape[1] for batch in batches} == {1, longest // 2, longest, inputs.shape[1], inputs.shape[1] + 5}
     assert all(batch.dtype == np.int64 for batch in batches)
@@ -130,7 +129,7 @@ def test_texts_are_tried_at_several_lengths_and_with_more_padding(name):
 
 @pytest.mark.parametrize("name", ["numbers", "shapes"])
 def test_other_inputs_keep_their_type(name):
-    assert {batch.dtype for batch in cases(inputs_of(name))} == {inputs_of(name).dtype}
+    assert {batch.dtype for batch in cases(exported_toy(name).model, inputs_of(name))} == {inputs_of(name).dtype}
 
 
 # What is refused
@@ -177,11 +176,12 @@ def test_other_labels_are_refused(name):
 
 
 def test_labels_may_differ_where_two_classes_are_as_good_as_equal():
-    own = exported_toy("numbers")
-    own_model = own.model
+    own = exported_toy("patients")
 
     class Tied:
         """A model whose two classes are closer than the tolerance."""
+
+        task, input = own.model.task, own.model.input
 
         def __call__(self, batch):
             import torch
@@ -192,8 +192,7 @@ def test_labels_may_differ_where_two_classes_are_as_good_as_equal():
     def run(batch):
         return [np.full((len(batch), 2), 0.5, dtype=np.float32), np.ones(len(batch), dtype=np.int64)]
 
-    assert own_model.task == "regression"
-    assert check_parity(Tied(), {"ONNX": run}, inputs_of("numbers"), 1e-4) == {"ONNX": 0.0}
+    assert check_parity(Tied(), {"ONNX": run}, inputs_of("patients"), 1e-4) == {"ONNX": 0.0}
 
 
 def test_an_export_whose_rows_depend_on_their_batch_is_refused():
@@ -201,6 +200,8 @@ def test_an_export_whose_rows_depend_on_their_batch_is_refused():
 
     class Mixing:
         """A model that adds something of the batch's size; a faithful export of it does so too."""
+
+        task, input = own.model.task, own.model.input
 
         def __call__(self, batch):
             return tuple(output + 0.01 * len(batch) for output in own.model(batch))
@@ -217,6 +218,8 @@ def test_an_export_whose_texts_depend_on_their_padding_is_refused():
 
     class Counting:
         """A model that looks at the width of the batch."""
+
+        task, input = own.model.task, own.model.input
 
         def __call__(self, batch):
             probabilities, label = own.model(batch)
@@ -258,5 +261,5 @@ def test_an_export_of_another_type_is_refused(wrong):
 
 def test_rows_come_from_all_over_the_test_split():
     inputs = np.arange(1000, dtype=np.float32).reshape(500, 2)
-    for batch in cases(inputs):
+    for batch in cases(exported_toy("numbers").model, inputs):
         assert batch[0, 1] == 1.0 and (len(batch) == 1 or batch[-1, 1] == 999.0 or np.isnan(batch[-1, 1]))

@@ -6,21 +6,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.common.classes import confusion
 from stages.common.errors import UserError
-from stages.evaluation.pictures import confusion, predictions
+from stages.common.shelves import take_task
+from stages.evaluation.pictures import predictions
 from stages.exporting.pictures import learning_curve, read_rows
 
 CURVE = [{"epoch": str(epoch), "split": split, "lr": "0.1", "loss": str(1 / epoch)} for epoch in (1, 2, 3) for split in ("train", "val")]
 GRID = [{"epoch": str(place), "split": "train", "weight": str(place / 10), "loss": "1.0"} for place in range(1, 4)]
-NUMBERS = [{"actual": str(value), "predicted": str(value + 0.5)} for value in (1.0, 2.0, 4.0)]
+NUMBERS = [{"actual": value, "predicted": value + 0.5} for value in (1.0, 2.0, 4.0)]
+SEVERAL = [{"actual": "a; b", "predicted": "a"}, {"actual": "none", "predicted": "b"}, {"actual": "b", "predicted": "b"}]
 CLASSES = [{"actual": "a", "predicted": "a"}, {"actual": "a", "predicted": "b"}, {"actual": "b", "predicted": "b"}]
 PICTURES = {
     "curve": lambda: learning_curve(CURVE),
     "curve without val": lambda: learning_curve([row | {"loss": "" if row["split"] == "val" else row["loss"]} for row in CURVE]),
     "grid search": lambda: learning_curve(GRID),
-    "numbers": lambda: predictions(NUMBERS, None),
-    "classes": lambda: predictions(CLASSES, ["a", "b"]),
-    "a hundred classes": lambda: predictions(CLASSES, ["a", "b", *map(str, range(98))]),
+    "numbers": lambda: predictions(take_task("regression"), NUMBERS, ["y"]),
+    "classes": lambda: predictions(take_task("multiclass"), CLASSES, ["a", "b"]),
+    "a hundred classes": lambda: predictions(take_task("multiclass"), CLASSES, ["a", "b", *map(str, range(98))]),
+    "several classes": lambda: predictions(take_task("multilabel"), SEVERAL, ["a", "b"]),
 }
 
 
@@ -34,8 +38,7 @@ def test_the_same_rows_are_the_same_bytes(draw):
 
 
 def test_rows_are_true_classes_and_columns_predicted_ones_in_label_order():
-    actual, predicted = [row["actual"] for row in CLASSES], [row["predicted"] for row in CLASSES]
-    assert confusion(actual, predicted, ["b", "a", "c"]).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert confusion(CLASSES, ["b", "a", "c"]).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
 def test_rows_are_read_as_text(tmp_path):

@@ -59,6 +59,7 @@ AXES = {
     "shapes": ({0: "batch"}, [{0: "batch"}] * 2),
     "spots": ({0: "batch"}, [{0: "batch"}]),
     "words": ({0: "batch", 1: "length"}, [{0: "batch"}] * 2),
+    "tags": ({0: "batch"}, [{0: "batch"}] * 2),
     "codes": ({0: "batch", 1: "length"}, [{0: "batch", 1: "length"}] * 2),
 }
 

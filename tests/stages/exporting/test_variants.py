@@ -108,7 +108,7 @@ def test_it_is_offered_where_it_is_wanted_with_how_it_compares(name, splits):
     assert variant.equality.items == 8 and variant.equality.score
     file = onnx.load_model_from_string(as_file(content, exported_toy(name).signature, "int8"))
     properties = {entry.key: entry.value for entry in file.metadata_props}
-    assert properties["variant"] == "int8" and json.loads(properties["signature"])["task"] == exported_toy(name).model.task
+    assert properties["variant"] == "int8" and json.loads(properties["signature"])["task"] == exported_toy(name).signature.task
 
 
 def test_it_is_not_made_where_it_is_not_wanted(splits, monkeypatch):
@@ -183,21 +183,21 @@ def test_points_are_hundredths_of_an_accuracy_or_of_the_spread_of_the_targets(wh
         def read(self, *_):
             return np.array(targets)
 
+    model = exported_toy("numbers" if "mae" in own else "shapes").model
     signature = exported_toy("numbers").signature.model_copy(update={"parity": {"ONNX": equality(**whole)}})
-    assert points_lost(signature, equality(**own), Split()) == pytest.approx(lost, abs=1e-9)
+    assert points_lost(model, signature, equality(**own), Split()) == pytest.approx(lost, abs=1e-9)
 
 
 def test_half_a_point_is_no_more_than_half_a_point():
     """One picture of 200: as a difference of floating-point numbers it is more."""
     assert 100 * (0.4 - 0.395) > 0.5
-    signature = exported_toy("shapes").signature.model_copy(update={"parity": {"ONNX": equality(accuracy=0.4)}})
-    assert points_lost(signature, equality(accuracy=0.395), None) == 0.5
+    assert exported_toy("shapes").model.task.points(0.4, 0.395, None) == 0.5
 
 
 def test_rows_to_calibrate_by_are_from_all_over_train_and_cut_to_what_the_model_takes(splits):
     train, _ = splits("shapes", rows=400)
     signature = exported_toy("shapes").signature
-    rows = calibration_rows(train, signature, 300)
+    rows = calibration_rows(exported_toy("shapes").model, train, signature, 300)
     assert rows.shape == (300, *signature.input.shape[1:]) and rows.dtype == np.uint8
     narrow = signature.model_copy(update={"input": signature.input.model_copy(update={"shape": ["batch", 4, 6, 1]})})
-    np.testing.assert_array_equal(calibration_rows(train, narrow, 300), rows[:, 2:6, 1:7])
+    np.testing.assert_array_equal(calibration_rows(exported_toy("shapes").model, train, narrow, 300), rows[:, 2:6, 1:7])

@@ -12,14 +12,12 @@ from torch import nn
 
 from stages.common.errors import UserError
 from stages.common.files import write_files
+from stages.common.meta import Input
 from stages.modelling.model import (
     METADATA_KEY,
-    CharactersInput,
-    FeaturesInput,
-    ImageInput,
     Model,
+    Preparation,
     as_checkpoint,
-    build_input,
     load_checkpoint,
 )
 from tests.toy import TOYS, needs_cuda, toy, toy_model
@@ -40,43 +38,48 @@ def save(path, name="shapes", network=None):
 # Preprocessing
 
 
+def prepared(inputs, kind, **described):
+    dtype = {"image": "uint8", "features": "float32", "characters": "int16"}[kind]
+    return Preparation(Input(kind=kind, shape=list(inputs.shape[1:]), dtype=dtype, **described))(inputs)
+
+
 def test_a_picture_is_scaled_put_channels_first_and_normalised():
     picture = torch.zeros(1, 2, 3, 3, dtype=torch.uint8)
     picture[0, 1, 2] = torch.tensor([255, 51, 0])
-    output = ImageInput([0.5, 0.1, 0.0], [0.25, 0.1, 2.0])(picture)
+    output = prepared(picture, "image", mean=[0.5, 0.1, 0.0], std=[0.25, 0.1, 2.0])
     assert output.shape == (1, 3, 2, 3) and output.dtype == torch.float32
     torch.testing.assert_close(output[0, :, 1, 2], torch.tensor([2.0, 1.0, 0.0]))
     torch.testing.assert_close(output[0, :, 0, 0], torch.tensor([-2.0, -1.0, 0.0]))
 
 
 def test_features_are_standardised_and_what_is_missing_becomes_the_mean():
-    layer = FeaturesInput([10.0, 4.0], [2.0, 0.5], [False, True])
     features = torch.tensor([[12.0, 5.0], [0.0, 0.0], [math.nan, math.nan]])
-    torch.testing.assert_close(layer(features), torch.tensor([[1.0, 2.0], [-5.0, 0.0], [0.0, 0.0]]))
+    given = prepared(features, "features", names=["a", "b"], mean=[10.0, 4.0], std=[2.0, 0.5], zero_is_missing=["b"])
+    torch.testing.assert_close(given, torch.tensor([[1.0, 2.0], [-5.0, 0.0], [0.0, 0.0]]))
 
 
 def test_features_without_figures_are_used_as_they_are():
     features = torch.tensor([[3.0, -1.0], [math.nan, 0.0]])
-    torch.testing.assert_close(FeaturesInput(None, None, [False, False])(features), torch.tensor([[3.0, -1.0], [0.0, 0.0]]))
+    torch.testing.assert_close(prepared(features, "features", names=["a", "b"]), torch.tensor([[3.0, -1.0], [0.0, 0.0]]))
 
 
 def test_characters_are_their_code_points_and_others_a_question_mark():
     codes = torch.tensor([[ord("a"), 0, 127, 128, -1, 10**12]])
-    assert CharactersInput(None)(codes).tolist() == [[97, 0, 127, 63, 63, 63]]
+    assert prepared(codes, "characters").tolist() == [[97, 0, 127, 63, 63, 63]]
 
 
 def test_characters_of_an_alphabet_are_numbered_from_one():
     codes = torch.tensor([[ord(character) for character in "hello?z"] + [0, 20_013]])
-    assert CharactersInput("ehlo")(codes).tolist() == [[2, 1, 3, 3, 4, 0, 0, 0, 0]]
+    assert prepared(codes, "characters", alphabet="ehlo").tolist() == [[2, 1, 3, 3, 4, 0, 0, 0, 0]]
 
 
 def test_a_question_mark_of_the_alphabet_stands_for_what_is_out_of_range():
-    assert CharactersInput("a?")(torch.tensor([[97, 9999]])).tolist() == [[1, 2]]
+    assert prepared(torch.tensor([[97, 9999]]), "characters", alphabet="a?").tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("name", TOYS)
 def test_preprocessing_adds_nothing_to_a_checkpoint(name):
-    assert not build_input(toy(name).meta.input).state_dict()
+    assert not Preparation(toy(name).meta.input).state_dict()
 
 
 # Outputs
@@ -91,8 +94,12 @@ def test_outputs_are_what_consumers_are_promised(name):
         assert outputs.keys() == {"prediction"} and outputs["prediction"].shape == (5, len(data.meta.outputs))
         return
     probabilities, label = outputs["probabilities"], outputs["label"]
-    assert probabilities.shape == (*label.shape, len(data.meta.classes))
+    per_class = () if data.meta.task == "multilabel" else (len(data.meta.classes),)
+    assert probabilities.shape == (*label.shape, *per_class)
     assert (probabilities.dtype, label.dtype) == (torch.float32, torch.int64)
+    if data.meta.task == "multilabel":
+        assert torch.equal(label, (probabilities > 0.5).long())
+        return
     torch.testing.assert_close(probabilities.sum(-1), torch.ones(label.shape))
     real = label >= 0
     assert torch.equal(label[real], probabilities.argmax(-1)[real])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.inputs.characters import lengths
 from stages.training.batches import Batches
 from tests.toy import CPU
 
@@ -56,26 +57,27 @@ TEXTS = np.array([[97, 98, 99, 0, 0], [97, 0, 0, 0, 0], [97, 98, 0, 0, 0]], dtyp
 
 
 def test_texts_lose_the_padding_that_their_batch_shares():
-    batches = Batches(TEXTS, np.arange(3), 2, CPU)
+    batches = Batches(TEXTS, np.arange(3), 2, CPU, lengths=lengths)
     shapes = [(inputs.shape, inputs.dtype, targets.shape) for inputs, targets in batches.in_order()]
     assert shapes == [((2, 3), torch.int64, (2,)), ((1, 2), torch.int64, (1,))]
 
 
 def test_targets_of_a_sequence_are_cut_with_their_text():
     targets = np.where(TEXTS > 0, TEXTS - 97, -1).astype(np.int64)
-    (inputs, cut), _ = Batches(TEXTS, targets, 2, CPU).in_order()
+    (inputs, cut), _ = Batches(TEXTS, targets, 2, CPU, lengths=lengths).in_order()
     assert inputs.tolist() == [[97, 98, 99], [97, 0, 0]] and cut.tolist() == [[0, 1, 2], [0, -1, -1]]
 
 
 def test_texts_of_padding_alone_keep_one_place():
-    (inputs, _), *_ = Batches(np.zeros((2, 4), dtype=np.int16), np.zeros(2, dtype=np.int64), 2, CPU).in_order()
+    (inputs, _), *_ = Batches(np.zeros((2, 4), dtype=np.int16), np.zeros(2, dtype=np.int64), 2, CPU, lengths=lengths).in_order()
     assert inputs.tolist() == [[0], [0]]
 
 
 def texts(count, batch_size):
     """Texts of 1 to 20 characters, each row's number as its target."""
-    lengths = np.random.default_rng(0).integers(1, 21, count)
-    return Batches(np.where(np.arange(20) < lengths[:, None], 97, 0).astype(np.int16), np.arange(count), batch_size, CPU)
+    sizes = np.random.default_rng(0).integers(1, 21, count)
+    rows = np.where(np.arange(20) < sizes[:, None], 97, 0).astype(np.int16)
+    return Batches(rows, np.arange(count), batch_size, CPU, lengths=lengths)
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(1000, 32), (33, 32), (5, 32), (1, 1)])

@@ -10,6 +10,7 @@ import torch
 
 from stages.common.errors import UserError
 from stages.common.splits import SplitFile, SplitWriter
+from stages.inputs.characters import lengths
 from stages.train import train
 from stages.training import streams
 from stages.training.batches import Batches
@@ -102,7 +103,7 @@ def test_texts_come_by_length_and_without_shared_padding(tmp_path):
         row[: rng.integers(1, 13)] = 97
     with SplitWriter(tmp_path / "train.safetensors", (12,), "int16", (), "int64") as writer:
         writer.add(rows, np.arange(400))
-    batches = StreamedBatches(SplitFile(tmp_path, "train"), 8, CPU, 10**6)
+    batches = StreamedBatches(SplitFile(tmp_path, "train"), 8, CPU, 10**6, lengths=lengths)
     inputs = [inputs for inputs, _ in batches.shuffled(generator())]
     assert all(batch.dtype == torch.int64 and (batch != 0).any(dim=0).all() for batch in inputs)
     assert np.mean([batch.shape[1] for batch in inputs]) < 9

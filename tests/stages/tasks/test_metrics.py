@@ -1,14 +1,22 @@
 """Metrics against cases small enough to work out by hand, and their intervals."""
 
 import math
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from stages.evaluation import metrics
+from stages.common import classes
+from stages.evaluation.bootstrap import with_interval
+from stages.tasks import binary, multiclass, multilabel, regression, sequence
 
 SEED = 20261120
 RESAMPLES = 200
+
+
+def measure(task, targets, *outputs, seed=0):
+    return task.measure(targets, list(outputs), partial(with_interval, num_resamples=RESAMPLES, seed=seed))
 
 
 def probabilities_of(labels, num_classes, confidence):
@@ -21,7 +29,8 @@ def probabilities_of(labels, num_classes, confidence):
 def classify(targets, labels, num_classes=3, confidence=None, seed=0):
     targets, labels = np.array(targets), np.array(labels)
     confidence = np.full(len(labels), 0.9) if confidence is None else np.array(confidence)
-    return metrics.classification(targets, probabilities_of(labels, num_classes, confidence), labels, RESAMPLES, seed)
+    task = binary if num_classes == 2 else multiclass
+    return measure(task, targets, probabilities_of(labels, num_classes, confidence), labels, seed=seed)
 
 
 def assert_intervals_hold_their_values(result):
@@ -45,7 +54,7 @@ def test_a_class_that_is_never_predicted_counts_as_zero():
 def test_auc_is_the_share_of_pairs_in_order():
     positive = np.array([0.9, 0.4, 0.6, 0.4, 0.1])
     targets = np.array([1, 1, 0, 0, 0])
-    result = metrics.classification(targets, np.stack([1 - positive, positive], axis=1), (positive > 0.5).astype(int), RESAMPLES, 0)
+    result = measure(binary, targets, np.stack([1 - positive, positive], axis=1), (positive > 0.5).astype(int))
     # Six pairs: 0.9 beats three; 0.4 loses to 0.6, ties with 0.4 and beats 0.1.
     assert result["auc"] == pytest.approx((3 + 0.5 + 1) / 6)
     assert_intervals_hold_their_values(result)
@@ -81,29 +90,29 @@ def test_calibration_error_equals_a_plain_loop(count):
     for low in (0.05, 0.5, 0.9):
         confidence = rng.uniform(low, 1, count)
         right = rng.random(count) < confidence**2
-        assert metrics.calibration_error(right, confidence) == pytest.approx(expected_calibration_error(right, confidence), abs=1e-12)
+        assert classes.calibration_error(right, confidence) == pytest.approx(expected_calibration_error(right, confidence), abs=1e-12)
 
 
 def test_calibration_error_by_hand():
     right, confidence = np.array([True, False, True, True]), np.array([0.9, 0.92, 0.55, 0.57])
     # Bins (0.8667, 0.9333] and (0.5333, 0.6]: half right at 0.91, all right at 0.56.
-    assert metrics.calibration_error(right, confidence) == pytest.approx(0.5 * 0.41 + 0.5 * 0.44)
+    assert classes.calibration_error(right, confidence) == pytest.approx(0.5 * 0.41 + 0.5 * 0.44)
 
 
 @pytest.mark.parametrize("right", [True, False])
 def test_calibration_error_where_everything_or_nothing_is_right(right):
     confidence = np.array([1.0, 1.0], dtype=np.float32)
-    assert metrics.calibration_error(np.array([right] * 2), confidence) == pytest.approx(0.0 if right else 1.0)
+    assert classes.calibration_error(np.array([right] * 2), confidence) == pytest.approx(0.0 if right else 1.0)
 
 
 def test_a_confidence_a_hair_above_one_is_taken_for_one():
-    assert metrics.calibration_error(np.array([True]), np.array([1.0000001])) == pytest.approx(0.0, abs=1e-6)
+    assert classes.calibration_error(np.array([True]), np.array([1.0000001])) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_exact_match_wants_every_character_and_ignores_padding():
     targets = np.array([[0, 1, 2], [0, 1, -1], [2, -1, -1], [1, 1, 1]])
     labels = np.array([[0, 1, 2], [0, 1, 0], [1, 2, 2], [1, 1, 0]])
-    result = metrics.sequences(targets, np.full((4, 3, 3), 1 / 3, dtype=np.float32), labels, RESAMPLES, 0)
+    result = measure(sequence, targets, np.full((4, 3, 3), 1 / 3, dtype=np.float32), labels)
     assert result["exact_match"] == 0.5  # the first two
     assert result["accuracy"] == pytest.approx(7 / 9)
     assert_intervals_hold_their_values(result)
@@ -111,7 +120,7 @@ def test_exact_match_wants_every_character_and_ignores_padding():
 
 def test_mae_rmse_and_r2_by_hand():
     targets, predictions = np.array([[1.0], [2.0], [3.0]], dtype=np.float32), np.array([[1.5], [2.0], [1.0]], dtype=np.float32)
-    result = metrics.regression(targets, predictions, RESAMPLES, 0)
+    result = measure(regression, targets, predictions)
     assert result["mae"] == pytest.approx(2.5 / 3)
     assert result["rmse"] == pytest.approx(math.sqrt((0.25 + 4) / 3))
     assert result["r2"] == pytest.approx(1 - 4.25 / 2)
@@ -121,17 +130,17 @@ def test_mae_rmse_and_r2_by_hand():
 def test_two_regressed_numbers_are_measured_together_and_each_alone():
     targets = np.array([[0.0, 0.0], [4.0, 8.0]], dtype=np.float32)
     predictions = np.array([[1.0, 0.0], [4.0, 4.0]], dtype=np.float32)
-    result = metrics.regression(targets, predictions, RESAMPLES, 0)
+    result = measure(regression, targets, predictions)
     assert result["mae"] == pytest.approx(5 / 4) and result["rmse"] == pytest.approx(math.sqrt(17 / 4))
     assert result["r2"] == pytest.approx(((1 - 1 / 8) + (1 - 16 / 32)) / 2)
-    rows = metrics.per_output(targets, predictions, ["row", "column"])
+    rows = regression.breakdown(SimpleNamespace(names=["row", "column"]), targets, [predictions])
     assert [row["output"] for row in rows] == ["row", "column"] and [row["count"] for row in rows] == [2, 2]
     assert [row["mae"] for row in rows] == pytest.approx([0.5, 2.0])
     assert [row["rmse"] for row in rows] == pytest.approx([math.sqrt(0.5), math.sqrt(8)])
 
 
 def test_each_class_has_its_precision_recall_and_count():
-    rows = metrics.per_class(np.array([0, 0, 1]), np.array([0, 1, 1]), ["ant", "bee", "fly"])
+    rows = classes.breakdown(np.array([0, 0, 1]), np.array([0, 1, 1]), ["ant", "bee", "fly"])
     assert rows == [
         {"class": "ant", "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "count": 2},
         {"class": "bee", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "count": 1},
@@ -139,12 +148,31 @@ def test_each_class_has_its_precision_recall_and_count():
     ]
 
 
+def test_several_labels_by_hand():
+    targets = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=np.uint8)
+    probabilities = np.array([[0.9, 0.2, 0.1], [0.8, 0.4, 0.1], [0.6, 0.7, 0.1], [0.1, 0.3, 0.1]], dtype=np.float32)
+    result = measure(multilabel, targets, probabilities, (probabilities > 0.5).astype(np.int64))
+    # Of the two classes that the split has: 2 right, 1 too many; 1 right, 1 missed.
+    assert result["macro_f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+    assert result["average_precision"] == pytest.approx(1.0), "both are ranked first"
+    assert result["label_accuracy"] == pytest.approx(10 / 12) and result["exact_match"] == pytest.approx(2 / 4)
+    assert_intervals_hold_their_values(result)
+    rows = multilabel.rows(SimpleNamespace(names=["ant", "bee", "fly"]), targets, [probabilities, (probabilities > 0.5).astype(np.int64)])
+    assert [(row["actual"], row["predicted"]) for row in rows] == [
+        ("ant", "ant"),
+        ("ant; bee", "ant"),
+        ("bee", "ant; bee"),
+        ("none", "none"),
+    ]
+    assert [row["score"] for row in rows] == pytest.approx([1, 2 / 3, 2 / 3, 1])
+
+
 # Intervals
 
 
 def test_an_interval_is_that_of_the_binomial_it_resamples():
     right = np.repeat([1.0, 0.0], [80, 20])
-    result = metrics.with_interval("accuracy", metrics.mean, (right,), 4000, 0)
+    result = with_interval("accuracy", classes.mean, (right,), 4000, 0)
     spread = 1.96 * math.sqrt(0.8 * 0.2 / 100)
     assert result["accuracy_low"] == pytest.approx(0.8 - spread, abs=0.02)
     assert result["accuracy_high"] == pytest.approx(0.8 + spread, abs=0.02)
@@ -153,13 +181,13 @@ def test_an_interval_is_that_of_the_binomial_it_resamples():
 def test_intervals_are_the_same_again_and_others_with_another_seed():
     rng = np.random.default_rng(SEED)
     targets, predictions = rng.normal(size=(60, 1)), rng.normal(size=(60, 1))
-    first, again, other = (metrics.regression(targets, predictions, RESAMPLES, seed) for seed in (0, 0, 1))
+    first, again, other = (measure(regression, targets, predictions, seed=seed) for seed in (0, 0, 1))
     assert first == again and first["mae"] == other["mae"] and first["mae_low"] != other["mae_low"]
 
 
 def test_the_batches_in_which_resamples_are_drawn_do_not_change_memory_s_need_or_the_value():
     right = np.repeat([1.0, 0.0], [30_000, 10_000])
-    result = metrics.with_interval("accuracy", metrics.mean, (right,), 100, 0)
+    result = with_interval("accuracy", classes.mean, (right,), 100, 0)
     assert result["accuracy"] == 0.75 and 0.74 < result["accuracy_low"] < 0.75 < result["accuracy_high"] < 0.76
 
 
@@ -171,14 +199,14 @@ def test_a_single_item_is_its_own_interval(label):
 
 
 def test_a_single_regressed_row_has_no_r2():
-    result = metrics.regression(np.array([[8.0]]), np.array([[7.5]]), RESAMPLES, 0)
+    result = measure(regression, np.array([[8.0]]), np.array([[7.5]]))
     assert result == dict.fromkeys(("mae", "mae_low", "mae_high", "rmse", "rmse_low", "rmse_high"), 0.5)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 def test_targets_that_are_all_the_same_have_finite_metrics(spread):
     targets = np.full((5, 1), 3.0)
-    assert_intervals_hold_their_values(metrics.regression(targets, targets + spread * np.arange(5)[:, None], RESAMPLES, 0))
+    assert_intervals_hold_their_values(measure(regression, targets, targets + spread * np.arange(5)[:, None]))
 
 
 def test_a_test_split_of_one_class_has_finite_metrics():

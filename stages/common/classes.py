@@ -1,0 +1,118 @@
+"""What tasks with classes share, in numpy: of targets and labels int64 [n], and probabilities [n, num_classes].
+
+`interval(name, statistic, columns)` comes from evaluate: the statistic of the columns with its bootstrap interval, as `name`, `name_low`
+and `name_high`. scikit-learn is imported where it is used, for other stages read tasks too.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stages.common.signature import BATCH, Entry
+
+Metrics = dict[str, float]
+Interval = Callable[[str, Callable[..., Any], tuple[np.ndarray, ...]], Metrics]
+Row = dict[str, Any]
+
+NUM_BINS = 15
+
+
+def mean(values: np.ndarray, axis: int) -> np.ndarray:
+    return np.mean(values, axis=axis)
+
+
+def measure(targets: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, interval: Interval) -> Metrics:
+    from sklearn import metrics
+
+    result = interval("accuracy", mean, ((labels == targets).astype(float),))
+    # Of the classes that the test split or a prediction has, as scikit-learn averages them.
+    result["macro_f1"] = float(metrics.f1_score(targets, labels, average="macro", zero_division=0))
+    result["calibration_error"] = calibration_error(labels == targets, probabilities.max(axis=1))
+    return result
+
+
+def calibration_error(right: np.ndarray, confidence: np.ndarray) -> float:
+    """Expected calibration error: |accuracy - mean confidence| over equal bins of confidence, weighted by how many fall in each.
+
+    Guo et al., 2017, https://arxiv.org/abs/1706.04599, equation 3, with 15 bins as there.
+    """
+    from sklearn import calibration
+
+    confidence = np.clip(confidence, 0.0, 1.0)
+    accuracy, mean_confidence = calibration.calibration_curve(right, confidence, n_bins=NUM_BINS)
+    edges = np.linspace(0.0, 1.0, NUM_BINS + 1)
+    counts = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=NUM_BINS)
+    return float(np.average(np.abs(accuracy - mean_confidence), weights=counts[counts > 0]))
+
+
+def rows(targets: np.ndarray, labels: np.ndarray, classes: list[str]) -> list[Row]:
+    """Of predictions.csv, one an item."""
+    return [
+        {"actual": classes[actual], "predicted": classes[predicted], "score": int(actual == predicted)}
+        for actual, predicted in zip(targets, labels, strict=True)
+    ]
+
+
+def breakdown(targets: np.ndarray, labels: np.ndarray, classes: list[str]) -> list[Row]:
+    """A row a class: precision, recall, F1 and how many test items it has."""
+    from sklearn import metrics
+
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(targets, labels, labels=range(len(classes)), zero_division=0)
+    columns = zip(classes, precision, recall, f1, support, strict=True)
+    return [{"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)} for name, p, r, f, n in columns]
+
+
+def confusion(rows: list[Row], names: list[str]) -> np.ndarray:
+    """Counts, a row for each true class and a column for each predicted one."""
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, ([places[row["actual"]] for row in rows], [places[row["predicted"]] for row in rows]), 1)
+    return counts
+
+
+def draw(axes: Any, rows: list[Row], names: list[str], draw_matrix: Callable[..., None]) -> None:
+    """The confusion matrix on matplotlib's axes."""
+    draw_matrix(axes, confusion(rows, names), names)
+
+
+def wrongness(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """[n]: one minus the probability of the true class."""
+    return 1 - np.take_along_axis(probabilities, targets[:, None], axis=1)[:, 0]
+
+
+def caption(target: np.ndarray, outputs: list[np.ndarray], classes: list[str]) -> tuple[str, str, bool]:
+    """Of one item: what it is, what was predicted, and whether that is the same."""
+    probabilities, label = outputs
+    return f"is {classes[target]}", f"predicted {classes[label]} {probabilities.max():.2f}", bool(target == label)
+
+
+def marks(targets: np.ndarray, outputs: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """What is true and what was predicted as places in a picture: a class is none."""
+    return None
+
+
+def is_close_call(probabilities: np.ndarray, tolerance: float) -> np.ndarray:
+    """Where the two most probable classes are closer than twice the tolerance: there labels may differ."""
+    best = np.sort(probabilities, axis=-1)[..., -2:]
+    return best[..., 1] - best[..., 0] < 2 * tolerance
+
+
+def score(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[float, int]:
+    """How many labels are right, and of how many."""
+    return float((outputs[1] == targets).sum()), targets.size
+
+
+def points(whole: float, own: float, targets: np.ndarray) -> float:
+    """What a smaller form loses of its accuracy, in hundredths; of scores with six digits, half a point is no more than half a point."""
+    return round(100 * (whole - own), 6)
+
+
+def describe(names: dict[str, str], classes: list[str]) -> list[Entry]:
+    """The outputs, one class an item."""
+    meaning = "Of each class, in the order of `classes`; they sum to 1."
+    place = "Place of the most probable class in `classes`."
+    return [
+        Entry(name=names["probabilities"], dtype="float32", shape=[BATCH, len(classes)], meaning=meaning, range=[0, 1]),
+        Entry(name=names["label"], dtype="int64", shape=[BATCH], meaning=place, range=[0, len(classes) - 1]),
+    ]

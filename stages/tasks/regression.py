@@ -1,0 +1,119 @@
+"""One or more numbers for an item: targets float32 [batch, num_outputs], and what the network gives is the answer."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.common.classes import Interval, Metrics, Row, mean
+from stages.common.meta import Meta
+from stages.common.signature import BATCH, Entry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PER = "item"
+OUTPUTS = ("prediction",)
+LOSSES = ("MSE", "L1", "SmoothL1")
+SCORE = "mae"
+METRICS = {"mae": "lower", "rmse": "lower"}
+
+
+def width(num_names: int) -> int:
+    return num_names
+
+
+def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:
+    """The shape of the logits of two items, and their targets."""
+    return (2, num_outputs), np.zeros((2, num_outputs), dtype=np.float32)
+
+
+def per_class(targets: np.ndarray, num_classes: int) -> np.ndarray | None:
+    """There are no classes."""
+    return None
+
+
+def score_per_item(logits: "Tensor", targets: "Tensor") -> tuple["Tensor", "Tensor | int"]:
+    """The absolute errors, and how many there are."""
+    errors = (logits - targets).abs().flatten()
+    return errors, errors.numel()
+
+
+def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:
+    return (logits,)
+
+
+def root_mean(squares: np.ndarray, axis: int) -> np.ndarray:
+    return np.sqrt(np.mean(squares, axis=axis))
+
+
+def measure(targets: np.ndarray, outputs: list[np.ndarray], interval: Interval) -> Metrics:
+    """Of all numbers together."""
+    from sklearn import metrics
+
+    errors = np.abs(outputs[0] - targets, dtype=np.float64)
+    result = interval("mae", mean, (errors.mean(axis=1),)) | interval("rmse", root_mean, ((errors**2).mean(axis=1),))
+    if len(targets) > 1:  # a single row has no variance to explain
+        result["r2"] = float(metrics.r2_score(targets, outputs[0]))
+    return result
+
+
+def rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[Row]:
+    """Of predictions.csv, one a number."""
+    pairs = zip(targets.ravel(), outputs[0].ravel(), strict=True)
+    return [
+        {"actual": float(actual), "predicted": float(predicted), "score": abs(float(actual) - float(predicted))}
+        for actual, predicted in pairs
+    ]
+
+
+def breakdown(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[Row]:
+    """A row a regressed number: mean absolute error, root mean squared error and how many test items there are."""
+    errors = np.abs(outputs[0] - targets, dtype=np.float64)
+    columns = zip(meta.names, errors.mean(axis=0), np.sqrt((errors**2).mean(axis=0)), strict=True)
+    return [{"output": name, "mae": float(mae), "rmse": float(rmse), "count": len(targets)} for name, mae, rmse in columns]
+
+
+def draw(axes: Any, rows: list[Row], names: list[str], draw_matrix: Callable[..., None]) -> None:
+    """What was predicted over what is true, on matplotlib's axes."""
+    actual, predicted = [row["actual"] for row in rows], [row["predicted"] for row in rows]
+    axes.plot(predicted, actual, ".", alpha=0.5)
+    ends = [min(*actual, *predicted), max(*actual, *predicted)]
+    axes.plot(ends, ends, "--", color="grey")
+
+
+def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    """[n]: the mean absolute error."""
+    return np.abs(outputs[0] - targets).mean(axis=1)
+
+
+def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:
+    """Of one item: what it is, what was predicted, and whether that is the same."""
+    true, predicted = (", ".join(f"{value:.2f}" for value in values) for values in (target, outputs[0]))
+    return f"is {true}", f"predicted {predicted}", False
+
+
+def marks(targets: np.ndarray, outputs: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """What is true and what was predicted as places in a picture, if two numbers are: row and column, in pixels."""
+    return list(zip(targets, outputs[0], strict=True)) if targets.shape[1] == 2 else None
+
+
+def is_close_call(predictions: np.ndarray, tolerance: float) -> np.ndarray:
+    """There are no labels."""
+    return np.zeros(len(predictions), dtype=bool)
+
+
+def score(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[float, int]:
+    """The sum of the absolute errors, and how many there are."""
+    return float(np.abs(outputs[0] - targets, dtype=np.float64).sum()), targets.size
+
+
+def points(whole: float, own: float, targets: np.ndarray) -> float:
+    """What a smaller form loses of its mean absolute error, in hundredths of the standard deviation of the targets, which has its unit."""
+    spread, lost = float(targets.std(axis=0).mean()), own - whole
+    return 100 * lost / spread if spread else math.copysign(math.inf, lost) if lost else 0.0
+
+
+def describe(names: dict[str, str], numbers: list[str]) -> list[Entry]:
+    return [Entry(name=names["prediction"], dtype="float32", shape=[BATCH, len(numbers)], meaning=", ".join(numbers))]
