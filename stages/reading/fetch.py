@@ -65,7 +65,7 @@ class RemoteFile(Section):
     path: PlainPath
     sha256: Sha256 | None = None
     max_megabytes: Megabytes = 1000
-    urls: list[WebAddress]
+    urls: list[WebAddress] = Field(default_factory=list)
     unpack: Unpack | None = None
 
     @property
