@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from benchmarks.hardware import hardware, today, write_result
 
 ROOT = Path(__file__).parents[1]
-SLOW = ["torch", "torchvision", "torch._dynamo", "sklearn", "scipy", "pandas", "onnx", "onnxruntime", "tensorboard", "PIL", "pooch"]
+SLOW = ["torch", "torchvision", "torch._dynamo", "sklearn", "scipy", "pandas", "onnx", "onnxruntime", "tensorboard", "PIL", "requests"]
 FIRST_STEP = "stages.training.run:Run.end_step"
 # Stage, its argument, and the function at which its work begins.
 STAGES = [

@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,31 +24,27 @@ def read_idx(path: Path, num_dims: int, chunk: int) -> tuple[tuple[int, ...], It
 
     The file must hold exactly what its header promises; never is more than a chunk (and one byte at the end) unpacked.
     """
+    items = _read(path, num_dims, chunk)
+    return next(items), items
+
+
+def _read(path: Path, num_dims: int, chunk: int) -> Iterator[Any]:
+    """The dimensions, then the items."""
     with read_errors_named(path), gzip.open(path, "rb") as file:
-        dims = _read_header(file, path, num_dims)
-    return dims, _items(path, dims, chunk)
-
-
-def _read_header(file: gzip.GzipFile, path: Path, num_dims: int) -> tuple[int, ...]:
-    size = 4 + 4 * num_dims
-    header = file.read(size)
-    if len(header) < size or header[:4] != bytes([0, 0, UNSIGNED_BYTE, num_dims]):
-        raise UserError(f"{path} is not an idx file of bytes in {num_dims} dimension(s): it begins with {header[:4].hex() or 'nothing'}.")
-    return struct.unpack(f">{num_dims}I", header[4:])
-
-
-def _items(path: Path, dims: tuple[int, ...], chunk: int) -> Iterator[np.ndarray]:
-    item_size = math.prod(dims[1:])
-    with read_errors_named(path), gzip.open(path, "rb") as file:
-        file.read(4 + 4 * len(dims))
-        for start in range(0, dims[0], chunk):
-            count = min(chunk, dims[0] - start)
-            content = file.read(count * item_size)
-            if len(content) < count * item_size:
-                raise UserError(f"{path} ends early: its header promises {dims[0]:,} items; fetch it again.")
-            yield np.frombuffer(content, dtype=np.uint8).reshape(count, *dims[1:])
+        header = file.read(4 + 4 * num_dims)
+        if len(header) < 4 + 4 * num_dims or header[:4] != bytes([0, 0, UNSIGNED_BYTE, num_dims]):
+            begin = header[:4].hex() or "nothing"
+            raise UserError(f"{path} is not an idx file of bytes in {num_dims} dimension(s): it begins with {begin}.")
+        number, *shape = struct.unpack(f">{num_dims}I", header[4:])
+        yield (number, *shape)
+        for start in range(0, number, chunk):
+            count = min(chunk, number - start)
+            content = file.read(count * math.prod(shape))
+            if len(content) < count * math.prod(shape):
+                raise UserError(f"{path} ends early: its header promises {number:,} items; fetch it again.")
+            yield np.frombuffer(content, dtype=np.uint8).reshape(count, *shape)
         if file.read(1):  # reading past the end also lets gzip compare its checksum
-            raise UserError(f"{path} holds more than the {dims[0]:,} items that its header promises; fetch it again.")
+            raise UserError(f"{path} holds more than the {number:,} items that its header promises; fetch it again.")
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:

@@ -26,10 +26,11 @@ class LeftOutItems:
         if self.count == 0:
             return
         if self.count > max_fraction * total:
-            raise UserError(
-                f"{self.count} of {total} items are bad, more than max_bad_fraction ({max_fraction}) allows: {self._named()}; "
-                "mend the data or raise max_bad_fraction in params.yaml."
-            )
+            advice = "fix the data or raise max_bad_fraction in params.yaml"
+            if self.count > 0.9 * total:
+                advice = "with so many, check first that the dataset's keys in params.yaml name the right files and columns"
+            found = f"{self.count} of {total} items are bad, more than max_bad_fraction ({max_fraction}) allows"
+            raise UserError(f"{found}: {self._named()}; {advice}.")
         print(f"warning: {self.count} of {total} items are left out: {self._named()}.", file=sys.stderr)
 
     def summary(self) -> LeftOut:

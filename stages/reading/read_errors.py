@@ -19,4 +19,4 @@ def read_errors_named(path: Path) -> Iterator[None]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is a truncated or damaged gzip file ({reason(error)}): fetch it again.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}): mend or replace it.") from error
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): fix or replace it.") from error

@@ -11,8 +11,9 @@ from typing import TextIO
 from stages.common.errors import UserError
 from stages.reading.read_errors import read_errors_named
 
-# The longest line that is read into memory: a hostile file may have one line of many gigabytes.
+# A gzip file of some megabytes can hold one line of many gigabytes, or so many lines that their labels fill the memory.
 MAX_LINE_LENGTH = 1 << 20
+MAX_LINES = 100_000_000
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -26,6 +27,8 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             for number, line in enumerate(iter(partial(file.readline, MAX_LINE_LENGTH), ""), start=1):
                 if len(line) == MAX_LINE_LENGTH:
                     raise UserError(f"{path} line {number} is longer than {MAX_LINE_LENGTH:,} characters: this is not a CSV file of rows.")
+                if number > MAX_LINES:
+                    raise UserError(f"{path} has more than {MAX_LINES:,} lines: split the file, or leave rows out.")
                 if line.strip():
                     yield number, _cells(line)
     except UnicodeDecodeError as error:

@@ -19,8 +19,10 @@ def test_nothing_left_out_says_nothing(capsys):
 def test_exactly_the_allowed_share_is_a_warning_and_one_more_an_error(capsys):
     collected(2).settle(20, 0.1)
     assert capsys.readouterr().err == "warning: 2 of 20 items are left out: row 0: bad; row 1: bad.\n"
-    with pytest.raises(UserError, match="3 of 20 items are bad"):
+    with pytest.raises(UserError, match=r"3 of 20 items are bad.* fix the data or raise max_bad_fraction"):
         collected(3).settle(20, 0.1)
+    with pytest.raises(UserError, match=r"20 of 20 items are bad.* check first that the dataset's keys in params.yaml name the right"):
+        collected(20).settle(20, 0.1)
 
 
 def test_only_the_first_few_are_kept_and_all_are_counted():
@@ -30,7 +32,7 @@ def test_only_the_first_few_are_kept_and_all_are_counted():
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("plain é", "plain é"), ("a\x1b[31m\n", "a\\x1b[31m\\n"), ("\udcff", "\\udcff"), ("x" * 400, "x" * 300 + "...")],
+    [("plain é", "plain é"), ("a\x1b[31m\n\u202e", "a\\x1b[31m\\n\\u202e"), ("\udcff", "\\udcff"), ("x" * 400, "x" * 300 + "...")],
 )
 def test_hostile_names_are_escaped_and_cut(text, shown):
     assert printable(text) == shown
