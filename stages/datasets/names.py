@@ -95,6 +95,8 @@ def _good_rows(path: Path, max_length: int, left_out: LeftOutItems, known: Conta
             reason = f"the country {cells[1]!r} has a character that cannot be shown"
         elif known is not None and cells[1] not in known:
             reason = f"the country {cells[1]!r} is not in {TRAIN_FILE}"
+        elif len(cells[0]) > 4 * max_length:  # before it is folded, which takes its time on a long text
+            reason = f"the name has {len(cells[0])} characters, expected 1 to {max_length}"
         elif not 0 < len(name := fold(cells[0])) <= max_length:
             reason = f"{cells[0]!r} has {len(name)} ASCII characters, expected 1 to {max_length}"
         if reason:

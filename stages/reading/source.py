@@ -5,6 +5,7 @@ from typing import get_args
 
 from stages.common.errors import UserError
 from stages.common.meta import Origin
+from stages.reading.left_out import printable
 
 FILE = ".source"
 
@@ -17,10 +18,11 @@ def write_source(raw: Path, origin: Origin, stand_in: str = "") -> None:
 def read_source(raw: Path) -> tuple[Origin, str]:
     """The origin, and for a sample its description. Raw files that no download has made are somebody's own."""
     try:
-        origin, _, stand_in = (raw / FILE).read_text(encoding="utf-8", errors="replace").partition("\n")
+        with (raw / FILE).open("rb") as file:  # raw files may be a stranger's: no more is read than a sentence has
+            origin, _, stand_in = file.read(1000).decode(errors="replace").partition("\n")
     except FileNotFoundError:
         return "own", ""
     for known in get_args(Origin):
         if origin == known:
-            return known, stand_in
+            return known, printable(stand_in)
     raise UserError(f"{raw / FILE} is damaged: run python -m stages.download {raw.parent.name} again.")
