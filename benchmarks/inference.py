@@ -86,7 +86,7 @@ def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[
 def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
-    from stages.exporting.messages import first_line
+    from stages.shell.messages import first_line
     from stages.exporting.parity import as_batch, spread, without_padding
     from stages.exporting.signature import Signature
 

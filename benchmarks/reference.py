@@ -76,7 +76,7 @@ def train(seed: int) -> dict[str, Any]:
     from stages.training.loop import fit, measure
     from stages.training.losses import build_loss
     from stages.training.recipe import Recipe
-    from stages.training.resume import Keeper
+    from stages.shell.resume import Keeper
     from stages.training.steps import Training
 
     processed = Path("data") / "cifar10_jpeg" / "processed"

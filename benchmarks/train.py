@@ -166,7 +166,7 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
     from stages.training.loop import fit
     from stages.training.processes import join
     from stages.training.recipe import Recipe
-    from stages.training.resume import Keeper
+    from stages.shell.resume import Keeper
     from stages.training.steps import Training
 
     section, clock = Recipe.model_validate(recipe), race.clock

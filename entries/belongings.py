@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 from entries.lines import Keys, parse
 from pipelines.dvc.entries import lock_entries
 from pipelines.running.leftovers import FOLDERS
-from stages.common.errors import UserError, reason
+from stages.shell.errors import UserError, reason
 from stages.common.params import read_params
 
 PARAMS, GRAPH, LOCK = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")

@@ -27,7 +27,7 @@ from entries.command import (
 )
 from entries.lines import Keys, LayoutError, parse, without
 from pipelines.dvc.entries import is_in_cache, with_entries
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 
 
 @dataclass

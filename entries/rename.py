@@ -36,7 +36,7 @@ from entries.belongings import (
 from entries.command import alone_with_entries, by_hand, print_changes, print_commit, released, run, write_texts
 from entries.lines import Key, LayoutError, as_word, replaced
 from pipelines.dvc.entries import with_entries
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 
 # The stages whose outputs do not hold the name.
 KEPT = {"datasets": ("download",), "models": ("train", "evaluate")}

@@ -2,12 +2,15 @@
 
 Command: python -m stages.check params.yaml
 Reads:   params.yaml and the shelves
-Writes:  data/checked.json, always the same bytes: what depends on it is rebuilt only for its own reasons
+Writes:  data/checked/params.json, always the same bytes: what depends on it is rebuilt only for its own reasons;
+         data/checked/datasets/<dataset>.json: its kind of input and its task, with a hash of their files, on which the stages of the
+         dataset and its models depend, and the task's metrics with their direction, which flows compare models by
 
 It also says what lies in data/, models/ or dvc.lock of models and datasets that have no entry any more.
 """
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,20 +20,23 @@ from typing import Annotated, Any
 import torch
 from pydantic import ConfigDict, Field
 
-from stages.common.errors import UserError, run_stage
-from stages.common.files import as_json, write_files
+from stages.common.files import as_json, replacing_folder
 from stages.common.params import EACH, ONE, ONE_OR_EACH, PARAMS_FILE, RawFolder, Runtime, Section, check_section, check_source, read_params
-from stages.common.shelves import part_names, take_part, take_task
+from stages.common.shelves import STAGES, part_names, take_part, take_task
 from stages.evaluation.section import Evaluate
 from stages.exporting.section import About, Export, Int8Layers
-from stages.training.arguments import fitting
+from stages.shell.arguments import fitting
+from stages.shell.errors import UserError, run_stage
+from stages.shell.refusals import refuse_augmentation
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
-from stages.training.recipe import Recipe, as_recipe, read_recipe, refuse_augmentation
+from stages.training.recipe import Recipe, as_recipe, read_recipe
 from stages.training.schedules import MovingRate
 
-CHECKED = Path("data") / "checked.json"
+CHECKED = Path("data") / "checked"
+# What files of stages/inputs and stages/tasks are made of besides what every stage depends on.
+SHARED_BY_PARTS = ("common/classes.py", "common/signature.py")
 
 MAX_MOVES = 1000  # of a schedule in its rehearsal, before its last
 USUAL_STEPS = 100  # of an epoch
@@ -141,11 +147,22 @@ def check(path: str) -> None:
         as_recipe(values, "official", f"recipes.{name}")
     for name, values in root.models.items():
         check_model(name, values, root.recipes, datasets)
-    write_files({CHECKED: as_json({"checked": path})})
+    with replacing_folder(CHECKED) as fresh:
+        (fresh / "params.json").write_bytes(as_json({"checked": path}))
+        (fresh / "datasets").mkdir()
+        for name, dataset in datasets.items():
+            (fresh / "datasets" / f"{name}.json").write_bytes(as_json(facts_of(dataset)))
     if found := leftovers({"sources": root.sources, "datasets": root.datasets, "models": root.models}):
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
         where = "of which data/, models/ or dvc.lock still hold something"
         print(f"notice: params.yaml has no entry for {', '.join(found)}, {where}: make remove NAME={names}")
+
+
+def facts_of(dataset: Any) -> dict[str, Any]:
+    """What the stages of a dataset and its models depend on, and what flows read of it; `dataset` is its section `preprocess`."""
+    task, files = take_task(dataset.task), (f"inputs/{dataset.input_kind}.py", f"tasks/{dataset.task}.py", *SHARED_BY_PARTS)
+    digest = hashlib.sha256(b"".join(hashlib.sha256((STAGES / file).read_bytes()).digest() for file in files)).hexdigest()
+    return {"input": dataset.input_kind, "task": dataset.task, "score": task.SCORE, "metrics": task.METRICS, "code": digest}
 
 
 def leftovers(entries: dict[str, dict[str, Any]]) -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.common.errors import run_stage
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import SplitFile
@@ -23,6 +22,7 @@ from stages.evaluation.pictures import predictions
 from stages.evaluation.section import Evaluate
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import Model, load_checkpoint
+from stages.shell.errors import run_stage
 
 BATCH_SIZE = 256
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from stages.common.errors import run_stage
 from stages.common.files import as_json, replacing_folder
 from stages.common.params import Runtime, check_section, look_up, read_params, read_section
 from stages.common.signature import LENGTH
@@ -29,6 +28,7 @@ from stages.exporting.torchscript import to_torchscript
 from stages.exporting.variants import INT8, as_file, make_int8
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import Model, load_checkpoint
+from stages.shell.errors import run_stage
 
 ONNX, TORCHSCRIPT, TORCH_EXPORT = "ONNX", "TorchScript", "torch.export"
 

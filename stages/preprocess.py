@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from stages.common import files
-from stages.common.errors import UserError, run_stage
 from stages.common.meta import Counts, Meta, Origin
 from stages.common.params import RawFolder, Runtime, check_section, look_up, read_params
 from stages.common.shelves import take_input, take_part, take_task
 from stages.common.splits import SPLITS, SplitWriter
 from stages.reading.contents import Contents
 from stages.reading.source import read_source
+from stages.shell.errors import UserError, run_stage
 
 DATA = Path("data")
 

@@ -8,7 +8,6 @@ Writes:  models/<MODEL>/checkpoint.safetensors, models/<MODEL>/training.json (th
 """
 
 import hashlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,24 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from stages.common.errors import UserError, reason, run_stage, tell
-from stages.common.files import as_csv, as_json, naming, write_files
+from stages.common.files import as_csv, as_json, write_files
 from stages.common.meta import Meta, read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.shelves import take_part
 from stages.common.splits import SplitFile
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
+from stages.shell.errors import UserError, reason, run_stage, tell
+from stages.shell.refusals import refuse_unwritable
+from stages.shell.resume import STATES, Keeper, StartOver, ingredients
+from stages.shell.tensorboard import NUM_SHOWN, TensorBoard
 from stages.training.batches import Batches
 from stages.training.loop import Fitted, fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
 from stages.training.recipe import Recipe, read_recipe
-from stages.training.resume import STATES, Keeper, StartOver, ingredients
 from stages.training.scores import Row
 from stages.training.steps import AnyBatches, Training
 from stages.training.streams import StreamedBatches
-from stages.training.tensorboard import NUM_SHOWN, TensorBoard
 
 MB = 10**6
 
@@ -68,7 +68,8 @@ def train_once(
     network = build_fitting(architecture, meta, f"{key}.architecture")
     decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
     files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
-    made_of = ingredients(decisive, files, architecture["name"], device) if processes.is_first else {}
+    parts = (f"architectures/{architecture['name']}", f"inputs/{meta.input.kind}", f"tasks/{meta.task}")
+    made_of = ingredients(decisive, files, parts, device) if processes.is_first else {}
     load_pretrained(network, architecture, meta)
     model, memory = Model(network, meta).to(device), runtime.stream_above_mb * MB
     has_val = meta.counts["val"].total > 0
@@ -107,13 +108,6 @@ def train_once(
         folder / "training.json": as_json(figures(fitted, model.task.SCORE)),
         folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, model.task.SCORE)),
     }
-
-
-def refuse_unwritable(folder: Path) -> None:
-    """Makes a file without a name in it, or where it will lie: what cannot be written is said before the first epoch."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    with naming(there):
-        tempfile.TemporaryFile(dir=there).close()
 
 
 def read_batches(

@@ -23,15 +23,18 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 import tests.closure
-from stages.common.errors import UserError
-from stages.common.shelves import part_names
+from stages.check import SHARED_BY_PARTS
+from stages.common.shelves import part_names, take_part
+from stages.shell.errors import UserError
 from tests.closure import ROOT, closure, imported_files
 from tests.toy import RUNTIME
 
 PARAMS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
 STAGES = ("check", "download", "preprocess", "train", "evaluate", "export")
-OF_DATASETS, OF_MODELS = STAGES[1:3], STAGES[3:]
-PARTS = [f"{shelf}/{name}" for shelf in ("datasets", "architectures") for name in part_names(shelf)]
+SECTIONS = {"download": "sources", "preprocess": "datasets", **dict.fromkeys(STAGES[3:], "models")}
+PARTS = [f"{shelf}/{name}" for shelf in ("sources", "datasets", "inputs", "tasks", "architectures") for name in part_names(shelf)]
+SMALLEST = {"sources": "line", "datasets": "line", "models": "line_gd"}
+CHECKED_OF = "data/checked/datasets/"  # stands for the files of a dataset's kind of input and of its task
 # What only a stage's own file may call: a part that read params.yaml itself would depend on keys that the graph cannot know.
 READERS = {"read_params", "read_section", "look_up"}
 
@@ -100,19 +103,42 @@ def of_stage(graph: dict[str, Instance], stage: str) -> list[Instance]:
 
 
 def used_files(instance: Instance) -> set[str]:
-    """The closure of the stage's file and of the parts that this instance takes from the shelves."""
-    if instance.stage == "check":
-        parts = PARTS
-    elif instance.stage in OF_DATASETS:
-        parts = [f"datasets/{PARAMS['datasets'][instance.key]['kind']}"]
-    else:
-        parts = [f"architectures/{PARAMS['models'][instance.key]['architecture']['name']}"]
-    return closure(*(ROOT / "stages" / f"{name}.py" for name in [instance.stage, *parts]))
+    """The closure of the stage's file and of the parts that this instance takes from the shelves, but for the shell."""
+    if instance.stage == "check":  # what it refuses is written nowhere
+        parts = [part for part in PARTS if part.split("/")[0] in ("datasets", "inputs", "tasks")]
+        files = closure(*(ROOT / "stages" / f"{part}.py" for part in parts)) | {"stages/check.py"}
+        return {file for file in without_shell(files) if not file.startswith("stages/reading/")}  # it reads no data
+    entry = PARAMS[SECTIONS[instance.stage]][instance.key]
+    parts = {
+        "download": lambda: [f"sources/{entry['kind']}"],
+        "preprocess": lambda: [f"datasets/{entry['kind']}", *parts_of(instance.key)],
+    }.get(instance.stage, lambda: [f"architectures/{entry['architecture']['name']}", *parts_of(entry["dataset"])])()
+    return without_shell(closure(*(ROOT / "stages" / f"{name}.py" for name in [instance.stage, *parts])))
+
+
+def without_shell(files: set[str]) -> set[str]:
+    return {file for file in files if not file.startswith("stages/shell/")}
+
+
+def parts_of(dataset: str) -> list[str]:
+    """Its kind of input and its task."""
+    entry = PARAMS["datasets"][dataset]
+    section = take_part("datasets", entry["kind"], "kind").Preprocess.model_validate(entry["preprocess"])
+    return [f"inputs/{section.input_kind}", f"tasks/{section.task}"]
+
+
+def covered_by(dep: str) -> set[str]:
+    """The files that stand behind a dep on what check has found out about a dataset."""
+    if not dep.startswith(CHECKED_OF):
+        return set()
+    parts = [f"stages/{part}.py" for part in parts_of(Path(dep).stem)]
+    return {*parts, *(f"stages/{file}" for file in SHARED_BY_PARTS)}
 
 
 def uncovered(instance: Instance, deps: frozenset[str]) -> set[str]:
-    """The files that the instance uses and that no one of `deps` is or contains."""
-    return {file for file in used_files(instance) if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)}
+    """The files that the instance uses and that no one of `deps` is, contains or stands for."""
+    files = used_files(instance) - set().union(*map(covered_by, deps))
+    return {file for file in files if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -132,30 +158,22 @@ def test_every_dep_on_code_would_be_missed(graph: dict[str, Instance], stage: st
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
-def test_a_folder_that_a_stage_depends_on_holds_nothing_that_it_does_not_use(graph: dict[str, Instance], stage: str) -> None:
+def test_a_stage_depends_on_files_that_it_uses_and_not_on_folders(graph: dict[str, Instance], stage: str) -> None:
     instances = of_stage(graph, stage)
-    folders = [ROOT / dep for dep in instances[0].code if (ROOT / dep).is_dir()]
-    assert len(folders) >= 2
-    inside = {path.relative_to(ROOT).as_posix() for folder in folders for path in folder.glob("*.py") if path.stat().st_size}
-    assert inside - set().union(*map(used_files, instances)) == set()
-
-
-def test_the_check_covers_all_of_stages(graph: dict[str, Instance]) -> None:
-    assert graph["check"].deps == {"params.yaml", "stages"}
-    assert {path for part in PARTS for path in closure(ROOT / "stages" / f"{part}.py")} <= used_files(graph["check"])
+    assert not [dep for dep in instances[0].code if (ROOT / dep).is_dir()], "a folder would bring what a stage does not use"
+    assert instances[0].code - set().union(*map(used_files, instances)) == set()
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_dep_removed_from_dvc_yaml_is_noticed(tmp_path: Path, stage: str) -> None:
     text = (ROOT / "dvc.yaml").read_text()
-    start, line = text.index(f"\n  {stage}:"), "        - stages/common\n"
+    start, line = text.index(f"\n  {stage}:"), "        - stages/common/shelves.py\n"
     place = text.index(line, start)
-    params = PARAMS | {section: {name: PARAMS[section][name]} for section, name in (("datasets", "line"), ("models", "line_gd"))}
+    params = PARAMS | {section: {name: PARAMS[section][name]} for section, name in SMALLEST.items()}
     mutated = resolve(tmp_path, text[:place] + text[place + len(line) :], params)
     missing = {name: files for name, instance in mutated.items() if (files := uncovered(instance, instance.deps))}
     ((name, files),) = missing.items()
-    assert name == f"{stage}@{'line' if stage in OF_DATASETS else 'line_gd'}"
-    assert "stages/common/shelves.py" in files and all(file.startswith("stages/common/") for file in files)
+    assert name == f"{stage}@{SMALLEST[SECTIONS[stage]]}" and files == {"stages/common/shelves.py"}
 
 
 @pytest.mark.parametrize(
@@ -199,14 +217,14 @@ def outside_names(path: Path) -> set[str]:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_imports_nothing_of_ours_but_what_its_shelf_shares(part: str) -> None:
     imported = {path.relative_to(ROOT / "stages").parts[0] for path in imported_files(ROOT / "stages" / f"{part}.py")}
-    assert imported <= ({"common", "reading"} if part.startswith("datasets/") else {"common"})
+    assert imported <= {"common", "shell"} | ({"reading"} if part.startswith(("datasets/", "sources/")) else set())
 
 
 @pytest.mark.parametrize("folder", ["common", "reading", "modelling"])
 def test_what_stages_share_imports_nothing_of_ours_but_itself_and_common(folder: str) -> None:
     files = [path for path in (ROOT / "stages" / folder).glob("*.py") if path.name != "__init__.py"]
     assert files
-    assert {imported.parent.name for path in files for imported in imported_files(path)} <= {"common", folder}
+    assert {imported.parent.name for path in files for imported in imported_files(path)} <= {"common", "shell", folder}
 
 
 @pytest.mark.parametrize(
@@ -215,12 +233,12 @@ def test_what_stages_share_imports_nothing_of_ours_but_itself_and_common(folder:
         ("train", {"training", "modelling"}),
         ("evaluate", {"evaluation", "modelling"}),
         ("export", {"exporting", "modelling"}),
-        ("download", {"reading", "datasets"}),
-        ("preprocess", {"reading", "datasets"}),
+        ("download", {"reading"}),
+        ("preprocess", {"reading"}),
     ],
 )
 def test_a_stage_imports_of_the_folders_only_its_own(stage: str, folders: set[str]) -> None:
-    files = [Path(file) for file in closure(ROOT / "stages" / f"{stage}.py")]
+    files = [Path(file) for file in without_shell(closure(ROOT / "stages" / f"{stage}.py"))]
     assert {file.parent.name for file in files} <= {"stages", "common", *folders}
     assert [file.name for file in files if file.parent.name == "stages"] == [f"{stage}.py"], "no stage imports another"
 
@@ -257,8 +275,8 @@ def test_what_python_really_imports_is_among_the_deps(graph: dict[str, Instance]
     stderr = built.run_alone(stage, "-X", "importtime")
     modules = set(re.findall(r"\|\s+(stages\.[\w.]+)$", stderr, flags=re.MULTILINE))
     files = {f"{module.replace('.', '/')}.py" for module in modules if (ROOT / f"{module.replace('.', '/')}.py").is_file()}
-    assert "stages/common/errors.py" in files
-    assert files <= used_files(graph[f"{stage}@{name}"])
+    assert "stages/common/params.py" in files
+    assert without_shell(files) <= used_files(graph[f"{stage}@{name}"])
 
 
 # Deps and outs: what a stage reads and writes on the disk
@@ -268,20 +286,20 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
     """What the instance reads and writes, as DESIGN.md draws it: data flows from stage to stage by these paths alone."""
     key, stage = instance.key, instance.stage
     if stage == "check":
-        return {"params.yaml"}, {"data/checked.json"}
-    if stage in OF_DATASETS:
-        return {
-            "download": ({"data/checked.json"}, {f"data/{key}/raw"}),
-            "preprocess": ({f"data/{key}/raw"}, {f"data/{key}/processed"}),
-        }[stage]
-    processed, folder = f"data/{PARAMS['models'][key]['dataset']}/processed", f"models/{key}"
+        return {"params.yaml"}, {"data/checked"}
+    if stage == "download":
+        return {"data/checked/params.json"}, {f"data/{key}/raw"}
+    if stage == "preprocess":
+        return {f"{CHECKED_OF}{key}.json", PARAMS["datasets"][key]["raw"]}, {f"data/{key}/processed"}
+    dataset, folder = PARAMS["models"][key]["dataset"], f"models/{key}"
+    checked, processed = f"{CHECKED_OF}{dataset}.json", f"data/{dataset}/processed"
     checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
-    drawn = {f"{plots}/predictions.csv", f"{plots}/breakdown.csv", f"{plots}/mistakes.png"}
+    drawn = {f"{plots}/predictions.csv", f"{plots}/predictions.png", f"{plots}/breakdown.csv", f"{plots}/mistakes.png"}
     return {
-        "train": ({"data/checked.json", processed}, {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"}),
-        "evaluate": ({processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
+        "train": ({checked, processed}, {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"}),
+        "evaluate": ({checked, processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
         "export": (
-            {processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/predictions.csv"},
+            {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/predictions.png"},
             {f"{folder}/exported"},
         ),
     }[stage]
@@ -334,9 +352,14 @@ def test_every_model_is_an_artifact_that_its_export_writes(graph: dict[str, Inst
 
 
 def test_there_is_one_instance_of_every_stage_for_every_entry(graph: dict[str, Instance]) -> None:
-    named = {f"{stage}@{key}" for stage in OF_DATASETS for key in PARAMS["datasets"]}
-    named |= {f"{stage}@{key}" for stage in OF_MODELS for key in PARAMS["models"]}
-    assert set(graph) == {"check"} | named
+    assert set(graph) == {"check"} | {f"{stage}@{key}" for stage, section in SECTIONS.items() for key in PARAMS[section]}
+
+
+@pytest.mark.parametrize("recipe", PARAMS["recipes"])
+def test_a_change_of_a_recipe_makes_stale_the_models_that_use_it_and_no_others(graph: dict[str, Instance], recipe: str) -> None:
+    users = {f"train@{name}" for name, model in PARAMS["models"].items() if model["train"]["recipe"] == recipe}
+    assert users == {name for name, instance in graph.items() if f"recipes.{recipe}" in instance.params}
+    assert not [name for name, instance in graph.items() for param in instance.params if param == "recipes"]
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
@@ -354,12 +377,10 @@ def test_a_new_entry_leaves_every_other_stage_as_it_was(graph: dict[str, Instanc
     params = copy.deepcopy(PARAMS)
     params["models"] = {"first": params["models"]["line_gd"] | {"dataset": "points"}} | params["models"]
     params["datasets"]["points"] = params["datasets"]["line"]
+    params["recipes"]["unused"] = params["recipes"]["lesson"]
     grown = resolve(tmp_path, (ROOT / "dvc.yaml").read_text(), params)
     assert {name: grown[name] for name in graph} == graph
-    assert {name for name in grown if name not in graph} == {
-        *(f"{stage}@points" for stage in OF_DATASETS),
-        *(f"{stage}@first" for stage in OF_MODELS),
-    }
+    assert {name for name in grown if name not in graph} == {"preprocess@points", *(f"{stage}@first" for stage in STAGES[3:])}
 
 
 # Params: which keys a stage reads
@@ -373,7 +394,7 @@ class Built:
     params: dict[str, Any]
 
     def name(self, stage: str) -> str:
-        return "line" if stage in OF_DATASETS else "line_gd"
+        return SMALLEST[SECTIONS[stage]]
 
     def write(self, params: dict[str, Any]) -> None:
         (self.root / "params.yaml").write_text(json.dumps(params))
@@ -405,7 +426,7 @@ def first_build(tmp_path_factory: pytest.TempPathFactory) -> Built:
     params = copy.deepcopy(PARAMS)
     params["runtime"] = RUNTIME | {"mixed_precision": True}
     params["evaluate"]["num_resamples"] = 100
-    params["models"]["line_gd"]["train"]["epochs"] = 3
+    params["models"]["line_gd"]["train"]["epochs"] = 3  # fewer than its recipe has
     built = Built(tmp_path_factory.mktemp("built"), params)
     built.write(params)
     for stage in STAGES[1:]:
@@ -420,7 +441,7 @@ def built(first_build: Built, tmp_path: Path) -> Built:
 
 
 # What stands beside the keys that a stage declares when it runs alone: valid values, and others than those that it was built
-# with. Of `download` preprocess asks only whether it is there, and the check refuses a dataset without it.
+# with.
 OTHERS: dict[str, dict[str, Any]] = {
     "runtime": {
         "seed": 1,
@@ -431,7 +452,6 @@ OTHERS: dict[str, dict[str, Any]] = {
         "stream_above_mb": 2000,
         "save_minutes": 1.0,
     },
-    "datasets.line": {"download": {}},
 }
 
 
@@ -493,7 +513,8 @@ def test_a_stage_reads_every_param_that_the_graph_gives_it(graph: dict[str, Inst
 
 def test_all_instances_of_a_stage_declare_the_same_params(graph: dict[str, Instance]) -> None:
     def without_names(one: Instance) -> tuple[str, ...]:
-        names = {one.key, PARAMS["models"].get(one.key, {}).get("dataset")}
+        model = PARAMS["models"].get(one.key, {"train": {}})
+        names = {one.key, model.get("dataset"), model["train"].get("recipe")}
         return tuple(".".join("*" if part in names else part for part in param.split(".")) for param in one.params)
 
     for stage in STAGES:

@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from stages.common.errors import UserError
 from stages.common.meta import Meta
 from stages.common.params import Section, Size
+from stages.shell.errors import UserError
 
 INPUTS = ("image",)
 PER = "item"

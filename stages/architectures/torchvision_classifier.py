@@ -15,9 +15,9 @@ import torch
 from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 
-from stages.common.errors import UserError, reason
 from stages.common.meta import Meta
 from stages.common.params import EACH, ONE, ONE_OR_EACH, Section, by_origin
+from stages.shell.errors import UserError, reason
 
 INPUTS = ("image",)
 PER = "item"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from stages.common.errors import UserError
 from stages.common.params import Section
+from stages.shell.errors import UserError
 
 # generated: a worked example that is written out in params.yaml, so there is nothing to stand in for. own: no download made it.
 Origin = Literal["official", "sample", "generated", "own"]

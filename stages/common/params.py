@@ -6,16 +6,15 @@ changes a result has a default, and every mistake ends in a sentence that names 
 
 import copy
 import functools
-import re
 from pathlib import Path
-from reprlib import Repr
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.common.errors import UserError, reason
+from stages.shell.errors import UserError, reason
+from stages.shell.sentences import problem
 
 PARAMS_FILE = Path("params.yaml")
 MAX_DEPTH = 20
@@ -130,32 +129,5 @@ def check_section(model: type[SectionType], values: Any, where: str) -> SectionT
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_problem(where, detail, model) for detail in error.errors())
+        problems = "; ".join(problem(where, detail, model, (ONE.tag, EACH.tag)) for detail in error.errors())
         raise UserError(f"params.yaml: {problems}.") from error
-
-
-def _problem(where: str, detail: Any, model: type[BaseModel]) -> str:
-    location = [part for part in detail["loc"] if part not in (ONE.tag, EACH.tag)]
-    key = ".".join(filter(None, [where, *map(str, location)]))
-    if detail["type"] == "extra_forbidden":
-        known = ", ".join(model.model_fields) if len(location) == 1 else "see the section's model in the code"
-        return f"{key} is not a known key (known: {known})"
-    field = model.model_fields.get(str(location[0])) if len(location) == 1 else None
-    may_be_null = field is not None and type(None) in get_args(field.annotation)
-    if detail["type"] == "missing":
-        return f"{key} is missing: add it{' (it may be null)' if may_be_null else ''}"
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a section of keys and values", message)
-    return f"{key} is {shown(detail['input'])}; {message}{', or null' if may_be_null else ''}"
-
-
-def shown(value: Any) -> str:
-    """A value for a sentence, a long one shortened."""
-    short = Repr()
-    short.maxlevel, short.maxdict, short.maxlist, short.maxstring, short.maxother = 3, 10, 10, 200, 200
-    if value is None or isinstance(value, bool):
-        return {None: "null", False: "false", True: "true"}[value]
-    try:
-        return short.repr(value)
-    except ValueError:  # Python writes no whole number of thousands of digits
-        return "a number of thousands of digits"

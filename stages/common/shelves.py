@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 
 STAGES = Path(__file__).parents[1]
 

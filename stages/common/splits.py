@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.errors import UserError, reason
+from stages.shell.errors import UserError, reason
 
 SPLITS = ("train", "val", "test")
 

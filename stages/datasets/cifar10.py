@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from stages.common.errors import UserError
 from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
-from stages.reading.read_errors import read_errors_named
+from stages.shell.errors import UserError
+from stages.shell.read_errors import read_errors_named
 
 FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = [f"data_batch_{number}.bin" for number in range(1, 6)]

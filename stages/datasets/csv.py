@@ -11,13 +11,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.common.errors import UserError
 from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import SPLITS, hold_out
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems, printable
 from stages.reading.rows import numbered_rows
+from stages.shell.errors import UserError
 
 CHUNK_NUMBERS = 32_768  # of a chunk in memory, as Python's floats
 LARGEST = float(np.finfo(np.float32).max)

@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import AfterValidator, Field, model_validator
 
-from stages.common.errors import UserError
 from stages.common.meta import Input, Resize
 from stages.common.params import Section
 from stages.common.splits import SPLITS, hold_out
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems, printable
+from stages.shell.errors import UserError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.common.errors import UserError
 from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
 from stages.reading.idx import read_idx
 from stages.reading.left_out import LeftOutItems
+from stages.shell.errors import UserError
 
 SIDE = 28
 CHUNK = 512

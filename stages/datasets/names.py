@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from stages.common.errors import UserError
 from stages.common.meta import Input
 from stages.common.params import Section
 from stages.common.splits import hold_out
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
 from stages.reading.rows import numbered_rows
+from stages.shell.errors import UserError
 
 TRAIN_FILE, TEST_FILE = "names_train.csv.gz", "names_test.csv.gz"
 CHUNK = 1024

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.common.errors import UserError
 from stages.common.meta import Input
 from stages.common.params import Section
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
 from stages.reading.rows import numbered_rows
+from stages.shell.errors import UserError
 
 HEADER = ["x", "y"]
 

@@ -11,12 +11,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator
 
-from stages.common.errors import UserError
 from stages.common.meta import Input
 from stages.common.params import Section
 from stages.reading.contents import Chunk, Contents
 from stages.reading.left_out import LeftOutItems
 from stages.reading.rows import numbered_rows
+from stages.shell.errors import UserError
 
 HEADER = ["input", "target"]
 

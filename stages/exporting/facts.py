@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.errors import UserError
 from stages.common.params import Section
 from stages.common.signature import Feature
 from stages.common.splits import SPLITS, SplitFile
 from stages.exporting.parity import run_torch
 from stages.exporting.section import About, Export, Ink, Names
 from stages.modelling.model import Model
+from stages.shell.errors import UserError
 
 PIECE = 4096  # rows of train at once
 CHUNK = 1 << 20

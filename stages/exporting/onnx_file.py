@@ -11,10 +11,10 @@ import onnx
 import torch
 from torch import Tensor
 
-from stages.common.errors import UserError
-from stages.exporting.messages import errors_only, first_line
 from stages.exporting.signature import Signature
 from stages.modelling.model import Model
+from stages.shell.errors import UserError
+from stages.shell.messages import errors_only, first_line
 
 
 def to_onnx(model: Model, example: Tensor, signature: Signature, opset: int) -> bytes:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 
-from stages.common.errors import UserError
 from stages.common.params import Section
 from stages.common.splits import SplitFile
 from stages.modelling.model import Model
+from stages.shell.errors import UserError
 
 BATCH_SIZES = (1, 2, 7, 64)
 PIECE = 256  # rows of a test split at once

@@ -3,8 +3,8 @@
 import csv
 from pathlib import Path
 
-from stages.common.errors import UserError
 from stages.common.figures import as_png, new_figure
+from stages.shell.errors import UserError
 
 WIDTH, HEIGHT = 8.0, 3.2
 

@@ -10,9 +10,9 @@ import warnings
 import torch
 from torch import Tensor, fx
 
-from stages.common.errors import UserError
-from stages.exporting.messages import first_line
 from stages.modelling.model import Model
+from stages.shell.errors import UserError
+from stages.shell.messages import first_line
 
 ORIGINS = ("stack_trace", "nn_module_stack", "source_fn_stack")  # of a node: lines and paths of the Python that made it
 

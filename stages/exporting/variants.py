@@ -13,9 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from stages.common.errors import UserError
 from stages.common.splits import SplitFile
-from stages.exporting.messages import errors_only, first_line
 from stages.exporting.onnx_file import with_metadata
 from stages.exporting.onnx_runtime import quantization
 from stages.exporting.parity import Equality, check_split, pieces_of, spread
@@ -23,6 +21,8 @@ from stages.exporting.runners import onnx_runner
 from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
 from stages.exporting.signature import Signature, Variant
 from stages.modelling.model import Model
+from stages.shell.errors import UserError
+from stages.shell.messages import errors_only, first_line
 
 INT8 = "int8"
 CALIBRATION_BATCH = 32

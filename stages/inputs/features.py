@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.errors import UserError
 from stages.common.meta import Input, Meta
 from stages.common.signature import BATCH, Entry, Feature
+from stages.shell.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,8 +8,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import torch
 
-from stages.common.errors import UserError
 from stages.common.params import Runtime
+from stages.shell.errors import UserError
 
 # malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX, NEVER = -1, -4, -1

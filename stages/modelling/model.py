@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from stages.common.errors import UserError
 from stages.common.meta import Input, Meta
 from stages.common.params import check_section
 from stages.common.shelves import take_input, take_part, take_task
+from stages.shell.errors import UserError
 
 # safetensors writes metadata in no fixed order: one key keeps the bytes of a checkpoint reproducible.
 METADATA_KEY = "reprise"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from stages.common.errors import DISK_FULL, UserError, reason
 from stages.reading.left_out import printable
+from stages.shell.errors import DISK_FULL, UserError, reason
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_ENTRIES = 1_000_000  # files and folders

@@ -21,10 +21,10 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, model_validator
 
-from stages.common.errors import DISK_FULL, UserError, reason
 from stages.common.params import Section
 from stages.reading import archives
 from stages.reading.left_out import printable
+from stages.shell.errors import DISK_FULL, UserError, reason
 
 MIRROR = "DATASETS_MIRROR"
 TRIES = 3

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.errors import UserError
-from stages.reading.read_errors import read_errors_named
+from stages.shell.errors import UserError
+from stages.shell.read_errors import read_errors_named
 
 UNSIGNED_BYTE = 8
 

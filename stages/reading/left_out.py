@@ -2,8 +2,8 @@
 
 import sys
 
-from stages.common.errors import UserError
 from stages.common.meta import LeftOut
+from stages.shell.errors import UserError
 
 NUM_EXAMPLES = 5
 

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from stages.common.errors import UserError
-from stages.reading.read_errors import read_errors_named
+from stages.shell.errors import UserError
+from stages.shell.read_errors import read_errors_named
 
 # A gzip file of some megabytes can hold one line of many gigabytes, or so many lines that their labels fill the memory.
 MAX_LINE_LENGTH = 1 << 20

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import get_args
 
-from stages.common.errors import UserError
 from stages.common.meta import Origin
 from stages.reading.left_out import printable
+from stages.shell.errors import UserError
 
 FILE = ".source"
 

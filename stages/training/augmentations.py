@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_types
+from stages.shell.arguments import fitting, refuse_types
+from stages.shell.errors import UserError
 
 Augmentation = Callable[[Tensor], Tensor]
 

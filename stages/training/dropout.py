@@ -5,7 +5,7 @@ Late dropout is described in Liu et al., Dropout Reduces Underfitting, 2023, htt
 
 from torch import nn
 
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 
 KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 

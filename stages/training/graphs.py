@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.common.errors import UserError
 from stages.modelling.devices import is_out_of_memory
+from stages.shell.errors import UserError
 
 # Libraries choose their kernels and take their workspaces in the first passes.
 REHEARSALS = 3

@@ -1,25 +1,20 @@
 """The training loop: one engine for every model, on the CPU and on CUDA."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from stages.common.errors import UserError
 from stages.modelling.model import Model
+from stages.shell.refusals import refuse_augmentation, refuse_divergence
+from stages.shell.resume import Keeper
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import Loss, build_loss
 from stages.training.processes import Processes
-from stages.training.recipe import Recipe, refuse_augmentation
-from stages.training.resume import Keeper
 from stages.training.run import Run
 from stages.training.scores import Row, Score
 from stages.training.steps import AnyBatches, Step, Training
-
-# A run whose loss grows past this multiple of its first epoch's will not come back.
-EXPLODED = 1e4
 
 Watcher = Callable[[int, Row], None]
 
@@ -95,14 +90,3 @@ def measure(
         if number < everybodys:
             pause()
     return score.means(processes)
-
-
-def refuse_divergence(row: Row, first: Row, recipe: Recipe, key: str) -> None:
-    start = first["train_loss"]
-    assert start is not None
-    losses = [loss for loss in (row["train_loss"], row["val_loss"]) if loss is not None]
-    if all(math.isfinite(loss) and loss <= EXPLODED * max(abs(start), 1.0) for loss in losses):
-        return
-    grown = "became NaN" if any(map(math.isnan, losses)) else f"has grown to {max(losses):.3g}"
-    clip = f"set {key}.clip_norm (for example 1.0)" if recipe.clip_norm is None else f"{key}.clip_norm (now {recipe.clip_norm:g})"
-    raise UserError(f"The loss {grown} in epoch {row['epoch']}: lower {key}.lr (now {recipe.lr:g}) or {clip}.")

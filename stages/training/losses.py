@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.common.errors import UserError
 from stages.common.shelves import take_task
-from stages.training.arguments import fitting, refuse_types
+from stages.shell.arguments import fitting, refuse_types
+from stages.shell.errors import UserError
 
 PADDED = -1
 

@@ -8,8 +8,8 @@ import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_types
+from stages.shell.arguments import fitting, refuse_types
+from stages.shell.errors import UserError
 
 # Takes sparse gradients only, which no architecture here has.
 NOT_FOR_DENSE = {"SparseAdam"}

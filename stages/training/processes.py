@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.common.errors import SAID, Stopped, UserError, heeded_signals
+from stages.shell.errors import SAID, Stopped, UserError, heeded_signals
 
 MEETING = "REPRISE_MEETING"  # in the environment of torchrun's processes: the file through which they find each other
 LAUNCHER = "REPRISE_LAUNCHER"  # the process that runs torchrun

@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from stages.common.errors import UserError
 from stages.common.params import Section, by_origin, check_section
-from stages.common.shelves import take_input
+from stages.shell.errors import UserError
 
 
 class Choice(Section):
@@ -82,8 +81,3 @@ def as_recipe(values: dict[str, Any], origin: str, key: str) -> Recipe:
     if isinstance(epochs, dict):
         check_section(EpochsBySource, epochs, f"{key}.epochs")
     return check_section(Recipe, {**values, "epochs": by_origin(epochs, origin)}, key)
-
-
-def refuse_augmentation(recipe: Recipe, kind: str, key: str) -> None:
-    if recipe.augment and not take_input(kind).IS_AUGMENTED:
-        raise UserError(f"params.yaml: {key}.augment works on pictures, and the dataset has {kind}: make it an empty list.")

@@ -1,15 +1,15 @@
 """Learning rate schedules (torch.optim.lr_scheduler) by name."""
 
 import inspect
-import math
 import warnings
 from typing import Any, Literal
 
 from torch.optim import Optimizer, lr_scheduler
 
-from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_types
-from stages.training.recipe import Recipe, Schedule
+from stages.shell.arguments import fitting, refuse_types
+from stages.shell.errors import UserError
+from stages.shell.refusals import refuse_cycle
+from stages.training.recipe import Recipe
 
 # These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
 NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
@@ -101,11 +101,3 @@ class MovingRate:
             self.schedule.load_state_dict(state)
             # The optimizer's steps before the first move may have been another process's.
             warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before `optimizer\.step\(\)`")
-
-
-def refuse_cycle(schedule: Schedule, num_moves: int, key: str) -> None:
-    """Refuses the two shares of a one-cycle schedule at which torch divides by zero, one of them in the run's last step."""
-    share = schedule.arguments.get("pct_start", 0.3)
-    if schedule.name == "OneCycleLR" and isinstance(share, int | float) and (share >= 1 or math.isclose(share * num_moves, 1)):
-        length = f"{num_moves} {schedule.interval}s"
-        raise UserError(f"params.yaml: {key}.pct_start is {share:g}, and of {length} it must leave more than one to rise, and one to fall.")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stages.common.errors import UserError, reason
 from stages.modelling.devices import is_out_of_memory
 from stages.modelling.model import Model
+from stages.shell.errors import UserError, reason
+from stages.shell.refusals import refuse_another_size
 from stages.training.augmentations import Augmentation, is_batched
 from stages.training.batches import Batches
 from stages.training.graphs import Recorder
@@ -125,11 +126,3 @@ def prepare(model: Model, inputs: Tensor, augmentations: list[Augmentation], key
     refuse_another_size(images, inputs, model, key)
     normalized: Tensor = model.input.part.normalize(images, model.input.constants)
     return normalized
-
-
-def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) -> None:
-    """Augmented pictures must be as large as they were, or as the ones that the model will get."""
-    made = [images.shape[2], images.shape[3], images.shape[1]]
-    if made not in (list(inputs.shape[1:]), model.meta.input.shape):
-        given, wanted = ("x".join(map(str, shape)) for shape in (made, model.meta.input.shape))
-        raise UserError(f"params.yaml: {key} makes pictures of {given} (height, width, channels); the network gets {wanted}.")

@@ -18,7 +18,7 @@ from pipelines.dvc.entries import repository_and_paths
 from pipelines.dvc.errors import GraphError
 from pipelines.running.leftovers import leftovers
 from pipelines.running.locks import BusyError, alone
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 from tests.entries.small import PARAMS, ROOT, Killed, dying, everything, git, lock_blocks, write
 
 pytestmark = [

@@ -13,8 +13,8 @@ import entries.rename
 from entries.lines import parse
 from entries.rename import KEPT, rename
 from stages.check import check_names
-from stages.common.errors import UserError
 from stages.evaluate import evaluate
+from stages.shell.errors import UserError
 from stages.train import train
 from tests.entries.small import PARAMS, PLOTS, ROOT, Killed, dying, everything, git, lock_blocks, noted, write
 from tests.test_end_to_end import new_clone

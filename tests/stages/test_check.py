@@ -14,9 +14,9 @@ import torch
 from ruamel.yaml import YAML
 
 from stages.check import CHECKED, check
-from stages.common.errors import UserError, run_stage
 from stages.common.shelves import part_names, take_part
 from stages.evaluation.bootstrap import with_interval
+from stages.shell.errors import UserError, run_stage
 from stages.training.losses import LOSSES
 from stages.training.optimizers import optimizer_names
 from stages.training.schedules import schedule_names

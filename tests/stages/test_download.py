@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from stages import download as stage
-from stages.common.errors import UserError
 from stages.common.params import Section
 from stages.common.shelves import take_part
 from stages.download import download
 from stages.reading import fetch as fetching
 from stages.reading.official import Official
 from stages.reading.source import read_source
+from stages.shell.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 REAL_MIRROR = Path(os.environ.get("DATASETS_MIRROR") or ROOT.parent / "shared" / "datasets")

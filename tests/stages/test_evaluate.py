@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.common.errors import UserError
 from stages.common.files import write_files
 from stages.common.splits import SplitFile, SplitWriter
 from stages.evaluate import BATCH_SIZE, evaluate, predict
 from stages.modelling.model import as_checkpoint, load_checkpoint
+from stages.shell.errors import UserError
 from tests.toy import CPU, TOYS, Data, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 1, "epochs": 1, "recipe": {}, "seed": 0}

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from stages import export as stage
-from stages.common.errors import UserError
 from stages.common.files import write_files
 from stages.evaluate import evaluate
 from stages.export import example_batch, export
 from stages.modelling.model import as_checkpoint
+from stages.shell.errors import UserError
 from tests.toy import ABOUT, PARAMS, ROOT, TOYS, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
-from stages.common.errors import UserError
 from stages.common.meta import Input, read_meta
 from stages.common.shelves import part_names, take_part
 from stages.common.splits import SPLITS, read_split
@@ -23,6 +22,7 @@ from stages.download import download
 from stages.inputs import features, image
 from stages.preprocess import preprocess
 from stages.reading.idx import write_idx
+from stages.shell.errors import UserError
 from tests.toy import RUNTIME, source_of
 
 REPOSITORY = Path(__file__).parents[2]

@@ -16,10 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stages import train as stage
 from stages.architectures import linear
-from stages.common.errors import UserError, run_stage
 from stages.common.shelves import take_task
 from stages.common.splits import SplitWriter
 from stages.modelling.model import load_checkpoint
+from stages.shell.errors import UserError, run_stage
 from stages.train import train
 from stages.training import loop
 from tests.toy import ROOT, TOYS, Data, Project, data_of, recipe, toy

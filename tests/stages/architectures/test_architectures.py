@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from stages.common.errors import UserError
 from stages.common.files import write_files
 from stages.common.shelves import part_names
 from stages.modelling.model import as_checkpoint, build_network, load_checkpoint
+from stages.shell.errors import UserError
 from stages.training.losses import build_loss
 from tests.toy import MODELS, architecture_of, data_of, fresh_model, moved_model, recipe_of, toy
 

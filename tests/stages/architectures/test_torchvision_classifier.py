@@ -18,8 +18,8 @@ from torch import nn
 
 from stages.architectures import torchvision_classifier
 from stages.architectures.torchvision_classifier import Params, load_pretrained
-from stages.common.errors import UserError
 from stages.modelling.model import Model
+from stages.shell.errors import UserError
 from stages.training.loop import fit
 from stages.training.recipe import Recipe
 from stages.training.steps import Training

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.errors import UserError
 from stages.common.files import as_csv, as_json, replacing_folder, write_files
+from stages.shell.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 
@@ -179,7 +179,7 @@ def test_two_processes_never_write_the_same_file(tmp_path: Path) -> None:
 def test_two_processes_never_write_into_the_same_folder(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 from stages.common.files import replacing_folder
 try:
     with replacing_folder(Path({str(tmp_path)!r}) / "processed"):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stages.common.errors import UserError
 from stages.common.meta import Meta, read_meta
+from stages.shell.errors import UserError
 
 META: dict[str, Any] = {
     "dataset": "wheat",

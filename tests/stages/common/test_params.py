@@ -6,8 +6,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from stages.common.errors import UserError
 from stages.common.params import Runtime, Section, check_section, check_source, look_up, read_params, read_section
+from stages.shell.errors import UserError
 from tests.toy import RUNTIME
 
 

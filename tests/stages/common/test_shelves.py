@@ -8,9 +8,9 @@ import pytest
 
 import stages.architectures
 from stages.common import shelves
-from stages.common.errors import UserError
 from stages.common.params import Section
 from stages.common.shelves import part_names, take_part
+from stages.shell.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 SHELVES = ("sources", "datasets", "architectures")

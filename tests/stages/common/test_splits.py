@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from stages.common.errors import UserError
 from stages.common.splits import SplitFile, SplitWriter, hold_out, read_split
+from stages.shell.errors import UserError
 
 
 def test_chunks_are_joined_in_order_as_safetensors_reads_them(tmp_path):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.common.errors import UserError
 from stages.common.meta import Meta, read_meta
 from stages.common.shelves import take_part
 from stages.common.splits import read_split
 from stages.preprocess import preprocess
+from stages.shell.errors import UserError
 from tests.toy import RUNTIME
 
 

@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from stages.common.errors import UserError
 from stages.common.signature import Feature
 from stages.exporting.facts import hash_of, params_of
 from stages.inputs.features import facts
+from stages.shell.errors import UserError
 from tests.toy import MODELS, TOYS, data_of, toy
 
 ROWS = np.array([[1, 0, np.nan], [3, 2, np.nan], [-1, 4, np.nan], [np.nan, 0, np.nan]], dtype=np.float32)

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 import torch
 
-from stages.common.errors import UserError
 from stages.exporting.onnx_file import to_onnx, with_metadata
 from stages.exporting.signature import describe
+from stages.shell.errors import UserError
 from tests.exported import LARGE, NAMES, OPSET, TOLERANCE, Exported, export, exported, exported_toy, facts_of
 from tests.toy import MODELS, PARAMS, TOYS, data_of, moved_model, toy, toy_model
 

@@ -5,9 +5,9 @@ import onnx
 import onnx.numpy_helper
 import pytest
 
-from stages.common.errors import UserError
 from stages.exporting.parity import BATCH_SIZES, cases, check_parity, check_split, run_torch
 from stages.exporting.runners import onnx_runner
+from stages.shell.errors import UserError
 from tests.exported import exported_toy
 from tests.toy import TOYS
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from stages.common.classes import confusion
-from stages.common.errors import UserError
 from stages.common.shelves import take_task
 from stages.evaluation.pictures import predictions
 from stages.exporting.pictures import learning_curve, read_rows
+from stages.shell.errors import UserError
 
 CURVE = [{"epoch": str(epoch), "split": split, "lr": "0.1", "loss": str(1 / epoch)} for epoch in (1, 2, 3) for split in ("train", "val")]
 GRID = [{"epoch": str(place), "split": "train", "weight": str(place / 10), "loss": "1.0"} for place in range(1, 4)]

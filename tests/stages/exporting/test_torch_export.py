@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages.common.errors import UserError
 from stages.exporting.parity import run_torch
 from stages.exporting.runners import torch_export_runner
 from stages.exporting.torch_export import to_pt2
+from stages.shell.errors import UserError
 from tests.exported import exported_toy
 from tests.toy import TOYS, toy_model
 

@@ -9,13 +9,13 @@ import onnx
 import onnx.numpy_helper
 import pytest
 
-from stages.common.errors import UserError
 from stages.common.splits import SplitFile
 from stages.exporting import variants
 from stages.exporting.parity import Equality, check_split, run_torch
 from stages.exporting.runners import onnx_runner
 from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
 from stages.exporting.variants import as_file, calibration_rows, make_int8, points_lost, to_int8
+from stages.shell.errors import UserError
 from tests.exported import exported, exported_toy
 
 WITH_LAYERS = ["patients", "shapes", "spots"]  # before their last, which INT8 leaves as it is

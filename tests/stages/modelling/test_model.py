@@ -10,7 +10,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from stages.common.errors import UserError
 from stages.common.files import write_files
 from stages.common.meta import Input
 from stages.modelling.model import (
@@ -20,6 +19,7 @@ from stages.modelling.model import (
     as_checkpoint,
     load_checkpoint,
 )
+from stages.shell.errors import UserError
 from tests.toy import TOYS, needs_cuda, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}

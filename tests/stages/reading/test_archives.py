@@ -11,9 +11,9 @@ import zipfile
 
 import pytest
 
-from stages.common.errors import UserError
 from stages.reading import archives
 from stages.reading.archives import unpack
+from stages.shell.errors import UserError
 
 GOOD = {"photos/ants/one.jpg": b"1" * 1000, "photos/ants/two words.jpg": b"2" * 70_000, "photos/empty": b""}
 each_suffix = pytest.mark.parametrize("suffix", [".zip", ".tar", ".tgz"])

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import pytest
 
-from stages.common.errors import UserError
 from stages.common.params import check_section
 from stages.reading import fetch as fetching
 from stages.reading.fetch import RemoteFile, Unpack, contents_sha256, fetch
+from stages.shell.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 CONTENT = bytes(range(256)) * 800

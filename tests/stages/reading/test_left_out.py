@@ -1,7 +1,7 @@
 import pytest
 
-from stages.common.errors import UserError
 from stages.reading.left_out import LeftOutItems, printable
+from stages.shell.errors import UserError
 
 
 def collected(number):

@@ -2,9 +2,9 @@ import gzip
 
 import pytest
 
-from stages.common.errors import UserError
 from stages.reading import rows
 from stages.reading.rows import numbered_rows
+from stages.shell.errors import UserError
 
 
 def test_a_file_of_too_many_lines_is_refused_blank_ones_counted(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 from stages.training import augmentations
 from stages.training.augmentations import BATCHED, build_augmentations
 

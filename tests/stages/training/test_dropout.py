@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 from stages.training.dropout import KINDS, LateDropout
 from stages.training.loop import fit
 from stages.training.recipe import Recipe

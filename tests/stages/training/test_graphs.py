@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from stages.common.errors import UserError
 from stages.modelling.model import Model
+from stages.shell.errors import UserError
 from stages.training.augmentations import build_augmentations
 from stages.training.loop import fit
 from stages.training.recipe import Recipe

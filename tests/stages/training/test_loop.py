@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from stages.common.errors import UserError
 from stages.common.shelves import take_task
+from stages.shell.errors import UserError
 from stages.training import loop
 from stages.training.average import Average
 from stages.training.loop import fit

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
-from stages.common.errors import UserError
 from stages.common.shelves import part_names, take_task
+from stages.shell.errors import UserError
 from stages.training.losses import LOSSES, PADDED, build_loss
 
 SEED = 20261120

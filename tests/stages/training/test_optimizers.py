@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from stages.common.errors import UserError
+from stages.shell.errors import UserError
 from stages.training.loop import fit
 from stages.training.optimizers import build_optimizer, optimizer_names
 from stages.training.recipe import Recipe

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from stages.modelling.model import load_checkpoint
-from stages.training import resume
+from stages.shell import resume
 from stages.training.processes import LAUNCHER, MEETING, Processes, alone
-from tests.stages.training.test_resume import TWO_CONVOLUTIONS, start, wait_for_a_state
+from tests.stages.shell.test_resume import TWO_CONVOLUTIONS, start, wait_for_a_state
 from tests.toy import ROOT, Project
 
 CHECKPOINT, CURVE = "checkpoint.safetensors", "plots/learning_curve.csv"

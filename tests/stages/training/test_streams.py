@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.common.errors import UserError
 from stages.common.splits import SplitFile, SplitWriter
 from stages.inputs.characters import lengths
+from stages.shell.errors import UserError
 from stages.train import train
 from stages.training import streams
 from stages.training.batches import Batches

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.common.errors import UserError, reason
+from stages.shell.errors import UserError, reason
 
 
 @contextlib.contextmanager

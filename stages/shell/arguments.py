@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from stages.common.errors import UserError, reason
-from stages.common.params import shown
+from stages.shell.errors import UserError, reason
+from stages.shell.sentences import shown
 
 
 @contextlib.contextmanager

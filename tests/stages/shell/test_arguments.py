@@ -6,8 +6,8 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from stages.common.errors import UserError
-from stages.training.arguments import fitting, refuse_types
+from stages.shell.arguments import fitting, refuse_types
+from stages.shell.errors import UserError
 
 
 def part(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.errors import DISK_FULL, UserError, reason, run_stage
 from stages.common.files import replacing_folder
+from stages.shell.errors import DISK_FULL, UserError, reason, run_stage
 
 ROOT = Path(__file__).parents[3]
 USAGE = "python -m stages.sow FIELD"

@@ -24,9 +24,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from stages.common.errors import Stopped, UserError, heeded_signals, reason, tell
 from stages.common.files import alone_with, write_files
 from stages.modelling.devices import is_out_of_memory
+from stages.shell.errors import Stopped, UserError, heeded_signals, reason, tell
 from stages.training.processes import Processes, alone
 
 STATES = Path("logs") / "resume"
@@ -219,9 +219,12 @@ class Keeper:
             tell(f"warning: {path} cannot be moved ({reason(error)}).")
 
 
-def ingredients(params: dict[str, Any], data: Iterable[Path], architecture: str, device: torch.device) -> dict[str, str]:
-    """A short hash of everything that decides a run's result, by name, in the words of a warning about it."""
-    code = [CODE / "train.py", CODE / "architectures" / f"{architecture}.py"]
+def ingredients(params: dict[str, Any], data: Iterable[Path], parts: Iterable[str], device: torch.device) -> dict[str, str]:
+    """A short hash of everything that decides a run's result, by name, in the words of a warning about it.
+
+    `parts` are those that the run takes from the shelves, such as architectures/cnn. The files of the shell decide nothing.
+    """
+    code = [CODE / "train.py", *(CODE / f"{part}.py" for part in parts)]
     code += [path for folder in ("training", "modelling", "common") for path in sorted((CODE / folder).glob("*.py"))]
     processor = processor_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
     switches = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(SWITCHES)]

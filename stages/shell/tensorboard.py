@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.common.errors import reason, tell
 from stages.modelling.model import Model
+from stages.shell.errors import reason, tell
 
 LOGS = Path("logs") / "tensorboard"
 NUM_SHOWN = 64

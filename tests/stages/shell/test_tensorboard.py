@@ -9,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stages.training.tensorboard import LOGS, TensorBoard
+from stages.shell.tensorboard import LOGS, TensorBoard
 from tests.toy import CPU, TOYS, toy, toy_model
 
 

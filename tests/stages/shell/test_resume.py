@@ -15,14 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from stages.common.errors import Stopped, UserError
 from stages.modelling.model import Model
+from stages.shell import resume
+from stages.shell.errors import Stopped, UserError
+from stages.shell.resume import Keeper, StartOver, as_bytes, from_bytes, ingredients
 from stages.train import is_recorded, train
-from stages.training import resume
 from stages.training.loop import fit
 from stages.training.optimizers import optimizer_names
 from stages.training.recipe import Recipe
-from stages.training.resume import Keeper, StartOver, as_bytes, from_bytes, ingredients
 from stages.training.schedules import schedule_names
 from stages.training.steps import Training
 from tests.stages.training.test_optimizers import NEEDED, SCHEDULE_NEEDS
@@ -360,15 +360,15 @@ def test_how_often_a_run_is_saved_is_no_ingredient(project, monkeypatch, capsys)
 
 
 def test_code_libraries_and_device_are_ingredients(tmp_path, monkeypatch):
-    first = ingredients({}, [], "cnn", CPU)
-    assert first == ingredients({}, [], "cnn", CPU) and first != ingredients({}, [], "mlp", CPU)
+    first = ingredients({}, [], ["architectures/cnn"], CPU)
+    assert first == ingredients({}, [], ["architectures/cnn"], CPU) and first != ingredients({}, [], ["architectures/mlp"], CPU)
     for patch in ((torch, "__version__", "9.9"), (resume, "version", lambda _: "9.9")):
         with monkeypatch.context() as library:
             library.setattr(*patch)
-            other = ingredients({}, [], "cnn", CPU)
+            other = ingredients({}, [], ["architectures/cnn"], CPU)
         assert [name for name in first if first[name] != other[name]] == ["libraries"]
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "none")
-    assert ingredients({}, [], "cnn", CPU)["device"] != first["device"]
+    assert ingredients({}, [], ["architectures/cnn"], CPU)["device"] != first["device"]
 
 
 # A run that came to its end

@@ -1,0 +1,56 @@
+"""What a training refuses, in sentences that name the key of params.yaml. Each either raises UserError or does nothing."""
+
+import math
+import tempfile
+from pathlib import Path
+
+from torch import Tensor
+
+from stages.common.files import naming
+from stages.common.shelves import take_input
+from stages.modelling.model import Model
+from stages.shell.errors import UserError
+from stages.training.recipe import Recipe, Schedule
+from stages.training.scores import Row
+
+# A run whose loss grows past this multiple of its first epoch's will not come back.
+EXPLODED = 1e4
+
+
+def refuse_divergence(row: Row, first: Row, recipe: Recipe, key: str) -> None:
+    start = first["train_loss"]
+    assert start is not None
+    losses = [loss for loss in (row["train_loss"], row["val_loss"]) if loss is not None]
+    if all(math.isfinite(loss) and loss <= EXPLODED * max(abs(start), 1.0) for loss in losses):
+        return
+    grown = "became NaN" if any(map(math.isnan, losses)) else f"has grown to {max(losses):.3g}"
+    clip = f"set {key}.clip_norm (for example 1.0)" if recipe.clip_norm is None else f"{key}.clip_norm (now {recipe.clip_norm:g})"
+    raise UserError(f"The loss {grown} in epoch {row['epoch']}: lower {key}.lr (now {recipe.lr:g}) or {clip}.")
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Makes a file without a name in it, or where it will lie: what cannot be written is said before the first epoch."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    with naming(there):
+        tempfile.TemporaryFile(dir=there).close()
+
+
+def refuse_augmentation(recipe: Recipe, kind: str, key: str) -> None:
+    if recipe.augment and not take_input(kind).IS_AUGMENTED:
+        raise UserError(f"params.yaml: {key}.augment works on pictures, and the dataset has {kind}: make it an empty list.")
+
+
+def refuse_cycle(schedule: Schedule, num_moves: int, key: str) -> None:
+    """Refuses the two shares of a one-cycle schedule at which torch divides by zero, one of them in the run's last step."""
+    share = schedule.arguments.get("pct_start", 0.3)
+    if schedule.name == "OneCycleLR" and isinstance(share, int | float) and (share >= 1 or math.isclose(share * num_moves, 1)):
+        length = f"{num_moves} {schedule.interval}s"
+        raise UserError(f"params.yaml: {key}.pct_start is {share:g}, and of {length} it must leave more than one to rise, and one to fall.")
+
+
+def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) -> None:
+    """Augmented pictures must be as large as they were, or as the ones that the model will get."""
+    made = [images.shape[2], images.shape[3], images.shape[1]]
+    if made not in (list(inputs.shape[1:]), model.meta.input.shape):
+        given, wanted = ("x".join(map(str, shape)) for shape in (made, model.meta.input.shape))
+        raise UserError(f"params.yaml: {key} makes pictures of {given} (height, width, channels); the network gets {wanted}.")
