@@ -94,7 +94,7 @@ def train(work: Path, architecture: dict[str, Any], stream_mb: int, limit_mb: in
     plainly: dict[str, Any] = {"augment": [], "ema": None, "schedule": None, "epochs": epochs, "batch_size": BATCH_SIZE}
     recipe = params["models"]["mnist_cnn"]["train"] | plainly
     params["runtime"] |= {"stream_above_mb": stream_mb, "threads": 1, "device": "cpu"}
-    params["models"] = {"noise": {"dataset": "noise", "plot": "confusion", "architecture": architecture, "train": recipe}}
+    params["models"] = {"noise": {"dataset": "noise", "architecture": architecture, "train": recipe}}
     (work / "params.yaml").write_text(json.dumps(params))
     shutil.rmtree(work / "logs", ignore_errors=True)
     started = time.monotonic()
