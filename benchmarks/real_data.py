@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 JPEG_SOURCE = {
     "kind": "files",
     "official": [
-        {"path": f"cifar10_jpeg/{split}.zip", "sha256": sha256, "urls": [], "unpack": {"max_megabytes": 200, "folder": split}}
+        {"path": f"cifar10_jpeg/{split}.zip", "sha256": sha256, "unpack": {"max_megabytes": 200, "folder": split}}
         for split, sha256 in (
             ("train", "db1d97e295438a1fc80ebc6ea1a1c56bd627cf900e10c0feb7dc09b6c8c9aece"),
             ("test", "6c887066a4086d1a396d7bdf9015dd0af187d06e9edad255daea6ab4158f39a0"),
