@@ -136,7 +136,7 @@ def contest(contestant: str, model: str, clone: Path, threads: int, seed: int, c
     network = build_network(entry["architecture"] | (LESSONS[model].architecture if is_lesson else {}), meta, model)
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
     if engine:
-        recipe = read_recipe(params, model, meta.source).model_dump()
+        recipe = read_recipe(entry["train"], params["recipes"], meta.source, model).model_dump()
         if is_lesson:
             lesson = race.lesson
             plainly: dict[str, Any] = {"schedule": None, "augment": [], "clip_norm": None, "ema": None, "late_dropout": None}

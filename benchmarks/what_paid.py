@@ -186,7 +186,7 @@ def one(variant: str, model: str, arguments: argparse.Namespace) -> None:
     clock = Clock(arguments.seconds, None, float(os.environ["STARTED"]))
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, clock=clock)
     try:
-        with_engine(race, built, read_recipe(params, model, meta.source).model_dump(), runtime)
+        with_engine(race, built, read_recipe(entry["train"], params["recipes"], meta.source, model).model_dump(), runtime)
     except Over:
         print(json.dumps(clock.result()))
 
