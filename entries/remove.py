@@ -56,11 +56,11 @@ def remove(names: list[str], dry_run: bool = False, yes: bool = False) -> None:
 def plan(names: list[str], yes: bool) -> Removal:
     """Raises UserError where something may not go."""
     project = read_project()
-    going, staying = choose(project, names)
+    going, said = choose(project, names)
     for entry in going:
         refuse_needed(project, entry, going)
         refuse_loss(entry, yes)
-    removal = Removal(project, {entry: [] for entry in going}, dict(project.texts), staying)
+    removal = Removal(project, {entry: [] for entry in going}, dict(project.texts), said)
     for entry in going:
         take_out(removal, entry)
     take_out_plots(removal)
@@ -70,18 +70,19 @@ def plan(names: list[str], yes: bool) -> Removal:
 
 
 def choose(project: Project, names: list[str]) -> tuple[list[Entry], list[str]]:
-    """The entries that go, and sentences about what stays."""
-    going, staying = dict[Entry, None](), []
+    """The entries that go, and sentences about what stays, and what goes unasked."""
+    going, said = dict[Entry, None](), []
     for found in map(project.find, names):
         left = [entry for entry in found if not project.has(entry)]
         going |= dict.fromkeys(left or found[:1])
-        staying += [f"the {entry} stays, since params.yaml has it." for entry in found if left and entry not in left]
-    for source in [project.source(entry) for entry in going if entry.section == "datasets"]:
+        said += [f"the {entry} stays, since params.yaml has it." for entry in found if left and entry not in left]
+    for dataset, source in [(entry, project.source(entry)) for entry in going if entry.section == "datasets"]:
         if source and (users := [user.name for user in project.users(source) if user not in going]):
-            staying.append(f"{source.folder}/raw stays, for {', '.join(users)}.")
-        elif source:
+            said.append(f"{source.folder}/raw stays, for {', '.join(users)}.")
+        elif source and source not in going:
+            said.append(f"{source.folder}/raw goes with the last dataset that reads it, {dataset.name}.")
             going[source] = None
-    return list(going), staying
+    return list(going), said
 
 
 def refuse_needed(project: Project, entry: Entry, going: list[Entry]) -> None:

@@ -123,6 +123,7 @@ def test_a_source_goes_with_its_last_dataset(capsys):
     said = capsys.readouterr().out
     assert said.startswith("dataset hours: removed\n  params.yaml: datasets.hours\n  dvc.lock: preprocess@hours\n  data/hours/processed\n")
     assert "\nsource hours: removed\n  params.yaml: sources.hours\n  dvc.lock: download@hours\n  data/hours/raw\nnote: " in said
+    assert "note: data/hours/raw goes with the last dataset that reads it, hours.\n" in said
 
 
 def test_a_source_that_another_dataset_reads_stays(capsys):
