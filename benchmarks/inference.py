@@ -84,21 +84,23 @@ def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[
     return result
 
 
-def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
+def measure(model_name: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
     from stages.exporting.messages import first_line
-    from stages.exporting.parity import as_batch, spread, without_padding
+    from stages.exporting.parity import spread
     from stages.exporting.signature import Signature
+    from stages.modelling.model import load_checkpoint
 
-    folder = Path("models") / model
+    folder = Path("models") / model_name
     signature = Signature.model_validate_json((folder / "exported" / "signature.json").read_text())
     test = SplitFile(Path("data") / signature.dataset / "processed", "test")
-    rows = as_batch(test.take("inputs", spread(test.count, BATCH_SIZE)))
-    one = without_padding(rows[:1])
+    model, _ = load_checkpoint(folder / "checkpoint.safetensors")
+    rows = model.input.part.as_batch(test.take("inputs", spread(test.count, BATCH_SIZE)))
+    one = model.input.part.alone(rows[:1])
     result: dict[str, Any] = {}
     runs: dict[str, Run] = {}
-    for name, make in forms(folder, signature, threads).items():
+    for name, make in forms(model, folder, signature, threads).items():
         started = time.perf_counter()
         try:
             run = make()
@@ -116,8 +118,8 @@ def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
     return result
 
 
-def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], Run]]:
-    """How each form is made: of the checkpoint or of what was exported."""
+def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], Run]]:
+    """How each form is made: of the model or of what was exported."""
     import onnx
     import torch
 
@@ -126,11 +128,9 @@ def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], 
     from stages.exporting.runners import onnx_runner, torchscript_runner
     from stages.exporting.section import MIN_CALIBRATION_ROWS
     from stages.exporting.variants import NODES, calibration_rows, to_int8
-    from stages.modelling.model import load_checkpoint
 
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")
-    model, _ = load_checkpoint(folder / "checkpoint.safetensors")
     content = (folder / "exported" / "model.onnx").read_bytes()
 
     def by(module: Any) -> Run:
@@ -145,7 +145,8 @@ def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], 
         if train.count < MIN_CALIBRATION_ROWS:
             raise ValueError(f"train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed")
         count = read_params()["export"]["int8"]["calibration_rows"]
-        return onnx_runner(to_int8(content, signature.input.name, calibration_rows(train, signature, count), kinds), signature, threads)
+        rows = calibration_rows(model, train, signature, count)
+        return onnx_runner(to_int8(content, signature.input.name, rows, kinds), signature, threads)
 
     has_convolutions = any(node.op_type in NODES["convolution"] for node in onnx.load_model_from_string(content).graph.node)
     return {
