@@ -111,10 +111,10 @@ def main() -> None:
         parser.error(f"no such model: {', '.join(sorted(unknown))}; known: {', '.join(TO_REACH)}")
     require_mirror(parser)
     clone = make_clone(arguments.work.resolve())
-    committed = YAML(typ="safe").load(clone / "params.yaml")["models"]
+    committed = YAML(typ="safe").load(clone / "params.yaml")
     for model in arguments.models or TO_REACH:
         seeds = arguments.seeds or (5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1))
-        about = {"recipe": recipe(committed[model]), "threads": arguments.threads, "code": code_of(clone)}
+        about = {"recipe": recipe(committed, model), "threads": arguments.threads, "code": code_of(clone)}
         measured = known(read_result("accuracy").get(model, {}), about)
         for seed in range(seeds):
             if seed not in measured:
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def code_of(clone: Path) -> str:
-    """What of the code a figure hangs on: a hash of stages' folders, but for that of exporting, which is proved to change no answer."""
+    """What of the code a figure depends on: a hash of stages' folders, but for that of exporting, which is proved to change no answer."""
     folders = [line for line in run(["git", "ls-tree", "-d", "HEAD", "stages/"], clone).splitlines() if not line.endswith("exporting")]
     return hashlib.sha256("\n".join(folders).encode()).hexdigest()
 
@@ -140,9 +140,11 @@ def each(model: str, measured: dict[int, dict[str, Any]]) -> dict[str, list[floa
     return {figure.name: [one["values"][figure.name] for _, one in sorted(measured.items())] for figure in TO_REACH[model]}
 
 
-def recipe(entry: dict[str, Any]) -> dict[str, Any]:
-    """What of a model's entry in params.yaml its figure hangs on; benchmarks/tables.py marks figures of another recipe."""
-    return {key: entry[key] for key in ("architecture", "train")}
+def recipe(params: dict[str, Any], model: str) -> dict[str, Any]:
+    """What in params.yaml a model's figure depends on, its named recipe written out; benchmarks/tables.py marks figures of another one."""
+    entry = params["models"][model]
+    train = params["recipes"][entry["train"]["recipe"]] | entry["train"]
+    return {"architecture": entry["architecture"], "train": {key: value for key, value in train.items() if key != "recipe"}}
 
 
 def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any]]:

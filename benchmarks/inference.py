@@ -1,4 +1,4 @@
-"""How fast exported models answer: PyTorch eager, TorchScript, torch.compile and ONNX Runtime, with its INT8 and FP16, side by side.
+"""How fast exported models answer: PyTorch eager, TorchScript, torch.compile and ONNX Runtime, with its INT8, side by side.
 
 Command: python -m benchmarks.inference [--built FOLDER] [--seconds S] [MODEL ...]
 Reads:   the data, checkpoints and exports that `dvc repro` has built in FOLDER (default: here)
@@ -6,10 +6,10 @@ Writes:  benchmarks/results/inference.json: of models that are not named what wa
 
 For each model and number of threads (one, and all cores) a fresh process measures all in turns: the latency of single rows, p50 and
 p95, and rows a second in batches of 256. Rows are of the test split; single texts come without padding. Before anything is timed, every
-form but INT8 and FP16 must give PyTorch's answer. What torch.compile takes to compile is not in its times but beside them.
+form but INT8 must give PyTorch's answer. What torch.compile takes to compile is not in its times but beside them.
 
-INT8 (of all layers, and of the linear ones alone where there are others) and FP16 are made here of every model, to see where they pay:
-there `models.<name>.variants` in params.yaml asks for them, and the export offers them if they lose few enough points.
+INT8 (of all layers, and of the linear ones alone where there are others) is made here of every model, to see where it pays: there
+`models.<name>.int8` in params.yaml asks for it, and the export offers it if it loses few enough points.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from benchmarks.hardware import hardware, read_result, today, write_result
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZE, TURN_S, TOLERANCE = 256, 0.1, 1e-4
-SMALLER = ("INT8", "INT8 linear", "FP16")
+SMALLER = ("INT8", "INT8 linear")
+FORMS = ("eager", "TorchScript", "compile", "ONNX Runtime", *SMALLER)
 FASTER, NO_SLOWER = 1.1, 0.95  # times as fast as model.onnx, with single rows and in batches: what is nearer to 1 is within the noise
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -83,21 +84,23 @@ def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[
     return result
 
 
-def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
+def measure(model_name: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
-    from stages.shell.messages import first_line
-    from stages.exporting.parity import as_batch, spread, without_padding
+    from stages.exporting.parity import spread
     from stages.exporting.signature import Signature
+    from stages.modelling.model import load_checkpoint
+    from stages.shell.messages import first_line
 
-    folder = Path("models") / model
+    folder = Path("models") / model_name
     signature = Signature.model_validate_json((folder / "exported" / "signature.json").read_text())
     test = SplitFile(Path("data") / signature.dataset / "processed", "test")
-    rows = as_batch(test.take("inputs", spread(test.count, BATCH_SIZE)))
-    one = without_padding(rows[:1])
+    model, _ = load_checkpoint(folder / "checkpoint.safetensors")
+    rows = model.input.part.as_batch(test.take("inputs", spread(test.count, BATCH_SIZE)))
+    one = model.input.part.alone(rows[:1])
     result: dict[str, Any] = {}
     runs: dict[str, Run] = {}
-    for name, make in forms(folder, signature, threads).items():
+    for name, make in forms(model, folder, signature, threads).items():
         started = time.perf_counter()
         try:
             run = make()
@@ -115,8 +118,8 @@ def measure(model: str, threads: int, seconds: float) -> dict[str, Any]:
     return result
 
 
-def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], Run]]:
-    """How each form is made: of the checkpoint or of what was exported."""
+def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], Run]]:
+    """How each form is made: of the model or of what was exported."""
     import onnx
     import torch
 
@@ -124,12 +127,10 @@ def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], 
     from stages.common.splits import SplitFile
     from stages.exporting.runners import onnx_runner, torchscript_runner
     from stages.exporting.section import MIN_CALIBRATION_ROWS
-    from stages.exporting.variants import NODES, calibration_rows, to_fp16, to_int8
-    from stages.modelling.model import load_checkpoint
+    from stages.exporting.variants import NODES, calibration_rows, to_int8
 
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")
-    model, _ = load_checkpoint(folder / "checkpoint.safetensors")
     content = (folder / "exported" / "model.onnx").read_bytes()
 
     def by(module: Any) -> Run:
@@ -143,8 +144,9 @@ def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], 
         train = SplitFile(Path("data") / signature.dataset / "processed", "train")
         if train.count < MIN_CALIBRATION_ROWS:
             raise ValueError(f"train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed")
-        count = read_params()["export"]["variants"]["calibration_rows"]
-        return onnx_runner(to_int8(content, signature.input.name, calibration_rows(train, signature, count), kinds), signature, threads)
+        count = read_params()["export"]["int8"]["calibration_rows"]
+        rows = calibration_rows(model, train, signature, count)
+        return onnx_runner(to_int8(content, signature.input.name, rows, kinds), signature, threads)
 
     has_convolutions = any(node.op_type in NODES["convolution"] for node in onnx.load_model_from_string(content).graph.node)
     return {
@@ -154,7 +156,6 @@ def forms(folder: Path, signature: Any, threads: int) -> dict[str, Callable[[], 
         "ONNX Runtime": lambda: onnx_runner(content, signature, threads),
         "INT8": lambda: int8(list(NODES)),
         **({"INT8 linear": lambda: int8(["linear"])} if has_convolutions else {}),
-        "FP16": lambda: onnx_runner(to_fp16(content), signature, threads),
     }
 
 
@@ -170,11 +171,11 @@ def pays(measured: dict[str, Any], form: str) -> bool:
     return "p50_us" in own and whole["p50_us"] >= FASTER * own["p50_us"] and own["rows_per_s"] >= NO_SLOWER * whole["rows_per_s"]
 
 
-def asked_for(measured: dict[str, Any]) -> dict[str, Any]:
-    """What `models.<name>.variants` in params.yaml should be: of the INT8 forms that pay, the one that answers single rows fastest."""
+def asked_for(measured: dict[str, Any]) -> list[str]:
+    """What `models.<name>.int8` in params.yaml should be: the layers of the INT8 form that pays and answers single rows fastest."""
     kinds = {"INT8": ["convolution", "linear"] if "INT8 linear" in measured["1"] else ["linear"], "INT8 linear": ["linear"]}
     paying = sorted((measured["1"][form]["p50_us"], form) for form in kinds if pays(measured, form))
-    return {"int8": kinds[paying[0][1]] if paying else [], "fp16": pays(measured, "FP16")}
+    return kinds[paying[0][1]] if paying else []
 
 
 def in_turns(runs: dict[str, Run], batch: np.ndarray, seconds: float) -> dict[str, list[float]]:

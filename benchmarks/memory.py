@@ -79,10 +79,11 @@ def make_data(work: Path, count: int) -> None:
         description="Noise.",
         source="generated",
         task="multiclass",
+        num_outputs=10,
         input=Input(kind="image", shape=[32, 32, 3], dtype="uint8", mean=[0.5] * 3, std=[0.3] * 3),
         classes=[str(number) for number in range(10)],
         outputs=None,
-        counts={split: Counts(total=rows) for split, rows in counts.items()},  # type: ignore[misc]  # the keys are the splits' names
+        counts={split: Counts(total=rows) for split, rows in counts.items()},
         left_out=LeftOut(count=0, examples=[]),
     )
     (processed / "meta.json").write_bytes(as_json(meta.model_dump(mode="json")))
@@ -94,7 +95,7 @@ def train(work: Path, architecture: dict[str, Any], stream_mb: int, limit_mb: in
     plainly: dict[str, Any] = {"augment": [], "ema": None, "schedule": None, "epochs": epochs, "batch_size": BATCH_SIZE}
     recipe = params["models"]["mnist_cnn"]["train"] | plainly
     params["runtime"] |= {"stream_above_mb": stream_mb, "threads": 1, "device": "cpu"}
-    params["models"] = {"noise": {"dataset": "noise", "plot": "confusion", "architecture": architecture, "train": recipe}}
+    params["models"] = {"noise": {"dataset": "noise", "architecture": architecture, "train": recipe}}
     (work / "params.yaml").write_text(json.dumps(params))
     shutil.rmtree(work / "logs", ignore_errors=True)
     started = time.monotonic()

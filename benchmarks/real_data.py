@@ -1,7 +1,7 @@
 """A clone of this repository in which the real data is used, for the benchmarks that need it.
 
 Where the committed params.yaml cannot be used the clone's is changed: `source: official`; CIFAR-10 comes from the JPEG copy in the
-mirror (dataset cifar10_jpeg, added here).
+mirror (source and dataset cifar10_jpeg, added here).
 """
 
 import argparse
@@ -15,22 +15,23 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 
-CIFAR10_JPEG = {
+JPEG_SOURCE = {
+    "kind": "files",
+    "official": [
+        {"path": f"cifar10_jpeg/{split}.zip", "sha256": sha256, "unpack": {"max_megabytes": 200, "folder": split}}
+        for split, sha256 in (
+            ("train", "db1d97e295438a1fc80ebc6ea1a1c56bd627cf900e10c0feb7dc09b6c8c9aece"),
+            ("test", "6c887066a4086d1a396d7bdf9015dd0af187d06e9edad255daea6ab4158f39a0"),
+        )
+    ],
+}
+JPEG_DATASET = {
     "kind": "image_folder",
+    "raw": "data/cifar10_jpeg/raw",
     "about": {
         "use": "To tell ten kinds of vehicles and animals apart in pictures of 32x32.",
         "limits": "The pictures are CIFAR-10's, encoded again as JPEG, which is lossy: figures are lower than on the original.",
-        "licence": {"official": "none stated by its makers"},
-    },
-    "download": {
-        "sample": None,
-        "official": [
-            {"path": f"cifar10_jpeg/{split}.zip", "sha256": sha256, "urls": [], "unpack": {"max_megabytes": 200, "folder": split}}
-            for split, sha256 in (
-                ("train", "db1d97e295438a1fc80ebc6ea1a1c56bd627cf900e10c0feb7dc09b6c8c9aece"),
-                ("test", "6c887066a4086d1a396d7bdf9015dd0af187d06e9edad255daea6ab4158f39a0"),
-            )
-        ],
+        "licence": "none stated by its makers",
     },
     "preprocess": {
         "train": "train",
@@ -87,8 +88,10 @@ def build_data(clone: Path, datasets: list[str]) -> None:
         return
     for dataset in datasets:
         if not (clone / "data" / dataset / "processed" / "meta.json").exists():
-            for stage in ("download", "preprocess"):
-                run([sys.executable, "-m", f"stages.{stage}", dataset], clone)
+            raw = Path(YAML(typ="safe").load(clone / "params.yaml")["datasets"][dataset]["raw"])
+            if not (clone / raw).exists():
+                run([sys.executable, "-m", "stages.download", raw.parent.name], clone)
+            run([sys.executable, "-m", "stages.preprocess", dataset], clone)
 
 
 def change_params(path: Path, seed: int, threads: int, pretrained: bool = False) -> None:
@@ -98,7 +101,7 @@ def change_params(path: Path, seed: int, threads: int, pretrained: bool = False)
     params = yaml.load(path)
     params["source"] = "official"
     params["runtime"]["seed"], params["runtime"]["threads"] = seed, threads
-    params["datasets"]["cifar10_jpeg"] = CIFAR10_JPEG
+    params["sources"]["cifar10_jpeg"], params["datasets"]["cifar10_jpeg"] = JPEG_SOURCE, JPEG_DATASET
     for model in ("cifar10_cnn", "cifar10_resnet"):
         params["models"][model]["dataset"] = "cifar10_jpeg"
     if not pretrained:

@@ -72,11 +72,11 @@ def train(seed: int) -> dict[str, Any]:
     from stages.common.splits import read_split
     from stages.modelling.devices import prepare_torch
     from stages.modelling.model import Model
+    from stages.shell.resume import Keeper
     from stages.training.batches import Batches
     from stages.training.loop import fit, measure
     from stages.training.losses import build_loss
     from stages.training.recipe import Recipe
-    from stages.shell.resume import Keeper
     from stages.training.steps import Training
 
     processed = Path("data") / "cifar10_jpeg" / "processed"

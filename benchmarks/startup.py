@@ -28,8 +28,8 @@ FIRST_STEP = "stages.training.run:Run.end_step"
 # Stage, its argument, and the function at which its work begins.
 STAGES = [
     ("check", "params.yaml", "stages.check:check_names"),
-    ("download", "diabetes", "stages.datasets.csv:generate"),
-    ("download", "mnist", "stages.datasets.mnist:generate"),
+    ("download", "diabetes", "stages.sources.diabetes:generate"),
+    ("download", "mnist", "stages.sources.digits:generate"),
     ("preprocess", "diabetes", "stages.preprocess:write_splits"),
     ("preprocess", "mnist", "stages.preprocess:write_splits"),
     ("train", "line_gd", FIRST_STEP),

@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from benchmarks.accuracy import recipe
-from benchmarks.inference import FASTER, NO_SLOWER, SMALLER, pays
+from benchmarks.inference import FASTER, FORMS, NO_SLOWER, SMALLER, pays
 from benchmarks.train import CONTESTANTS
 
 ROOT = Path(__file__).parents[1]
@@ -39,9 +39,10 @@ def with_tables(text: str, tables: dict[str, str]) -> str:
 
 def every_table() -> dict[str, str]:
     """Each made of the results file of its name."""
-    models = YAML(typ="safe").load(ROOT / "params.yaml")["models"]
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    recipes = {model: recipe(params, model) for model in params["models"]}
     return {
-        "accuracy": accuracy_table(read_results("accuracy"), read_results("accuracy_cuda"), models),
+        "accuracy": accuracy_table(read_results("accuracy"), read_results("accuracy_cuda"), recipes),
         "reference": measured(reference_table, "reference_cuda"),
         "fresh_clone": measured(fresh_clone_table, "fresh_clone"),
         "train": measured(train_table, "train"),
@@ -64,14 +65,14 @@ def read_results(name: str) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def accuracy_table(on_cpu: dict[str, Any], on_gpu: dict[str, Any], models: dict[str, Any]) -> str:
-    """A row for each of `models`, in their order, measured or not; a figure of another recipe than theirs is marked.
+def accuracy_table(on_cpu: dict[str, Any], on_gpu: dict[str, Any], recipes: dict[str, Any]) -> str:
+    """A row for each model of `recipes`, in their order, measured or not; a figure of another recipe than these is marked.
 
     One measured on a GPU stands where there is none of the committed recipe from a CPU.
     """
     lines = ["| model | data | measured on the test split | to reach | reached | training |", "|---|---|---|---|---|---|"]
     shown_entries = []
-    for model, committed in models.items():
+    for model, committed in recipes.items():
         entries = [results[model] for results in (on_cpu, on_gpu) if model in results]
         if not entries:
             lines.append(f"| {model} | | not measured yet | | | |")
@@ -90,12 +91,12 @@ def accuracy_table(on_cpu: dict[str, Any], on_gpu: dict[str, Any], models: dict[
 
 
 def is_of(entry: dict[str, Any], committed: dict[str, Any]) -> bool:
-    """Whether the figure is of the committed recipe; one from before a means was there is of a recipe that has null for it."""
-    return without_nulls(entry["recipe"]) == without_nulls(recipe(committed))
+    """Whether the figure is of the committed recipe. A key that a recipe lacks is null, or the empty list, which older ones wrote out."""
+    return without_defaults(entry["recipe"]) == without_defaults(committed)
 
 
-def without_nulls(recipe: dict[str, Any]) -> dict[str, Any]:
-    return recipe | {"train": {key: value for key, value in recipe["train"].items() if value is not None}}
+def without_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
+    return recipe | {"train": {key: value for key, value in recipe["train"].items() if value not in (None, [])}}
 
 
 def seconds_of(entry: dict[str, Any]) -> str:
@@ -242,7 +243,7 @@ def inference_table(result: dict[str, Any]) -> str:
     """Two tables, of single rows and of batches: a line a model, microseconds or rows a second of each form, by number of threads."""
     models = result["models"]
     all_threads = list(next(iter(models.values())))
-    forms = list(dict.fromkeys(form for by_threads in models.values() for form in by_threads["1"]))
+    forms = [form for form in FORMS if any(form in by_threads["1"] for by_threads in models.values())]
     tables = []
     for head, key, better in (
         ("one row, µs: p50 (p95)", "p50_us", lambda eager, own: eager / own),

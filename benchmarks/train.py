@@ -16,7 +16,8 @@ Contestants, each in a process of its own, one after another, in turns:
 - engine, processes: the same with runtime.num_processes at one a core, and one thread each.
 
 Throughput is counted from the WARM_UP-th step on. Time to accuracy starts with the process and holds everything: imports, reading,
-warming up, measuring val after each epoch. It hangs on when a curve that wavers first crosses a line, so it is measured with several seeds.
+warming up, measuring val after each epoch. A curve that wavers crosses a line sooner or later by chance,
+so it is measured with several seeds.
 """
 
 import argparse
@@ -135,7 +136,7 @@ def contest(contestant: str, model: str, clone: Path, threads: int, seed: int, c
     network = build_network(entry["architecture"] | (LESSONS[model].architecture if is_lesson else {}), meta, model)
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, network=network.to(device), clock=clock)
     if engine:
-        recipe = read_recipe(entry["train"], params["source"], model).model_dump()
+        recipe = read_recipe(entry["train"], params["recipes"], meta.source, model).model_dump()
         if is_lesson:
             lesson = race.lesson
             plainly: dict[str, Any] = {"schedule": None, "augment": [], "clip_norm": None, "ema": None, "late_dropout": None}
@@ -162,11 +163,11 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
     import torch
 
     from stages.common.splits import read_split
+    from stages.shell.resume import Keeper
     from stages.training.batches import Batches
     from stages.training.loop import fit
     from stages.training.processes import join
     from stages.training.recipe import Recipe
-    from stages.shell.resume import Keeper
     from stages.training.steps import Training
 
     section, clock = Recipe.model_validate(recipe), race.clock

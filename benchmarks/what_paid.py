@@ -175,6 +175,7 @@ def one(variant: str, model: str, arguments: argparse.Namespace) -> None:
     from stages.common.params import Runtime, look_up, read_params
     from stages.modelling import devices
     from stages.modelling.model import Model, build_network
+    from stages.training.recipe import read_recipe
 
     params = read_params()
     runtime = Runtime.model_validate(params["runtime"] | {"threads": arguments.threads})
@@ -185,7 +186,7 @@ def one(variant: str, model: str, arguments: argparse.Namespace) -> None:
     clock = Clock(arguments.seconds, None, float(os.environ["STARTED"]))
     race = SimpleNamespace(lesson=LESSONS[model], processed=processed, meta=meta, device=device, clock=clock)
     try:
-        with_engine(race, built, entry["train"], runtime)
+        with_engine(race, built, read_recipe(entry["train"], params["recipes"], meta.source, model).model_dump(), runtime)
     except Over:
         print(json.dumps(clock.result()))
 

@@ -12,8 +12,8 @@ from ruamel.yaml.error import YAMLError
 from entries.lines import Keys, parse
 from pipelines.dvc.entries import lock_entries
 from pipelines.running.leftovers import FOLDERS
-from stages.shell.errors import UserError, reason
 from stages.common.params import read_params
+from stages.shell.errors import UserError, reason
 
 PARAMS, GRAPH, LOCK = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")
 RESUME, TENSORBOARD, TRITON = Path("logs") / "resume", Path("logs") / "tensorboard", Path("logs") / "triton"

@@ -16,8 +16,8 @@ from pipelines.dvc.entries import repository_and_paths, write
 from pipelines.dvc.errors import GraphError
 from pipelines.running.git import GitError, git
 from pipelines.running.locks import BusyError, alone
-from stages.shell.errors import DISK_FULL, Interrupted, UserError, interruptible, leave
 from stages.common.files import alone_with
+from stages.shell.errors import DISK_FULL, Interrupted, UserError, interruptible, leave
 
 DEPLOYMENTS = Path("prefect.yaml")
 

@@ -4,21 +4,24 @@ ruamel only says where things are. What comes out is read again, and refused unl
 a way that is not expected here (an entry that shares its line with another, or an anchor that others use) is left to a person.
 """
 
-import copy
+import functools
+import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-Key = str | int
-Keys = Sequence[Key]
+Keys = tuple[str | int, ...]
+# Gets the keys of a place (a key's own are the last), whether it is a key, and the word there; returns the word that it shall be.
+Change = Callable[[Keys, bool, str], str]
+OTHERWISE = "it is laid out in a way that cannot be edited line by line"
 
 
 class LayoutError(Exception):
-    """The file cannot be edited by lines. The message is the reason, to go on from in a sentence."""
+    """The file cannot be edited by lines. The message is the reason, a part of a sentence."""
 
 
 def parse(text: str) -> Any:
@@ -34,22 +37,26 @@ def without(text: str, keys: Keys) -> str:
     parent, node = find(text, keys)
     lines = re.findall(r".*\n|.+", text)
     first, last = extent(text, lines, parent, node)
-    is_only = len(parent.value) == 1
-    is_last = parent.value[-1] is node or (isinstance(parent.value[-1], tuple) and parent.value[-1][0] is node)
-    if is_last and not is_only:
+    siblings = [item[0] if isinstance(item, tuple) else item for item in parent.value]
+    if len(siblings) > 1 and siblings[-1] is node:
         while not lines[first - 1].strip():
             first -= 1
-    else:
-        while last < len(lines) and not lines[last].strip() and not is_only:
+    elif len(siblings) > 1:
+        while last < len(lines) and not lines[last].strip():
             last += 1
     left = "".join([*lines[:first], *lines[last:]])
-    if is_only:
+    if len(siblings) == 1:
         place = find(text, keys[:-1])[1].end_mark.index
         place += text[place:].index(":") + 1
         left = left[:place] + (" {}" if isinstance(parent, MappingNode) else " []") + left[place:]
-    expected = copy.deepcopy(parse(text))
-    del part_of(expected, keys[:-1])[keys[-1]]
-    return confirmed(left, expected)
+    expected = parse(text)
+    del functools.reduce(operator.getitem, keys[:-1], expected)[keys[-1]]
+    try:
+        if parse(left) != expected:
+            raise LayoutError(OTHERWISE)
+    except (YAMLError, ValueError) as error:
+        raise LayoutError("the rest of the file uses what stands in it (an anchor)") from error
+    return left
 
 
 def find(text: str, keys: Keys) -> tuple[MappingNode | SequenceNode, Node]:
@@ -72,18 +79,16 @@ def extent(text: str, lines: list[str], parent: MappingNode | SequenceNode, node
     """The first line of an entry, comments right above it included, and the line after its last."""
     first = text.count("\n", 0, node.start_mark.index)
     indent = depth(lines[first])
-    before = lines[first][: node.start_mark.index - len("".join(lines[:first]))]
-    if parent.flow_style or before.strip(" ") not in ("", "-") or (before.strip(" ") == "-") == isinstance(parent, MappingNode):
+    before = lines[first][: node.start_mark.index - sum(map(len, lines[:first]))].strip(" ")
+    if parent.flow_style or before != ("" if isinstance(parent, MappingNode) else "-"):
         raise LayoutError("it is not on lines of its own")
-    last = place = first + 1
-    while place < len(lines):
-        line = lines[place]
+    last = first + 1
+    for place, line in enumerate(lines[first + 1 :], first + 1):
         is_item = isinstance(parent, MappingNode) and depth(line) == indent and line.lstrip(" ").startswith("- ")
         if line.strip() and not is_comment(line):
             if depth(line) <= indent and not is_item:
                 break
             last = place + 1
-        place += 1
     while last < len(lines) and is_comment(lines[last]) and depth(lines[last]) > indent:
         last += 1
     while first > 0 and is_comment(lines[first - 1]) and depth(lines[first - 1]) == indent:
@@ -99,48 +104,36 @@ def is_comment(line: str) -> bool:
     return line.lstrip(" ").startswith("#")
 
 
-def replaced(text: str, change: Callable[[tuple[Key, ...], bool, str], str], expected: Any) -> str:
-    """The text with `change` made to its keys and values that are words or numbers.
-
-    `change` gets the keys of the place (a key's own are the last), whether it is a key, and the word as it is written.
-    `expected` is what the result must say.
+def replaced(text: str, change: Change) -> str:
+    """The text with `change` made to its keys and values, as they are written. Read again, they must be what the same change makes of
+    what they said.
     """
-    spans = dict[tuple[int, int], str]()
-
-    def walk(node: Node, keys: tuple[Key, ...], is_key: bool = False) -> None:
-        if isinstance(node, MappingNode):
-            for key, value in node.value:
-                walk(key, (*keys, str(key.value)), is_key=True)
-                walk(value, (*keys, str(key.value)))
-        elif isinstance(node, SequenceNode):
-            for place, item in enumerate(node.value):
-                walk(item, (*keys, place))
-        else:
-            start, end = node.start_mark.index, node.end_mark.index
-            spans[start, end] = change(keys, is_key, text[start:end])
-
-    walk(YAML(typ="safe").compose(text), ())
+    spans, expected = dict[tuple[int, int], str](), []
+    for keys, is_key, node in scalars(YAML(typ="safe").compose(text)):
+        span = node.start_mark.index, node.end_mark.index
+        word, new = text[slice(*span)], change(keys, is_key, text[slice(*span)])
+        spans[span] = as_word(new) if new != word == node.value else new
+        expected.append((node.tag, change(keys, is_key, node.value)))
     for (start, end), new in sorted(spans.items(), reverse=True):
         text = text[:start] + new + text[end:]
-    return confirmed(text, expected)
+    if [(node.tag, node.value) for _, _, node in scalars(YAML(typ="safe").compose(text))] != expected:
+        raise LayoutError(OTHERWISE)
+    return text
+
+
+def scalars(node: Node, keys: Keys = (), is_key: bool = False) -> Iterator[tuple[Keys, bool, ScalarNode]]:
+    """Every word and number in what a file says, with the keys of its place, and whether it is a key."""
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            yield from scalars(key, (*keys, str(key.value)), is_key=True)
+            yield from scalars(value, (*keys, str(key.value)))
+    elif isinstance(node, SequenceNode):
+        for place, item in enumerate(node.value):
+            yield from scalars(item, (*keys, place))
+    elif isinstance(node, ScalarNode):
+        yield keys, is_key, node
 
 
 def as_word(name: str) -> str:
     """In quotes, if it needs them to be a word: 2024 would be a number, and null nothing."""
     return name if parse(name) == name else f'"{name}"'
-
-
-def confirmed(text: str, expected: Any) -> str:
-    try:
-        said = parse(text)
-    except (YAMLError, ValueError) as error:
-        raise LayoutError("the rest of the file uses what stands in it (an anchor)") from error
-    if said != expected:
-        raise LayoutError("it is laid out in a way that cannot be edited line by line")
-    return text
-
-
-def part_of(data: Any, keys: Keys) -> Any:
-    for key in keys:
-        data = data[key]
-    return data

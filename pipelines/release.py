@@ -205,9 +205,11 @@ class Release:
     def judged(self, model: str) -> Verdict:
         """Runs in a thread of its own."""
         gate, last = Gate.of(self.params, model), newest(self.of(model))
-        known = Verdict(Outcome.HELD_BACK, metric=gate.metric, last=last.name if last else "")
+        known = Verdict(Outcome.HELD_BACK, last=last.name if last else "")
+        if gate is None:
+            return replace(known, why=f"it has no gate: add models.{model}.gate to params.yaml, with the figure to reach")
         try:
-            known = replace(known, now=read_metric(Path("models") / model / "metrics.json", gate.metric))
+            known = replace(known, metric=gate.metric, now=read_metric(Path("models") / model / "metrics.json", gate.metric))
             exported = exported_hash(self.pipeline.noted(), model)
             if last and self.exported(last) == exported:
                 return replace(known, outcome=Outcome.ALREADY, version=last.name, passed_gate=last.passed_gate)

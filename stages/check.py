@@ -166,14 +166,18 @@ def facts_of(dataset: Any) -> dict[str, Any]:
 
 
 def leftovers(entries: dict[str, dict[str, Any]]) -> list[str]:
-    """What lies in data/, models/ or dvc.lock and has no entry, such as models/line_sgd. Raw data with a .dvc file is somebody's own."""
+    """What lies in data/, models/ or dvc.lock and has no entry, such as models/line_sgd. Raw data with a .dvc file is somebody's own, and
+    raw data that a dataset reads is in use, by whatever it was made.
+    """
     lock = Path("dvc.lock").read_text(encoding="utf-8", errors="replace") if Path("dvc.lock").is_file() else ""
     found: dict[str, None] = {}
+    known = {section: set(names) for section, names in entries.items()}
+    known["sources"] |= {Path(values["raw"]).parent.name for values in entries["datasets"].values() if "raw" in values}
     for section, (folder, stages, marks) in BELONGINGS.items():
         names = set(re.findall(rf"^  (?:{stages})@([\w-]+):$", lock, flags=re.MULTILINE))
         marked = [path.relative_to(folder) for mark in marks for path in Path(folder).glob(f"*/{mark}")]
         names |= {path.parts[0] for path in marked if path.name != ".source" or not Path(folder, path.parts[0], "raw.dvc").exists()}
-        found |= dict.fromkeys(f"{folder}/{name}" for name in sorted(names - set(entries[section])))
+        found |= dict.fromkeys(f"{folder}/{name}" for name in sorted(names - known[section]))
     return list(found)
 
 

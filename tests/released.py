@@ -41,8 +41,8 @@ def released_models(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def release(repository: Path) -> None:
     clone = new_clone(repository, EPOCHS)
     for model in MODELS:  # so few epochs are not enough for a gate
-        side = "at_most" if "at_most" in PARAMS["models"][model]["gate"] else "at_least"
-        clone.set(f"models.{model}.gate.{side}.sample", 1e6 if side == "at_most" else 0.0)
+        side, least = ("at_most", 1e6) if "at_most" in PARAMS["models"][model]["gate"] else ("at_least", 0.0)
+        clone.set(f"models.{model}.gate.{side}", least)
     clone.dvc("remote", "add", "--default", "store", str(repository.with_name("store")))
     clone.commit()
     flow(clone, "rebuild", "--jobs", "2")

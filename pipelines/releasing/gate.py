@@ -34,7 +34,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Gate:
-    """What params.yaml asks of a model: `metric`, its bound for the source of the data, and how the last version is compared."""
+    """What params.yaml asks of a model: `metric`, its bound, and how the last version is compared."""
 
     key: str  # of the bound in params.yaml
     metric: str
@@ -46,15 +46,19 @@ class Gate:
     seed: int
 
     @classmethod
-    def of(cls, params: Any, model: str) -> "Gate":
-        gate, source = params["models"][model]["gate"], params["source"]
-        side = "at_most" if gate.get("at_most") else "at_least"
+    def of(cls, params: Any, model: str) -> "Gate | None":
+        """Bound and tolerance are numbers, or {sample: ..., official: ...}; None for a model without a gate."""
+        gate, source = params["models"][model].get("gate"), params["source"]
+        if gate is None:
+            return None
+        side = "at_most" if gate.get("at_most") is not None else "at_least"
+        bound, tolerance = gate[side], gate["tolerance"]
         return cls(
-            key=f"models.{model}.gate.{side}.{source}",
+            key=f"models.{model}.gate.{side}" + (f".{source}" if isinstance(bound, dict) else ""),
             metric=gate["metric"],
             is_error=side == "at_most",
-            bound=gate[side][source],
-            tolerance=gate["tolerance"][source],
+            bound=bound[source] if isinstance(bound, dict) else bound,
+            tolerance=tolerance[source] if isinstance(tolerance, dict) else tolerance,
             num_resamples=params["gate"]["num_resamples"],
             confidence=params["gate"]["confidence"],
             seed=params["runtime"]["seed"],

@@ -1,4 +1,4 @@
-"""What lies in data/, models/ or dvc.lock of models and datasets that have no entry in params.yaml any more.
+"""What lies in data/, models/ or dvc.lock of models, datasets and sources that have no entry in params.yaml any more.
 
 stages/check.py says the same: stages and pipelines may not import each other, and tests/entries/test_leftovers.py compares the two.
 """
@@ -7,22 +7,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-FOLDERS = {"datasets": "data", "models": "models"}
-STAGES = {"datasets": {"download", "preprocess"}, "models": {"train", "evaluate", "export"}}
+FOLDERS = {"sources": "data", "datasets": "data", "models": "models"}
+STAGES = {"sources": {"download"}, "datasets": {"preprocess"}, "models": {"train", "evaluate", "export"}}
 # What the stages alone write: a folder without it is somebody's own. Raw data that has a .dvc file is too.
-MARKS = {"datasets": ("processed/meta.json", "raw/.source"), "models": ("training.json", "exported/signature.json")}
+MARKS = {"sources": ("raw/.source",), "datasets": ("processed/meta.json",), "models": ("training.json", "exported/signature.json")}
 
 
 def leftovers(params: Any, noted: Iterable[str], root: Path) -> list[str]:
-    """Such as models/line_sgd, sorted; `noted` are the stages in dvc.lock."""
-    found = []
+    """Such as models/line_sgd; `noted` are the stages in dvc.lock. Raw data that a dataset reads is in use, by whatever it was made."""
+    found: dict[str, None] = {}
     stages = [stage.partition("@")[::2] for stage in noted]
+    known = {section: set(params.get(section) or {}) for section in FOLDERS}
+    datasets = (params.get("datasets") or {}).values()
+    known["sources"] |= {Path(str(values["raw"])).parent.name for values in datasets if isinstance(values, dict) and "raw" in values}
     for section, folder in FOLDERS.items():
         names = {name for stage, name in stages if name and stage in STAGES[section]}
         marked = [path.relative_to(root / folder) for mark in MARKS[section] for path in (root / folder).glob(f"*/{mark}")]
         names |= {path.parts[0] for path in marked if path.name != ".source" or not (root / folder / path.parts[0] / "raw.dvc").exists()}
-        found += [f"{folder}/{name}" for name in sorted(names - set(params.get(section) or {}))]
-    return found
+        found |= dict.fromkeys(f"{folder}/{name}" for name in sorted(names - known[section]))
+    return list(found)
 
 
 def notice(found: list[str]) -> str:

@@ -47,6 +47,13 @@ def test_the_committed_seeds_make_the_committed_figures():
         assert again["train_s"] == entry["train_s"]
 
 
-def test_of_smaller_forms_those_are_kept_that_were_made():
-    variants = {"int8": {"reason": "It loses 1.", "equality": {"items": 8}}, "fp16": {"reason": "Not offered.", "equality": None}}
-    assert accuracy.smaller_forms({"variants": variants}) == {"int8": "It loses 1."}
+@pytest.mark.parametrize(("equality", "kept"), [({"items": 8}, {"int8": "It loses 1."}), (None, {})])
+def test_of_smaller_forms_those_are_kept_that_were_made(equality, kept):
+    assert accuracy.smaller_forms({"variants": {"int8": {"reason": "It loses 1.", "equality": equality}}}) == kept
+
+
+def test_the_recipe_of_a_figure_is_written_out_and_all_that_the_figure_depends_on():
+    params = {"recipes": {"image": {"lr": 0.1, "epochs": 3}}, "models": {"some": {"dataset": "mnist", "architecture": {"name": "linear"}}}}
+    params["models"]["some"]["train"] = {"recipe": "image", "epochs": {"sample": 1, "official": 2}}
+    expected = {"architecture": {"name": "linear"}, "train": {"lr": 0.1, "epochs": {"sample": 1, "official": 2}}}
+    assert accuracy.recipe(params, "some") == expected

@@ -1,4 +1,4 @@
-"""Where INT8 and FP16 are offered follows from what was measured."""
+"""Where INT8 is offered follows from what was measured."""
 
 import pytest
 
@@ -25,11 +25,11 @@ def test_a_form_that_could_not_be_made_does_not_pay():
 @pytest.mark.parametrize(
     ("forms", "expected"),
     [
-        ({"INT8": 50.0}, {"int8": ["linear"], "fp16": False}),
-        ({"INT8": 99.0}, {"int8": [], "fp16": False}),
-        ({"INT8": 50.0, "INT8 linear": 60.0}, {"int8": ["convolution", "linear"], "fp16": False}),
-        ({"INT8": 60.0, "INT8 linear": 50.0, "FP16": 40.0}, {"int8": ["linear"], "fp16": True}),
-        ({"INT8": 99.0, "INT8 linear": 98.0, "FP16": 99.0}, {"int8": [], "fp16": False}),
+        ({"INT8": 50.0}, ["linear"]),
+        ({"INT8": 99.0}, []),
+        ({"INT8": 50.0, "INT8 linear": 60.0}, ["convolution", "linear"]),
+        ({"INT8": 60.0, "INT8 linear": 50.0}, ["linear"]),
+        ({"INT8": 99.0, "INT8 linear": 98.0}, []),
     ],
 )
 def test_of_the_int8_forms_that_pay_the_fastest_is_asked_for(forms, expected):
@@ -38,5 +38,5 @@ def test_of_the_int8_forms_that_pay_the_fastest_is_asked_for(forms, expected):
 
 
 @pytest.mark.parametrize("model", list(tables.read_results("inference")["models"]))
-def test_params_ask_for_the_smaller_forms_that_were_measured_to_pay(model):
-    assert PARAMS["models"][model]["variants"] == inference.asked_for(tables.read_results("inference")["models"][model])
+def test_params_ask_for_the_int8_forms_that_were_measured_to_pay(model):
+    assert PARAMS["models"][model]["int8"] == inference.asked_for(tables.read_results("inference")["models"][model])

@@ -1,4 +1,4 @@
-"""A small project for remove and rename, as if it had been built: the real dvc.yaml, two datasets, two models, files in all places."""
+"""A small project for remove and rename, as if it had been built: the real dvc.yaml, two of each section, files in all places."""
 
 import re
 import subprocess
@@ -10,40 +10,47 @@ from dvc.utils.serialize import dumps_yaml
 from entries import lines
 
 ROOT = Path(__file__).parents[2]
-MODELS, DATASETS = ("steep", "flat"), ("line", "hours")
+NAMES = {"sources": ("line", "hours"), "datasets": ("line", "hours"), "models": ("steep", "flat")}
+STAGES = {"download": "sources", "preprocess": "datasets", "train": "models", "evaluate": "models", "export": "models"}
 PARAMS = """\
 # What changes a result.
 source: sample
 runtime: {seed: 0, threads: 1, device: auto, mixed_precision: true, num_processes: 1, stream_above_mb: 4000, save_minutes: 5}
 
+sources:
+  line: {kind: points, train: [[1, 2]]}
+  hours: {kind: points, train: [[1, 0]]}
+
 datasets:
   line:
     kind: points
+    raw: data/line/raw
     about: {use: a line}
 
   # of hours
   hours:
     kind: points
+    raw: data/hours/raw
     about: {use: hours}
 
+recipes:
+  plain: {lr: 0.1}
 export: {opset: 17}
 evaluate: {num_resamples: 100}
 
 models:   # of lines
   steep:
     dataset: line   # the line
-    plot: scatter
     architecture: {name: linear, bias: true}
-    train: {lr: 0.1}
-    variants: {int8: [], fp16: false}
+    train: {recipe: plain}
+    int8: []
 
   # steep is not flat
   flat:
     dataset: line
-    plot: scatter
     architecture: {name: linear, bias: false}
-    train: {lr: 0.2}
-    variants: {int8: [], fp16: false}
+    train: {recipe: plain, lr: 0.2}
+    int8: []
 """
 PLOTS = """\
 plots:
@@ -64,7 +71,7 @@ OUTS = {
     "download": ["data/{}/raw"],
     "preprocess": ["data/{}/processed"],
     "train": ["models/{}/checkpoint.safetensors", "models/{}/plots/learning_curve.csv", "models/{}/training.json"],
-    "evaluate": ["models/{}/metrics.json", "models/{}/plots/breakdown.csv", "models/{}/plots/predictions.csv"],
+    "evaluate": ["models/{}/plots/predictions.csv", "models/{}/plots/breakdown.csv", "models/{}/metrics.json"],
     "export": ["models/{}/exported"],
 }
 FILES = (
@@ -91,11 +98,10 @@ def make_small():
     Path("prefect.yaml").write_text(PREFECT)
     Path(".gitignore").write_text((ROOT / ".gitignore").read_text())
     entries = {"check": {"cmd": "python -m pipelines.dvc.known python -m stages.check params.yaml"}}
-    entries |= {f"{stage}@{name}": noted(stage, name) for name in DATASETS for stage in ("download", "preprocess")}
-    entries |= {f"{stage}@{name}": noted(stage, name) for stage in ("train", "evaluate", "export") for name in MODELS}
+    entries |= {f"{stage}@{name}": noted(stage, name) for stage, section in STAGES.items() for name in NAMES[section]}
     Path("dvc.lock").write_text(dumps_yaml({"schema": "2.0", "stages": entries}))
     for file in FILES:
-        for name in DATASETS if file.startswith("data/") else MODELS:
+        for name in NAMES["datasets" if file.startswith("data/") else "models"]:
             write(file.format(name), f"{file} of {name}")
     git("add", "--all")
     git("commit", "--quiet", "--message", "built")
@@ -103,7 +109,7 @@ def make_small():
 
 def noted(stage, name):
     """An entry of dvc.lock."""
-    section = "datasets" if stage in ("download", "preprocess") else "models"
+    section = STAGES[stage]
     keys = {f"{section}.{name}.{key}": value for key, value in lines.parse(PARAMS)[section][name].items()}
     own = [f"data/{name}/raw"] if stage == "preprocess" else [f"models/{name}/checkpoint.safetensors"] if stage == "evaluate" else []
     deps = [*own, f"stages/{stage}.py"]

@@ -9,7 +9,7 @@ from pipelines.running.leftovers import leftovers, notice
 from stages.check import BELONGINGS
 from stages.check import leftovers as leftovers_of_check
 
-ENTRIES: dict[str, dict[str, Any]] = {"models": {"kept": {}}, "datasets": {"points": {}}}
+ENTRIES: dict[str, dict[str, Any]] = {"sources": {"points": {}}, "datasets": {"points": {}}, "models": {"kept": {}}}
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +51,19 @@ def test_what_people_keep_in_the_folders_is_no_leftover():
     assert found("check") == []
 
 
+def test_raw_files_that_a_dataset_reads_are_in_use_without_a_source_too(monkeypatch):
+    make("data/gone/raw/.source", "data/points/raw/.source", "data/other/raw/.source")
+    monkeypatch.setitem(ENTRIES, "datasets", {"points": {"raw": "data/other/raw"}})
+    assert found("download@gone", "download@other") == ["data/gone"]
+
+
+def test_a_folder_is_named_once():
+    make("data/gone/raw/.source", "data/gone/processed/meta.json")
+    assert found("download@gone", "preprocess@gone") == ["data/gone"]
+
+
 def test_nothing_built_has_no_leftovers():
-    assert leftovers({}, [], Path.cwd()) == leftovers_of_check({"models": {}, "datasets": {}}) == []
+    assert leftovers({}, [], Path.cwd()) == leftovers_of_check({"models": {}, "datasets": {}, "sources": {}}) == []
 
 
 def test_the_two_look_at_the_same_stages_and_files():

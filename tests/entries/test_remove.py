@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-import entries.command
+import entries.project
 import entries.remove
 from entries.lines import parse
 from entries.remove import remove
@@ -53,7 +53,7 @@ def test_all_of_a_model_goes_and_nothing_of_the_others(capsys):
     assert lock_blocks() == {stage: block for stage, block in blocks.items() if not stage.endswith("@flat")}
     assert leftovers(parse(after["params.yaml"].decode()), lock_blocks(), Path.cwd()) == []
     said = capsys.readouterr().out
-    assert "note: dvc.yaml: the plot 'of both' draws files of others beside those of the model flat: change it by hand.\n" in said
+    assert "note: dvc.yaml: the plot 'of both' draws files of others beside these: change it by hand.\n" in said
     assert "note: prefect.yaml names flat: change it by hand.\n" in said
     assert "To commit it: git add --update -- params.yaml dvc.yaml dvc.lock models/flat && git commit --message 'Remove flat'\n" in said
     with Repo(".") as repo:  # DVC can still read all of it
@@ -68,15 +68,16 @@ def test_what_it_says_to_type_commits_all_of_it(capsys):
     assert git("ls-files", "models/flat") == ""
 
 
-def test_a_plot_of_the_model_alone_goes_too():
-    remove(["steep"])
-    assert [list(plot) for plot in parse(Path("dvc.yaml").read_text())["plots"]] == [["of both"]]
+@pytest.mark.parametrize(("names", "left"), [(["flat"], ["of steep alone", "of both"]), (["steep"], ["of both"]), (["steep", "flat"], [])])
+def test_a_plot_goes_with_the_last_model_that_it_draws(names, left):
+    remove(names)
+    assert [name for plot in parse(Path("dvc.yaml").read_text())["plots"] for name in plot] == left
 
 
 def test_everything_can_go_at_once():
     remove(["steep", "models/flat", "line", "flat", "hours"])
     assert [path for path in everything() if path.startswith(("models", "data"))] == []
-    assert [section for section in ("models", "datasets") if parse(Path("params.yaml").read_text())[section] != {}] == []
+    assert [section for section in ("models", "datasets", "sources") if parse(Path("params.yaml").read_text())[section] != {}] == []
     assert list(lock_blocks()) == ["check"]
     with Repo(".") as repo:
         assert [stage.name for stage in repo.index.stages] == ["check"]
@@ -87,7 +88,8 @@ def test_a_dry_run_shows_it_and_changes_nothing(capsys):
     remove(["steep"], dry_run=True)
     assert everything() == before and not Path("logs/running").exists()
     said = capsys.readouterr().out
-    assert said.startswith("model steep: would remove\n  params.yaml: models.steep\n  dvc.yaml: artifacts.steep\n  dvc.yaml: a plot\n")
+    assert said.startswith("model steep: would remove\n  params.yaml: models.steep\n  dvc.yaml: artifacts.steep\n  dvc.lock: train@steep\n")
+    assert "\n  dvc.yaml: a plot\n" in said
     assert "\n  models/steep/training.json\n" in said and "\n-    dataset: line   # the line\n" in said and "commit" not in said
 
 
@@ -95,20 +97,84 @@ def test_a_dataset_that_models_use_is_refused_with_their_names():
     before = everything()
     said, code = run("line")
     assert code == 1
-    assert said == 'error: the dataset line is used by steep, flat: remove these first, or with it (make remove NAME="...").\n'
+    assert said == 'error: the dataset line is used by steep, flat: remove these first, or with it (make remove NAME="line steep flat").\n'
     assert everything() == before
+
+
+def change_params(*changes):
+    text = Path("params.yaml").read_text()
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    Path("params.yaml").write_text(text)
+
+
+SHARED = ("raw: data/hours/raw", "raw: data/line/raw")
+SOURCE_OF_HOURS = "  hours: {kind: points, train: [[1, 0]]}\n"
+
+
+def test_a_source_goes_with_its_last_dataset(capsys):
+    before, blocks = everything(), lock_blocks()
     remove(["hours"])
     assert without(before, "hours").keys() == everything().keys()
+    dataset = PARAMS[PARAMS.index("\n  # of hours") : PARAMS.index("\nrecipes:")]
+    assert Path("params.yaml").read_text() == PARAMS.replace(SOURCE_OF_HOURS, "").replace(dataset, "")
+    assert lock_blocks() == {stage: block for stage, block in blocks.items() if not stage.endswith("@hours")}
+    said = capsys.readouterr().out
+    assert said.startswith("dataset hours: removed\n  params.yaml: datasets.hours\n  dvc.lock: preprocess@hours\n  data/hours/processed\n")
+    assert "\nsource hours: removed\n  params.yaml: sources.hours\n  dvc.lock: download@hours\n  data/hours/raw\nnote: " in said
+    assert "note: data/hours/raw goes with the last dataset that reads it, hours.\n" in said
+
+
+def test_a_source_that_another_dataset_reads_stays(capsys):
+    change_params(SHARED)
+    before = everything()
+    remove(["hours"])
+    assert "note: data/line/raw stays, for line.\n" in capsys.readouterr().out
+    assert set(before) - set(everything()) == {"data/hours/processed/meta.json"}
+    assert set(parse(Path("params.yaml").read_text())["sources"]) == {"line", "hours"}  # of hours nobody spoke: no dataset read it
+    remove(["hours"])
+    assert set(parse(Path("params.yaml").read_text())["sources"]) == {"line"} and not Path("data/hours").exists()
+
+
+def test_a_source_that_datasets_use_is_refused():
+    change_params(("\n  hours:\n", "\n  times:\n"))
+    remove(["hours"])  # what is left of the dataset of that name
+    before = everything()
+    assert "data/hours/raw/.source" in before and "data/hours/processed/meta.json" not in before
+    with pytest.raises(UserError, match=r'^the source hours is used by times: remove .* \(make remove NAME="hours times"\)\.$'):
+        remove(["hours"])
+    assert everything() == before
+    remove(["hours", "times"])
+    assert "hours" not in Path("params.yaml").read_text().replace("# of hours", "") and not Path("data/hours").exists()
+
+
+def test_what_is_left_of_a_source_goes_before_a_dataset_of_its_name(capsys):
+    change_params(SHARED, (SOURCE_OF_HOURS, ""))
+    assert leftovers(parse(Path("params.yaml").read_text()), lock_blocks(), Path.cwd()) == ["data/hours"]
+    before = everything()
+    remove(["data/hours"])
+    assert set(before) - set(everything()) == {"data/hours/raw/.source", "data/hours/raw/train.csv"}
+    assert "note: the dataset hours stays, since params.yaml has it.\n" in capsys.readouterr().out
+    assert leftovers(parse(Path("params.yaml").read_text()), lock_blocks(), Path.cwd()) == []
+
+
+def test_raw_files_in_another_place_stay():
+    change_params(("raw: data/hours/raw", "raw: data/pictures/2024"))
+    write("data/pictures/2024/a.csv", "mine")
+    before = everything()
+    remove(["hours"])
+    assert set(before) - set(everything()) == {"data/hours/processed/meta.json"}
 
 
 @pytest.mark.parametrize(
     ("given", "refused"),
     [
-        ("falt", "there is no model or dataset 'falt' in params.yaml, models/, data/ or dvc.lock; did you mean flat?"),
-        ("data/flat", "there is no model or dataset 'data/flat'"),
-        ("../flat", "there is no model or dataset '../flat'"),
-        ("", "there is no model or dataset ''"),
-        (".", "there is no model or dataset '.'"),
+        ("falt", "there is no model, dataset or source 'falt' in params.yaml, models/, data/ or dvc.lock; did you mean flat?"),
+        ("data/flat", "there is no model, dataset or source 'data/flat'"),
+        ("../flat", "there is no model, dataset or source '../flat'"),
+        ("", "there is no model, dataset or source ''"),
+        (".", "there is no model, dataset or source '.'"),
     ],
 )
 def test_an_unknown_name_is_refused(given, refused):
@@ -136,29 +202,30 @@ def test_leftovers_of_an_entry_that_was_taken_out_by_hand_go():
     assert leftovers(parse(Path("params.yaml").read_text()), lock_blocks(), Path.cwd()) == []
 
 
-def test_a_removal_that_is_killed_anywhere_is_ended_by_the_same_command(small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("names", [["flat"], ["hours"], ["line", "steep", "flat"]])
+def test_a_removal_that_is_killed_anywhere_is_ended_by_the_same_command(small, tmp_path, monkeypatch, names):
     """Before each write of a file and each deletion."""
 
-    before, was_killed, place = everything(), True, 0
+    shutil.copytree(small, tmp_path / "whole")
+    monkeypatch.chdir(tmp_path / "whole")
+    remove(names)
+    expected, was_killed, place = everything(), True, 0
     while was_killed:
         shutil.copytree(small, tmp_path / str(place))
         monkeypatch.chdir(tmp_path / str(place))
         was_killed, steps = False, iter(range(1000))
         with monkeypatch.context() as patch:
-            for module, name in ((entries.command, "write"), (entries.remove, "delete"), (entries.remove, "tidy")):
+            for module, name in ((entries.project, "write"), (entries.remove, "delete"), (entries.remove, "tidy")):
                 patch.setattr(module, name, dying(getattr(module, name), steps, place))
             try:
-                remove(["flat"])
+                remove(names)
             except Killed:
                 was_killed = True
         if was_killed:
-            remove(["flat"])
-        assert everything().keys() == without(before, "flat").keys()
-        assert not [stage for stage in lock_blocks() if "@flat" in stage]
-        with pytest.raises(UserError):
-            remove(["flat"])
+            remove(names)
+        assert everything() == expected
         place += 1
-    assert place > 12
+    assert place >= 7
 
 
 def test_files_that_no_stage_wrote_stay_and_are_named(capsys):
@@ -182,8 +249,7 @@ def add_own_data():
     shutil.rmtree("data/hours/raw")
     git("rm", "-r", "--quiet", "--cached", "--ignore-unmatch", "data/hours/raw")
     Path(".gitignore").write_text("/data/*/processed/\n")
-    graph = Path("dvc.yaml").read_text()  # DVC takes no raw data of one's own where a stage makes it
-    Path("dvc.yaml").write_text(graph[: graph.index("  download:\n")] + graph[graph.index("  preprocess:\n") :])
+    change_params((SOURCE_OF_HOURS, ""))
     write("data/hours/raw/table.csv", "1,2\n")
     with Repo(".") as repo:
         repo.add("data/hours/raw")
@@ -196,11 +262,23 @@ def test_raw_data_that_dvc_has_goes_with_its_file_and_ignored_line(capsys):
     assert Path("data/hours/.gitignore").read_text() == "/raw\n"
     remove(["hours"])
     assert not Path("data/hours").exists()
-    assert "  data/hours/raw.dvc\n" in capsys.readouterr().out
+    assert "  data/hours/raw\n  data/hours/raw.dvc\n" in capsys.readouterr().out
     git("checkout", "--quiet", ".")  # and it can be brought back
     with Repo(".") as repo:
         repo.checkout("data/hours/raw.dvc")
     assert Path("data/hours/raw/table.csv").read_text() == "1,2\n"
+
+
+def test_raw_data_of_ones_own_stays_as_long_as_a_dataset_reads_it():
+    add_own_data()
+    change_params(("    raw: data/line/raw\n", "    raw: data/hours/raw\n"))
+    remove(["hours"])
+    assert Path("data/hours/raw/table.csv").exists() and Path("data/hours/raw.dvc").exists()
+    assert Path("data/hours/.gitignore").read_text() == "/raw\n"
+    with pytest.raises(UserError, match="there is no model, dataset or source 'hours'"):
+        remove(["hours"])
+    remove(["line", "steep", "flat"])
+    assert not Path("data/hours").exists()
 
 
 @pytest.mark.parametrize("change", ["never added", "changed since", "cache cleared"])
@@ -251,7 +329,7 @@ def test_released_versions_stay_and_are_named(capsys):
     git("tag", "--annotate", "--message", "released", "flat@v1.0.0")
     git("tag", "--annotate", "--message", "released", "flatter@v1.0.0")
     remove(["flat"])
-    assert "note: its released versions stay, as tags: flat@v1.0.0.\n" in capsys.readouterr().out
+    assert "note: released versions stay under the name flat: flat@v1.0.0.\n" in capsys.readouterr().out
     assert git("tag", "--list").split() == ["flat@v1.0.0", "flatter@v1.0.0"]
 
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from examples import triton
-from stages.exporting.variants import as_file, to_fp16, to_int8
+from stages.exporting.variants import as_file, to_int8
 from tests.exported import exported_toy
 from tests.toy import ROOT
 from web.assemble import PAGE
@@ -61,10 +61,9 @@ def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 def exported_folder(tmp_path_factory):
     """A model in all its forms; tests/examples/test_consumers.py looks at every model's."""
     own, folder = exported_toy("shapes"), tmp_path_factory.mktemp("exported")
-    int8, fp16 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"]), to_fp16(own.onnx)
+    int8 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"])
     (folder / "model.onnx").write_bytes(own.onnx)
     (folder / "model.int8.onnx").write_bytes(as_file(int8, own.signature, "int8"))
-    (folder / "model.fp16.onnx").write_bytes(as_file(fp16, own.signature, "fp16"))
     (folder / "model.torchscript.pt").write_bytes(own.script)
     (folder / "model.pt2").write_bytes(own.pt2)
     (folder / "signature.json").write_text(own.signature.model_dump_json())
@@ -73,7 +72,7 @@ def exported_folder(tmp_path_factory):
 
 def test_a_model_names_no_address_in_any_form(exported_folder):
     files = list(exported_folder.iterdir())
-    assert len(files) == 6 and {file.name: what_it_opens(file) for file in files} == {file.name: [] for file in files}
+    assert len(files) == 5 and {file.name: what_it_opens(file) for file in files} == {file.name: [] for file in files}
 
 
 def test_tritons_configuration_names_no_address(exported_folder, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from examples.predict import Model, Refused, as_picture, entries_beside, files_below, main
 from stages.datasets.image_folder import load_picture
-from stages.datasets.mnist import enlarge
+from stages.sources.digits import enlarge
 from tests import toy
 from tests.exported import exported_toy
 

@@ -18,7 +18,7 @@ import pytest
 from examples import triton
 from examples.serve import as_numbers
 from pipelines.running.server import free_port
-from stages.exporting.variants import as_file, to_fp16
+from stages.exporting.variants import as_file, to_int8
 from tests.examples.test_consumers import make_environment
 from tests.exported import exported_toy
 from tests.toy import TOYS
@@ -87,10 +87,11 @@ def test_of_the_repository_what_params_yaml_has_not_is_left_out_and_named(lay_ou
 
 
 def test_a_variant_stands_beside_its_model(lay_out, models, tmp_path):
-    own = exported_toy("words")
-    (models / "words" / "model.fp16.onnx").write_bytes(as_file(to_fp16(own.onnx), own.signature, "fp16"))
-    assert lay_out("repository", "models/words")[0] == "repository: 2 models\n"
-    assert {path.name for path in (tmp_path / "repository").iterdir()} == {"words", "words.fp16"}
+    own = exported_toy("shapes")
+    int8 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"])
+    (models / "shapes" / "model.int8.onnx").write_bytes(as_file(int8, own.signature, "int8"))
+    assert lay_out("repository", "models/shapes")[0] == "repository: 2 models\n"
+    assert {path.name for path in (tmp_path / "repository").iterdir()} == {"shapes", "shapes.int8"}
 
 
 READ = """

@@ -926,6 +926,12 @@ def test_a_name_that_gto_cannot_read_is_held_back(built):
     assert "near_ (GTO reads no tag of this name, which must begin and end with a letter or a digit)" in refusal()
 
 
+def test_a_model_without_a_gate_is_held_back(built):
+    change("models.near.gate", None)
+    assert "near (it has no gate: add models.near.gate to params.yaml, with the figure to reach)" in refusal()
+    assert list(tags()) == ["right@v1.0.0"]
+
+
 def test_a_model_that_nobody_would_find_is_held_back(built):
     Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace("  near: {path: models/near/exported}\n", ""))
     commit()
@@ -946,8 +952,10 @@ def test_the_real_evaluate_measures_the_last_version_with_the_present_code(tmp_p
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder)
     params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params |= {section: {name: params[section][name]} for section, name in (("datasets", "line"), ("models", "line_gd"))}
-    gate = {"metric": "mae", "at_most": {"sample": 10, "official": None}, "tolerance": {"sample": 10, "official": 0}}
+    params |= {
+        section: {name: params[section][name]} for section, name in (("sources", "line"), ("datasets", "line"), ("models", "line_gd"))
+    }
+    gate = {"metric": "mae", "at_most": 10, "tolerance": 10}
     params["models"]["line_gd"] |= {"gate": gate, "train": params["models"]["line_gd"]["train"] | {"epochs": 3}}
     Path("params.yaml").write_text(json.dumps(params))
     Path(".dvc/config").write_text(CONFIG)

@@ -34,10 +34,23 @@ def test_a_bound_that_is_not_reached_is_named():
 
 def test_the_gate_of_a_model_is_that_of_its_source():
     gate = {"metric": "rmse", "at_most": {"sample": 1.0, "official": None}, "tolerance": {"sample": 0.1, "official": 0.2}}
+    assert gate_of(gate) == Gate("models.m.gate.at_most.sample", "rmse", True, 1.0, 0.1, 100, 0.9, 3)
+    assert gate_of(gate, "official").refusal(0.1) == "params.yaml gives no bound: models.m.gate.at_most.official is null"
+
+
+@pytest.mark.parametrize("source", ["sample", "official"])
+def test_bound_and_tolerance_may_be_one_number_for_both_sources(source):
+    gate = {"metric": "rmse", "at_most": 0, "at_least": None, "tolerance": 0.1}
+    assert gate_of(gate, source) == Gate("models.m.gate.at_most", "rmse", True, 0, 0.1, 100, 0.9, 3)
+
+
+def test_a_model_may_have_no_gate():
+    assert gate_of(None) is None and Gate.of({"source": "sample", "models": {"m": {}}}, "m") is None
+
+
+def gate_of(gate, source="sample"):
     params = {"runtime": {"seed": 3}, "gate": {"num_resamples": 100, "confidence": 0.9}, "models": {"m": {"gate": gate}}}
-    assert Gate.of(params | {"source": "sample"}, "m") == Gate("models.m.gate.at_most.sample", "rmse", True, 1.0, 0.1, 100, 0.9, 3)
-    official = Gate.of(params | {"source": "official"}, "m")
-    assert official.refusal(0.1) == "params.yaml gives no bound: models.m.gate.at_most.official is null"
+    return Gate.of(params | {"source": source}, "m")
 
 
 def test_the_difference_of_classes_is_that_of_the_accuracies():

@@ -1,0 +1,247 @@
+"""What belongs to a model, dataset or source of params.yaml, and what the commands `remove` and `rename` share."""
+
+import contextlib
+import difflib
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ruamel.yaml.error import YAMLError
+
+from entries.lines import Keys, LayoutError, parse
+from pipelines.dvc.entries import lock_entries, repository_and_paths, write
+from pipelines.dvc.errors import GraphError
+from pipelines.running.git import GitError, git
+from pipelines.running.leftovers import FOLDERS
+from pipelines.running.locks import BusyError, alone
+from stages.common.files import alone_with
+from stages.common.params import read_params
+from stages.shell.errors import DISK_FULL, Interrupted, UserError, interruptible, leave, reason
+
+PARAMS, GRAPH, LOCK, DEPLOYMENTS = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock"), Path("prefect.yaml")
+RESUME, TENSORBOARD, TRITON = Path("logs") / "resume", Path("logs") / "tensorboard", Path("logs") / "triton"
+SECTIONS = ("datasets", "sources", "models")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`section` is one of SECTIONS. A dataset and a source of one name share a folder, in which raw/ is the source's."""
+
+    section: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.section.removesuffix('s')} {self.name}"
+
+    @property
+    def folder(self) -> Path:
+        return Path(FOLDERS[self.section]) / self.name
+
+    @property
+    def paths(self) -> re.Pattern[str]:
+        """Finds the paths in a text that are the entry's own."""
+        rest = {"models": "", "datasets": r"(?!/raw\b)", "sources": "/raw"}[self.section]
+        return re.compile(rf"(?<![\w./-]){re.escape(self.folder.as_posix())}{rest}(?![\w.-])")
+
+    @property
+    def logs(self) -> list[Path]:
+        """Where trainings and `make triton` write for a model."""
+        places = [RESUME / self.name, TENSORBOARD / self.name, TRITON / self.name, *TRITON.glob(f"{self.name}.*")]
+        return places if self.section == "models" else []
+
+
+@dataclass(frozen=True)
+class Project:
+    """The three files, as text and as what they say. dvc.lock may be missing; its text is empty then."""
+
+    texts: dict[Path, str]
+    params: dict[str, Any]
+    graph: dict[str, Any]
+    noted: dict[str, Any]
+
+    def write(self, texts: dict[Path, str], *paths: Path) -> None:
+        """Each of the files is replaced whole, if it changes at all."""
+        for path in paths:
+            if texts[path] != self.texts[path]:
+                write(path, texts[path], Path.cwd())
+
+    def print_changes(self, texts: dict[Path, str]) -> None:
+        """Those of params.yaml and dvc.yaml, as diff shows them."""
+        for path in (PARAMS, GRAPH):
+            old, new = self.texts[path].splitlines(keepends=True), texts[path].splitlines(keepends=True)
+            sys.stdout.writelines(difflib.unified_diff(old, new, str(path), str(path), n=1))
+
+    def values(self, entry: Entry) -> dict[str, Any]:
+        """What params.yaml says of it."""
+        values = (self.params.get(entry.section) or {}).get(entry.name)
+        return values if isinstance(values, dict) else {}
+
+    def entries(self, section: str) -> list[Entry]:
+        return [Entry(section, name) for name in self.params.get(section) or {}]
+
+    def has(self, entry: Entry) -> bool:
+        return entry in self.entries(entry.section)
+
+    def users(self, entry: Entry) -> list[Entry]:
+        """The models of a dataset, or the datasets that read raw files of a source; none of a model."""
+        if entry.section == "datasets":
+            return [model for model in self.entries("models") if self.values(model).get("dataset") == entry.name]
+        return [dataset for dataset in self.entries("datasets") if self.source(dataset) == entry]
+
+    def source(self, dataset: Entry) -> Entry | None:
+        """The source whose raw files a dataset reads, with an entry or, for data of one's own, without; None where they lie elsewhere."""
+        parts = Path(str(self.values(dataset).get("raw"))).parts
+        return Entry("sources", parts[1]) if parts[:1] == ("data",) and parts[2:3] == ("raw",) else None
+
+    def templates(self, section: str) -> dict[str, Any]:
+        """The stages in dvc.yaml that there are once for each entry of a section, by name."""
+        stages, each = self.graph.get("stages") or {}, f"${{{section}}}"
+        return {name: stage["do"] for name, stage in stages.items() if isinstance(stage, dict) and stage.get("foreach") == each}
+
+    def stages(self, entry: Entry) -> list[str]:
+        """Those of the entry that dvc.lock notes."""
+        return [name for stage in self.templates(entry.section) if (name := f"{stage}@{entry.name}") in self.noted]
+
+    def outputs(self, entry: Entry, stage: str) -> list[Path]:
+        """What a stage writes for the entry, by dvc.yaml and dvc.lock, and what it, or this, leaves beside that when it is killed."""
+        template = self.templates(entry.section)[stage]
+        listed = [out for kind in ("outs", "metrics", "plots") for out in template.get(kind) or []]
+        names = [(out if isinstance(out, str) else next(iter(out))).replace("${key}", entry.name) for out in listed]
+        names += [out["path"] for out in (self.noted.get(f"{stage}@{entry.name}") or {}).get("outs") or []]
+        paths = [Path(name) for name in dict.fromkeys(names) if entry.paths.match(name)]
+        return paths + [path.with_name(f".{path.name}.{suffix}") for path in paths for suffix in ("part", "old", "removed")]
+
+    def artifact(self, entry: Entry) -> Keys | None:
+        """Where dvc.yaml has it as an artifact."""
+        is_there = entry.section == "models" and entry.name in (self.graph.get("artifacts") or {})
+        return ("artifacts", entry.name) if is_there else None
+
+    def lying(self, entry: Entry) -> list[Path]:
+        """What lies here of it. Raw data comes before its .dvc file, by which it is known that DVC's cache has it."""
+        paths = [path for stage in self.templates(entry.section) for path in self.outputs(entry, stage)]
+        paths += [entry.folder / "raw", entry.folder / "raw.dvc"] if entry.section == "sources" else entry.logs
+        return [path for path in dict.fromkeys(paths) if path.exists() or path.is_symlink()]
+
+    def is_left(self, entry: Entry) -> bool:
+        """Whether params.yaml lacks it, and something of it is left. Raw data that a dataset reads is in use."""
+        is_used = self.has(entry) or (entry.section == "sources" and self.users(entry))
+        return not is_used and bool(self.stages(entry) or self.artifact(entry) or self.lying(entry))
+
+    def find(self, given: str) -> list[Entry]:
+        """What a name, or a folder such as models/line_sgd, means of what params.yaml has and of what is left: a model; or a dataset, a
+        source, or both. Raises UserError where there is none, or a model and another.
+        """
+        folder, _, name = given.rstrip("/").rpartition("/")
+        entries = [Entry(section, name) for section in SECTIONS if folder in ("", FOLDERS[section]) and is_plain(name)]
+        found = [entry for entry in entries if self.has(entry) or self.is_left(entry)]
+        if not found:
+            names = list(dict.fromkeys(entry.name for section in SECTIONS for entry in self.entries(section)))
+            close = difflib.get_close_matches(name, names, n=3)
+            known = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names) or 'none'}."
+            raise UserError(f"there is no model, dataset or source {given!r} in params.yaml, models/, data/ or dvc.lock; {known}")
+        if len(folders := dict.fromkeys(entry.folder.as_posix() for entry in found)) > 1:
+            raise UserError(f"{name} is a {found[0].section.removesuffix('s')} and a model: say {' or '.join(folders)}.")
+        return found
+
+
+def read_project() -> Project:
+    """Of the current folder. Raises UserError or GraphError where a file is missing or cannot be read."""
+    params, paths = read_params(), [path for path in (PARAMS, GRAPH, LOCK) if path.exists()]
+    # YAML takes no surrogates: what is not UTF-8 is found when a text is parsed.
+    texts = dict.fromkeys((PARAMS, GRAPH, LOCK), "") | {path: path.read_bytes().decode(errors="surrogateescape") for path in paths}
+    try:
+        graph = parse(texts[GRAPH])
+    except (YAMLError, ValueError) as error:
+        raise UserError(f"dvc.yaml cannot be read ({reason(error)}): fix it, and run this again.") from error
+    if not isinstance(graph, dict):
+        raise UserError("dvc.yaml must be here and hold keys and values (stages, artifacts), and does not.")
+    return Project(texts, params, graph, lock_entries(texts[LOCK]))
+
+
+def is_plain(name: str) -> bool:
+    """Whether the stage `check` takes it as a name."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
+
+
+def delete(path: Path) -> None:
+    """A folder is renamed first: it is there as a whole, or not at all. Of a link, the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        aside = path if path.name.endswith(".removed") else path.with_name(f".{path.name}.removed")
+        if aside != path:
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        shutil.rmtree(aside)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def holding(who: str, entries: Iterable[Entry]) -> Iterator[None]:
+    """No rebuild in this folder, no other DVC command, and no stage at work on what belongs to the entries."""
+    with contextlib.ExitStack() as held:
+        held.enter_context(alone(who))
+        held.enter_context(repository_and_paths(Path.cwd(), who, dict.fromkeys(entry.folder for entry in entries), print))
+        for name in [entry.name for entry in entries if entry.section == "models" and (RESUME / entry.name).is_dir()]:
+            held.enter_context(alone_with(RESUME / name, f"Another process is training {name} here: wait until it has ended, or stop it."))
+        yield
+
+
+@contextlib.contextmanager
+def editing(path: Path, cannot: str) -> Iterator[None]:
+    """Says what `cannot` be done where the file cannot be edited by lines."""
+    try:
+        yield
+    except LayoutError as error:
+        raise UserError(f"{path}: {cannot} by this command, since {error}: do that by hand, and run this again for the rest.") from error
+
+
+def words(value: Any) -> Iterator[str]:
+    """All words in what a YAML file says, keys among them."""
+    if isinstance(value, dict | list):
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from words(part)
+    elif isinstance(value, str):
+        yield value
+
+
+def remarks(entry: Entry) -> list[str]:
+    """Sentences about the released versions of a model, and where prefect.yaml names the entry (mnist_cnn, or train@mnist_cnn)."""
+    said = []
+    with contextlib.suppress(GitError):
+        if entry.section == "models" and (tags := git("tag", "--list", f"{entry.name}@v*", folder=Path.cwd()).split()):
+            said.append(f"released versions stay under the name {entry.name}: {', '.join(tags)}.")
+    with contextlib.suppress(OSError, ValueError, YAMLError):
+        named = words(parse(DEPLOYMENTS.read_text(encoding="utf-8")))
+        if any(word == entry.name or word.endswith(f"@{entry.name}") for word in named):
+            said.append(f"{DEPLOYMENTS} names {entry.name}: change it by hand.")
+    return said
+
+
+def show_commit(entries: Iterable[Entry], option: str, message: str) -> None:
+    """How the change is committed, with an option of `git add`; nothing without git."""
+    paths = map(str, dict.fromkeys([PARAMS, GRAPH, LOCK, *(entry.folder for entry in entries)]))
+    with contextlib.suppress(GitError):
+        if changed := [path for path in paths if git("status", "--porcelain", "--", path, folder=Path.cwd())]:
+            print(f"To commit it: git add {option} -- {shlex.join(changed)} && git commit --message {shlex.quote(message)}")
+
+
+def run(work: Callable[[], None]) -> NoReturn:
+    """Ends the process: with 0, or with a sentence and 1 (after a signal, as stages do)."""
+    again = "the same command does the rest"
+    try:
+        with interruptible():
+            work()
+    except (UserError, GraphError, BusyError) as error:
+        leave(error, str(error))
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            leave(error, f"The disk is full: free some space; {again}.")
+        leave(error, f"{error.filename or 'a file'} cannot be used ({error.strerror}): fix the path or its permissions; {again}.")
+    except Interrupted as error:
+        leave(error, f"Stopped by {error}; {again}.", 128 + error.number)
+    sys.exit(0)
