@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
 from examples.predict import Model, Refused, as_picture, entries_beside, files_below, main
-from stages.datasets.image_folder import load_picture
+from stages.reading.pictures import load_picture
 from stages.sources.digits import enlarge
 from tests import toy
 from tests.exported import exported_toy

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from stages.datasets.image_folder import load_picture
+from stages.reading.pictures import load_picture
 from stages.sources.drawn_insects import Sample
 
 PICTURES = {

@@ -45,7 +45,7 @@ def test_every_input_and_output_says_what_it_means(name):
 
 
 def test_the_names_are_those_of_params():
-    names = {kind: f"my_{kind}" for kind in PARAMS["export"]["names"]}
+    names = {name: f"my_{name}" for name in ("image", "features", "characters", "probabilities", "label", "prediction")}
     section = Export.model_validate(PARAMS["export"] | {"names": names})
     signature = of_toy("codes", section)
     assert [entry.name for entry in (signature.input, *signature.outputs)] == ["my_characters", "my_probabilities", "my_label"]
