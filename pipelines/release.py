@@ -204,11 +204,11 @@ class Release:
 
     def judged(self, model: str) -> Verdict:
         """Runs in a thread of its own."""
-        gate, last = Gate.of(self.params, model), newest(self.of(model))
+        last = newest(self.of(model))
         known = Verdict(Outcome.HELD_BACK, last=last.name if last else "")
-        if gate is None:
-            return replace(known, why=f"it has no gate: add models.{model}.gate to params.yaml, with the figure to reach")
         try:
+            if (gate := Gate.of(self.params, model)) is None:
+                raise HeldBack(f"it has no gate: add models.{model}.gate to params.yaml, with the figure to reach")
             known = replace(known, metric=gate.metric, now=read_metric(Path("models") / model / "metrics.json", gate.metric))
             exported = exported_hash(self.pipeline.noted(), model)
             if last and self.exported(last) == exported:

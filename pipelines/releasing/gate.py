@@ -1,8 +1,8 @@
 """Whether a model may be released: the bound that it must reach, and the paired bootstrap against the last version.
 
-A row of predictions.csv is a test item (of sequences a character, of several regressed numbers one of them). Its score is 1 or 0, for
-right or wrong, or the absolute error of a number, so what is compared is the accuracy or the mean absolute error, whatever metric the
-bound is of: both models' predictions of the same rows are drawn together, again and again.
+A row of predictions.csv is a test item (of sequences a character, of several regressed numbers one of them), and has the score that its
+task gives it. Both models' scores of the same rows are drawn together, again and again, whatever metric the bound is of. Which way a metric
+and the score are better is in data/checked/datasets/<dataset>.json, which the stage check writes.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+CHECKED = Path("data") / "checked" / "datasets"
 
 
 class NotComparable(Exception):
@@ -38,7 +40,9 @@ class Gate:
 
     key: str  # of the bound in params.yaml
     metric: str
-    is_error: bool  # smaller is better
+    is_error: bool  # the metric: smaller is better
+    score: str  # what is compared row by row
+    is_score_error: bool
     bound: float | None
     tolerance: float
     num_resamples: int
@@ -46,28 +50,30 @@ class Gate:
     seed: int
 
     @classmethod
-    def of(cls, params: Any, model: str) -> "Gate | None":
-        """Bound and tolerance are numbers, or {sample: ..., official: ...}; None for a model without a gate."""
+    def of(cls, params: Any, model: str, root: Path = Path()) -> "Gate | None":
+        """Bound and tolerance are numbers, or {sample: ..., official: ...}; None for a model without a gate.
+
+        Raises OSError where the stage check has not run.
+        """
         gate, source = params["models"][model].get("gate"), params["source"]
         if gate is None:
             return None
-        side = "at_most" if gate.get("at_most") is not None else "at_least"
+        facts = json.loads((root / CHECKED / f"{params['models'][model]['dataset']}.json").read_text(encoding="utf-8"))
+        is_error, is_score_error = (facts["metrics"][name] == "lower" for name in (gate["metric"], facts["score"]))
+        side = "at_most" if is_error else "at_least"
         bound, tolerance = gate[side], gate["tolerance"]
         return cls(
             key=f"models.{model}.gate.{side}" + (f".{source}" if isinstance(bound, dict) else ""),
             metric=gate["metric"],
-            is_error=side == "at_most",
+            is_error=is_error,
+            score=facts["score"],
+            is_score_error=is_score_error,
             bound=bound[source] if isinstance(bound, dict) else bound,
             tolerance=tolerance[source] if isinstance(tolerance, dict) else tolerance,
             num_resamples=params["gate"]["num_resamples"],
             confidence=params["gate"]["confidence"],
             seed=params["runtime"]["seed"],
         )
-
-    @property
-    def score(self) -> str:
-        """What is compared row by row."""
-        return "mae" if self.is_error else "accuracy"
 
     def refusal(self, value: float) -> str | None:
         """Why the bound holds the model back; None if it does not."""
@@ -78,21 +84,16 @@ class Gate:
         side = "at most" if self.is_error else "at least"
         return f"{self.metric} is {value:.4g}; expected {side} {self.bound:g} (params.yaml: {self.key})"
 
-    def scores(self, rows: pd.DataFrame) -> np.ndarray:
-        """[n]: of each row."""
-        if self.is_error:
-            return (rows["actual"].astype(float) - rows["predicted"].astype(float)).abs().to_numpy()
-        return (rows["actual"] == rows["predicted"]).to_numpy(dtype=float)
-
     def difference(self, before: pd.DataFrame, now: pd.DataFrame) -> Interval:
         """Of the mean scores, now less before; each end of the interval is as sure as `confidence`. Raises NotComparable."""
         if now.empty or not before["actual"].equals(now["actual"]):
             raise NotComparable("its predictions are not of the same test rows and classes")
-        return mean_interval(self.scores(now) - self.scores(before), self.num_resamples, self.confidence, self.seed)
+        scores = (rows["score"].astype(float).to_numpy() for rows in (now, before))
+        return mean_interval(next(scores) - next(scores), self.num_resamples, self.confidence, self.seed)
 
     def is_worse(self, difference: Interval) -> bool:
         """Whether it may be, beyond the tolerance."""
-        return difference.high > self.tolerance if self.is_error else difference.low < -self.tolerance
+        return difference.high > self.tolerance if self.is_score_error else difference.low < -self.tolerance
 
 
 def mean_interval(values: np.ndarray, num_resamples: int, confidence: float, seed: int) -> Interval:

@@ -3,6 +3,7 @@
 A model's weights are how good it is: of `right` the number of wrong answers in 40 rows, of `near` the error of every number.
 """
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -57,10 +58,12 @@ runtime: {seed: 0, threads: 1}
 gate: {num_resamples: 200, confidence: 0.95}
 models:
   right:
+    dataset: rights
     family: plain
     train: 4
     gate: {metric: accuracy, at_least: {sample: 0.5, official: null}, tolerance: {sample: 0.05, official: 0.0}}
   near:
+    dataset: nears
     family: plain
     train: 0.5
     gate: {metric: rmse, at_most: {sample: 2.0, official: 1.0}, tolerance: {sample: 0.1, official: 0.1}}
@@ -80,8 +83,9 @@ else:
     predicted = [str(float(row) + weight) for row in rows]
     metrics = {"rmse": weight, "rmse_low": weight, "rmse_high": weight}
 (folder / "plots").mkdir(parents=True, exist_ok=True)
-lines = [f"{row},{guess}" for row, guess in zip(rows, predicted)]
-(folder / "plots" / "predictions.csv").write_text("\\n".join(["actual,predicted", *lines, ""]))
+scores = [abs(float(row) - float(guess)) if sys.argv[1] == "near" else int(row == guess) for row, guess in zip(rows, predicted)]
+lines = [f"{row},{guess},{score}" for row, guess, score in zip(rows, predicted, scores)]
+(folder / "plots" / "predictions.csv").write_text("\\n".join(["actual,predicted,score", *lines, ""]))
 (folder / "metrics.json").write_text(json.dumps(metrics))
 """
 PLAIN = "echo $1\n"
@@ -104,6 +108,10 @@ def make_releasable(folder):
     for name, text in (code | {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, ".gitignore": IGNORED}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    for dataset, metrics in {"rights": {"accuracy": "higher"}, "nears": {"mae": "lower", "rmse": "lower"}}.items():
+        checked = folder / "data" / "checked" / "datasets" / f"{dataset}.json"
+        checked.parent.mkdir(parents=True, exist_ok=True)
+        checked.write_text(json.dumps({"score": next(iter(metrics)), "metrics": metrics}))
     (folder / "rows.txt").write_text("\n".join(["cat", "mouse"] * 20))
     build(folder)
     commit(folder)

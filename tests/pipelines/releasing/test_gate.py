@@ -8,16 +8,22 @@ import pytest
 
 from pipelines.releasing.gate import Gate, Interval, NotComparable, mean_interval, read_metric, read_rows
 
-ACCURACY = Gate("models.m.gate.at_least.sample", "accuracy", False, 0.9, 0.05, 500, 0.95, 0)
-MAE = Gate("models.m.gate.at_most.sample", "mae", True, 0.5, 0.1, 500, 0.95, 0)
+ACCURACY = Gate("models.m.gate.at_least.sample", "accuracy", False, "accuracy", False, 0.9, 0.05, 500, 0.95, 0)
+MAE = Gate("models.m.gate.at_most.sample", "mae", True, "mae", True, 0.5, 0.1, 500, 0.95, 0)
 
 
 def rows(predicted, actual="a"):
-    return pd.DataFrame({"actual": [actual for _ in predicted], "predicted": list(predicted)}, dtype=str)
+    scores = [str(int(actual == guess)) for guess in predicted]
+    return pd.DataFrame({"actual": [actual for _ in predicted], "predicted": list(predicted), "score": scores}, dtype=str)
 
 
 def numbers(*errors):
-    return pd.DataFrame({"actual": ["1.0" for _ in errors], "predicted": [str(1.0 + error) for error in errors]}, dtype=str)
+    rows = {
+        "actual": ["1.0" for _ in errors],
+        "predicted": [str(1.0 + error) for error in errors],
+        "score": [str(abs(error)) for error in errors],
+    }
+    return pd.DataFrame(rows, dtype=str)
 
 
 @pytest.mark.parametrize(
@@ -32,25 +38,28 @@ def test_a_bound_that_is_not_reached_is_named():
     assert MAE.refusal(2.0) == "mae is 2; expected at most 0.5 (params.yaml: models.m.gate.at_most.sample)"
 
 
-def test_the_gate_of_a_model_is_that_of_its_source():
+def test_the_gate_of_a_model_is_that_of_its_source(tmp_path):
     gate = {"metric": "rmse", "at_most": {"sample": 1.0, "official": None}, "tolerance": {"sample": 0.1, "official": 0.2}}
-    assert gate_of(gate) == Gate("models.m.gate.at_most.sample", "rmse", True, 1.0, 0.1, 100, 0.9, 3)
-    assert gate_of(gate, "official").refusal(0.1) == "params.yaml gives no bound: models.m.gate.at_most.official is null"
+    assert gate_of(tmp_path, gate) == Gate("models.m.gate.at_most.sample", "rmse", True, "mae", True, 1.0, 0.1, 100, 0.9, 3)
+    assert gate_of(tmp_path, gate, "official").refusal(0.1) == "params.yaml gives no bound: models.m.gate.at_most.official is null"
 
 
 @pytest.mark.parametrize("source", ["sample", "official"])
-def test_bound_and_tolerance_may_be_one_number_for_both_sources(source):
+def test_bound_and_tolerance_may_be_one_number_for_both_sources(tmp_path, source):
     gate = {"metric": "rmse", "at_most": 0, "at_least": None, "tolerance": 0.1}
-    assert gate_of(gate, source) == Gate("models.m.gate.at_most", "rmse", True, 0, 0.1, 100, 0.9, 3)
+    assert gate_of(tmp_path, gate, source) == Gate("models.m.gate.at_most", "rmse", True, "mae", True, 0, 0.1, 100, 0.9, 3)
 
 
-def test_a_model_may_have_no_gate():
-    assert gate_of(None) is None and Gate.of({"source": "sample", "models": {"m": {}}}, "m") is None
+def test_a_model_may_have_no_gate(tmp_path):
+    assert gate_of(tmp_path, None) is None and Gate.of({"source": "sample", "models": {"m": {}}}, "m") is None
 
 
-def gate_of(gate, source="sample"):
-    params = {"runtime": {"seed": 3}, "gate": {"num_resamples": 100, "confidence": 0.9}, "models": {"m": {"gate": gate}}}
-    return Gate.of(params | {"source": source}, "m")
+def gate_of(folder, gate, source="sample"):
+    checked = folder / "data/checked/datasets/toy.json"
+    checked.parent.mkdir(parents=True, exist_ok=True)
+    checked.write_text(json.dumps({"score": "mae", "metrics": {"mae": "lower", "rmse": "lower"}}))
+    params = {"runtime": {"seed": 3}, "gate": {"num_resamples": 100, "confidence": 0.9}, "models": {"m": {"dataset": "toy", "gate": gate}}}
+    return Gate.of(params | {"source": source}, "m", folder)
 
 
 def test_the_difference_of_classes_is_that_of_the_accuracies():
