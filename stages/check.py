@@ -11,11 +11,13 @@ It also says what lies in data/, models/ or dvc.lock of models and datasets that
 
 import contextlib
 import hashlib
+import json
 import re
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import torch
 from pydantic import ConfigDict, Field
@@ -156,6 +158,8 @@ def check(path: str) -> None:
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
         where = "of which data/, models/ or dvc.lock still hold something"
         print(f"notice: params.yaml has no entry for {', '.join(found)}, {where}: make remove NAME={names}")
+    if made := made_with_others(root.models):
+        print(f"notice: {made}")
 
 
 def facts_of(dataset: Any) -> dict[str, Any]:
@@ -179,6 +183,31 @@ def leftovers(entries: dict[str, dict[str, Any]]) -> list[str]:
         names |= {path.parts[0] for path in marked if path.name != ".source" or not Path(folder, path.parts[0], "raw.dvc").exists()}
         found |= dict.fromkeys(f"{folder}/{name}" for name in sorted(names - known[section]))
     return list(found)
+
+
+# pipelines/running/installed.py has the same two functions, and tests/pipelines/running/test_installed.py compares them.
+
+
+def made_with_others(models: Iterable[str], root: Path = Path()) -> str | None:
+    """One line, or None where there are no such models. A checkpoint that cannot be read is left to the stages."""
+    made = {name: versions_of(root / "models" / name / "checkpoint.safetensors") for name in models}
+    others = {name: versions for name, versions in made.items() if any(version(library) != own for library, own in versions.items())}
+    if not others:
+        return None
+    libraries = sorted({f"{library} {own}" for versions in others.values() for library, own in versions.items() if version(library) != own})
+    rebuilt = f"to rebuild one with those installed now: dvc repro --force train@{next(iter(others))}"
+    return f"{', '.join(others)}: made with {', '.join(libraries)}, and others are installed now; {rebuilt}"
+
+
+def versions_of(checkpoint: Path) -> dict[str, str]:
+    """By library; none where there is no checkpoint, or one that says nothing of them."""
+    try:
+        with checkpoint.open("rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24)))
+        versions = json.loads(header["__metadata__"]["reprise"])["versions"]
+        return {str(library): str(own) for library, own in versions.items() if library in ("torch", "torchvision", "onnx")}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return {}
 
 
 def check_names(root: Root) -> None:
@@ -234,6 +263,7 @@ def check_model(name: str, values: dict[str, Any], recipes: dict[str, Any], data
     if "name" not in entry.architecture:
         raise UserError(f"params.yaml: {key}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}.")
     part = take_part("architectures", entry.architecture["name"], f"{key}.architecture.name")
+    refuse_incomplete(part, entry.architecture["name"])
     check_section(part.Params, entry.architecture, f"{key}.architecture")
     refuse_misfit(part, entry, dataset, key)
     for recipe in unique(read_recipe(entry.train, recipes, origin, f"{key}.train") for origin in ("sample", "official")):
@@ -249,6 +279,15 @@ def unique(recipes: Iterable[Recipe]) -> list[Recipe]:
         if recipe not in found:
             found.append(recipe)
     return found
+
+
+def refuse_incomplete(part: ModuleType, name: str) -> None:
+    """A family of networks whose file lacks something is named by the file, not by params.yaml."""
+    file = f"stages/architectures/{name}.py"
+    if missing := [thing for thing in ("INPUTS", "PER", "Params", "build") if not hasattr(part, thing)]:
+        raise UserError(f"{file} lacks {', '.join(missing)}: compare it with stages/architectures/mlp.py.")
+    if get_args(part.Params.model_fields["name"].annotation) != (name,):
+        raise UserError(f'{file}: the field `name` of its Params must be Literal["{name}"], the file\'s name.')
 
 
 def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -> None:

@@ -161,7 +161,7 @@ def test_the_whole_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TEXT, encoding="utf-8")
     check("params.yaml")
-    assert CHECKED.is_file()
+    assert (CHECKED / "params.json").is_file()
 
 
 def test_what_is_committed_needs_no_network_and_no_gpu() -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from stages.shell.errors import UserError
+from stages.shell.errors import UserError, reason
 
 STAGES = Path(__file__).parents[1]
 
@@ -31,4 +31,10 @@ def take_part(shelf: str, name: str, key: str) -> ModuleType:
     """The module stages/<shelf>/<name>.py; `key` is the params.yaml key that named it, for the error's sentence."""
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]+", name) or name not in part_names(shelf):
         raise UserError(f"params.yaml: {key} is {name!r}; expected one of {', '.join(part_names(shelf))} (the files in stages/{shelf}/).")
-    return importlib.import_module(f"stages.{shelf}.{name}")
+    try:
+        return importlib.import_module(f"stages.{shelf}.{name}")
+    except (SyntaxError, ImportError, AttributeError, NameError, TypeError, ValueError) as error:
+        line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise UserError(
+            f"stages/{shelf}/{name}.py{line} cannot be imported ({type(error).__name__}: {reason(error)}): fix the file."
+        ) from error

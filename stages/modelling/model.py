@@ -1,10 +1,12 @@
 """A trained model: preprocessing, network and outputs in one module, and the checkpoint it is kept in.
 
 checkpoint.safetensors holds the network's weights; its metadata (one JSON text under the key `reprise`) holds the
-architecture's section of params.yaml and the dataset's meta.json, which is all that is needed to build the network again.
+architecture's section of params.yaml and the dataset's meta.json, which is all that is needed to build the network again, and the versions
+of the libraries that made it.
 """
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -77,10 +79,15 @@ def build_network(architecture: dict[str, Any], meta: Meta, key: str) -> nn.Modu
     return part.build(check_section(part.Params, architecture, key), meta)
 
 
+def installed_versions() -> dict[str, str]:
+    """Of the libraries on which the weights and what is exported of them depend."""
+    return {library: version(library) for library in ("torch", "torchvision", "onnx")}
+
+
 def as_checkpoint(network: nn.Module, architecture: dict[str, Any], meta: Meta, training: dict[str, Any]) -> bytes:
     """The content of a checkpoint.safetensors."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    description = {"architecture": architecture, "data": meta.model_dump(), "training": training}
+    description = {"architecture": architecture, "data": meta.model_dump(), "training": training, "versions": installed_versions()}
     return save(weights, metadata={METADATA_KEY: json.dumps(description, sort_keys=True)})
 
 

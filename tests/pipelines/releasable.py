@@ -108,7 +108,7 @@ def make_releasable(folder):
     for name, text in (code | {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, ".gitignore": IGNORED}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    for dataset, metrics in {"rights": {"accuracy": "higher"}, "nears": {"mae": "lower", "rmse": "lower"}}.items():
+    for dataset, metrics in {"rights": {"accuracy": "higher", "auc": "higher"}, "nears": {"mae": "lower", "rmse": "lower"}}.items():
         checked = folder / "data" / "checked" / "datasets" / f"{dataset}.json"
         checked.parent.mkdir(parents=True, exist_ok=True)
         checked.write_text(json.dumps({"score": next(iter(metrics)), "metrics": metrics}))

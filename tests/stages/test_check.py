@@ -1,7 +1,9 @@
 """Every kind of mistake in params.yaml is refused by name, in one line and with exit code 1, before anything is made."""
 
 import copy
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +15,9 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from stages.check import CHECKED, check
+import stages.architectures
+from stages.check import CHECKED as FOLDER
+from stages.check import check
 from stages.common.shelves import part_names, take_part
 from stages.evaluation.bootstrap import with_interval
 from stages.shell.errors import UserError, run_stage
@@ -24,6 +28,7 @@ from stages.training.schedules import schedule_names
 ROOT = Path(__file__).parents[2]
 COMMITTED: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
 GONE = object()
+CHECKED = FOLDER / "params.json"
 INF = float("inf")
 
 # One entry of every kind that the mistakes below need: the whole of params.yaml would be checked again for each of them.
@@ -102,6 +107,9 @@ def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return captured.err
 
     return run
+
+
+DATASET_FILES = {f"data/checked/datasets/{name}.json" for name in few_params()["datasets"]}
 
 
 def accepted(params: dict[str, Any]) -> None:
@@ -183,7 +191,7 @@ DATASETS = [
     ("sources.diabetes.official", [], "sources.diabetes.official is []"),
     ("sources.diabetes.official.0.sha256", "b78", "sources.diabetes.official.0.sha256 is 'b78'"),
     ("sources.diabetes.official.0.sha256", None, "expected a sha256"),
-    ("sources.diabetes.official.0.path", "../diabetes.csv", "'../diabetes.csv' is not a path such as"),
+    ("sources.diabetes.official.0.path", "../diabetes.csv", "official.0.path is '../diabetes.csv'; expected a path such as"),
     ("sources.diabetes.official.0.url", "x", "sources.diabetes.official.0.url is not a known key"),
     ("sources.mnist.official.0.urls", ["ftp://a/b"], "sources.mnist.official.0.urls.0 is 'ftp://a/b'"),
     ("datasets.diabetes.preprocess.file", "/etc/passwd", "expected file to be the name of a file in raw/"),
@@ -491,6 +499,52 @@ def test_an_architecture_on_another_task_is_refused(refusal: Refusal, name: str,
     assert f"and the dataset {dataset} is a {task} task: choose another of the two." in said
 
 
+FAMILY = """
+from typing import Literal
+from torch import nn
+from stages.common.params import Section
+INPUTS, PER = ("features",), "item"
+class Params(Section):
+    name: Literal["mine"]
+def build(params, meta):
+    return nn.Linear(1, 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("INPUTS, PER", "_, PER"), "error: stages/architectures/mine.py lacks INPUTS: compare it with stages/architectures/mlp.py."),
+        (("def build", "def biuld"), "error: stages/architectures/mine.py lacks build: "),
+        (
+            ('Literal["mine"]', 'Literal["other"]'),
+            'error: stages/architectures/mine.py: the field `name` of its Params must be Literal["mine"]',
+        ),
+        (("):", ")"), "error: stages/architectures/mine.py line 6 cannot be imported (SyntaxError: expected ':'"),
+        (
+            ("from torch import nn", "from torch import nm"),
+            "error: stages/architectures/mine.py cannot be imported (ImportError: cannot import",
+        ),
+        (("", ""), ""),
+    ],
+)
+def test_a_family_with_a_mistake_is_named_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: tuple[str, str], said: str
+) -> None:
+    (tmp_path / "architectures").mkdir()
+    (tmp_path / "architectures/mine.py").write_text(FAMILY.replace(*change))
+    monkeypatch.setattr(stages.architectures, "__path__", [*stages.architectures.__path__, str(tmp_path / "architectures")])
+    monkeypatch.setattr("stages.check.part_names", lambda shelf: ["mine"])
+    monkeypatch.setattr("stages.common.shelves.part_names", lambda shelf: [*part_names(shelf), "mine"])
+    monkeypatch.delitem(sys.modules, "stages.architectures.mine", raising=False)
+    monkeypatch.chdir(tmp_path)
+    write(changed(f"{LINE}.architecture", {"name": "mine"}))
+    monkeypatch.setattr(sys, "argv", ["check", "params.yaml"])
+    with pytest.raises(SystemExit) as left:
+        run_stage(check, usage="")
+    assert left.value.code == bool(said) and capsys.readouterr().err.startswith(said)
+
+
 def test_augmentations_of_what_is_no_picture_are_refused(refusal: Refusal) -> None:
     said = refusal(changed("models.names_gru.train.augment", [{"name": "RandomHorizontalFlip"}]))
     assert "models.names_gru.train.augment works on pictures, and the dataset has characters: make it an empty list" in said
@@ -635,7 +689,13 @@ def test_a_mistake_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest
     write(changed(f"{LINE}.train.lr", 0))
     with pytest.raises(UserError):
         check("params.yaml")
-    assert {path.as_posix() for path in Path().rglob("*")} == {"params.yaml", "data", "data/checked.json"}
+    assert {path.as_posix() for path in Path().rglob("*")} == {
+        "params.yaml",
+        "data",
+        "data/checked",
+        "data/checked/params.json",
+        "data/checked/datasets",
+    } | set(DATASET_FILES)
     assert CHECKED.read_text() == '{\n  "checked": "params.yaml"\n}\n'
 
 
@@ -671,3 +731,26 @@ def test_a_cycle_over_any_number_of_epochs_is_accepted(
     monkeypatch.chdir(tmp_path)
     train = COMMITTED["models"]["mnist_cnn"]["train"]
     accepted(changed(f"{CNN}.train", train | {"schedule": schedule, "epochs": epochs}))
+
+
+def test_what_flows_and_stages_need_to_know_of_a_dataset_changes_with_its_input_and_task_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    accepted(few_params())
+    before = {path.name: json.loads(path.read_text()) for path in (FOLDER / "datasets").iterdir()}
+    line = before["line.json"]
+    assert (line["input"], line["task"], line["score"], line["metrics"]) == (
+        "features",
+        "regression",
+        "mae",
+        {"mae": "lower", "rmse": "lower"},
+    )
+    copied = tmp_path / "stages"
+    shutil.copytree(ROOT / "stages", copied, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copied / "tasks/regression.py").open("a") as file:
+        file.write("# a comment\n")
+    monkeypatch.setattr("stages.check.STAGES", copied)
+    accepted(few_params())
+    after = {path.name: json.loads(path.read_text()) for path in (FOLDER / "datasets").iterdir()}
+    assert [name for name in before if before[name] != after[name]] == ["line.json"]

@@ -17,6 +17,7 @@ from stages.modelling.model import (
     Model,
     Preparation,
     as_checkpoint,
+    installed_versions,
     load_checkpoint,
 )
 from stages.shell.errors import UserError
@@ -139,7 +140,9 @@ def test_a_checkpoint_gives_the_model_back(name, path):
     inputs = toy(name).raw_batch(5)
     with torch.no_grad():
         assert all(torch.equal(*pair) for pair in zip(model(inputs), loaded(inputs), strict=True))
-    assert description == {"architecture": TOYS[name], "data": toy(name).meta.model_dump(), "training": TRAINING}
+    expected = {"architecture": TOYS[name], "data": toy(name).meta.model_dump(), "training": TRAINING}
+    assert description == expected | {"versions": installed_versions()}
+    assert description["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert loaded.meta == toy(name).meta and not loaded.training
 
 
