@@ -76,6 +76,7 @@ export function inWords(outputs, signature) {
   const [first, labels] = signature.outputs.map(({ name }) => Array.from(outputs[name].data, Number));
   if (signature.task === "regression") return first.map((value, place) => `${signature.numbers[place]} ${value.toPrecision(4)}`).join(", ");
   if (signature.task === "sequence") return labels.map((label) => signature.classes[label]).join("");
+  if (signature.task === "multilabel") return signature.classes.filter((_, place) => labels[place] === 1).join(", ") || "none";
   return `${signature.classes[labels[0]]} ${(100 * first[labels[0]]).toFixed(1)}%`;
 }
 

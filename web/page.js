@@ -38,7 +38,7 @@ class Model {
   }
 
   get namesOneClass() {
-    return this.signature.classes !== null && this.signature.task !== "sequence";
+    return this.signature.task === "binary" || this.signature.task === "multiclass";
   }
 }
 Model.queue = Promise.resolve();
