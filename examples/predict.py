@@ -43,6 +43,7 @@ MAX_SCANS = 32  # of a JPEG: cameras and encoders write 20 at most
 STRIP = 256  # rows of pixels
 MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
 MAX_RAW_LENGTH = 4 * MAX_LENGTH  # before accents are taken off
+MAX_OTHERS = 10_000  # columns of a table that are not the model's
 MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
 LOOKED_AT = 400  # pixels a side in which is seen what a picture shows
 SMALL, NEARBY = 80, 17  # of a page so many pixels high, the side of a square that no stroke fills
@@ -423,6 +424,10 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
     rows = ((reader.line_num, cells) for cells in reader if cells)
     try:
         number, header = next(rows, (0, []))
+        if len(header) > len(names) + MAX_OTHERS:
+            raise Refused(
+                f"{what} has {len(header):,} columns; the model takes {len(names)}, and at most {MAX_OTHERS:,} others are left out"
+            )
         header, has_rows = [cell.strip() for cell in header], False
         times = Counter(header)
         if not header:
