@@ -61,9 +61,9 @@ export function asInput(text, signature) {
   throw new Error("pictures need a canvas: see web/pictures.js");
 }
 
-// Other alphabets' letters as ASCII, where they can be.
+// Other alphabets' letters as ASCII, where they can be; one at a time, since a long text's accents would be sorted in time squared.
 export function fold(text) {
-  return text.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").trim();
+  return Array.from(text, (one) => one.normalize("NFKD")).join("").replace(/[^\x00-\x7f]/g, "").trim();
 }
 
 function asNumber(cell) {

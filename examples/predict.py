@@ -13,14 +13,17 @@ An input that does not fit ends in a sentence, the others are answered, and the 
 """
 
 import argparse
+import base64
 import csv
 import io
 import json
+import math
 import os
 import re
 import sys
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,16 +34,23 @@ import numpy as np
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: since 1.29 ONNX Runtime reports its use to its makers
 import onnxruntime
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageFilter, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
 MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
+MAX_SIDE = 4096  # of a model's own pictures
+MAX_SCANS = 32  # of a JPEG: cameras and encoders write 20 at most
+STRIP = 256  # rows of pixels
 MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
+MAX_RAW_LENGTH = 4 * MAX_LENGTH  # before accents are taken off
+MAX_OTHERS = 10_000  # columns of a table that are not the model's
 MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
 LOOKED_AT = 400  # pixels a side in which is seen what a picture shows
 SMALL, NEARBY = 80, 17  # of a page so many pixels high, the side of a square that no stroke fills
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a model
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 LARGEST = float(np.finfo(np.float32).max)
+TOLERANCE = 1e-4  # of golden outputs
 BATCH_SIZE = 64
 SHOWN = 3  # classes in an answer, the most probable first
 
@@ -70,7 +80,7 @@ class Model:
             raise Refused(f"there is no file {path}" if path else "the model's path is empty")
         with readable(Path(path)):
             Path(path).open("rb").close()
-        options = onnxruntime.SessionOptions()
+        self.path, options = path, onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: all cores
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -83,8 +93,22 @@ class Model:
             self.signature: dict[str, Any] = json.loads(properties["signature"])
             self.name = ".".join(filter(None, [self.signature["model"], properties.get("variant")]))
             self.find = {"characters": find_text, "features": find_rows, "image": find_pictures}[self.signature["kind"]]
-        except (ValueError, TypeError, KeyError) as error:
+            if not (NAME.fullmatch(self.name) and is_sound(self.signature, self.session)):
+                raise ValueError
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             raise Refused(f"{path} has a signature that is damaged, or of a later version than this script") from error
+
+    def check_golden(self) -> None:
+        """Raises Refused where the golden input of the signature does not give its golden outputs. Those of variants are their model's."""
+        try:
+            golden = self.signature["golden"]
+            outputs = self.session.run([*golden["outputs"]], {self.signature["input"]["name"]: as_numbers(golden["input"])})
+            pairs = zip(outputs, golden["outputs"].values(), strict=True)
+            worst = np.max([np.abs(output - as_numbers(expected)).max() for output, expected in pairs])
+        except Exception as error:  # a stranger's file may hold anything
+            raise Refused(f"{self.path}: its golden input cannot be answered ({in_short(error)})") from error
+        if not worst <= TOLERANCE:
+            raise Refused(f"{self.path}: its golden outputs differ by {worst:g}: this onnxruntime computes something else")
 
     def read(self, text: str) -> Iterator[Item | Refused]:
         """The inputs that `text` stands for: one, or those of a folder or a file; or why one of them is none."""
@@ -98,7 +122,7 @@ class Model:
             yield error
 
     def answer(self, batch: list[np.ndarray]) -> list[dict[str, Any]]:
-        """For each input of a batch: `label` and `probabilities` by class, or `text` of a sequence, or `prediction` by name."""
+        """For each input of a batch: `label` (`labels` where there may be several) and `probabilities` by class, or `text` of a sequence, or `prediction` by name."""
         names = [output["name"] for output in self.signature["outputs"]]
         outputs = self.session.run(names, {self.signature["input"]["name"]: joined(batch)})
         if self.signature["task"] == "regression":
@@ -112,7 +136,41 @@ class Model:
                 }
                 for rows, labels in zip(*outputs, strict=True)
             ]
+        if self.signature["task"] == "multilabel":
+            return [
+                {"labels": [name for name, label in zip(classes, labels, strict=True) if label], "probabilities": by_class(classes, row)}
+                for row, labels in zip(*outputs, strict=True)
+            ]
         return [{"label": classes[label], "probabilities": by_class(classes, row)} for row, label in zip(*outputs, strict=True)]
+
+
+def is_sound(signature: dict[str, Any], session: onnxruntime.InferenceSession) -> bool:
+    """Whether a signature, which may be a stranger's, fits the network and itself as far as it is used. May raise KeyError and the like."""
+    names = [output["name"] for output in signature["outputs"]]
+    columns = {output.name: output.shape[-1] for output in session.get_outputs()}
+    is_regression = signature["task"] == "regression"
+    meanings = signature["numbers" if is_regression else "classes"]
+    features = [feature["name"] for feature in signature["features"] or []]
+    sizes, resize, ink = signature["input"]["shape"][1:], signature["resize"] or {}, signature["ink"] or {}
+    is_picture = len(sizes) == 3 and sizes[2] in (1, 3) and all(type(side) is int for side in (*sizes, *resize.values(), *ink.values()))
+    is_picture = is_picture and min(*sizes, *resize.values(), *ink.values()) >= 1 and max(*sizes, *resize.values()) <= MAX_SIDE
+    return (
+        [one.name for one in session.get_inputs()] == [signature["input"]["name"]]
+        and len(names) == (1 if is_regression else 2)
+        and names[-1] in columns
+        and columns[names[0]] == len(meanings)
+        and all(isinstance(text, str) for text in (*meanings, *features, signature["alphabet"] or ""))
+        and {"image": is_picture, "features": sizes == [len(set(features))], "characters": True}[signature["kind"]]
+    )
+
+
+def as_numbers(array: dict[str, Any]) -> np.ndarray:
+    """An array of a signature, which has it as base64 of its bytes."""
+    return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
+
+
+def in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, tuple[Path, Model]]:
@@ -216,7 +274,7 @@ def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> 
                 raise Refused(f"{name} shows no drawing: nothing stands out from the page")
             values, note = cut
             return Item(name, values[..., None], note)
-    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture = in_mode(picture, "L" if channels == 1 else "RGB")
     if signature["resize"]:
         side = signature["resize"]["shorter_side"]
         new_width, new_height = (int(side * length / min(picture.size)) for length in picture.size)
@@ -236,14 +294,16 @@ def open_picture(file: Path | IO[bytes], name: str) -> Image.Image:
         raise Refused(f"there is no file {name}")
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+            if max(picture.width * picture.height, size_of_tile(picture)) > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
-                return Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
-            if upright.mode in ("I", "F"):
+            if picture.format in ("JPEG", "MPO") and count_scans(picture) > MAX_SCANS:
+                raise Refused(f"{name} is a JPEG of more than the {MAX_SCANS} scans that are read: save it again")
+            ImageOps.exif_transpose(picture, in_place=True)
+            if picture.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
+                return Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
+            if picture.mode in ("I", "F"):
                 raise Refused(f"{name} has 32-bit pixels, which have no fixed range: save it with 8 or 16 bits")
-            return without_transparency(upright)
+            return without_transparency(picture)
     except Refused:
         raise
     except Image.DecompressionBombError as error:
@@ -253,18 +313,38 @@ def open_picture(file: Path | IO[bytes], name: str) -> Image.Image:
         raise Refused(f"{name} is no {', '.join(FORMATS)} picture that can be read ({reason})") from error
 
 
+def count_scans(picture: ImageFile.ImageFile) -> int:
+    """Of a JPEG: each goes over all pixels, and a small file may repeat one that changes nothing a hundred thousand times."""
+    assert picture.fp is not None
+    picture.fp.seek(0)
+    return picture.fp.read().count(b"\xff\xda")  # the mark that starts one; within a scan's data no 0xff is followed by 0xda
+
+
+def size_of_tile(picture: Image.Image) -> float:
+    """Of a TIFF in tiles the pixels of one, which is unpacked whole, however small the picture is."""
+    tags = getattr(picture, "tag_v2", {})
+    return math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+
+
 def without_transparency(picture: Image.Image) -> Image.Image:
     """On white, or on black where what is to be seen is light: a white drawing on nothing would be lost."""
     if "transparency" not in picture.info and "A" not in picture.getbands():
-        return picture.convert("RGB")
-    picture = picture.convert("RGBA")
-    small = picture.copy()
-    small.thumbnail((LOOKED_AT, LOOKED_AT), Image.Resampling.BOX)
+        return in_mode(picture, "RGB")
+    small = picture.resize([min(side, LOOKED_AT) for side in picture.size], Image.Resampling.NEAREST).convert("RGBA")
     layers = np.asarray(small, dtype=np.float64)
     seen = layers[..., 3:] / 255
     is_light = (layers[..., :3] * seen).sum() > 127.5 * 3 * seen.sum()
-    ground = Image.new("RGBA", picture.size, "black" if is_light else "white")
-    return Image.alpha_composite(ground, picture).convert("RGB")
+    flat = Image.new("RGB", picture.size)
+    for top in range(0, picture.height, STRIP):  # a strip at a time: the layers of a whole picture take five times its memory
+        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height))).convert("RGBA")
+        ground = Image.new("RGBA", strip.size, "black" if is_light else "white")
+        flat.paste(Image.alpha_composite(ground, strip).convert("RGB"), (0, top))
+    return flat
+
+
+def in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """Pillow would copy one that is in this mode."""
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def as_grey(picture: Image.Image, side: int = LOOKED_AT) -> Image.Image:
@@ -349,22 +429,27 @@ def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Calla
     rows = ((reader.line_num, cells) for cells in reader if cells)
     try:
         number, header = next(rows, (0, []))
+        if len(header) > len(names) + MAX_OTHERS:
+            raise Refused(
+                f"{what} has {len(header):,} columns; the model takes {len(names)}, and at most {MAX_OTHERS:,} others are left out"
+            )
         header, has_rows = [cell.strip() for cell in header], False
+        times = Counter(header)
         if not header:
             raise Refused(f"{what} is empty")
-        is_foreign = len(header) != len(names) and not set(names) & set(header)  # a decimal comma, too, looks like another cell
+        is_foreign = len(header) != len(names) and not times.keys() & set(names)  # a decimal comma, too, looks like another cell
         if is_foreign and (others := [name for sign, name in SEPARATORS.items() if any(sign in cell for cell in header)]):
             raise Refused(f"{what} has {others[0]} between its cells; expected commas")
-        if twice := [cell for cell in header if cell in names and header.count(cell) > 1]:
+        if twice := [name for name in names if times[name] > 1]:
             raise Refused(f"{what} has two columns {twice[0]}: keep one")
-        if len(header) == len(names) and not set(names) & set(header):
+        if len(header) == len(names) and not times.keys() & set(names):
             if not any(map(is_number, header)) and any(header):
                 raise Refused(f"{what} begins with neither numbers nor the names of columns; the model takes {', '.join(names)}")
             yield partial(as_row, f"{what} line {number}", header, names, names)
-            header, has_rows = names, True
+            header, times, has_rows = names, Counter(names), True
         if any(map(is_number, header)) and all(not cell or is_number(cell) for cell in header):
             raise Refused(f"{what} has {len(header)} numbers in its first row and no header, expected {len(names)}: {', '.join(names)}")
-        if missing := [name for name in names if name not in header]:
+        if missing := [name for name in names if name not in times]:
             columns = "columns" if len(missing) > 1 else "column"
             raise Refused(f"{what} has no {columns} {', '.join(missing)}; the model takes {', '.join(names)}")
         for number, cells in rows:
@@ -414,17 +499,24 @@ def find_text(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Ite
 
 def as_characters(text: str, signature: dict[str, Any]) -> Item:
     """int64 [length]: code points, other alphabets' letters folded to ASCII where they can be."""
-    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().strip()
+    if len(text) > MAX_RAW_LENGTH:
+        raise too_long(text, len(text))
+    # A character at a time: of a whole text NFKD also sorts its accents, which takes time squared and changes nothing in ASCII.
+    folded = "".join(unicodedata.normalize("NFKD", one) for one in text).encode("ascii", "ignore").decode().strip()
     if not folded:
         unknown = f"{text!r} has no character that can be written in ASCII, and the model knows no other"
         raise Refused(unknown if text.strip() else "the text is empty")
     if not folded.isprintable():
         raise Refused(f"{text!r} has a control character")
     if len(folded) > MAX_LENGTH:
-        raise Refused(f"the text {text[:20]!r}… has {len(folded):,} characters; {MAX_LENGTH:,} are read at most")
+        raise too_long(text, len(folded))
     if strange := sorted(set(folded) - set(signature["alphabet"] or folded)):
         raise Refused(f"{text!r} has {''.join(strange)}; the model knows only {signature['alphabet']}")
     return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), f"read as {folded}" if folded != text else "")
+
+
+def too_long(text: str, length: int) -> Refused:
+    return Refused(f"the text {text[:20]!r}… has {length:,} characters; {MAX_LENGTH:,} are read at most")
 
 
 # The command line
@@ -444,8 +536,11 @@ def main() -> None:
     except Refused as error:
         sys.exit(f"error: {error}.")
     is_well = True
-    for text in arguments.inputs:
-        is_well &= answer_all(model, text, arguments.json)
+    try:
+        for text in arguments.inputs:
+            is_well &= answer_all(model, text, arguments.json)
+    except Exception as error:  # noqa: BLE001  # a stranger's network may fail, or compute what its signature does not say
+        sys.exit(f"error: {arguments.model} cannot answer ({in_short(error)}).")
     sys.exit(0 if is_well else 1)
 
 
@@ -491,6 +586,8 @@ def in_words(answer: dict[str, Any]) -> str:
         return ", ".join(f"{name} {number}" for name, number in numbers.items())
     if "text" in answer:
         return str(answer["text"])
+    if "labels" in answer:
+        return ", ".join(answer["labels"]) or "none"
     first = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:SHOWN]
     return ", ".join(f"{name} {probability:.1%}" for name, probability in first)
 

@@ -1,4 +1,4 @@
-"""Serves exported models over HTTP, with numpy, onnxruntime and Pillow alone (requirements.txt).
+"""Serves exported models over HTTP, with FastAPI, uvicorn and predict.py beside it: pip install -r requirements.txt fastapi uvicorn
 
     python serve.py MODEL.onnx [...] [--host HOST] [--port PORT]          (a folder stands for every *.onnx below it)
 
@@ -9,403 +9,277 @@
                            of rows ([1, null, ...] or {"name": 1, ...}) or of texts
 
 An answer is JSON: {"answers": [...]}, one for each input, as predict.py --json prints them, or {"error": "a sentence"} with a status of 400
-and more. Requests that come together are computed together. Nothing but loopback is listened on unless --host says so, and then whoever
-reaches the port may ask: it knows no passwords and no TLS, which are a reverse proxy's work.
+or more. It listens on loopback unless --host says otherwise. Anyone who reaches the port may ask, except pages of other sites; passwords
+and TLS are a reverse proxy's work.
 """
 
 import argparse
-import base64
-import contextlib
-import email.errors
+import asyncio
 import io
 import json
-import queue
+import re
 import socket
 import sys
-import threading
-import time
-import urllib.parse
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 try:
     import predict  # beside this file
 except ImportError:  # imported from the repository's root
     from examples import predict
 
-MAX_BODY = 10_000_000  # bytes
-MAX_INPUTS = 256  # of one request
-MAX_WAITING = 1024  # inputs of one model that wait to be computed
-MAX_BATCH = 64
-MAX_CONNECTIONS = 64
-WINDOW_S = 0.002  # in which inputs are gathered for a batch
-MAX_DECODED = 4  # pictures that are unpacked at once: each may take some hundred MB
-TIMEOUT_S = 10.0  # for a whole head, from the last answer, and for a whole body
-MAX_DRAINED = 100_000_000  # bytes of a body that is refused, so that its sender hears why
-MAX_DIGITS = 12  # of a length
-MAX_THREADS = 1024
-TOLERANCE = 1e-4  # of a golden output
-DECODING = threading.Semaphore(MAX_DECODED)
-
-
-Reader = Callable[[], predict.Item]
-
-
-class Rejected(Exception):
-    """A request that is not answered: its status, and a sentence."""
-
-    def __init__(self, status: HTTPStatus, sentence: str):
-        super().__init__(sentence)
-        self.status = status
+MAX_PICTURE, MAX_TEXT, MAX_HELD = 10_000_000, 2_000_000, 200_000_000  # bytes of a picture, of rows or texts, of all bodies together
+SMALL = 4096  # bytes of rows or texts that are read at once
+MAX_INPUTS, MAX_BATCH, MAX_WAITING = 256, 64, 1024  # inputs of a request, of a batch, and that wait for a model
+MAX_CONNECTIONS, MAX_THREADS, MAX_SENTENCE = 64, 1024, 500
+TIMEOUT_S, WAIT_S = 10.0, 30.0  # for a head, for a body, and for taking an answer; for giving it
+ADDRESS = re.compile(r"[\d.]+|\[[\da-f:.]+\]")  # IPv4, IPv6
+PICTURES, TEXTS = ThreadPoolExecutor(2), ThreadPoolExecutor(2)  # bodies that are read at the same time: a picture may take 850 MB
 
 
 class Batcher:
-    """Computes the inputs of many requests together: what comes within `window_s` of the first shares its batch."""
+    """Computes the inputs of many requests together: while one batch is computed, the next one gathers."""
 
-    def __init__(self, model: predict.Model, max_batch: int = MAX_BATCH, window_s: float = WINDOW_S, max_waiting: int = MAX_WAITING):
-        self.model, self.max_batch, self.window_s = model, max_batch, window_s
-        self.waiting: queue.Queue[tuple[np.ndarray, Future[dict[str, Any]]]] = queue.Queue(max_waiting)
-        threading.Thread(target=self.work, daemon=True).start()
+    def __init__(self, model: predict.Model):
+        self.model = model
+        self.worker: asyncio.Task[None] | None = None
+        self.waiting: asyncio.Queue[tuple[np.ndarray, asyncio.Future[dict[str, Any]]]] = asyncio.Queue()
 
-    def ask(self, items: list[predict.Item]) -> list[dict[str, Any]]:
-        """The answers, when they are there. Raises Rejected where too much waits already."""
-        if self.waiting.qsize() + len(items) > self.waiting.maxsize:
-            raise Rejected(HTTPStatus.SERVICE_UNAVAILABLE, "too many inputs wait for this model: ask again in a second")
-        futures: list[Future[dict[str, Any]]] = [Future() for _ in items]
+    async def ask(self, items: list[predict.Item]) -> list[dict[str, Any]]:
+        if self.waiting.qsize() + len(items) > MAX_WAITING:
+            raise busy("too many inputs wait for this model")
+        self.worker = self.worker or asyncio.create_task(self.work())
+        futures = [asyncio.get_running_loop().create_future() for _ in items]
         for item, future in zip(items, futures, strict=True):
-            self.waiting.put((item.values, future))
-        return [future.result() | ({"note": item.note} if item.note else {}) for item, future in zip(items, futures, strict=True)]
+            self.waiting.put_nowait((item.values, future))
+        answers = await asyncio.gather(*futures)
+        if failures := [answer for answer in answers if isinstance(answer, Exception)]:
+            raise failures[0]
+        return [answer | ({"note": item.note} if item.note else {}) for item, answer in zip(items, answers, strict=True)]
 
-    def work(self) -> None:
+    async def work(self) -> None:
         while True:
-            batch = [self.waiting.get()]
-            until = time.monotonic() + self.window_s
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < self.max_batch:
-                    batch.append(self.waiting.get(timeout=max(0.0, until - time.monotonic())))
-            self.compute(batch)
+            batch = [await self.waiting.get()]
+            while len(batch) < MAX_BATCH and not self.waiting.empty():
+                batch.append(self.waiting.get_nowait())
+            batch = [(values, future) for values, future in batch if not future.done()]  # nobody waits for the others any more
+            try:
+                answers = await asyncio.to_thread(self.model.answer, [values for values, _ in batch]) if batch else []
+                pairs = list(zip(batch, answers, strict=True))
+            except Exception as error:  # noqa: BLE001  # onnxruntime's own errors share no base class; each caller hears of it
+                pairs = [(one, error) for one in batch]
+            for (_, future), answer in pairs:
+                if not future.done():
+                    future.set_result(answer)
 
-    def compute(self, batch: list[tuple[np.ndarray, "Future[dict[str, Any]]"]]) -> None:
+
+def application(models: dict[str, predict.Model], names: set[str]) -> FastAPI:
+    """Answers requests to these names of this machine, and to its addresses in numbers."""
+    batchers, held = {name: Batcher(model) for name, model in models.items()}, 0
+
+    async def admit(request: Request) -> None:
+        """A browser lets any page send requests here, even under a name that the page's owner gives our address (DNS rebinding)."""
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
+        name = re.sub(r":\d*$", "", host.lower())
+        if name not in names and not ADDRESS.fullmatch(name):
+            raise HTTPException(403, f"{name!r} is not a name of this server: if it should be, start it with --name {name}")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise HTTPException(403, f"pages of {origin} may not ask this server")
+        if "transfer-encoding" in request.headers or (request.method == "POST" and "content-length" not in request.headers):
+            raise HTTPException(411, "the body's length must be said before it comes, in Content-Length")
+
+    app = FastAPI(dependencies=[Depends(admit)], openapi_url=None)
+
+    def find(path: str) -> Batcher:
+        if (name := path.strip("/")) not in batchers:
+            raise HTTPException(404, f"there is no model {name!r}; known: {', '.join(sorted(batchers))}")
+        return batchers[name]
+
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"])
+    async def describe(path: str) -> Response:
+        return as_json(find(path).model.signature if path.strip("/") else {"models": sorted(batchers)})
+
+    @app.post("/{path:path}")
+    async def answer(path: str, request: Request) -> Response:
+        nonlocal held
+        batcher, length = find(path), int(request.headers["content-length"])
+        signature = batcher.model.signature
+        pool, most = (PICTURES, MAX_PICTURE) if signature["kind"] == "image" else (TEXTS, MAX_TEXT)
+        if length > most:
+            raise HTTPException(413, f"the body has {length:,} bytes; {most:,} are read at most")
+        if held + length > MAX_HELD:
+            raise busy("too many bodies are on their way")
+        held += length
         try:
-            answers = self.model.answer([values for values, _ in batch])
-        except Exception as error:  # noqa: BLE001  # onnxruntime's own errors share no base class; each caller hears of it
-            for _, future in batch:
-                future.set_exception(error)
-        else:
-            for (_, future), answer in zip(batch, answers, strict=True):
-                future.set_result(answer)
-
-
-SENTENCE = json.dumps({"error": "too many connections are open: ask again in a second."}).encode()
-BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json; charset=utf-8\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(SENTENCE), SENTENCE)
-)
-
-
-class Server(ThreadingHTTPServer):
-    """A thread for each connection, and no more of them than `max_connections`."""
-
-    daemon_threads = True
-    request_queue_size = MAX_CONNECTIONS
-
-    def __init__(self, address: tuple[str, int], models: dict[str, Batcher], max_connections: int = MAX_CONNECTIONS):
-        super().__init__(address, Handler)
-        self.models, self.free = models, threading.BoundedSemaphore(max_connections)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self.free.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
-        with contextlib.suppress(OSError):
-            request.sendall(BUSY)
-        self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that is gone is no error of the server's."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)
-
-
-class Timed(socket.SocketIO):
-    """What a connection sends, until a moment: however slowly it comes, waiting for it ends."""
-
-    def __init__(self, connection: socket.socket):
-        super().__init__(connection, "r")
-        self.connection, self.until = connection, 0.0
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.connection.settimeout(left)
-        return super().readinto(buffer)
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version, server_version, sys_version = "HTTP/1.1", "reprise", ""
-
-    def setup(self) -> None:
-        super().setup()
-        self.timed = Timed(self.connection)
-        self.rfile = io.BufferedReader(self.timed)
-
-    def handle_one_request(self) -> None:
-        self.timed.until = time.monotonic() + TIMEOUT_S
-        super().handle_one_request()
-
-    def do_GET(self) -> None:
-        self.reply(self.describe)
-
-    def do_HEAD(self) -> None:
-        self.reply(self.describe)
-
-    def do_POST(self) -> None:
-        self.reply(self.answer)
-
-    def refuse_method(self) -> None:
-        self.close_connection = True  # whatever body it has is not read
-        self.reply(self.say_methods)
-
-    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = refuse_method  # noqa: N815
-
-    def say_methods(self) -> dict[str, Any]:
-        raise Rejected(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not known here: GET a model's signature, or POST its inputs")
-
-    def describe(self) -> dict[str, Any]:
-        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.read_body()
-        return {"models": sorted(self.server.models)} if self.name == "" else self.find().model.signature
-
-    def answer(self) -> dict[str, Any]:
-        body = self.read_body()  # first, so that the connection can be used again whatever becomes of it
-        batcher = self.find()
-        if not body:
-            raise Rejected(HTTPStatus.BAD_REQUEST, "the body is empty")
-        try:
-            items = items_of(body, self.headers.get_content_type(), batcher.model.signature)
-        except predict.Refused as error:
-            raise Rejected(HTTPStatus.BAD_REQUEST, str(error)) from error
-        return {"answers": batcher.ask(items)}
-
-    @property
-    def name(self) -> str:
-        """Of the model in the address."""
-        try:
-            return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path.strip("/"))
-        except ValueError as error:
-            raise Rejected(HTTPStatus.BAD_REQUEST, f"the address is none ({error})") from error
-
-    def find(self) -> Batcher:
-        if self.name not in self.server.models:
-            known = ", ".join(sorted(self.server.models))
-            raise Rejected(HTTPStatus.NOT_FOUND, f"there is no model {self.name!r}; known: {known}")
-        return self.server.models[self.name]
-
-    def reply(self, make: Any) -> None:
-        try:
-            content = make()
-        except Rejected as error:
-            self.send_json(error.status, {"error": f"{error}."})
-        except (ConnectionError, TimeoutError):  # the caller has gone
-            raise
-        except Exception as error:
-            self.send_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"the model failed ({type(error).__name__}: {first_line(error)})."})
-            raise
-        else:
-            self.send_json(HTTPStatus.OK, content)
-
-    def read_body(self) -> bytes:
-        length = self.content_length()
-        if length > MAX_BODY:
-            self.close_connection = True
-            self.drain(length)
-            raise too_large(length)
-        self.timed.until, body = time.monotonic() + TIMEOUT_S, bytearray()
-        try:
-            while len(body) < length:
-                if not (piece := self.rfile.read1(min(1 << 16, length - len(body)))):
-                    self.close_connection = True
-                    raise Rejected(HTTPStatus.BAD_REQUEST, f"the body ended after {len(body):,} of its {length:,} bytes")
-                body += piece
+            body, content_type = await read_body(request, length), request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            async with asyncio.timeout(WAIT_S):
+                read = partial(items_of, body, content_type, signature)
+                is_small = pool is TEXTS and length <= SMALL  # and does not wait for large ones
+                items = read() if is_small else await asyncio.get_running_loop().run_in_executor(pool, read)
+                return as_json({"answers": await batcher.ask(items)})
         except TimeoutError as error:
-            self.close_connection = True
-            sentence = f"of the body's {length:,} bytes {len(body):,} came within {TIMEOUT_S:g} s"
-            raise Rejected(HTTPStatus.REQUEST_TIMEOUT, sentence) from error
-        return bytes(body)
+            raise busy(f"there was no answer within {WAIT_S:g} s") from error
+        finally:
+            held -= length
 
-    def content_length(self) -> int:
-        """Of the body. Where head and body cannot be told apart for certain the connection ends: a proxy might see another request."""
-        given = self.headers.get_all("Content-Length") or []
-        is_last, self.close_connection = self.close_connection, True
-        if any(isinstance(defect, email.errors.MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
-            raise Rejected(HTTPStatus.BAD_REQUEST, "the head has a line that is no header")
-        if not given or "Transfer-Encoding" in self.headers:
-            raise Rejected(HTTPStatus.LENGTH_REQUIRED, "the body's length must be said before it comes, in Content-Length")
-        if len(given) > 1 or not (given[0].isascii() and given[0].isdigit() and len(given[0]) <= MAX_DIGITS):
-            raise Rejected(HTTPStatus.BAD_REQUEST, f"Content-Length is {', '.join(given)[:40]}, which is no number of bytes")
-        self.close_connection = is_last
-        return int(given[0])
+    async def refuse(request: Request, error: Any) -> Response:
+        """What is raised above, or by FastAPI, as JSON."""
+        if isinstance(error, predict.Refused):
+            error = HTTPException(400, str(error))
+        elif not hasattr(error, "status_code"):
+            error = HTTPException(500, f"the model failed ({predict.in_short(error)})")
+        elif error.status_code == 405:
+            sentence = f"{request.method} is not known here: GET a model's signature, or POST its inputs"
+            error = HTTPException(405, sentence, {"Allow": "GET, HEAD, POST"})
+        headers = dict(error.headers or {})
+        if error.status_code in (408, 411) or {"expect", "transfer-encoding"} & {*request.headers}:
+            headers["Connection"] = "close"  # where the body ends is not certain, or it does not come
+        return as_json({"error": f"{error.detail[:MAX_SENTENCE]}."}, error.status_code, headers)
 
-    def drain(self, length: int) -> None:
-        """Reads what is not wanted: a connection that is closed on its sender takes the answer with it."""
-        left, self.timed.until = min(length, MAX_DRAINED), time.monotonic() + TIMEOUT_S
-        with contextlib.suppress(OSError):
-            while left > 0 and (piece := self.rfile.read1(min(1 << 16, left))):
-                left -= len(piece)
-
-    def handle_expect_100(self) -> bool:
-        """Who asks first is told before a body is sent that would not be read."""
-        try:
-            if (length := self.content_length()) > MAX_BODY:
-                raise too_large(length)
-        except Rejected as error:
-            self.close_connection = True
-            self.send_json(error.status, {"error": f"{error}."})
-            return False
-        return super().handle_expect_100()
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses is said as JSON too."""
-        self.close_connection, self.request_version = True, self.protocol_version  # which is not known yet where the first line is wrong
-        self.send_json(HTTPStatus(code), {"error": f"{message or HTTPStatus(code).description or HTTPStatus(code).phrase}."})
-
-    def send_json(self, status: HTTPStatus, content: dict[str, Any]) -> None:
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")  # a text may hold half a character
-        self.connection.settimeout(TIMEOUT_S)
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(text)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", "GET, HEAD, POST")
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            self.send_header("Retry-After", "1")
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(text)
+    for kind in (predict.Refused, HTTPException, 404, 405, Exception):
+        app.add_exception_handler(kind, refuse)
+    return app
 
 
-def too_large(length: int) -> Rejected:
-    return Rejected(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has {length:,} bytes; {MAX_BODY:,} are read at most")
+def busy(reason: str) -> HTTPException:
+    return HTTPException(503, f"{reason}: ask again in a second", {"Retry-After": "1"})
 
 
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
+def as_json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(content, allow_nan=False), status, headers, "application/json")
 
 
-# What a body holds
+# Bodies
+
+
+async def read_body(request: Request, length: int) -> bytes:
+    body, is_more = bytearray(), True
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while is_more:
+                message = await request.receive()
+                body += message.get("body", b"")
+                is_more = message.get("more_body", False)
+    except TimeoutError as error:
+        raise HTTPException(408, f"of the body's {length:,} bytes {len(body):,} came within {TIMEOUT_S:g} s") from error
+    if not length or len(body) < length:  # the caller has gone
+        raise HTTPException(400, f"the body ended after {len(body):,} of its {length:,} bytes" if length else "the body is empty")
+    return bytes(body)
 
 
 def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[predict.Item]:
-    """The inputs in a body. Raises Refused where one is none."""
+    """The inputs in a body. Raises Refused where one of them is none."""
+    is_json, names = content_type == "application/json", [feature["name"] for feature in signature["features"] or []]
     if signature["kind"] == "image":
-        if content_type == "application/json":
-            raise predict.Refused("this model takes a picture: send the file's bytes as the body")
-        if content_type.startswith("multipart/"):
-            raise predict.Refused("the body is a form: send the picture's bytes alone (curl --data-binary @picture.png)")
-        with DECODING:
-            return [predict.as_picture(io.BytesIO(body), "the picture", signature)]
+        if is_json or content_type.startswith("multipart/"):
+            raise predict.Refused("this model takes a picture: send the file's bytes as the body (curl --data-binary @picture.png)")
+        return [predict.as_picture(io.BytesIO(body), "the picture", signature)]
     try:
         text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise predict.Refused(f"the body is no text in UTF-8 ({error})") from error
-    is_json = content_type == "application/json"
-    inputs = from_json(text, signature) if is_json else text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
-    items = [read() for read in islice(readers_of(inputs, signature, is_json), MAX_INPUTS + 1)]
+        if is_json and names and text.count(",") > MAX_INPUTS * len(",".join([*names, ""])):  # more than all names and values have
+            raise predict.Refused(f"the body has too many values; 1 to {MAX_INPUTS} rows are answered at once")
+        inputs = json.loads(text, parse_int=float, object_pairs_hook=without_twins) if is_json else io.StringIO(text, newline=None)
+    except RecursionError as error:
+        raise predict.Refused("the body is nested too deeply") from error
+    except ValueError as error:
+        raise predict.Refused(f"the body is no {'JSON' if is_json else 'text'} in UTF-8 ({error})") from error
+    if is_json and not (isinstance(inputs, list) and all(isinstance(one, list | dict if names else str) for one in inputs)):
+        raise predict.Refused(f"the body is no list of {'rows' if names else 'texts'}")
+    if not names:
+        found = (as_text(line, place, signature) for place, line in enumerate(inputs, start=1))
+    elif is_json:
+        found = (as_row(row, f"row {place}", names) for place, row in enumerate(inputs, start=1))
+    else:
+        found = (read() for read in predict.rows_of(inputs, "the body", names))
+    items = list(islice(found, MAX_INPUTS + 1))
     if not 0 < len(items) <= MAX_INPUTS:
         raise predict.Refused(f"the body has {'too many inputs' if items else 'no input'}; 1 to {MAX_INPUTS} are answered at once")
     return items
 
 
-def readers_of(inputs: list[Any], signature: dict[str, Any], is_json: bool) -> Iterable[Reader]:
-    if signature["kind"] == "characters":
-        return [partial(text_of, line, place, signature) for place, line in enumerate(inputs, start=1)]
-    names = [feature["name"] for feature in signature["features"]]
-    if is_json:
-        return [row_reader(row, f"row {place}", names) for place, row in enumerate(inputs, start=1)]
-    return predict.rows_of(inputs, "the body", names)
-
-
-def text_of(line: str, place: int, signature: dict[str, Any]) -> predict.Item:
-    try:
-        return predict.as_characters(line, signature)
-    except predict.Refused as error:
-        raise predict.Refused(f"text {place}: {error}") from error
-
-
-def from_json(text: str, signature: dict[str, Any]) -> list[Any]:
-    wanted, kind = (str, "texts") if signature["kind"] == "characters" else (list | dict, "rows")
-    try:
-        content = json.loads(text, parse_int=float, object_pairs_hook=without_twins)
-    except RecursionError as error:
-        raise predict.Refused("the body is nested too deeply") from error
-    except ValueError as error:
-        raise predict.Refused(f"the body is no JSON ({error})") from error
-    if not isinstance(content, list) or not all(isinstance(one, wanted) for one in content):
-        raise predict.Refused(f"the body is no list of {kind}")
-    return content
-
-
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]:
         raise predict.Refused(f"the body has {twice[0]!r} twice in one object")
     return dict(pairs)
 
 
-def row_reader(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> Reader:
-    """Of one row of JSON; null is missing."""
+def as_text(line: str, place: int, signature: dict[str, Any]) -> predict.Item:
+    try:
+        return predict.as_characters(line.removesuffix("\n"), signature)
+    except predict.Refused as error:
+        raise predict.Refused(f"text {place}: {error}") from error
+
+
+def as_row(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> predict.Item:
+    """Of JSON, where null is missing."""
     if isinstance(row, dict):
         if unknown := sorted(set(row) - set(names)):
             raise predict.Refused(f"{what} has {unknown[0]!r}, which is no feature; the model takes {', '.join(names)}")
         if missing := [name for name in names if name not in row]:
             raise predict.Refused(f"{what} has no {', '.join(missing)}: say null where a value is missing")
         row = [row[name] for name in names]
-    return partial(predict.as_row, what, ["" if value is None else str(value) for value in row], names, names)
+    return predict.as_row(what, ["" if value is None else str(value) for value in row], names, names)
 
 
-# The command line
+# The server
 
 
-def load(paths: list[Path], threads: int) -> dict[str, Batcher]:
-    """By name; each has given its golden outputs. Raises Refused where one does not, or is none."""
-    models = predict.models_below(paths, threads)
-    for name, (file, model) in models.items():
+class Connection(H11Protocol):
+    """uvicorn's, which ends when it has had no request for TIMEOUT_S, however its bytes come, and refuses in JSON what is no request."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.timer = self.loop.call_later(TIMEOUT_S, self.end)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self.turn_away("503 Service Unavailable", "too many connections are open: ask again in a second.")
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.timer.cancel()
+        self.timer = self.loop.call_later(TIMEOUT_S, self.end)
+
+    def end(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.timer.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        self.turn_away("400 Bad Request", "this is no HTTP request.")
+
+    def turn_away(self, status: str, sentence: str) -> None:
+        body = json.dumps({"error": sentence})
+        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self.transport.write((head + body).encode())
+        self.transport.close()
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """Its own log is of errors alone."""
+    limits: dict[str, Any] = {"http": Connection, "ws": "none", "timeout_keep_alive": int(TIMEOUT_S), "timeout_graceful_shutdown": 1}
+    headers = [("X-Content-Type-Options", "nosniff")]
+    return uvicorn.Server(uvicorn.Config(app, **limits, proxy_headers=False, server_header=False, headers=headers, log_level="error"))
+
+
+def load(paths: list[Path], threads: int) -> dict[str, predict.Model]:
+    """By name. Raises Refused where one is none, or does not give its golden outputs."""
+    models = {name: model for name, (_, model) in predict.models_below(paths, threads).items()}
+    for name, model in models.items():
         if name == model.signature["model"]:  # a variant differs from its model
-            check_golden(model, str(file))
-    return {name: Batcher(model) for name, (_, model) in models.items()}
-
-
-def check_golden(model: predict.Model, path: str) -> None:
-    golden = model.signature["golden"]
-    names = list(golden["outputs"])
-    outputs = model.session.run(names, {model.signature["input"]["name"]: as_numbers(golden["input"])})
-    for name, output in zip(names, outputs, strict=True):
-        worst = float(np.abs(output - as_numbers(golden["outputs"][name])).max())
-        if not worst <= TOLERANCE:
-            raise predict.Refused(f"{path}: {name} of its golden input differs by {worst:g}: this onnxruntime computes something else")
-
-
-def as_numbers(array: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
+            model.check_golden()
+    return models
 
 
 def main() -> None:
@@ -413,23 +287,24 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="MODEL.onnx")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8001)
+    parser.add_argument("--name", action="append", default=[], help="by which it may be asked, besides localhost and addresses in numbers")
     parser.add_argument("--threads", type=int, default=0, help="of each model; default: all cores")
     arguments = parser.parse_args()
     if not 0 <= arguments.threads <= MAX_THREADS:
         parser.error(f"--threads is a number from 0, all cores, to {MAX_THREADS}")
+    if not 0 <= arguments.port < 1 << 16:
+        parser.error("--port is a number from 0, any free one, to 65535")
     try:
         models = load(arguments.paths, arguments.threads)
-        server = Server((arguments.host, arguments.port), models)
+        listener = socket.create_server((arguments.host, arguments.port))
     except predict.Refused as error:
         sys.exit(f"error: {error}.")
-    except socket.gaierror as error:
-        sys.exit(f"error: {arguments.host} is no address of this machine ({error.strerror}): name another with --host.")
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such port"
-        sys.exit(f"error: {arguments.host}:{arguments.port} cannot be had ({reason}): name another with --port, or --host.")
-    with server, contextlib.suppress(KeyboardInterrupt):
-        print(f"http://{arguments.host}:{server.server_port} serves {', '.join(models)} (Ctrl-C ends it)", flush=True)
-        server.serve_forever()
+    except OSError as error:
+        sys.exit(f"error: {arguments.host}:{arguments.port} cannot be bound ({error.strerror}): name another with --port, or --host.")
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms until its head is acknowledged
+    print(f"http://{arguments.host}:{listener.getsockname()[1]} serves {', '.join(models)} (Ctrl-C ends it)", flush=True)
+    with suppress(KeyboardInterrupt):
+        server_of(application(models, {"localhost", arguments.host.lower(), *map(str.lower, arguments.name)})).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ name is replaced, others stay; a folder that is no entry is not touched.
 import argparse
 import json
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -34,9 +33,6 @@ def main() -> None:
         models = predict.models_below(arguments.paths)
     except predict.Refused as error:
         sys.exit(f"error: {error}.")
-    for name, (file, _) in models.items():
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            sys.exit(f"error: {file} is of a model called {name!r}, which cannot be a folder's name.")
     if arguments.folder.exists() and not arguments.folder.is_dir():
         sys.exit(f"error: {arguments.folder} is no folder: name another.")
     for name in models:

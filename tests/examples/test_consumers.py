@@ -40,6 +40,13 @@ def bare_python(tmp_path_factory):
     return make_environment(tmp_path_factory.mktemp("bare") / "venv", "--requirement", str(EXAMPLES / "requirements.txt"))
 
 
+@pytest.fixture(scope="module")
+def serving_python(tmp_path_factory):
+    """The same with what serve.py needs beside."""
+    wanted = ("--requirement", str(EXAMPLES / "requirements.txt"), "fastapi", "uvicorn")
+    return make_environment(tmp_path_factory.mktemp("serving") / "venv", *wanted)
+
+
 def make_environment(folder: Path, *wanted: str) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
@@ -106,11 +113,11 @@ def test_predict_answers_where_numpy_1_is_installed(released, tmp_path):
         assert said.returncode == 0 and said.stdout and not said.stderr, said.stderr
 
 
-def test_all_models_are_served_without_this_project(released, bare_python, tmp_path):
+def test_all_models_are_served_without_this_project(released, serving_python, tmp_path):
     for file in ("predict.py", "serve.py"):
         shutil.copy(EXAMPLES / file, tmp_path)
     files = [str(released.root / "models" / model / "exported" / "model.onnx") for model in MODELS]
-    command = [str(bare_python), "serve.py", *files, "--port", "0", "--threads", "1"]
+    command = [str(serving_python), "serve.py", *files, "--port", "0", "--threads", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = server.stdout.readline().split()[0]

@@ -1,9 +1,13 @@
 """examples/predict.py: the ONNX file and inputs on the command line, nothing else."""
 
+import io
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
-from examples.predict import Model, Refused, as_picture, entries_beside, files_below, main
+from examples.predict import Model, Refused, as_picture, entries_beside, files_below, main, without_transparency
 from stages.reading.pictures import load_picture
 from stages.sources.digits import enlarge
 from tests import toy
@@ -173,11 +177,14 @@ def test_every_kind_of_model_answers_for_programs_with_what_pytorch_says(exporte
     said = json.loads(answer(exported(name), given, "--json"))
     with torch.no_grad():
         outputs = own.model(values)
-    if own.model.task == "regression":
+    if own.signature.task == "regression":
         assert list(said["prediction"].values()) == pytest.approx(outputs[0][0].tolist(), abs=1e-4)
         assert list(said["prediction"]) == own.data.meta.outputs
-    elif own.model.task == "sequence":
+    elif own.signature.task == "sequence":
         assert said["text"] == "".join((own.data.meta.classes or [])[label] for label in outputs[1][0]) and len(said["probabilities"]) == 3
+    elif own.signature.task == "multilabel":
+        assert said["labels"] == [name for name, label in zip(own.data.meta.classes, outputs[1][0], strict=True) if label]
+        assert list(said["probabilities"].values()) == pytest.approx(outputs[0][0].tolist(), abs=1e-4)
     else:
         assert said["label"] == (own.data.meta.classes or [])[int(outputs[1])]
         assert list(said["probabilities"].values()) == pytest.approx(outputs[0][0].tolist(), abs=1e-4)
@@ -295,6 +302,7 @@ def test_a_number_is_answered_with_its_name(exported, answer):
         ("patients", ".", ". is a folder: give a CSV file in it."),
         ("patients", "", "the row is empty."),
         ("words", "\x01", "'\\x01' has a control character."),
+        ("words", "a" + "\u0315\u0300" * 400_000, "the text 'a"),
         ("words", "", "the text is empty."),
         ("words", " ", "the text is empty."),
         ("words", "王", "'王' has no character that can be written in ASCII, and the model knows no other."),
@@ -338,6 +346,116 @@ def test_a_model_of_somebody_else_is_refused_in_a_sentence(tmp_path, refusal):
     proto.ir_version = 8
     onnx.save(proto, tmp_path / "theirs.onnx")
     assert refusal("theirs.onnx", "1").startswith("error: theirs.onnx has no signature in its metadata")
+
+
+def with_signature(name, change) -> bytes:
+    """The toy `name` with a signature that `change` has changed."""
+    proto = onnx.load_model_from_string(exported_toy(name).onnx)
+    (entry,) = [entry for entry in proto.metadata_props if entry.key == "signature"]
+    change(signature := json.loads(entry.value))
+    entry.value = json.dumps(signature)
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("patients", {"model": "../../etc/x"}),
+        ("patients", {"model": ["x"]}),
+        ("patients", {"kind": "sound"}),
+        ("patients", {"classes": None}),
+        ("patients", {"classes": ["a"]}),
+        ("patients", {"classes": [float("nan"), None]}),
+        ("patients", {"features": None}),
+        ("patients", {"features": [{"name": "a"}] * 3}),
+        ("patients", {"input": {"name": "unknown", "shape": ["batch", 3]}}),
+        ("patients", {"outputs": [{"name": "unknown"}, {"name": "label"}]}),
+        ("patients", {"outputs": 3}),
+        ("numbers", {"numbers": ["x", "y"]}),
+        ("codes", {"alphabet": 3}),
+        ("shapes", {"input": {"name": "image", "shape": ["batch", 200_000, 200_000, 1]}}),
+        ("shapes", {"input": {"name": "image", "shape": ["batch", -8, 8, 1]}}),
+        ("shapes", {"resize": {"shorter_side": 10**9, "crop": 8}}),
+        ("shapes", {"ink": {"longer_side": "8"}}),
+    ],
+    ids=str,
+)
+def test_a_signature_that_does_not_fit_is_refused_in_a_sentence(tmp_path, refusal, name, changes):
+    (tmp_path / "model.onnx").write_bytes(with_signature(name, lambda signature: signature.update(changes)))
+    assert refusal("model.onnx", "1") == "error: model.onnx has a signature that is damaged, or of a later version than this script.\n"
+
+
+def test_a_signature_that_is_nested_too_deeply_is_refused_in_a_sentence(exported, tmp_path, refusal):
+    content = exported("patients").read_bytes()
+    proto = onnx.load_model_from_string(content)
+    onnx.helper.set_model_props(proto, {"signature": "[" * 200_000})
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    assert refusal("model.onnx", "1") == "error: model.onnx has a signature that is damaged, or of a later version than this script.\n"
+
+
+def test_a_network_that_computes_something_else_ends_in_a_sentence(tmp_path, refusal):
+    """One label, where the signature says a sequence."""
+    (tmp_path / "model.onnx").write_bytes(with_signature("patients", lambda signature: signature.update(task="sequence")))
+    assert refusal("model.onnx", "1,2,3").startswith("error: model.onnx cannot answer (TypeError: ")
+
+
+def test_the_golden_input_gives_the_golden_outputs_or_the_model_is_refused(exported, tmp_path):
+    Model(str(exported("words"))).check_golden()
+    for change, said in (
+        (lambda golden: golden["outputs"]["probabilities"].update(base64="A" * 16), "its golden outputs differ by "),
+        (lambda golden: golden["outputs"]["probabilities"].update(dtype="O"), "its golden input cannot be answered (ValueError: "),
+        (lambda golden: golden["input"].update(shape=[10**12, 1]), "its golden input cannot be answered (ValueError: "),
+        (lambda golden: golden.clear(), "its golden input cannot be answered (KeyError: "),
+        (lambda golden: golden["outputs"].clear(), "its golden input cannot be answered (ValueError: "),
+    ):
+        (tmp_path / "wrong.onnx").write_bytes(with_signature("words", lambda signature, change=change: change(signature["golden"])))
+        with pytest.raises(Refused, match=re.escape(f"wrong.onnx: {said}")):
+            Model(str(tmp_path / "wrong.onnx")).check_golden()
+
+
+def of_many_scans() -> bytes:
+    """A progressive JPEG that repeats its last scan, which has its table of codes before it."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64), 128).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    table, scan = content.rindex(b"\xff\xc4"), content.rindex(b"\xff\xda")
+    return content[:-2] + content[table:scan] + content[scan:-2] * 600 + content[-2:]
+
+
+def of_a_huge_tile() -> bytes:
+    """A TIFF of 10 x 10 pixels in one tile of 30,000 x 30,000."""
+    tile = zlib.compress(bytes(1000))
+    tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: 30_000, 323: 30_000, 324: 134, 325: len(tile)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tile
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (of_many_scans(), "a is a JPEG of more than the 32 scans that are read: save it again"),
+        (of_a_huge_tile(), "a has more than the 50,000,000 pixels that are read: make it smaller"),
+    ],
+    ids=["scans", "tile"],
+)
+def test_a_small_picture_that_takes_minutes_or_gigabytes_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, content, said):
+    (tmp_path / "a").write_bytes(content)
+    with Image.open(tmp_path / "a") as picture:
+        assert max(picture.size) <= 64, "Pillow knows it"
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda picture: pytest.fail("it is unpacked"))
+    for file in (tmp_path / "a", io.BytesIO(content)):
+        with pytest.raises(Refused, match=said):
+            as_picture(file, "a", DRAWING)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize(("least", "ground"), [(0, "white"), (128, "black")])
+def test_transparency_is_taken_off_a_tall_picture_as_off_a_small_one(mode, least, ground):
+    layers = np.random.default_rng(0).integers(0, 128, (700, 9, 4), dtype=np.uint8)
+    layers[..., :3] += np.uint8(least)
+    picture = Image.fromarray(layers).convert(mode)
+    expected = Image.alpha_composite(Image.new("RGBA", picture.size, ground), picture.convert("RGBA")).convert("RGB")
+    assert np.array_equal(without_transparency(picture), expected)
 
 
 @pytest.mark.parametrize("size", [(64, 48), (428, 107), (333, 250), (50, 50), (41, 97)])
