@@ -122,7 +122,9 @@ class Model:
             yield error
 
     def answer(self, batch: list[np.ndarray]) -> list[dict[str, Any]]:
-        """For each input of a batch: `label` (`labels` where there may be several) and `probabilities` by class, or `text` of a sequence, or `prediction` by name."""
+        """For each input of a batch: `label` (`labels` where there may be several) and `probabilities` by class, or `text` of a sequence,
+        or `prediction` by name.
+        """
         names = [output["name"] for output in self.signature["outputs"]]
         outputs = self.session.run(names, {self.signature["input"]["name"]: joined(batch)})
         if self.signature["task"] == "regression":
