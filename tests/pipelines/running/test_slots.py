@@ -1,16 +1,20 @@
 """pipelines/running/slots.py, with a driver that only lists GPUs, and a real Prefect server."""
 
+import contextlib
 import contextvars
 import os
 import threading
 
 import pytest
+from httpx import ConnectError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines.running.commands import Commands
-from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, visible_gpus
+from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, refuse_unless_taken, visible_gpus
 
 TWO = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)
 GPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)
@@ -127,7 +131,21 @@ def test_locks_in_a_folder_of_somebody_else_are_refused(driver, tmp_path):
         Slots("auto", on_server=False).take(1)
 
 
-def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, server):
+@pytest.fixture
+def limits(server):
+    """A client of the server, which has no limit before and after the test."""
+    with get_client(sync_client=True) as client:
+
+        def remove():
+            with contextlib.suppress(ObjectNotFound):
+                client.delete_global_concurrency_limit_by_name(LIMIT)
+
+        remove()
+        yield client
+        remove()
+
+
+def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, limits):
     driver(TWO)
     slots = Slots("auto", on_server=True)
     refusal = "the Prefect server has no concurrency limit `gpu`: `make serve` creates it, or `prefect gcl create gpu --limit 1`"
@@ -135,9 +153,10 @@ def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, server):
         pass
 
 
-def test_the_server_counts_too(driver, server):
+def test_the_server_counts_too(driver, limits, monkeypatch):
     driver(TWO)
-    slots, slot, entered, order = Slots("auto", on_server=True), Slot(["GPU-aaaa-0"]), threading.Event(), []
+    slots, slot, looks, entered, order = Slots("auto", on_server=True), Slot(["GPU-aaaa-0"]), threading.Semaphore(0), threading.Event(), []
+    monkeypatch.setattr("pipelines.running.slots.time.sleep", lambda _: looks.release())
 
     def second():
         with slots.counted(slot, lambda: True):
@@ -145,25 +164,22 @@ def test_the_server_counts_too(driver, server):
             entered.set()
 
     worker = threading.Thread(target=contextvars.copy_context().run, args=(second,))  # where the server is, is said in the context
-    with get_client(sync_client=True) as client:
-        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
-        with slots.counted(slot, lambda: True):
-            worker.start()
-            assert not entered.wait(3)  # longer than one look
-            with slots.counted(slot, lambda: False):  # nobody wants it any more: as when the flow is being stopped
-                order.append("first")
-        worker.join(60)
-        assert order == ["first", "second"]
-        assert client.read_global_concurrency_limit_by_name(LIMIT).active_slots == 0
+    limits.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
+    with slots.counted(slot, lambda: True):
+        worker.start()
+        assert looks.acquire(timeout=30) and looks.acquire(timeout=30) and not entered.is_set()
+        with slots.counted(slot, lambda: False):  # nobody wants it any more: as when the flow is being stopped
+            order.append("first")
+    worker.join(60)
+    assert order == ["first", "second"]
+    assert limits.read_global_concurrency_limit_by_name(LIMIT).active_slots == 0
 
 
-def test_a_server_that_is_gone_is_refused_in_a_sentence(driver):
-    driver(TWO)
-    slots = Slots("auto", on_server=True)
-    refusal = r"the Prefect server at http://127.0.0.1:9/api/ gives no slot: .*Connection refused"
+def test_a_server_that_is_gone_is_refused_in_a_sentence():
+    error = ConcurrencySlotAcquisitionError()
+    error.__cause__ = ConnectError("Connection refused")
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
-        pytest.raises(SlotError, match=refusal),
-        slots.counted(Slot(["GPU-aaaa-0"]), lambda: True),
+        pytest.raises(SlotError, match=r"the Prefect server at http://127.0.0.1:9/api gives no slot: Connection refused"),
     ):
-        pass
+        refuse_unless_taken(error)
