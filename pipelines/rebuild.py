@@ -31,7 +31,7 @@ from pipelines.running.slots import SlotError, Slots, usual_jobs
 
 LOGS = Path("logs") / "rebuild"
 SECONDS = LOGS / "seconds.json"
-stopped_by = list[signal.Signals]()  # of this process's run of the flow
+stopped_by = list[signal.Signals]()  # of the last run in this process
 
 
 @flow(persist_result=False)
@@ -51,6 +51,7 @@ def rebuild(
         keep_going: After a failure, continue with what does not depend on it.
         push: Push data and models to the DVC remote when everything is rebuilt.
     """
+    stopped_by.clear()
     try:
         announce()
         with alone("rebuild"):
