@@ -245,17 +245,16 @@ class Pipeline:
     @contextlib.contextmanager
     def reading(self, names: Iterable[str]) -> Iterator[None]:
         """Within it no other DVC command starts to write what the stages read and wrote. Raises GraphError if one does already."""
+        hold = contextlib.ExitStack()
         with self._alone():
             stages = [self._stage(name) for name in names]
             paths = sorted({str(thing.fs_path) for stage in stages for thing in (*stage.deps, *stage.outs)})
-            with contextlib.ExitStack() as hold:
-                try:
-                    hold.enter_context(paths_in_use(self.root, "release", paths, []))
-                except LockError as error:
-                    who = " ".join(str(error).split("\n\n")[0].split())
-                    raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
-                reads = hold.pop_all()
-        with reads:
+            try:
+                hold.enter_context(paths_in_use(self.root, "release", paths, []))
+            except LockError as error:
+                who = " ".join(str(error).split("\n\n")[0].split())
+                raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
+        with hold:
             yield
 
     def noted(self) -> Any:

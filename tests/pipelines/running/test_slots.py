@@ -16,14 +16,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pipelines.running.commands import Commands
 from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, refuse_unless_taken, visible_gpus
 
-TWO = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)
-GPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)
-"""
-MIG = """GPU 0: NVIDIA A100 (UUID: GPU-aaaa-0)
-  MIG 3g.20gb     Device  0: (UUID: MIG-cccc-0)
-  MIG 3g.20gb     Device  1: (UUID: MIG-cccc-1)
-GPU 1: NVIDIA A100 (UUID: GPU-bbbb-1)
-"""
+TWO = "GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)\nGPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)\n"
+MIG = TWO.replace("\n", "\n  MIG 3g.20gb     Device  0: (UUID: MIG-cccc-0)\n  MIG 3g.20gb     Device  1: (UUID: MIG-cccc-1)\n", 1)
+NONE = "No devices were found\n"
 
 
 @pytest.fixture
@@ -44,20 +39,13 @@ def driver(tmp_path, monkeypatch):
     return install
 
 
-def test_gpus_are_those_that_the_driver_lists(driver):
-    driver(TWO)
-    assert gpus_of_machine() == ["GPU-aaaa-0", "GPU-bbbb-1"]
-
-
-def test_a_gpu_in_parts_counts_as_its_parts(driver):
-    driver(MIG)
-    assert gpus_of_machine() == ["MIG-cccc-0", "MIG-cccc-1", "GPU-bbbb-1"]
-
-
-@pytest.mark.parametrize("code", [0, 9])
-def test_a_driver_without_gpus_has_none(driver, code):
-    driver("No devices were found\n", code)
-    assert gpus_of_machine() == []
+@pytest.mark.parametrize(
+    ("listing", "code", "gpus"),
+    [(TWO, 0, ["GPU-aaaa-0", "GPU-bbbb-1"]), (MIG, 0, ["MIG-cccc-0", "MIG-cccc-1", "GPU-bbbb-1"]), (NONE, 0, []), (NONE, 9, [])],
+)
+def test_gpus_are_those_that_the_driver_lists_or_their_parts(driver, listing, code, gpus):
+    driver(listing, code)
+    assert gpus_of_machine() == gpus
 
 
 VISIBLE = {
@@ -85,12 +73,11 @@ def test_each_gets_a_gpu_of_its_own_until_it_is_given_back(driver):
     assert one.take(1) is None
     second.close()
     assert one.take(2) is None  # and what it found free meanwhile it has let go of
-    assert one.take(1).devices == ["GPU-bbbb-1"]
-
-
-def test_who_wants_more_than_there_are_gets_all(driver):
-    driver(TWO)
-    assert Slots("auto", on_server=False).take(8).environment == {"CUDA_VISIBLE_DEVICES": "GPU-aaaa-0,GPU-bbbb-1"}
+    third = one.take(1)
+    assert third.devices == ["GPU-bbbb-1"]
+    for slot in (first, third):
+        slot.close()
+    assert other.take(8).environment == {"CUDA_VISIBLE_DEVICES": "GPU-aaaa-0,GPU-bbbb-1"}  # all that there are
 
 
 @pytest.mark.parametrize(("listing", "device"), [("", "auto"), (TWO, "cpu")])
