@@ -13,7 +13,7 @@ from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import as_text, parsed_lock
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.dvc.waiting import lock_of, paths_in_use
-from tests.pipelines.small import KNOWN, STAGES, everything, make_small, rebuild, repro
+from tests.pipelines.small import STAGES, everything, rebuild, repro
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 NAMES = ["each@one", "each@two", "both", "measured"]
@@ -23,27 +23,14 @@ def said(_line):
     return None
 
 
-@pytest.mark.slow  # as tests/pipelines/test_rebuild.py does for the flow
-def test_it_leaves_what_dvc_repro_leaves(small, tmp_path):
-    serial = tmp_path / "serial"
-    serial.mkdir()
-    make_small(serial)
-    for folder in (small, serial):
-        (folder / "dvc.yaml").write_text(KNOWN)
-    repro(folder=serial)
-    assert rebuild(Pipeline(small, said)) == (NAMES, [])
-    assert everything(small) == everything(serial)
-
-
-def test_the_plan_names_what_each_stage_waits_for(small):
-    plan = {stage.name: stage.after for stage in Pipeline(small, said).plan()}
+def test_the_plan_has_what_the_targets_need_and_names_what_each_stage_waits_for(small):
+    pipeline = Pipeline(small, said)
+    plan = {stage.name: stage.after for stage in pipeline.plan()}
     assert plan == {"each@one": (), "each@two": (), "both": ("each@one", "each@two"), "measured": ("both",)}
-
-
-def test_a_target_brings_what_it_needs(small):
-    assert [stage.name for stage in Pipeline(small, said).plan(["each@two"])] == ["each@two"]
-    assert [stage.name for stage in Pipeline(small, said).plan(["each"])] == NAMES[:2]
-    assert [stage.name for stage in Pipeline(small, said).plan(["both"])] == NAMES[:3]
+    for target, names in {"each@two": ["each@two"], "each": NAMES[:2], "both": NAMES[:3]}.items():
+        assert [stage.name for stage in pipeline.plan([target])] == names
+    with pytest.raises(GraphError, match="nothing_of_that_name"):
+        pipeline.plan(["nothing_of_that_name"])
 
 
 def test_the_lock_file_is_the_same_whatever_ended_first(small):
@@ -94,10 +81,6 @@ def test_what_was_built_before_comes_from_the_cache(built):
     Path("source.txt").write_text("source\n")
     assert rebuild(Pipeline(built, said)) == ([], NAMES)
     assert before.items() <= everything(built).items()
-
-
-def test_force_runs_what_is_up_to_date(built):
-    assert rebuild(Pipeline(built, said), force=True) == (NAMES, [])
 
 
 def test_what_changes_while_a_stage_runs_is_not_noted(small):
@@ -165,27 +148,8 @@ def test_dvc_itself_keeps_off_the_files_of_a_stage_that_runs(small):
     repro("each@one")
 
 
-STRANGE: list[object] = [
-    None,
-    True,
-    "on",
-    "yes",
-    "~",
-    "1e3",
-    "0x1F",
-    1e-08,
-    1e16,
-    0.1,
-    -0.0,
-    "",
-    " ",
-    "ü: x",
-    "# no comment",
-    "a\nb",
-    "long " * 40,
-    [[], {}],
-    {"a": [1]},
-]
+STRANGE: list[object] = [None, True, "on", "yes", "~", "1e3", "0x1F", 1e-08, 1e16, 0.1, -0.0, "", " ", "ü: x", "# no comment", "a\nb"]
+STRANGE += ["long " * 40, [[], {}], {"a": [1]}]
 
 
 def test_the_lock_file_is_written_as_dvc_writes_it(small):
@@ -212,11 +176,6 @@ def test_a_mistake_in_dvc_yaml_is_refused_in_a_sentence(small, text):
     (small / "dvc.yaml").write_text(text)
     with pytest.raises(GraphError, match=r"dvc\.yaml"):
         Pipeline(small, said)
-
-
-def test_a_target_that_is_none_is_refused_in_a_sentence(small):
-    with pytest.raises(GraphError, match="nothing_of_that_name"):
-        Pipeline(small, said).plan(["nothing_of_that_name"])
 
 
 def test_a_missing_dependency_is_refused_in_a_sentence(small):
