@@ -1,6 +1,6 @@
 """Rebuilds what changed, as `dvc repro` does, but with several stages at once.
 
-Command: python -m pipelines.rebuild [--jobs N] [--force] [--no-keep-going] [--push] [TARGET ...]
+Command: python -m pipelines.rebuild [--jobs N] [--force] [--no-keep-going] [--push] [--dry-run] [TARGET ...]
 Reads:   dvc.yaml, dvc.lock, params.yaml, in the folder where it is run
 Writes:  what the stages write; dvc.lock; their output, under logs/rebuild/<run>/, and how long they took, in logs/rebuild/seconds.json
 """
@@ -20,6 +20,7 @@ from pydantic import PositiveInt
 
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline
+from pipelines.dvc.preview import show
 from pipelines.rebuilding.build import Build, Outcome, Result, Rules, signal_of
 from pipelines.rebuilding.report import Released, as_table, report
 from pipelines.running.commands import Commands, folder_of_run
@@ -139,7 +140,10 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="also run what is up to date")
     parser.add_argument("--keep-going", action=argparse.BooleanOptionalAction, default=True, help="after a failure, continue with the rest")
     parser.add_argument("--push", action="store_true", help="push data and models to the DVC remote at the end")
+    parser.add_argument("--dry-run", action="store_true", help="only tell which stages would run, and why (make preview: the same, sooner)")
     arguments = vars(parser.parse_args())
+    if arguments.pop("dry_run"):
+        return show(arguments["targets"])
     try:
         run_for_command_line(rebuild, arguments)
     except SystemExit as end:

@@ -1,6 +1,6 @@
 """Tells which stages `dvc repro` or a rebuild would run now, and why. Nothing is run or changed.
 
-Command: python -m pipelines.dvc.preview [TARGET ...]
+Command: python -m pipelines.dvc.preview [TARGET ...], or python -m pipelines.rebuild --dry-run [TARGET ...], which starts slower
 Reads:   dvc.yaml, dvc.lock, params.yaml, and what the stages read and wrote
 
 `dvc repro --dry` takes what comes after a stage that would run for unchanged. Here it is named: it runs unless that stage writes the
@@ -25,29 +25,36 @@ def preview(pipeline: Pipeline, targets: Iterable[str] = ()) -> dict[str, str]:
         if not (changes or after):
             continue
         kinds = {change.kind for change in changes}
-        is_known = "never built" not in kinds and not {*after, *restoring & {*stage.after}} and pipeline.is_known(stage.name)
-        why = [str(change) for change in changes] + ([f"after {', '.join(after)}"] if after and "never built" not in kinds else [])
-        reasons[stage.name] = f"{'from the cache: ' if is_known else ''}{'; '.join(why)}"
-        if is_known and kinds == {"output"}:
+        if "never built" in kinds:
+            after = []
+        elif not after and not restoring.intersection(stage.after) and pipeline.is_known(stage.name):
+            kinds.add("from the cache")
+        why = "; ".join([*map(str, changes), *([f"after {', '.join(after)}"] if after else [])])
+        reasons[stage.name] = f"from the cache: {why}" if "from the cache" in kinds else why
+        if kinds == {"from the cache", "output"}:  # what dvc.lock notes
             restoring.add(stage.name)
         elif not stage.meta.get("constant"):
             replacing.add(stage.name)
     return reasons
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.dvc.preview", description="Tell which stages would run now, and why.")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages of dvc.yaml, and what they need; default: everything")
+def show(targets: list[str]) -> None:
+    """Prints it, a line for each stage that would run. The process ends with a sentence where DVC refuses."""
     try:
         pipeline = Pipeline(Path.cwd(), lambda line: print(line, file=sys.stderr))
-        targets = parser.parse_args().targets
-        reasons = preview(pipeline, targets)
+        number, reasons = len(pipeline.plan(targets)), preview(pipeline, targets)
     except (GraphError, OSError) as error:
         sys.exit(f"error: {error}")
     width = max(map(len, reasons), default=0)
     for name, why in reasons.items():
         print(f"{name:{width}}  {why}")
-    print(f"{len(reasons)} of {len(pipeline.plan(targets))} stages would run.")
+    print(f"{len(reasons)} of {number} stages would run.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.dvc.preview", description="Tell which stages would run now, and why.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="stages of dvc.yaml, and what they need; default: everything")
+    show(parser.parse_args().targets)
 
 
 if __name__ == "__main__":

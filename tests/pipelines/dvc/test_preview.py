@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import rebuild
+from pipelines.dvc import preview
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.dvc.preview import main, preview
-from tests.pipelines.small import STAGES, rebuild, repro
+from tests.pipelines.small import STAGES, repro
+from tests.pipelines.small import rebuild as build
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 FOLLOW = {"both": "after each@one", "measured": "after both"}
 
 
 def what_would_run(*targets):
-    return preview(Pipeline(Path.cwd(), print), targets)
+    return preview.preview(Pipeline(Path.cwd(), print), targets)
 
 
 def set_param():
@@ -62,16 +64,17 @@ def test_it_names_what_would_run_and_why(built, change):
 
 def test_what_is_known_comes_from_the_cache(built):
     set_param()
-    rebuild(Pipeline(built, print))
+    build(Pipeline(built, print))
     Path("params.yaml").write_text("sizes: {one: 1, two: {deep: [2, 3]}}\n")
     assert what_would_run() == {"each@one": "from the cache: params sizes.one", **FOLLOW}
 
 
-def test_nothing_is_run_or_changed(built, capsys, monkeypatch):
+@pytest.mark.parametrize(("main", "arguments"), [(preview.main, []), (rebuild.main, ["--dry-run"])])
+def test_nothing_is_run_or_changed(built, capsys, monkeypatch, main, arguments):
     set_param()
     shutil.rmtree("report")
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)}
-    monkeypatch.setattr(sys, "argv", ["preview", "both"])
+    monkeypatch.setattr(sys, "argv", ["preview", *arguments, "both"])
     main()
     assert capsys.readouterr().out.splitlines() == ["each@one  params sizes.one", "both      after each@one", "2 of 3 stages would run."]
     assert before == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)}
@@ -80,4 +83,4 @@ def test_nothing_is_run_or_changed(built, capsys, monkeypatch):
 def test_a_target_that_is_none_is_refused_in_a_sentence(built, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["preview", "nothing"])
     with pytest.raises(SystemExit, match="error: Stage 'nothing' not found"):
-        main()
+        preview.main()
