@@ -17,7 +17,7 @@ export HOME ?= /
 unexport PYTHONSAFEPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-all serve demo triton remove rename check format lock hooks clean
+.PHONY: help repro preview test test-all serve demo triton remove rename check format lock hooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the dat
 	@echo "Metrics of every model: .venv/bin/dvc metrics show. Exported models: models/*/exported/."
 	@test -z "$$(git status --porcelain --untracked-files=normal -- dvc.lock models 2> /dev/null)" || \
 		echo "To keep this build as a version: git add dvc.lock models && git commit -m 'What was built'"
+
+preview: $(INSTALLED)  ## tell which stages would run now, and why; for some of them: make preview ARGS=train@mnist_cnn
+	@.venv/bin/python -m pipelines.dvc.preview $(ARGS)
 
 test: $(INSTALLED)  ## run the tests (a few minutes)
 	@.venv/bin/python -m pytest

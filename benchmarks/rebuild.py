@@ -31,7 +31,7 @@ from ruamel.yaml import YAML
 from benchmarks.hardware import hardware, today, write_result
 from benchmarks.real_data import environment, run
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.running.build import longest_way_to_the_end
+from pipelines.rebuilding.build import longest_way_to_the_end
 
 ROOT = Path(__file__).parents[1]
 DVC = [sys.executable, "-m", "dvc"]

@@ -1,23 +1,16 @@
 """What `make remove` and `make rename` need of DVC: the repository for themselves, the entries of dvc.lock, and what the cache has."""
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dvc.config import Config
-from dvc.fs import localfs
 from dvc.lock import LockError
 from dvc.repo import Repo
-from dvc.rwlock import rwlock
-from dvc.utils.serialize import dumps_yaml
 
 from pipelines.dvc.errors import GraphError, refusals
-from pipelines.dvc.experiments import repository_lock
-from pipelines.dvc.lock_file import parsed, replace
-
-TMP = Path(".dvc") / "tmp"
+from pipelines.dvc.lock_file import as_text, parsed_lock, replace
+from pipelines.dvc.waiting import TMP, paths_in_use, repository_lock
 
 
 @contextlib.contextmanager
@@ -31,10 +24,9 @@ def repository_and_paths(root: Path, who: str, paths: Iterable[Path], tell: Call
     (root / TMP).mkdir(exist_ok=True)
     with contextlib.ExitStack() as held:
         with refusals():
-            hardlinks = Config(str(root / ".dvc"))["core"].get("hardlink_lock", False)
             held.enter_context(repository_lock(root, tell))
             try:
-                held.enter_context(rwlock(str(root / TMP), localfs, who, [], [str(root / path) for path in paths], hardlinks))
+                held.enter_context(paths_in_use(root, who, [], [str(root / path) for path in paths]))
             except LockError as error:
                 reason = " ".join(str(error).partition("\n\n")[0].split())
                 raise GraphError(f"a stage is at work here: {reason}; wait until it has ended, or stop it.") from error
@@ -42,28 +34,18 @@ def repository_and_paths(root: Path, who: str, paths: Iterable[Path], tell: Call
 
 
 def lock_entries(text: str) -> dict[str, Any]:
-    """What a dvc.lock notes, by stage."""
-    return dict((parsed(text, "dvc.lock") or {}).get("stages") or {})
+    """The entries of a dvc.lock, by stage."""
+    return dict(parsed_lock(text)["stages"])
 
 
 def with_entries(text: str, changes: dict[str, tuple[str, Any] | None]) -> str:
-    """A dvc.lock in which stages have another name and entry, or none; the text of all others stays, byte by byte.
-
-    Raises GraphError where the file is not laid out as DVC writes it.
-    """
-    expected: dict[str, Any] = {}
-    for stage, entry in lock_entries(text).items():
-        name, new = changes[stage] or (None, None) if stage in changes else (stage, entry)
+    """A dvc.lock in which stages have another name and entry, or none; all others stay as they are."""
+    entries = dict[str, Any]()
+    for stage, entry in (lock := parsed_lock(text))["stages"].items():
+        name, new = (changes[stage] or (None, None)) if stage in changes else (stage, entry)
         if name is not None:
-            expected[name] = new
-    for stage, change in changes.items():
-        new_text = dumps_yaml({"stages": {change[0]: change[1]}}).partition("\n")[2] if change else ""
-        text = re.sub(rf"^  {re.escape(stage)}:\n(?:(?:   .*)?\n)*", lambda _, new=new_text: new, text, count=1, flags=re.MULTILINE)  # type: ignore[misc]
-    if not expected:
-        text = re.sub(r"^stages:\n\Z", "stages: {}\n", text, flags=re.MULTILINE)
-    if lock_entries(text) != expected:
-        raise GraphError("dvc.lock is not laid out as DVC writes it: let DVC write it (dvc commit), and run this again.")
-    return text
+            entries[name] = new
+    return as_text(lock | {"stages": entries})
 
 
 def write(path: Path, content: str, root: Path) -> None:

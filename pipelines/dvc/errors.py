@@ -16,6 +16,10 @@ class GraphError(Exception):
     """Something about the pipeline that DVC refuses. The message is one sentence."""
 
 
+class Changed(GraphError):
+    """Inputs of a stage changed while it ran. The message is one sentence."""
+
+
 class MissingPackage(GraphError):
     """A DVC remote is of a kind whose package is not installed. The message is one sentence."""
 

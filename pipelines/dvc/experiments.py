@@ -1,20 +1,17 @@
 """Folders in which experiments are made, beside the workspace."""
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dvc.config import Config
 from dvc.config_schema import RelPath
-from dvc.lock import make_lock
 from dvc.repo import Repo
 from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.utils.serialize import modify_yaml
 
 from pipelines.dvc.errors import refusals
 from pipelines.dvc.lock_file import PARAMS
-from pipelines.dvc.waiting import take
+from pipelines.dvc.waiting import repository_lock as repository_lock
 
 
 def begin_copy(root: Path, folder: Path) -> None:
@@ -42,18 +39,6 @@ def set_params(folder: Path, values: dict[str, Any]) -> None:
             for parent in parents:
                 section = section[parent]
             section[last] = value
-
-
-@contextlib.contextmanager
-def repository_lock(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """No other DVC command at work in the repository `root` (dvc gc, for one): those are waited for, and they wait."""
-    hardlinks = Config(str(root / ".dvc"))["core"].get("hardlink_lock", False)
-    lock = make_lock(str(root / ".dvc" / "tmp" / "lock"), tmp_dir=str(root / ".dvc" / "tmp"), friendly=True, hardlink_lock=hardlinks)
-    take(lock, tell)
-    try:
-        yield
-    finally:
-        lock.unlock()
 
 
 def experiment_ref(commit: str, name: str) -> str:

@@ -15,48 +15,47 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
-from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.utils import parse_target
 
-from pipelines.dvc.errors import GraphError
-from pipelines.dvc.run_cache import inputs_seen, note, refuse_changed, restore
-from pipelines.dvc.waiting import take
+from pipelines.dvc.errors import Changed, GraphError, as_reason
+from pipelines.dvc.run_cache import inputs_seen, note, refuse_changed, restore, save, save_deps
+from pipelines.dvc.waiting import repository_lock
 from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
 
 PREFIX = "python -m pipelines.dvc.known "
+HINDRANCES = (DvcException, GraphError, OSError)
 
 
 class Known:
     """The stage `name` of the repository in the current folder."""
 
     def __init__(self, name: str):
-        self.name = name
-        self.repo = Repo()
+        self.name, self.repo = name, Repo()
         path, stage = parse_target(name)[:2]
         self.stage = self.repo.stage.load_one(path, stage)
         self.before: dict[str, Any] = {}
 
-    def restored(self, *, pull: bool) -> bool:
-        """Whether its outputs are those of the present inputs now, without its command; `pull`: the remote's files count too."""
-        take(self.repo.lock, tell)
-        try:
-            return restore(self.repo, self.stage, pull=pull)
-        finally:
-            self.repo.lock.unlock()
+    def is_restored(self, options: set[str]) -> bool:
+        """Whether its outputs are those of the present inputs now, without its command. Sees what the inputs are."""
+        with repository_lock(Path(self.repo.root_dir), tell):
+            if options & {"--force", "--no-run-cache"}:
+                save_deps(self.stage)
+            elif restore(self.repo, self.stage, pull="--pull" in options):
+                return True
+            self.before = inputs_seen(self.stage)
+            return False
 
     def note(self) -> None:
-        """Notes what the command has made. Raises GraphError where inputs changed meanwhile."""
-        take(self.repo.lock, tell)
-        try:
-            self.stage.save(run_cache=False)
+        """Notes what the command has made. Raises Changed where inputs changed meanwhile."""
+        with repository_lock(Path(self.repo.root_dir), tell):
+            save(self.stage)
             refuse_changed(self.name, self.stage, self.before)
             note(self.repo, self.stage)
-        finally:
-            self.repo.lock.unlock()
 
 
 def tell(line: str) -> None:
@@ -73,9 +72,8 @@ def options_of_dvc() -> set[str]:
         except psutil.Error:
             continue
         if "repro" in words or "exp" in words:
-            short = {"--force" for word in words if re.fullmatch(r"-[a-zA-Z]*f[a-zA-Z]*", word)}
-            forced = short | {"--force" for word in words if word == "--force-downstream"}
-            return forced | (set(words) & {"--force", "--no-run-cache", "--pull"})
+            force = any(re.fullmatch(r"-[a-zA-Z]*f[a-zA-Z]*|--force-downstream", word) for word in words)
+            return {"--force"} if force else set(words) & {"--force", "--no-run-cache", "--pull"}
     return set()
 
 
@@ -89,36 +87,27 @@ def run(command: list[str]) -> int:
     return 128 - code if code < 0 else code
 
 
-def prepared(name: str) -> Known | None:
-    """The stage, with its inputs seen; None where its command cannot be done without. Exits with 0 where its outputs are restored."""
-    try:
-        known, options = Known(name), options_of_dvc()
-        if options & {"--force", "--no-run-cache"}:
-            known.stage.save_deps()
-        elif known.restored(pull="--pull" in options):
-            tell(f"{name}: known, and taken from DVC's cache")
-            sys.exit(0)
-        known.before = inputs_seen(known.stage)
-    except (DvcException, LockError, OSError) as error:
-        tell(f"{name}: DVC cannot say whether its outputs are known ({' '.join(str(error).split())})")
-        return None
-    return known
-
-
 def main() -> None:
     name, command = os.environ.get("DVC_STAGE"), sys.argv[1:]
     if not command:
         sys.exit("usage: python -m pipelines.dvc.known COMMAND [ARGUMENT ...]")
-    known = prepared(name) if name else None
+    known = None
+    try:
+        if name and (known := Known(name)).is_restored(options_of_dvc()):
+            tell(f"{name}: known, and taken from DVC's cache")
+            return
+    except HINDRANCES as error:
+        tell(f"{name}: DVC cannot say whether its outputs are known ({as_reason(error)})")
+        known = None
     if code := run(command):
         sys.exit(code)
-    if known:
-        try:
+    try:
+        if known:
             known.note()
-        except GraphError as error:  # DVC would note the new inputs with what was made of the old ones
-            sys.exit(f"error: {error}")
-        except (DvcException, LockError, OSError) as error:
-            tell(f"{name}: what it made is not noted in DVC's run cache ({' '.join(str(error).split())})")
+    except Changed as error:  # DVC would note the new inputs with what was made of the old ones
+        sys.exit(f"error: {error}")
+    except HINDRANCES as error:
+        tell(f"{name}: what it made is not noted in DVC's run cache ({as_reason(error)})")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """dvc.lock, and what can be looked up in it and in params.yaml."""
 
 import os
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from dvc.stage.serialize import to_lockfile
-from dvc.utils.serialize import dumps_yaml, parse_yaml
+from dvc.utils.serialize import dumps_yaml, load_yaml, parse_yaml
 
 from pipelines.dvc.errors import GraphError, refusals
 
@@ -34,8 +34,8 @@ class LockFile:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """What it says; read where it is needed, since that takes a while."""
-        return dict(parse_yaml(self.content.decode(), str(self.path))) if self.content else {"schema": "2.0"}
+        """Its content; read where it is needed, since that takes a while."""
+        return parsed_lock(self.content.decode(), str(self.path))
 
     def _read(self) -> bytes:
         return self.path.read_bytes() if self.path.exists() else b""
@@ -44,23 +44,26 @@ class LockFile:
         return self._read() != self.content
 
     def note(self, stage: Any) -> None:
-        """Writes the stage's entry anew."""
-        self.data["stages"] = self.data.get("stages", {}) | to_lockfile(stage)
-        content = self.as_text().encode()
+        """Replaces the stage's entry."""
+        entries = self.data["stages"] | to_lockfile(stage)
+        self.data["stages"] = dict(sorted(entries.items(), key=lambda entry: self.places.get(entry[0], len(self.places))))
+        content = as_text(self.data, self.texts).encode()
         if content != self.content:
             replace(self.path, content, self.scratch)
             self.content = content
 
-    def as_text(self) -> str:
-        rest = {key: value for key, value in self.data.items() if key != "stages"}
-        entries = sorted(self.data["stages"].items(), key=lambda entry: self.places.get(entry[0], len(self.places)))
-        return dumps_yaml(rest) + "stages:\n" + "".join(self._entry(name, entry) for name, entry in entries)
 
-    def _entry(self, name: str, entry: Any) -> str:
-        """As DVC writes it. It takes DVC most of a second to write all entries, so those that are as before are kept as text."""
-        if name not in self.texts or self.texts[name][0] != entry:
-            self.texts[name] = entry, dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
-        return self.texts[name][1]
+def as_text(data: Any, texts: dict[str, tuple[Any, str]] | None = None) -> str:
+    """The content of a dvc.lock as DVC writes it.
+
+    It takes DVC most of a second to write all entries: `texts` keeps their text from one call to the next, where they are as before.
+    """
+    texts = {} if texts is None else texts
+    for name, entry in data["stages"].items():
+        if name not in texts or texts[name][0] != entry:
+            texts[name] = entry, dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
+    rest = dumps_yaml({key: value for key, value in data.items() if key != "stages"})
+    return rest + ("stages:\n" if data["stages"] else "stages: {}\n") + "".join(texts[name][1] for name in data["stages"])
 
 
 def replace(path: Path, content: bytes, scratch: Path) -> None:
@@ -87,10 +90,29 @@ def find(values: Any, key: str) -> Any:
     return values
 
 
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, parsed again only where the file has changed."""
+    stat = path.stat()
+    return _read(path, (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _version: tuple[int, int]) -> Any:
+    return load_yaml(str(path))
+
+
 def parsed(text: str, where: str) -> Any:
     """YAML as DVC reads it; `where` it is from is for the sentence that refuses it."""
     with refusals():
         return parse_yaml(text, where)
+
+
+def parsed_lock(text: str, where: str = LOCK) -> dict[str, Any]:
+    """A dvc.lock, which may be empty; under "stages" are its entries, by stage."""
+    data = parsed(text, where)
+    if not isinstance(data, dict) or not isinstance(data.get("stages") or {}, dict):
+        raise GraphError(f"{where} is not laid out as DVC writes it: let DVC write it (dvc commit), and run this again.")
+    return {"schema": "2.0"} | data | {"stages": dict(data.get("stages") or {})}
 
 
 def hash_of(lock: Any, stage: str, path: str) -> str | None:

@@ -11,37 +11,23 @@ since params.yaml may not be merged yet: it then leaves a conflict.
 """
 
 import hashlib
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipelines.dvc.errors import GraphError
-from pipelines.dvc.lock_file import LOCK, PARAMS, find, parsed, refuse_marks, replace
+from pipelines.dvc.lock_file import LOCK, PARAMS, as_text, find, parsed, parsed_lock, refuse_marks, replace
 from pipelines.running.git import GitError, git
 
 BASE, OURS, THEIRS = 1, 2, 3  # as git numbers them in its index
-Entries = dict[str, str]  # the text of each stage's entry, by the line that begins it
-
-
-def split(text: str) -> tuple[str, Entries]:
-    """What comes before the stages of a dvc.lock, and their entries."""
-    head, _, stages = text.partition("stages:\n")
-    parts = re.split(r"^(  [^ \n].*:\n)", stages, flags=re.MULTILINE)[1:]
-    return head, dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def joined(head: str, entries: Entries) -> str:
-    return f"{head}stages:\n" + "".join(name + body for name, body in entries.items())
 
 
 class Merge:
     """Of the three texts. `entries` are those that are decided, in the order of ours with theirs in between; `open` those that are not."""
 
     def __init__(self, base: str, ours: str, theirs: str):
-        self.head = split(ours)[0] or split(theirs)[0]
-        self.base, self.ours, self.theirs = (split(text)[1] for text in (base, ours, theirs))
-        self.entries, self.open = Entries(), list[str]()
+        self.base, self.ours, self.theirs = (parsed_lock(text)["stages"] for text in (base, ours, theirs))
+        self.entries, self.open = dict[str, Any](), list[str]()
         for name in in_one_order(list(self.ours), list(self.theirs)):
             before, our, their = (side.get(name) for side in (self.base, self.ours, self.theirs))
             if our != their and before not in (our, their):
@@ -51,7 +37,7 @@ class Merge:
                 self.entries[name] = entry
 
     def text(self) -> str:
-        return joined(self.head, self.entries)
+        return as_text({"schema": "2.0", "stages": self.entries})
 
     def decide(self, root: Path, params: Any) -> None:
         """Takes of each open entry the side that fits what is in the folder `root` and its params; ours where that does not tell.
@@ -59,20 +45,18 @@ class Merge:
         Where one side has removed the stage, the other's entry stays only if it fits.
         """
         made = dict[str, str]()
-        for name in list(self.entries) + [name for name in self.open if name not in self.entries]:
-            sides = [side[name] for side in (self.ours, self.theirs) if name in side] if name in self.open else [self.entries[name]]
-            fitting = [side for side in sides if fits(as_entry(name, side), root, params, made)] if name in self.open else sides
-            if fitting or len(sides) == 2:
-                self.entries[name] = (fitting or sides)[0]
-                made |= outs_of(name, self.entries[name])
-            else:
-                self.entries.pop(name, None)
-                made |= dict.fromkeys(outs_of(name, sides[0]), "")
+        for name in dict.fromkeys([*self.entries, *self.open]):
+            sides = [side[name] for side in (self.ours, self.theirs) if name in side]
+            if name in self.open:
+                fitting = [side for side in sides if fits(side, root, params, made)]
+                if fitting or len(sides) == 2:
+                    self.entries[name] = (fitting or sides)[0]
+                else:
+                    self.entries.pop(name, None)
+                    made |= dict.fromkeys(outs_of(sides[0]), "")
+            if name in self.entries:
+                made |= outs_of(self.entries[name])
         self.open.clear()
-
-    def hashes(self) -> dict[str, str]:
-        """The md5 of every output, by its path."""
-        return {path: md5 for name, entry in self.entries.items() for path, md5 in outs_of(name, entry).items()}
 
 
 def in_one_order(ours: list[str], theirs: list[str]) -> list[str]:
@@ -84,14 +68,9 @@ def in_one_order(ours: list[str], theirs: list[str]) -> list[str]:
     return order
 
 
-def as_entry(name: str, body: str) -> Any:
-    (entry,) = parsed(f"{name}{body}", LOCK).values()
-    return entry
-
-
-def outs_of(name: str, body: str) -> dict[str, str]:
+def outs_of(entry: Any) -> dict[str, str]:
     """The md5 of an entry's outputs, by their paths."""
-    return {out["path"]: out.get("md5", "") for out in as_entry(name, body).get("outs", [])}
+    return {out["path"]: out.get("md5", "") for out in entry.get("outs", [])}
 
 
 def fits(entry: Any, root: Path, params: Any, made: dict[str, str]) -> bool:
@@ -105,7 +84,11 @@ def md5_now(path: str, root: Path, made: dict[str, str]) -> str | None:
     """None where it is a folder that no stage makes, or is not there: it does not tell."""
     if path in made or not (root / path).is_file():
         return made.get(path)
-    return hashlib.md5((root / path).read_bytes(), usedforsecurity=False).hexdigest()
+    return md5_of((root / path).read_bytes())
+
+
+def md5_of(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def drive(base: Path, ours: Path, theirs: Path) -> int:
@@ -113,8 +96,9 @@ def drive(base: Path, ours: Path, theirs: Path) -> int:
     merge = Merge(*(path.read_text(encoding="utf-8") for path in (base, ours, theirs)))
     ours.write_text(merge.text(), encoding="utf-8")
     if merge.open:
-        names = ", ".join(name.strip(" :\n") for name in merge.open)
-        print(f"{LOCK}: both sides have built {names}: resolve {PARAMS}, then python -m pipelines.dvc.merge", file=sys.stderr)
+        print(
+            f"{LOCK}: both sides have built {', '.join(merge.open)}: resolve {PARAMS}, then python -m pipelines.dvc.merge", file=sys.stderr
+        )
     return bool(merge.open)
 
 
@@ -127,9 +111,9 @@ def end_conflict(root: Path) -> str:
     merge = Merge(*(unmerged[LOCK].get(side, "") for side in (BASE, OURS, THEIRS)))
     merge.decide(root, parsed((root / PARAMS).read_text(encoding="utf-8"), PARAMS))
     contents = {LOCK: merge.text()}
-    for path, md5 in merge.hashes().items():
+    for path, md5 in (out for entry in merge.entries.values() for out in outs_of(entry).items()):
         for content in unmerged.get(path, {}).values():
-            if hashlib.md5(content.encode(), usedforsecurity=False).hexdigest() == md5:
+            if md5_of(content.encode()) == md5:
                 contents[path] = content
     for path, content in contents.items():
         replace(root / path, content.encode(), (root / path).parent)

@@ -18,19 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dvc.lock import LockError
+from dvc.lock import LockError, LockNoop
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
-from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError, rwlock
-from dvc.utils.serialize import load_yaml
+from dvc.rwlock import RWLockFileCorruptedError, RWLockFileFormatError
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.transfer import find_tree_by_obj_id, transfer
 
+from pipelines.dvc import run_cache
 from pipelines.dvc.errors import GraphError, of_remotes, refusals, transfers
 from pipelines.dvc.known import PREFIX
-from pipelines.dvc.lock_file import LOCK, PARAMS, LockFile, find, refuse_marks
-from pipelines.dvc.run_cache import inputs_seen, note, refuse_changed, restore
-from pipelines.dvc.waiting import Patience, take
+from pipelines.dvc.lock_file import LOCK, PARAMS, LockFile, find, read_yaml, refuse_marks
+from pipelines.dvc.waiting import TMP, Patience, lock_of, paths_in_use, take
 
 Value = TypeVar("Value")
 
@@ -49,8 +48,20 @@ class Stage:
     meta: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Change:
+    """In what a stage differs from what dvc.lock notes: params, code, data (of the stage `maker`), output, command, or all of it."""
+
+    kind: str
+    what: str = ""
+    maker: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what}".strip()
+
+
 class Pipeline:
-    """The pipeline in the folder `root`. `tell` gets a line for what whoever runs it should know.
+    """The pipeline in the folder `root`. `tell` gets a line that the person who runs it should know.
 
     Its methods may be called from several threads. Raises GraphError where DVC cannot read dvc.yaml, params.yaml or dvc.lock.
     """
@@ -58,27 +69,26 @@ class Pipeline:
     def __init__(self, root: Path, tell: Callable[[str], None]):
         self.root, self.tell, self.mutex = root, tell, threading.RLock()
         self.holds, self.seen = dict[str, contextlib.ExitStack](), dict[str, dict[str, Any]]()
-        self.read_params: tuple[tuple[int, int], Any] | None = None
-        self.is_held = False
         self.stages = dict[str, Any]()
+        self.lock = LockFile(root / LOCK, root / TMP, [])
         with refusals():
-            self.repo = Repo(str(root))
-            self.lock = LockFile(root / LOCK, Path(self.repo.tmp_dir or root), [])
+            self.repo, self.guard = opened(root), lock_of(root)
         with self._alone():
-            self._mend_list_of_paths()
+            self._remove_torn_list_of_paths()
 
     def _read_anew(self) -> None:
         """Reads dvc.yaml and dvc.lock, if this is the first time or another DVC command has written dvc.lock."""
         if self.stages and not self.lock.is_changed_by_others():
             return
-        self.repo._reset()
         refuse_marks(self.root, PARAMS, "dvc.yaml", LOCK)
         with refusals():
+            self.repo.close()
+            self.repo = opened(self.root)
             self.graph = get_active_graph(self.repo.index.graph)
             self.in_order = plan_repro(self.graph)
             self.stages = {stage.addressing: stage for stage in self.in_order}
-            names = [stage.name for stage in self.in_order if stage.cmd]
-            self.lock = LockFile(self.lock.path, self.lock.scratch, names)
+            self.makers = {Path(out.fs_path): stage.addressing for stage in self.in_order for out in stage.outs}
+            self.lock = LockFile(self.lock.path, self.lock.scratch, [stage.name for stage in self.in_order if stage.cmd])
 
     def plan(self, targets: Iterable[str] = ()) -> list[Stage]:
         """The stages that the targets need, themselves included, each after those that it waits for; without targets, all."""
@@ -99,26 +109,49 @@ class Pipeline:
     def is_up_to_date(self, name: str) -> bool:
         """Whether its command, dependencies, params and outputs are those that dvc.lock notes."""
         with self._alone(), refusals(name):
-            stage = self._stage(name)
-            if stage.is_callback or stage.always_changed or stage.changed_stage():
-                return False
-            deps = [] if stage.frozen else stage.deps
-            return not any(map(self._is_changed, deps)) and not any(out.status() for out in stage.outs)
+            return next(self._changes(self._stage(name)), None) is None
 
-    def _is_changed(self, dep: Any) -> bool:
-        """As dep.status(), which reads the whole params file anew for every stage: most of the time of a rebuild with nothing to do."""
-        if type(dep).__name__ != "ParamsDependency" or dep.def_path != PARAMS or dep.hash_info.value is None or not dep.params:
-            return bool(dep.status())
-        noted, values = dep.hash_info.value, self.params()
-        return any(param not in noted or find(values, param) != noted[param] for param in dep.params)
+    def changes(self, name: str) -> list[Change]:
+        """In what it differs from what dvc.lock notes; empty where it is up to date."""
+        with self._alone(), refusals(name):
+            return list(self._changes(self._stage(name)))
+
+    def is_known(self, name: str) -> bool:
+        """Whether begin() would take its outputs, which persist, from DVC's cache."""
+        with self._alone(), refusals(name):
+            stage = self._stage(name)
+            return run_cache.persists(stage) and not stage.frozen and run_cache.known_outs(self.repo, stage) is not None
+
+    def _changes(self, stage: Any) -> Iterator[Change]:
+        if stage.is_callback or stage.always_changed:
+            yield Change("always")
+        deps = [] if stage.frozen else stage.deps
+        if stage.cmd and not any(thing.hash_info for thing in (*deps, *stage.outs)):
+            yield Change("never built")
+            return
+        if stage.changed_stage():
+            yield Change("command")
+        for dep in deps:
+            yield from self._changes_of(dep)
+        for path, status in (one for out in stage.outs for one in out.status().items()):
+            yield Change("output", f"{path} {status}")
+
+    def _changes_of(self, dep: Any) -> Iterator[Change]:
+        """As dep.status(), which reads all of params.yaml for every stage: most of the time of a rebuild with nothing to do."""
+        if values := run_cache.params_now(dep):
+            noted = dep.hash_info.value or {}
+            yield from (Change("params", key) for key, value in values.items() if key not in noted or noted[key] != value)
+        elif dep.status():
+            maker = self._maker_of(Path(dep.fs_path))
+            yield Change("data" if maker else "params" if dep.def_path == PARAMS else "code", dep.def_path, maker)
+
+    def _maker_of(self, path: Path) -> str:
+        """The stage that makes it, or the .dvc file that watches it; empty where there is none."""
+        return next((self.makers[made] for made in (path, *path.parents) if made in self.makers), "")
 
     def params(self) -> Any:
-        """What params.yaml holds now."""
-        stat = (self.root / PARAMS).stat()
-        version = stat.st_mtime_ns, stat.st_size
-        if self.read_params is None or self.read_params[0] != version:
-            self.read_params = version, load_yaml(str(self.root / PARAMS))
-        return self.read_params[1]
+        """The content of params.yaml now."""
+        return read_yaml(self.root / PARAMS)
 
     def setting(self, key: str, default: Value) -> Value:
         """A value of params.yaml; the default where it is none that may be: the stage `check` refuses that in a sentence of its own."""
@@ -137,13 +170,13 @@ class Pipeline:
                     stage.dump()
                 return False
             stage.remove_outs(ignore_remove=False, force=False)
-            if not force and restore(self.repo, stage):
-                stage.save(run_cache=False)
+            if not force and run_cache.restore(self.repo, stage):
+                run_cache.save(stage)
                 self._note(stage)
                 return False
             if force:  # restore() has saved them
-                stage.save_deps()
-            self.seen[name] = inputs_seen(stage)
+                run_cache.save_deps(stage)
+            self.seen[name] = run_cache.inputs_seen(stage)
             self._hold(name)
             return True
 
@@ -152,8 +185,8 @@ class Pipeline:
         with self._alone(), transfers(name):
             self._release(name)
             stage = self._stage(name)
-            stage.save(run_cache=False)
-            refuse_changed(name, stage, self.seen.pop(name))
+            run_cache.save(stage)
+            run_cache.refuse_changed(name, stage, self.seen.pop(name))
             self._note(stage)
 
     def give_up(self, name: str) -> None:
@@ -164,26 +197,25 @@ class Pipeline:
 
     def _note(self, stage: Any) -> None:
         """Puts what a stage has saved into the run cache, the cache and dvc.lock."""
-        note(self.repo, stage)
+        run_cache.note(self.repo, stage)
         stage.commit()
         self.lock.note(stage)
 
     def push(self, remote: str | None = None) -> None:
         """Pushes what dvc.lock notes to the remote, or to the default one."""
-        with contextlib.nullcontext() if self.is_held else self.held(), of_remotes():
+        with self.held(), of_remotes():
             self.repo.push(remote=remote)
 
     # What a search needs besides
 
     def keys_read_by(self, name: str) -> set[str]:
         """The keys of params.yaml on which the stage depends, sections among them."""
-        return {key for dep in self._stage(name).deps if type(dep).__name__ == "ParamsDependency" for key in dep.params}
+        return {key for dep in self._stage(name).deps if run_cache.is_of_params(dep) for key in dep.params}
 
     def code_of(self, name: str) -> set[Path]:
         """What the stage reads of the repository that no stage makes: files and folders."""
-        made = {Path(out.fs_path) for stage in self.in_order for out in stage.outs}
-        deps = {Path(dep.fs_path) for dep in self._stage(name).deps if type(dep).__name__ != "ParamsDependency" and dep.is_in_repo}
-        return {path for path in deps if not made & {path, *path.parents}}
+        deps = {Path(dep.fs_path) for dep in self._stage(name).deps if not run_cache.is_of_params(dep) and dep.is_in_repo}
+        return {path for path in deps if not self._maker_of(path)}
 
     def kept_by_git(self, name: str) -> list[Path]:
         """Those of the stage's outputs that are not for DVC's cache."""
@@ -199,33 +231,30 @@ class Pipeline:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """The repository for this pipeline alone, however long: its methods go on, and other DVC commands wait."""
+        """The repository for this pipeline alone, however long: its methods work meanwhile, and other DVC commands wait."""
         with self.mutex:
-            take(self.repo.lock, self.tell)
-            self.is_held = True
-            self.repo._lock_depth += 1  # DVC's own commands within this one know by it that they need not lock again
+            if is_first := not self.guard.is_locked:
+                take(self.guard, self.tell)
         try:
             yield
         finally:
-            with self.mutex:
-                self.repo._lock_depth -= 1
-                self.is_held = False
-                self.repo.lock.unlock()
+            if is_first:
+                with self.mutex:
+                    self.guard.unlock()
 
     @contextlib.contextmanager
     def reading(self, names: Iterable[str]) -> Iterator[None]:
         """Within it no other DVC command starts to write what the stages read and wrote. Raises GraphError if one does already."""
+        hold = contextlib.ExitStack()
         with self._alone():
             stages = [self._stage(name) for name in names]
             paths = sorted({str(thing.fs_path) for stage in stages for thing in (*stage.deps, *stage.outs)})
-            with contextlib.ExitStack() as hold:
-                try:
-                    hold.enter_context(self._paths_in_use("release", paths, []))
-                except LockError as error:
-                    who = " ".join(str(error).split("\n\n")[0].split())
-                    raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
-                reads = hold.pop_all()
-        with reads:
+            try:
+                hold.enter_context(paths_in_use(self.root, "release", paths, []))
+            except LockError as error:
+                who = " ".join(str(error).split("\n\n")[0].split())
+                raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
+        with hold:
             yield
 
     def noted(self) -> Any:
@@ -303,15 +332,9 @@ class Pipeline:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """The repository for ourselves: other threads and other DVC commands wait. What one of those has noted is read first."""
-        with self.mutex:
-            if not self.is_held:
-                take(self.repo.lock, self.tell)
-            try:
-                self._read_anew()
-                yield
-            finally:
-                if not self.is_held:
-                    self.repo.lock.unlock()
+        with self.mutex, self.held():
+            self._read_anew()
+            yield
 
     @contextlib.contextmanager
     def _alone_with_paths_of(self, name: str) -> Iterator[None]:
@@ -335,25 +358,28 @@ class Pipeline:
         reads, writes = [str(dep.fs_path) for dep in stage.deps], [str(out.fs_path) for out in stage.outs]
         # Each stage is a user of its own in that list, though all are of this process.
         self.holds[name] = contextlib.ExitStack()
-        self.holds[name].enter_context(self._paths_in_use(f"rebuild: {name}", reads, writes))
+        self.holds[name].enter_context(paths_in_use(self.root, f"rebuild: {name}", reads, writes))
 
-    def _paths_in_use(self, who: str, reads: list[str], writes: list[str]) -> Any:
-        """A context in which they are in DVC's own list. Raises LockError where somebody else has one of them."""
-        hardlinks = self.repo.config["core"].get("hardlink_lock", False)
-        return rwlock(self.repo.tmp_dir, self.repo.fs, who, reads, writes, hardlinks)
-
-    def _mend_list_of_paths(self) -> None:
-        """Removes that list where it is none: DVC writes it in place, and refuses to do anything where a kill has left a piece of it."""
+    def _remove_torn_list_of_paths(self) -> None:
+        """DVC writes that list in place, and refuses to do anything where a kill has left a piece of it."""
         try:
-            with self._paths_in_use("rebuild", [], []):
+            with paths_in_use(self.root, "rebuild", [], []):
                 return
         except (RWLockFileCorruptedError, RWLockFileFormatError):
-            path = Path(str(self.repo.tmp_dir)) / "rwlock"
+            path = self.root / TMP / "rwlock"
             path.unlink()
             self.tell(f"{path} was half-written, by a DVC command that was killed, and is removed: it lists the files in use")
 
     def _release(self, name: str) -> None:
         self.holds.pop(name, contextlib.ExitStack()).close()
+
+
+def opened(root: Path) -> Any:
+    """DVC's repository `root`. Its lock is taken by Pipeline, and not by DVC's own commands within."""
+    repo = Repo(str(root))
+    repo.lock = LockNoop()
+    repo.lock.lock()
+    return repo
 
 
 def one_command(lines: str | list[str] | None) -> str | None:

@@ -1,57 +1,65 @@
 """DVC's run cache, for stages whose outputs persist: what a stage has made of these very inputs is not made again.
 
 DVC keeps no run cache of a stage with `persist: true`, because the command of such a stage may add to what is there. The stages here
-replace their outputs whole, so what they write depends on their inputs alone. The entries are DVC's own, and `dvc gc` removes the files
-that they name. `dvc push --run-cache` carries them, but not the metrics that belong to them (DVC 3.67 leaves out what git keeps).
+replace their outputs whole, so what they write depends on their inputs alone. Their entries lie among DVC's own and have the same form;
+`dvc push --run-cache` carries them, but not the metrics that belong to them (DVC 3.67 leaves out what git keeps).
 """
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dvc.dependency import ParamsDependency
+from dvc.output import loadd_from
 from dvc.repo import Repo
-from dvc.stage.cache import _can_hash, _get_stage_hash
+from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc.utils import dict_sha256
 from dvc.utils.serialize import dumps_yaml
 
-from pipelines.dvc.errors import GraphError
-from pipelines.dvc.lock_file import replace
+from pipelines.dvc.errors import Changed
+from pipelines.dvc.lock_file import MISSING, PARAMS, find, parsed, read_yaml, replace
 
 
-@contextlib.contextmanager
-def as_if_not_persistent(stage: Any) -> Iterator[None]:
-    """Within it DVC takes the stage's outputs for ones that it may cache by their inputs."""
-    persistent = [out for out in stage.outs if out.persist]
-    for out in persistent:
-        out.persist = False
-    try:
-        yield
-    finally:
-        for out in persistent:
-            out.persist = True
+def save_deps(stage: Any) -> None:
+    """As stage.save_deps(), which walks all of params.yaml for each key that the stage reads: for a training most of a second."""
+    for dep in stage.deps:
+        if values := params_now(dep):
+            dep.fill_values(values)
+        else:
+            dep.save()
+
+
+def is_of_params(dep: Any) -> bool:
+    return isinstance(dep, ParamsDependency)
+
+
+def params_now(dep: Any) -> dict[str, Any]:
+    """The values of its keys of params.yaml; empty where one of them is missing, or the dependency is something else."""
+    if not is_of_params(dep) or dep.def_path != PARAMS or not dep.exists:
+        return {}
+    content = read_yaml(Path(dep.fs_path))
+    values = {key: find(content, key) for key in dep.params}
+    return {} if MISSING in values.values() else values
+
+
+def save(stage: Any) -> None:
+    """Hashes its dependencies and outputs, as they are now."""
+    save_deps(stage)
+    stage.save_outs()
 
 
 def note(repo: Repo, stage: Any) -> None:
     """Notes what the stage, just saved, has made. The content of outputs outside DVC's cache (metrics) is copied into it."""
-    if not any(out.persist for out in stage.outs):
+    if not persists(stage):
         repo.stage_cache.save(stage)
-    elif key := key_of(stage):
-        cache, entry = repo.stage_cache, to_single_stage_lockfile(stage)
-        for out in cache._uncached_outs(stage, entry):
-            out.commit()
-        # By a hash of all that is in it: DVC's own leaves out what is called size or nfiles, params too.
-        path = Path(cache._get_cache_path(key, dict_sha256(entry)))
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace(path, dumps_yaml(entry).encode(), path.parent)
-
-
-def key_of(stage: Any) -> str | None:
-    """What the run cache knows the stage and its inputs by; None where it has no inputs or no outputs to be known by."""
-    with as_if_not_persistent(stage):
-        return _get_stage_hash(stage) if _can_hash(stage) else None
+    elif depends_on_inputs_alone(stage):
+        entry, path = to_single_stage_lockfile(stage), path_of(repo, stage)
+        for out in outs_of(stage, entry):
+            if out.def_path in kept_by_git(stage):
+                out.commit(relink=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, dumps_yaml(entry).encode(), path.parent)
 
 
 def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
@@ -61,41 +69,78 @@ def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
     is asked for them. The stage's deps are saved in any case. The caller sees to it that nobody else works on the outputs. Raises
     DVC's errors, for instance where an input is missing.
     """
+    if not persists(stage):
+        try:
+            repo.stage_cache.restore(stage, pull=pull)
+        except RunCacheNotFoundError:
+            return False
+        finally:
+            save_deps(stage)
+        return True
+    outs = known_outs(repo, stage, pull=pull)
+    for out in outs or []:
+        out.checkout(force=True)
+        if out.def_path in kept_by_git(stage):
+            out.unprotect()  # never a link into the cache
+    return outs is not None
+
+
+def known_outs(repo: Repo, stage: Any, *, pull: bool = False) -> list[Any] | None:
+    """What a stage with persistent outputs makes of the inputs that are there now, without what git keeps and is in place.
+
+    None where that is unknown, or not all in DVC's cache.
+    """
     for entry in entries(repo, stage):
-        known = repo.stage_cache._create_stage(entry, wdir=stage.wdir)
-        if pull:
-            for files in known.get_used_objs().values():
-                repo.cloud.pull(files)
-        kept_by_git = {out.def_path for out in stage.outs if not out.use_cache}
-        missing = [out for out in known.outs if not (out.def_path in kept_by_git and not out.workspace_status())]
+        outs = outs_of(stage, entry)
+        for files in (files for out in outs if pull for files in out.get_used_objs().values()):
+            repo.cloud.pull(files)
+        missing = [out for out in outs if not (out.def_path in kept_by_git(stage) and not out.workspace_status())]
         if all(not out.changed_cache() for out in missing):
-            check_out(repo, missing, kept_by_git)
-            return True
-    return False
+            return missing
+    return None
 
 
 def entries(repo: Repo, stage: Any) -> Iterator[Any]:
-    """What is noted of the stage with its present command, dependencies and params: a lock file's entry each. Saves the stage's deps.
-
-    DVC's key of the run cache leaves out params that are called size or nfiles, so that one key has entries of several inputs; they are
-    compared here.
-    """
-    locked = to_single_stage_lockfile(stage) if stage.outs and all(out.hash_info for out in stage.outs) else None
-    stage.save_deps()
-    inputs = inputs_of(to_single_stage_lockfile(stage))
-    if locked and inputs_of(locked) == inputs and not stage.changed_stage():
+    """What is noted of the stage with its present command, dependencies and params: a lock file's entry each. Saves the stage's deps."""
+    locked = to_single_stage_lockfile(stage) if all(out.hash_info for out in stage.outs) else None
+    save_deps(stage)
+    if not depends_on_inputs_alone(stage):
+        return
+    if locked and inputs_of(locked) == inputs_of(to_single_stage_lockfile(stage)) and not stage.changed_stage():
         yield locked
-    if (key := key_of(stage)) and (folder := Path(repo.stage_cache._get_cache_dir(key))).is_dir():
-        for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
-            entry = repo.stage_cache._load_cache(key, path.name)
-            if entry and inputs_of(entry) == inputs:
-                yield entry
+    if (path := path_of(repo, stage)).exists():
+        yield parsed(path.read_text(encoding="utf-8"), str(path))
 
 
-def inputs_of(entry: Any) -> Any:
+def depends_on_inputs_alone(stage: Any) -> bool:
+    """Whether it has inputs, and all that it reads and writes is here."""
+    is_here = all(dep.protocol == "local" for dep in stage.deps) and all(out.is_in_repo for out in stage.outs)
+    return bool(stage.cmd and stage.deps and is_here) and not (stage.is_callback or stage.always_changed)
+
+
+def path_of(repo: Repo, stage: Any) -> Path:
+    """The entry of the stage with its inputs, as they were last saved. (DVC's own key leaves out params that are called size or nfiles.)"""
+    key = dict_sha256({"inputs": inputs_of(to_single_stage_lockfile(stage)), "outs": sorted(out.def_path for out in stage.outs)})
+    return Path(repo.stage_cache.cache_dir) / key[:2] / key / key
+
+
+def inputs_of(entry: Any) -> list[Any]:
     """The command, dependencies and params of a lock file's entry."""
-    deps = {dep["path"]: {name: value for name, value in dep.items() if name not in ("size", "nfiles")} for dep in entry.get("deps", [])}
-    return entry["cmd"], deps, entry.get("params", {})
+    return [entry["cmd"], {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}, entry.get("params", {})]
+
+
+def outs_of(stage: Any, entry: Any) -> list[Any]:
+    """The outputs of a lock file's entry of the stage; all are in DVC's cache."""
+    return list(loadd_from(stage, [dict(out) for out in entry["outs"]]))
+
+
+def persists(stage: Any) -> bool:
+    return any(out.persist for out in stage.outs)
+
+
+def kept_by_git(stage: Any) -> set[str]:
+    """The paths of the stage's outputs that are not for DVC's cache."""
+    return {out.def_path for out in stage.outs if not out.use_cache}
 
 
 def inputs_seen(stage: Any) -> dict[str, Any]:
@@ -104,14 +149,7 @@ def inputs_seen(stage: Any) -> dict[str, Any]:
 
 
 def refuse_changed(name: str, stage: Any, before: dict[str, Any]) -> None:
-    """Raises GraphError where dependencies of the stage, just saved, are not what they were before its command."""
+    """Raises Changed where dependencies of the stage, just saved, are not what they were before its command."""
     now = inputs_seen(stage)
     if changed := sorted(dep for dep in now if before.get(dep) != now[dep]):
-        raise GraphError(f"{name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")
-
-
-def check_out(repo: Repo, outs: list[Any], kept_by_git: set[str]) -> None:
-    """Puts the files in place. What git keeps is copied, never a link into the cache."""
-    for out in outs:
-        with repo.stage_cache._cache_type_copy() if out.def_path in kept_by_git else contextlib.nullcontext():
-            out.checkout(force=True)
+        raise Changed(f"{name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")

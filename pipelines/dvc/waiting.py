@@ -1,11 +1,17 @@
-"""Waiting for what another DVC command has."""
+"""The locks of a DVC repository, and waiting for what another DVC command has."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from dvc.lock import LockError
+from dvc.config import Config
+from dvc.fs import localfs
+from dvc.lock import LockError, make_lock
+from dvc.rwlock import rwlock
 
+TMP = Path(".dvc") / "tmp"
 POLL_S = 0.1  # between two looks at a lock that somebody else has
 PATIENCE_S = 2.0  # before the wait for it is told
 
@@ -23,6 +29,11 @@ class Patience:
         time.sleep(POLL_S)
 
 
+def lock_of(root: Path) -> Any:
+    """DVC's own lock of the repository `root`, not yet taken."""
+    return make_lock(str(root / TMP / "lock"), tmp_dir=str(root / TMP), hardlink_lock=uses_hardlinks(root))
+
+
 def take(lock: Any, tell: Callable[[str], None]) -> None:
     """Takes DVC's lock of a repository, however long another command has it."""
     patience = Patience(tell, "another DVC command has the repository's lock")
@@ -32,3 +43,24 @@ def take(lock: Any, tell: Callable[[str], None]) -> None:
             return
         except LockError:
             patience.wait()
+
+
+@contextlib.contextmanager
+def repository_lock(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """No other DVC command at work in the repository `root` (dvc gc, for one): those are waited for, and they wait."""
+    lock = lock_of(root)
+    take(lock, tell)
+    try:
+        yield
+    finally:
+        lock.unlock()
+
+
+def paths_in_use(root: Path, who: str, reads: Iterable[str], writes: Iterable[str]) -> Any:
+    """A context in which they are in DVC's own list of paths in use. Raises LockError where somebody else has one of them."""
+    return rwlock(str(root / TMP), localfs, who, list(reads), list(writes), uses_hardlinks(root))
+
+
+def uses_hardlinks(root: Path) -> bool:
+    """Whether the repository's locks are hard links, for file systems that have no others."""
+    return bool(Config(str(root / ".dvc"))["core"].get("hardlink_lock", False))

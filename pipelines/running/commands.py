@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 GRACE_S = 8  # a training has saved its state by then
 NUM_KEPT = 100  # runs whose logs are kept
+RESUMES = "the next run resumes from its last saved state, or starts it again"  # what a stage says for itself is better
 
 
 def folder_of_run(logs: Path) -> Path:
@@ -26,17 +28,14 @@ def folder_of_run(logs: Path) -> Path:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command has ended. `said` is its own sentence of what went wrong, or where to read what it said."""
+    """How a command has ended, because the flow was stopped or by itself. `said` is its own sentence, or else where its output is."""
 
     code: int
     said: str
+    is_stopped: bool = False
 
     def __str__(self) -> str:
-        return f"exit code {self.code}: {self.said}"
-
-
-class Stopping(Exception):
-    """The flow is being stopped: nothing new may start."""
+        return self.said if self.is_stopped else f"exit code {self.code}: {self.said}"
 
 
 class Commands:
@@ -62,7 +61,7 @@ class Commands:
         log, last = self.logs / f"{name}.log", deque[str](maxlen=20)
         with self.mutex:
             if self.is_over:
-                raise Stopping
+                return Ended(128 + signal.SIGTERM, "Stopped before it began.", is_stopped=True)
             process = start(command, log, GRACE_S, folder, environment, stdout=subprocess.PIPE, files=files)
             self.running.add(process)
         assert process.stdout is not None
@@ -70,13 +69,19 @@ class Commands:
             for line in process.stdout:
                 last.append(line.decode(errors="replace").rstrip())
                 tell(last[-1])
-            said = next((line.removeprefix("error: ") for line in reversed(last) if line.startswith("error: ")), f"see {log}")
-            return Ended(process.wait(), said)
+            said = next((line.removeprefix("error: ") for line in reversed(last) if line.startswith("error: ")), "")
+            return self._ended(process.wait(), said, log)
         finally:
             with self.mutex:
                 self.running.discard(process)
                 close(process)
             process.stdout.close()
+
+    def _ended(self, code: int, said: str, log: Path) -> Ended:
+        if self.is_over and code > 128:
+            how = f"Killed, since it did not stop within {GRACE_S} s" if code == 128 + signal.SIGKILL else "Stopped before it said where"
+            return Ended(code, said or f"{how}: {RESUMES}.", is_stopped=True)
+        return Ended(code, said or f"see {log}")
 
     def stop(self) -> None:
         """Asks all to end, and returns when they have."""
@@ -117,7 +122,7 @@ def start(
 
 
 def close(process: "subprocess.Popen[bytes]") -> None:
-    """Which is the word to stop."""
+    """Asks the supervisor to stop."""
     assert process.stdin is not None
     process.stdin.close()
 

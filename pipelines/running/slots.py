@@ -10,23 +10,26 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from uuid import UUID
+from typing import Any
 
 from httpx import HTTPError, HTTPStatusError
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
+from prefect.settings import get_current_settings
 
-from pipelines.dvc.pipeline import Pipeline
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.running.locks import locked
 from pipelines.running.server import is_own_server
 
 LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
-LEASE_S = 60  # so long after its holder has died, a slot of the server is free again
+# A minute after its holder has died, a slot of the server is free again.
+LEASE: Any = {"lease_duration": 60, "max_retries": 0, "strict": True, "raise_on_lease_renewal_failure": False}
 LOOK_S = 1  # between two looks at a limit that is reached
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -61,6 +64,14 @@ def usual_jobs(pipeline: Pipeline) -> int:
     """As many stages as there are cores for what each may use."""
     threads, processes = (pipeline.setting(f"runtime.{key}", 1) for key in ("threads", "num_processes"))
     return max(1, num_cores() // max(1, threads * processes))
+
+
+def num_gpus(stage: Stage) -> int:
+    """Of which the stage makes use, by its `meta` in dvc.yaml."""
+    wanted = stage.meta.get("gpus", 0)
+    if not isinstance(wanted, int) or wanted < 0:
+        raise GraphError(f"dvc.yaml: meta.gpus of {stage.name} is {wanted!r}; expected a number of GPUs, such as 1.")
+    return wanted
 
 
 class Slots:
@@ -101,54 +112,33 @@ class Slots:
     def counted(self, slot: Slot, is_wanted: Callable[[], bool]) -> Iterator[None]:
         """Within it the server counts the devices as taken; waits until it may, or they are not wanted any more.
 
-        Raises SlotError where the server has no such limit.
+        Raises SlotError where the server has no such limit. Where the server goes away meanwhile, the stage goes on: its GPU is locked on
+        this machine.
         """
-        if not (self.on_server and slot.devices):
-            yield
-            return
-        over = threading.Event()
-        with get_client(sync_client=True) as client:
-            lease = lease_of(client, len(slot.devices), is_wanted)
-            renewal = threading.Thread(target=keep, args=(client, lease, over))
-            renewal.start()
+        taken = contextlib.ExitStack()
+        while self.on_server and slot.devices and is_wanted():
             try:
-                yield
-            finally:
-                over.set()
-                renewal.join()
-                give_back(client, lease)
-
-
-def lease_of(client: SyncPrefectClient, number: int, is_wanted: Callable[[], bool]) -> UUID | None:
-    """That of so many slots of the server, for LEASE_S seconds."""
-    while is_wanted():
+                taken.enter_context(concurrency(LIMIT, len(slot.devices), **LEASE))
+                break
+            except ConcurrencySlotAcquisitionError as error:
+                refuse_unless_taken(error)
+                time.sleep(LOOK_S)
         try:
-            response = client.increment_concurrency_slots_with_lease([LIMIT], number, "concurrency", LEASE_S)
-        except HTTPError as error:
-            if not isinstance(error, HTTPStatusError) or error.response.status_code != HTTPStatus.LOCKED:
-                raise SlotError(f"the Prefect server at {client.api_url} gives no slot: {' '.join(str(error).split())}") from error
-            time.sleep(LOOK_S)
-            continue
-        granted = response.json()
-        if not granted["limits"]:  # which the server takes for no limit at all
-            how = f"`make serve` creates it, or `prefect gcl create {LIMIT} --limit 1`"
-            raise SlotError(f"the Prefect server has no concurrency limit `{LIMIT}`: {how}")
-        return UUID(granted["lease_id"])
-    return None
+            yield
+        finally:
+            with contextlib.suppress(HTTPError):  # the lease runs out by itself
+                taken.close()
 
 
-def keep(client: SyncPrefectClient, lease: UUID | None, over: threading.Event) -> None:
-    """Renews the lease until it is over. Where the server is gone for a while the stage goes on: its GPU is locked on this machine."""
-    while lease and not over.wait(LEASE_S / 4):
-        with contextlib.suppress(HTTPError):
-            client.renew_concurrency_lease(lease, LEASE_S)
-
-
-def give_back(client: SyncPrefectClient, lease: UUID | None) -> None:
-    """Where the server is gone, the lease runs out by itself."""
-    with contextlib.suppress(HTTPError):
-        if lease:
-            client.release_concurrency_slots_with_lease(lease)
+def refuse_unless_taken(error: Exception) -> None:
+    """Raises SlotError unless it is only that others have all places of the limit."""
+    reason, url = error.__cause__, get_current_settings().api.url
+    if isinstance(reason, HTTPStatusError) and reason.response.status_code == HTTPStatus.LOCKED:
+        return
+    if reason is None:
+        how = f"`make serve` creates it, or `prefect gcl create {LIMIT} --limit 1`"
+        raise SlotError(f"the Prefect server has no concurrency limit `{LIMIT}`: {how}") from error
+    raise SlotError(f"the Prefect server at {url} gives no slot: {' '.join(str(reason).split())}") from error
 
 
 def file_of(device: str) -> Path:

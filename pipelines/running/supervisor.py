@@ -1,13 +1,13 @@
-"""Runs one command and lets nothing of it outlive whoever asked for it.
+"""Runs one command and lets nothing of it outlive its caller.
 
 Command: python -I -S supervisor.py LOG GRACE_S COMMAND
-Reads:   stdin, whose end is the word to stop: it comes when the caller closes it, and when the caller dies, however that happens
+Reads:   stdin, whose end asks it to stop: it comes when the caller closes it, and when the caller dies, however that happens
 Writes:  what the command writes, to stdout and to LOG, which is complete even where the caller is gone
 
 Asked to stop, it sends SIGTERM to the command's process group, and SIGKILL after GRACE_S seconds. When the command has ended, whatever
 it has left behind is killed. The exit code is the command's; 128 + N where signal N ended it.
 
-It is a program of its own, and imports little, so that it starts in no time and the death of its caller is nothing to it.
+It is a program of its own, and imports little, so that it starts in no time and survives its caller.
 """
 
 import ctypes
@@ -40,7 +40,7 @@ class Supervisor:
         with selectors.DefaultSelector() as selector:
             selector.register(sys.stdin, selectors.EVENT_READ)
             selector.register(self.child.stdout, selectors.EVENT_READ)
-            while self.child.poll() is None or self.has_more(selector):
+            while self.child.poll() is None or self.has_more(selector) or self.is_saving():
                 for key, _ in selector.select(LOOK_S):
                     content = os.read(key.fd, 1 << 16)
                     if not content:
@@ -54,6 +54,13 @@ class Supervisor:
     def has_more(self, selector: selectors.BaseSelector) -> bool:
         """Whether the command, which has ended, has written what has not been read yet."""
         return any(key.fileobj is self.child.stdout for key, _ in selector.select(0))
+
+    def is_saving(self) -> bool:
+        """Whether something that the command has started still ends in good order, though the shell, asked to stop, is gone."""
+        try:
+            return self.is_asked and os.waitpid(-self.child.pid, os.WNOHANG) is not None
+        except ChildProcessError:  # nothing of its process group is left
+            return False
 
     def pass_on(self, content: bytes) -> None:
         for output in list(self.outputs):
@@ -92,7 +99,7 @@ def main() -> int:
 
 
 def on_linux(option: int, value: int) -> None:
-    """prctl(2): what Linux alone does, to be still more thorough."""
+    """prctl(2), where there is one."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value)
 

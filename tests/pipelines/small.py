@@ -1,5 +1,6 @@
 """A small pipeline of shell commands, whose stages end at once."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 from dvc.repo import Repo
 
 ROOT = Path(__file__).parents[2]
@@ -36,12 +38,23 @@ KNOWN = re.sub(r"cmd: (mkdir -p out .*)", r"cmd: python -m pipelines.dvc.known s
 
 
 def make_small(folder):
-    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
-    Repo.init(str(folder)).close()
-    (folder / "dvc.yaml").write_text(STAGES)
-    (folder / "params.yaml").write_text("sizes: {one: 1, two: {deep: [2, 3]}}\nruntime: {threads: 1}\n")
-    (folder / "source.txt").write_text("source\n")
-    (folder / ".gitignore").write_text("/out/*.txt\n/both.txt\n/report\n")
+    params = "sizes: {one: 1, two: {deep: [2, 3]}}\nruntime: {threads: 1}\n"
+    ignored = "/out/*.txt\n/both.txt\n/report\n"
+    make_repository(folder, {"dvc.yaml": STAGES, "params.yaml": params, "source.txt": "source\n", ".gitignore": ignored})
+
+
+def make_repository(folder, files):
+    """A repository of git's and DVC's with these files; `dvc init`, which makes the same, takes a while."""
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=folder, check=True)
+    (folder / ".dvc" / "tmp").mkdir(parents=True)
+    files = {".dvc/config": "", ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvcignore": "", **files}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def commit(folder="."):
+    for command in ("add --all", "commit --quiet --message all"):
+        subprocess.run(["git", *command.split()], cwd=folder, check=True)
 
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -51,6 +64,29 @@ def dvc(*arguments, folder="."):
     """What the command prints."""
     command, environment = [sys.executable, "-m", "dvc", *arguments], os.environ | ENVIRONMENT
     return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def repro(*targets, folder=".", **options):
+    """`dvc repro` in this process, which is quicker to start; the stages that were not up to date."""
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch, Repo() as repo:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        return [stage.addressing for stage in repo.reproduce(list(targets) or None, **options)]
+
+
+def rebuild(pipeline, force=False):
+    """Runs what is out of date as the flow does, one after another; the names of what ran and of what was restored."""
+    ran, restored = [], []
+    for stage in pipeline.plan():
+        if not force and pipeline.is_up_to_date(stage.name):
+            continue
+        if not pipeline.begin(stage.name, force=force):
+            restored.append(stage.name)
+            continue
+        subprocess.run(stage.command, shell=True, check=True, cwd=pipeline.root)  # noqa: S602
+        pipeline.finish(stage.name)
+        ran.append(stage.name)
+    return ran, restored
 
 
 def everything(folder):

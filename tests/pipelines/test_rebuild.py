@@ -8,17 +8,20 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from dvc.config import Config
+from prefect.exceptions import ParameterTypeError
 
-from pipelines.rebuild import number, rebuild
-from pipelines.running.build import longest_way_to_the_end
+from pipelines.rebuild import main, number, rebuild
+from pipelines.rebuilding.build import longest_way_to_the_end
 from pipelines.running.locks import alone
 from pipelines.running.presence import RUNNING
 from pipelines.running.server import free_port, password, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
-from tests.pipelines.small import KNOWN, ask, command_line, dvc, everything, make_small
+from tests.pipelines.small import KNOWN, ask, command_line, everything, make_small, repro
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["each@one", "each@two", "both", "measured"]
@@ -51,6 +54,12 @@ def change_command(old, change):
     Path("dvc.yaml").write_text("\n".join(lines) + "\n")
 
 
+def set_gpus(number):
+    """Of which `each` makes use."""
+    text = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(text.replace("      deps: [source.txt]", f"      meta: {{gpus: {number}}}\n      deps: [source.txt]"))
+
+
 def results_of(folder):
     return {name: content for name, content in everything(folder).items() if not name.startswith("logs/")}
 
@@ -61,28 +70,28 @@ def test_a_rebuild_leaves_what_dvc_repro_leaves(small, tmp_path):
     make_small(serial)
     for folder in (small, serial):
         (folder / "dvc.yaml").write_text(KNOWN)
-    dvc("repro", folder=serial)
+    repro(folder=serial)
     build(jobs=2)
     assert ran() == sorted(NAMES)
     assert results_of(small) == results_of(serial)
 
 
-def test_a_second_rebuild_runs_nothing(small):
-    build()
+def test_what_is_up_to_date_runs_only_by_force(small):
+    assert (build().is_completed(), ran()) == (True, sorted(NAMES))
     before = results_of(small)
-    build()
-    assert ran() == []
+    assert (build().is_completed(), ran()) == (True, [])
     assert results_of(small) == before
+    assert (build(force=True).is_completed(), ran()) == (True, sorted(NAMES))
 
 
 def test_what_is_left_of_a_model_that_is_no_more_is_said(small, caplog):
-    build()
+    build(targets=["each@one"])
     assert "has no entry" not in caplog.text
     Path("models/gone").mkdir(parents=True)
     Path("models/gone/training.json").write_text("{}")
     lock = Path("dvc.lock").read_text()
     Path("dvc.lock").write_text(f"{lock}  preprocess@old:\n    cmd: python\n")
-    assert build().is_completed()
+    assert build(targets=["each@one"]).is_completed()
     assert "params.yaml has no entry for data/old, models/gone, of which data/, models/ or dvc.lock still hold something" in caplog.text
     assert 'make remove NAME="data/old models/gone"' in caplog.text
 
@@ -90,12 +99,6 @@ def test_what_is_left_of_a_model_that_is_no_more_is_said(small, caplog):
 def test_a_target_and_what_it_needs_alone_is_rebuilt(small):
     build(targets=["each@two"])
     assert ran() == ["each@two"]
-
-
-def test_force_runs_everything(small):
-    build()
-    build(force=True)
-    assert ran() == sorted(NAMES)
 
 
 MEETING = "touch ${key}.here; while [ ! -e one.here ] || [ ! -e two.here ]; do sleep 0.01; done; "
@@ -121,29 +124,24 @@ def test_stages_on_gpus_have_one_each_and_wait_for_it(small, tmp_path, monkeypat
     note = "mkdir busy.$CUDA_VISIBLE_DEVICES && echo $CUDA_VISIBLE_DEVICES >> seen; "
     meet = MEETING if num_gpus == 2 else "sleep 0.2; "
     change_command("source.txt", lambda command: f"{note}{meet}{command} && rmdir busy.$CUDA_VISIBLE_DEVICES")
-    Path("dvc.yaml").write_text(
-        Path("dvc.yaml").read_text().replace("      deps: [source.txt]", "      meta: {gpus: 1}\n      deps: [source.txt]")
-    )
+    set_gpus(1)
     assert build(jobs=3).is_completed()
     assert set(Path("seen").read_text().split()) == seen
 
 
 def test_a_wish_for_gpus_that_is_no_number_is_refused_in_a_sentence(small):
-    Path("dvc.yaml").write_text(
-        Path("dvc.yaml").read_text().replace("      deps: [source.txt]", "      meta: {gpus: all}\n      deps: [source.txt]")
-    )
+    set_gpus("all")
     assert build().message == "dvc.yaml: meta.gpus of each@one is 'all'; expected a number of GPUs, such as 1."
     assert not Path("dvc.lock").exists()
 
 
-def tasks_of(state, server):
+def tasks_of(run_id, server, number=4):
     """What Prefect shows of each stage of a run."""
-    wanted = {"flow_runs": {"id": {"any_": [str(state.state_details.flow_run_id)]}}}
 
     def is_told():
-        response = ask(f"{server}/task_runs/filter", json=wanted)
+        response = ask(f"{server}/task_runs/filter", json={"flow_runs": {"id": {"any_": [str(run_id)]}}})
         shown.update({run["name"]: run["state_name"] for run in response})
-        return len(response) == len(NAMES) and all(run["state_name"] != "Running" for run in response)
+        return len(response) == number and all(run["state_name"] not in ("Running", "Pending") for run in response)
 
     shown = {}
     wait_until(is_told)  # Prefect notes tasks a moment after they have ended
@@ -151,13 +149,13 @@ def tasks_of(state, server):
 
 
 def test_every_stage_is_a_task_of_the_run_whatever_became_of_it(small, server):
-    assert tasks_of(build(), server) == dict.fromkeys(NAMES, "Completed")
+    assert tasks_of(build().state_details.flow_run_id, server) == dict.fromkeys(NAMES, "Completed")
     change_command("out/one.txt", lambda command: FAILURE + command)
-    shown = tasks_of(build(), server)
+    shown = tasks_of(build().state_details.flow_run_id, server)
     assert shown == {"each@one": "Cached", "each@two": "Cached", "both": "Failed", "measured": "NotReady"}
 
 
-FAILURE = "echo some lines; echo 'error: the key is wrong, mend it.' >&2; exit 1 # "
+FAILURE = "echo some lines; echo 'error: the key is wrong, fix it.' >&2; exit 1 # "
 
 
 def test_a_failure_skips_what_depends_on_it_and_nothing_else(small):
@@ -167,7 +165,7 @@ def test_a_failure_skips_what_depends_on_it_and_nothing_else(small):
     state = build()
     assert state.is_failed()
     assert state.message == (
-        "2 of 5 stages were not rebuilt: both (exit code 1: the key is wrong, mend it.), measured (skipped: both failed)."
+        "2 of 5 stages were not rebuilt: both (exit code 1: the key is wrong, fix it.), measured (skipped: both failed)."
     )
     assert ran() == ["both", "each@one", "each@two", "other"]
     Path("dvc.yaml").write_text(stages)
@@ -181,16 +179,10 @@ def test_without_keep_going_a_failure_ends_all_that_has_not_begun(small):
     assert len(ran()) == 1
 
 
-def test_an_output_that_is_not_written_is_a_failure(small):
-    change_command("out/one.txt", lambda _command: "true")
+def test_an_output_that_is_not_written_is_a_failure_and_the_log_is_kept(small):
+    change_command("out/one.txt", lambda _: "echo said")
     assert "output 'both.txt' does not exist" in build().message
-
-
-def test_what_a_stage_says_is_kept(small):
-    change_command("out/one.txt", lambda command: f"echo said; {command}")
-    build()
-    (log,) = Path("logs/rebuild").rglob("both.log")
-    assert log.read_text() == "said\n"
+    assert (newest_run() / "both.log").read_text() == "said\n"
 
 
 LINES = """
@@ -222,9 +214,11 @@ def test_a_command_runs_where_and_as_dvc_runs_it(small):
     assert Path("kept.txt").read_text() == "old\n"
 
 
-@pytest.mark.parametrize("jobs", [0, -1, "many"])
+@pytest.mark.parametrize("jobs", ["0", "-1", "x", "1.5"])
 def test_a_number_of_jobs_that_is_none_is_refused(small, jobs):
-    with pytest.raises(Exception, match="jobs"):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{jobs}'; expected a whole number from 1 on"):
+        number(jobs)
+    with pytest.raises(ParameterTypeError, match="jobs"):
         rebuild(jobs=jobs)
 
 
@@ -236,61 +230,105 @@ def test_the_longest_way_to_the_end_counts_what_lies_behind_a_stage():
 # The command line
 
 
-def command(*arguments, server):
-    return command_line("pipelines.rebuild", *arguments, server=server)
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Runs the command in this process; its exit code, and what it prints."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rebuild", *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            is_sentence = isinstance(end.code, str)  # which Python prints
+            return 1 if is_sentence else end.code, capfd.readouterr().err + str(end.code) * is_sentence
+        return 0, capfd.readouterr().err
+
+    return run
 
 
-def test_the_command_line_takes_the_same_names(small, server):
-    process = command("--jobs", "2", "--no-keep-going", "each@two", server=server)
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+def test_the_command_line_takes_the_same_names(small, command):
+    code, output = command("--jobs", "2", "--no-keep-going", "each@two")
+    assert code == 0, output
     assert ran() == ["each@two"]
 
 
-def test_a_failure_ends_in_a_sentence_and_exit_code_1(small, server):
-    change_command("out/one.txt", lambda command: FAILURE + command)
-    process = command(server=server)
-    output, _ = process.communicate()
-    assert process.returncode == 1, output
-    assert output.splitlines()[-1].startswith("error: 2 of 4 stages were not rebuilt: both (exit code 1: the key is wrong, mend it.)")
+MISTAKES = {
+    "a stage that fails": (
+        lambda: change_command("out/one.txt", lambda command: FAILURE + command),
+        "error: 2 of 4 stages were not rebuilt: both (exit code 1: the key is wrong, fix it.)",
+    ),
+    "dvc.yaml": (
+        lambda: Path("dvc.yaml").write_text("stages: ["),
+        "error: unable to read: 'dvc.yaml', YAML file structure is corrupted",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_failure_ends_in_a_sentence_and_exit_code_1(small, command, mistake):
+    make, sentence = MISTAKES[mistake]
+    make()
+    code, output = command()
+    assert code == 1 and output.splitlines()[-1].startswith(sentence)
     assert "NoneType" not in output and "Traceback" not in output
 
 
-def test_a_mistake_in_dvc_yaml_ends_in_a_sentence_and_exit_code_1(small, server):
-    Path("dvc.yaml").write_text("stages: [")
-    process = command(server=server)
-    output, _ = process.communicate()
-    assert process.returncode == 1, output
-    assert output.splitlines()[-1].startswith("error: unable to read: 'dvc.yaml', YAML file structure is corrupted")
-    assert "Traceback" not in output
+LONG = "trap '{} exit 143' TERM; echo $$ > pid; while :; do sleep 0.05; done; "
+SAVES = LONG.format("echo error: Stopped by SIGTERM in epoch 2: the next run resumes there.;")
+SILENT = LONG.format("")
 
 
-LONG = "trap 'echo saved; exit 143' TERM; echo $$ > pid; while :; do sleep 0.05; done; "
+def pid_of_stage():
+    wait_until(lambda: Path("pid").exists() and Path("pid").read_text(), 60)
+    return int(Path("pid").read_text())
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
+    ("number", "code", "stage", "why"),
     [
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, -signal.SIGTERM, marks=pytest.mark.slow),
-        (signal.SIGKILL, -signal.SIGKILL),
+        (signal.SIGINT, 130, SAVES, "Stopped by SIGTERM in epoch 2: the next run resumes there."),
+        (signal.SIGTERM, 143, SILENT, "Stopped before it said where: the next run resumes from its last saved state, or starts it again."),
     ],
 )
-def test_whatever_ends_the_flow_ends_its_stages_and_the_next_one_goes_on(small, server, number, code):
+def test_a_stopped_stage_says_so_and_where_it_resumes(small, server, command, number, code, stage, why):
     stages = Path("dvc.yaml").read_text()
-    change_command("out/one.txt", lambda command: LONG + command)
-    process = command(server=server)
-    wait_until(lambda: Path("pid").exists() and Path("pid").read_text(), 60)
-    pid = int(Path("pid").read_text())
-    process.send_signal(number)
+    change_command("out/one.txt", lambda command: stage + command)
+    stopper = threading.Thread(target=lambda: (pid_of_stage(), os.kill(os.getpid(), number)))
+    stopper.start()
+    ended_with, output = command()
+    stopper.join()
+    assert not is_alive(pid_of_stage())
+    assert ended_with == code, output
+    expected = f"stopped by {number.name}: both ({why}); what was built is kept, and the same command resumes."
+    assert output.splitlines()[-1] == f"error: {expected}"
+    assert "Traceback" not in output and "Crash" not in output and "failed" not in output
+    run = ask(f"{server}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1})[0]
+    assert (run["state_type"], run["state_name"], run["state"]["message"]) == ("CANCELLED", "Stopped", expected)
+    tasks = tasks_of(run["id"], server, 3)
+    assert tasks == {"each@one": "Completed", "each@two": "Completed", "both": "Stopped"}
+    Path("dvc.yaml").write_text(stages)
+    assert (build().is_completed(), ran()) == (True, ["both", "measured"])
+
+
+def test_a_killed_run_leaves_nothing_alive_is_marked_as_crashed_and_the_next_one_resumes(small, server):
+    stages = Path("dvc.yaml").read_text()
+    change_command("out/one.txt", lambda command: SAVES + command)
+    process = command_line("pipelines.rebuild", server=server)
+    pid = pid_of_stage()
+    process.kill()
     output, _ = process.communicate()
     wait_until(lambda: not is_alive(pid))
-    assert process.returncode == code, output
+    assert process.returncode == -signal.SIGKILL, output
     (log,) = Path("logs/rebuild").rglob("both.log")
-    wait_until(lambda: log.read_text().endswith("saved\n"))
+    wait_until(lambda: log.read_text().endswith("resumes there.\n"))
+    (run_id,) = [path.name for path in RUNNING.glob("*-*")]
+    url = f"{server}/flow_runs/{run_id}"
+    assert ask(url, "GET")["state"]["type"] == "RUNNING"
     Path("dvc.yaml").write_text(stages)
     build()
     assert ran() == ["both", "measured"]
+    assert ask(url, "GET")["state"]["message"].startswith("Its process died without a word")
+    assert not (RUNNING / run_id).exists()
 
 
 def test_two_rebuilds_at_once_in_one_folder_are_refused_in_a_sentence(small):
@@ -302,10 +340,12 @@ def test_two_rebuilds_at_once_in_one_folder_are_refused_in_a_sentence(small):
 
 def test_a_remote_that_refuses_is_said_in_a_sentence_and_what_was_built_stays(small, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    dvc("remote", "add", "--default", "broken", str(tmp_path / "file"))
+    with Config(".dvc").edit("repo") as config:
+        config["core"]["remote"] = "broken"
+        config["remote"]["broken"] = {"url": str(tmp_path / "file")}
     state = build(push=True)
     assert state.is_failed() and "Traceback" not in state.message and str(tmp_path / "file") in state.message
-    dvc("repro")
+    assert repro() == []
     assert ran() == sorted(NAMES)
     assert build().is_completed() and ran() == []
 
@@ -325,26 +365,6 @@ def test_a_full_disk_is_said_in_a_sentence_and_nothing_is_lost(small, monkeypatc
     assert build().is_completed()
 
 
-def test_a_run_whose_process_died_is_marked_as_crashed(small, server):
-    change_command("out/one.txt", lambda command: "touch began; sleep 1000")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.rebuild"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": server},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(Path("began").exists, 60)
-    finally:
-        process.kill()
-        process.wait()
-    (run_id,) = [path.name for path in RUNNING.glob("*-*")]
-    url = f"{server}/flow_runs/{run_id}"
-    assert ask(url, "GET")["state"]["type"] == "RUNNING"
-    build(targets=["each"])
-    assert ask(url, "GET")["state"]["message"].startswith("Its process died without a word")
-    assert not (RUNNING / run_id).exists()
-
-
 @pytest.mark.slow  # Prefect tries for most of a minute
 def test_a_server_that_is_gone_ends_the_flow_in_a_sentence_and_what_was_built_stays(small):
     change_command("out/one.txt", lambda command: f"touch began; while [ ! -e go ]; do sleep 0.05; done; {command}")
@@ -362,18 +382,3 @@ def test_a_server_that_is_gone_ends_the_flow_in_a_sentence_and_what_was_built_st
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith(f"error: the Prefect server at {url} does not answer (")
     assert build().is_completed() and ran() == []
-
-
-@pytest.mark.parametrize("jobs", ["0", "-1", "x", "1.5"])
-def test_a_number_of_jobs_that_is_none_is_refused_in_a_sentence(jobs):
-    with pytest.raises(argparse.ArgumentTypeError, match=f"'{jobs}'; expected a whole number from 1 on"):
-        number(jobs)
-
-
-def test_a_server_that_is_not_there_is_said_in_a_sentence(small):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    result = subprocess.run(
-        [sys.executable, "-m", "pipelines.rebuild"], env=environment, capture_output=True, text=True, check=False, timeout=200
-    )
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("error: the Prefect server at http://127.0.0.1:9/api does not answer (")

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.exceptions import ReproductionError
 
 from pipelines.dvc.pipeline import Pipeline
-from tests.pipelines.small import ENVIRONMENT, dvc
+from tests.pipelines.small import ENVIRONMENT, commit, dvc, make_repository, rebuild, repro
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 GRAPH = """
@@ -40,28 +41,17 @@ pathlib.Path("metrics.json").write_text('{"accuracy": %s}' % lr)
 """
 
 
-def make(folder):
-    subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=folder, check=True)
-    dvc("init", "--quiet", folder=folder)
-    files = {
-        "dvc.yaml": GRAPH,
-        "train.py": TRAIN,
-        "rows.txt": "1\n",
-        "params.yaml": "lr: 0.1\n",
-        ".gitignore": "/weights.txt\n/plots\n/runs\n",
-    }
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    commit(folder, "the graph")
+FILES = {
+    "dvc.yaml": GRAPH,
+    "train.py": TRAIN,
+    "rows.txt": "1\n",
+    "params.yaml": "lr: 0.1\n",
+    ".gitignore": "/weights.txt\n/plots\n/runs\n",
+}
 
 
-def commit(folder, message):
-    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-    subprocess.run(["git", "commit", "--quiet", "-m", message], cwd=folder, check=True)
-
-
-def set_rate(lr, folder="."):
-    (Path(folder) / "params.yaml").write_text(f"lr: {lr}\n")
+def set_rate(lr):
+    Path("params.yaml").write_text(f"lr: {lr}\n")
 
 
 def runs():
@@ -76,37 +66,30 @@ def of(lr):
     return [f"weights of {lr}\n", f"loss\n{lr}\n", f'{{"accuracy": {lr}}}']
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """A repository in which the stage has run with the committed rate, 0.1, and what it wrote is committed."""
-    folder = tmp_path / "trained"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    make(folder)
-    dvc("repro")
-    commit(folder, "the first training")
-    assert (runs(), made()) == (["0.1"], of("0.1"))
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A repository in which the stage has run with the rate 0.1; all is committed."""
+    folder = tmp_path_factory.mktemp("template")
+    make_repository(folder, FILES)
+    repro(folder=folder)
+    commit(folder)
     return folder
 
 
-def rebuild_with_the_flows_engine():
-    pipeline = Pipeline(Path.cwd(), print)
-    (stage,) = pipeline.plan()
-    if not pipeline.is_up_to_date(stage.name) and pipeline.begin(stage.name):
-        subprocess.run(stage.command, shell=True, check=True)  # noqa: S602
-        pipeline.finish(stage.name)
-
-
-ENGINES = {"dvc repro": lambda: dvc("repro"), "the flow": rebuild_with_the_flows_engine}
-
-
-SLOW_FLOW = ["dvc repro", pytest.param("the flow", marks=pytest.mark.slow)]
-
-
-@pytest.mark.parametrize("first", SLOW_FLOW)
-@pytest.mark.parametrize("second", SLOW_FLOW)
-def test_a_value_that_is_set_back_is_not_trained_again(trained, monkeypatch, first, second):
+@pytest.fixture
+def trained(template, tmp_path, monkeypatch):
+    """A copy of it; the current folder."""
+    monkeypatch.chdir(shutil.copytree(template, tmp_path / "trained"))
     monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
+    assert (runs(), made()) == (["0.1"], of("0.1"))
+
+
+ENGINES = {"dvc repro": repro, "the flow": lambda: rebuild(Pipeline(Path.cwd(), print))}
+PAIRS = [(first, second) for first in ENGINES for second in ENGINES]
+
+
+@pytest.mark.parametrize(("first", "second"), [PAIRS[0], *(pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS[1:])])
+def test_a_value_that_is_set_back_is_not_trained_again(trained, first, second):
     before = Path("dvc.lock").read_text()
     set_rate(0.2)
     ENGINES[first]()
@@ -119,53 +102,50 @@ def test_a_value_that_is_set_back_is_not_trained_again(trained, monkeypatch, fir
     assert (made(), runs()) == (of("0.2"), ["0.1", "0.2"])
 
 
-@pytest.mark.slow
-def test_a_changed_file_that_is_taken_back_from_git_is_not_trained_again(trained):
-    Path("rows.txt").write_text("2\n")
-    dvc("repro")
-    subprocess.run(["git", "checkout", "--quiet", "rows.txt"], check=True)
-    assert "train: known, and taken from DVC's cache" in dvc("repro")
-    assert runs() == ["0.1", "0.1"]
+@pytest.fixture(params=["the flow", pytest.param("dvc repro", marks=pytest.mark.slow)])
+def build(request):
+    """Brings all up to date; both engines ask the same cache, and the second takes longer."""
+    return ENGINES[request.param]
 
 
-@pytest.mark.slow
-def test_outputs_that_are_gone_come_from_the_cache(trained):
+def lose_outputs():
     for path in ("weights.txt", "metrics.json"):
         Path(path).unlink()
     shutil.rmtree("plots")
-    dvc("repro")
-    assert (made(), runs()) == (of("0.1"), ["0.1"])
 
 
-@pytest.mark.slow
-def test_what_dvc_lock_alone_knows_comes_from_the_cache(trained):
-    """As after a merge and a pull of the data that belongs to it."""
+def lose_run_cache():
+    """As after a merge and a pull of the data that belongs to it: dvc.lock alone knows."""
     shutil.rmtree(".dvc/cache/runs")
     Path("weights.txt").unlink()
-    dvc("repro")
+
+
+@pytest.mark.parametrize("lose", [lose_outputs, lose_run_cache])
+def test_outputs_that_are_gone_come_from_the_cache(trained, build, lose):
+    lose()
+    build()
     assert (made(), runs()) == (of("0.1"), ["0.1"])
 
 
-@pytest.mark.parametrize("name", ["size", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nfiles", "lr"))])
-def test_a_param_of_any_name_tells_inputs_apart(trained, name):
+@pytest.mark.parametrize("name", ["size", "nfiles", "lr"])
+def test_a_param_of_any_name_tells_inputs_apart(trained, build, name):
     """DVC's own key of the run cache leaves out what is called size or nfiles: one would be taken for the other."""
-    text = GRAPH.replace("params: [lr]", f"params: [deep.{name}]")
-    Path("dvc.yaml").write_text(text)
+    Path("dvc.yaml").write_text(GRAPH.replace("params: [lr]", f"params: [deep.{name}]"))
+    Path("train.py").write_text(TRAIN.replace(".split()[1]", ".split()[-1].strip('}')"))
     for value in (1, 2, 1, 2):
         Path("params.yaml").write_text(f"deep: {{x: 0,  {name}: {value}}}\n")
-        Path("train.py").write_text(TRAIN.replace(".split()[1]", ".split()[-1].strip('}')"))
-        dvc("repro")
+        build()
         assert made() == of(str(value))
     assert runs() == ["0.1", "1", "2"]
 
 
 def test_an_earlier_output_outlives_a_failure_and_is_known_afterwards(trained):
     set_rate("exploding")
-    with pytest.raises(subprocess.CalledProcessError) as failed:
-        dvc("repro")
-    assert failed.value.returncode == 255 and made() == of("0.1")
+    with pytest.raises(ReproductionError):
+        repro()
+    assert made() == of("0.1")
     set_rate(0.1)
-    dvc("repro")
+    repro()
     assert runs() == ["0.1", "exploding"]
 
 
@@ -175,56 +155,52 @@ def test_an_earlier_output_outlives_a_failure_and_is_known_afterwards(trained):
 )
 def test_force_trains_what_is_known(trained, options):
     set_rate(0.2)
-    dvc("repro")
+    rebuild(Pipeline(Path.cwd(), print))
     set_rate(0.1)
     dvc("repro", *options)
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2", "0.1"])
 
 
-@pytest.mark.slow
-def test_without_its_files_in_the_cache_it_is_trained_again(trained):
+def test_without_its_files_in_the_cache_it_is_trained_again(trained, build):
     set_rate(0.2)
-    dvc("repro")
+    build()
     shutil.rmtree(".dvc/cache/files")
     set_rate(0.1)
-    dvc("repro")
+    build()
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2", "0.1"])
 
 
-def test_what_git_keeps_never_becomes_a_link_into_the_cache(trained):
-    dvc("config", "cache.type", "symlink")
+def test_what_git_keeps_never_becomes_a_link_into_the_cache(trained, build):
+    Path(".dvc/config").write_text("[cache]\n    type = symlink\n")
     set_rate(0.2)
-    dvc("repro")
+    build()
     set_rate(0.1)
-    dvc("repro")
+    build()
     assert Path("weights.txt").is_symlink() and not Path("metrics.json").is_symlink()
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2"])
 
 
-@pytest.mark.parametrize("changed", ["params.yaml", pytest.param("rows.txt", marks=pytest.mark.slow)])
-def test_what_changes_while_the_command_runs_is_not_noted(trained, changed):
+@pytest.mark.parametrize(("changed", "line", "rate"), [("params.yaml", "lr: 0.4", "0.4"), ("rows.txt", "2", "0.3")])
+def test_what_changes_while_the_command_runs_is_not_noted(trained, capfd, changed, line, rate):
     before = Path("dvc.lock").read_text()
-    change = {"rows.txt": "'rows.txt').write_text('2')", "params.yaml": "'params.yaml').write_text('lr: 0.4')"}[changed]
-    Path("train.py").write_text(f"{TRAIN}\nif lr == '0.3': pathlib.Path({change}\n")
+    Path("train.py").write_text(f"{TRAIN}\nif lr == '0.3': pathlib.Path({changed!r}).write_text({line!r})\n")
     set_rate(0.3)
-    with pytest.raises(subprocess.CalledProcessError) as failed:
-        dvc("repro")
-    assert f"error: train is not noted in dvc.lock, because {changed} changed while it ran: run it again." in failed.value.stderr
+    with pytest.raises(ReproductionError):
+        repro()
+    assert f"error: train is not noted in dvc.lock, because {changed} changed while it ran: run it again." in capfd.readouterr().err
     assert Path("dvc.lock").read_text() == before
-    dvc("repro")
-    assert made() == of({"rows.txt": "0.3", "params.yaml": "0.4"}[changed])
-    assert runs() == ["0.1", "0.3", {"rows.txt": "0.3", "params.yaml": "0.4"}[changed]]
+    ENGINES["the flow"]()
+    assert (made(), runs()) == (of(rate), ["0.1", "0.3", rate])
 
 
 @pytest.mark.slow
-def test_a_clone_takes_what_another_machine_has_pushed(trained, tmp_path):
+def test_a_clone_takes_what_another_machine_has_pushed(trained, tmp_path, monkeypatch):
     dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
-    commit(trained, "a remote")
+    commit(".")
     dvc("push")
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(trained), str(clone)], check=True)
-    dvc("repro", "--pull", folder=clone)
-    os.chdir(clone)
+    subprocess.run(["git", "clone", "--quiet", ".", str(tmp_path / "clone")], check=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    dvc("repro", "--pull")
     assert (made(), runs()) == (of("0.1"), [])
 
 
@@ -240,32 +216,34 @@ def test_an_experiment_takes_what_is_known(trained):
 # The command itself
 
 
-def known(*command, **options):
-    environment = os.environ | ENVIRONMENT | options.pop("environment", {})
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.dvc.known", *command],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    """Starts it with a command, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(*command, **environment):
+        command = [sys.executable, "-m", "pipelines.dvc.known", *command]
+        environment = os.environ | ENVIRONMENT | environment
+        return subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
+
+    return start
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_without_dvc_it_is_the_command(tmp_path, monkeypatch, code):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_STAGE", raising=False)
+def test_without_dvc_it_is_the_command(known, code):
     process = known("sh", "-c", f"echo it runs; exit {code}")
     assert (*process.communicate(timeout=60), process.returncode) == ("it runs\n", "", code)
 
 
-@pytest.mark.slow
-def test_it_says_where_dvc_cannot_tell_and_runs_the_command(trained):
-    process = known("true", environment={"DVC_STAGE": "no_such_stage"})
+def test_it_says_where_dvc_cannot_tell_and_runs_the_command(known):
+    process = known("echo", "it runs", DVC_STAGE="train")
     said, _ = process.communicate(timeout=60)
+    assert said.startswith("train: DVC cannot say whether its outputs are known (") and said.endswith("\nit runs\n")
     assert process.returncode == 0
-    assert said.startswith("no_such_stage: DVC cannot say whether its outputs are known (")
+
+
+def test_it_needs_a_command(known):
+    assert known().communicate(timeout=60) == ("", "usage: python -m pipelines.dvc.known COMMAND [ARGUMENT ...]\n")
 
 
 WAITS = """
@@ -281,27 +259,16 @@ signal.pause()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_command_that_is_asked_to_end_saves_what_it_has(tmp_path, monkeypatch, number):
-    monkeypatch.chdir(tmp_path)
-    process = known(sys.executable, "-c", WAITS, start_new_session=True)
+def test_a_command_that_is_asked_to_end_saves_what_it_has(known, number):
+    process = known(sys.executable, "-c", WAITS)
     assert process.stdout.readline() == "ready\n"
     os.killpg(process.pid, number)
     assert (process.communicate(timeout=60), process.returncode) == (("saved\n", ""), 128 + number)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_command_never_outlives_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_command_never_outlives_it(known):
     process = known(sys.executable, "-c", WAITS)
     assert process.stdout.readline() == "ready\n"
     process.kill()
     assert process.communicate(timeout=60) == ("", "")  # the pipes are closed, so nothing has them open
-
-
-def test_it_needs_a_command():
-    process = known()
-    assert (*process.communicate(timeout=60), process.returncode) == (
-        "",
-        "usage: python -m pipelines.dvc.known COMMAND [ARGUMENT ...]\n",
-        1,
-    )

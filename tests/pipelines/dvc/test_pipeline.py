@@ -1,21 +1,19 @@
 """pipelines/dvc beside DVC's own commands, on a small pipeline of shell commands."""
 
 import json
-import random
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-from dvc.lock import make_lock
+from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
-from dvc.rwlock import rwlock
 
 from pipelines.dvc.errors import GraphError
-from pipelines.dvc.lock_file import LockFile
+from pipelines.dvc.lock_file import as_text, parsed_lock
 from pipelines.dvc.pipeline import Pipeline
-from tests.pipelines.small import KNOWN, STAGES, dvc, everything, make_small
+from pipelines.dvc.waiting import lock_of, paths_in_use
+from tests.pipelines.small import STAGES, everything, rebuild, repro
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 NAMES = ["each@one", "each@two", "both", "measured"]
@@ -25,41 +23,14 @@ def said(_line):
     return None
 
 
-def rebuild(pipeline, force=False):
-    """Runs what is out of date, one after another; the names of what ran and of what was restored."""
-    ran, restored = [], []
-    for stage in pipeline.plan():
-        if not force and pipeline.is_up_to_date(stage.name):
-            continue
-        if not pipeline.begin(stage.name, force=force):
-            restored.append(stage.name)
-            continue
-        subprocess.run(stage.command, shell=True, check=True, cwd=pipeline.root)  # noqa: S602
-        pipeline.finish(stage.name)
-        ran.append(stage.name)
-    return ran, restored
-
-
-def test_it_leaves_what_dvc_repro_leaves(small, tmp_path):
-    serial = tmp_path / "serial"
-    serial.mkdir()
-    make_small(serial)
-    for folder in (small, serial):
-        (folder / "dvc.yaml").write_text(KNOWN)
-    dvc("repro", folder=serial)
-    assert rebuild(Pipeline(small, said)) == (NAMES, [])
-    assert everything(small) == everything(serial)
-
-
-def test_the_plan_names_what_each_stage_waits_for(small):
-    plan = {stage.name: stage.after for stage in Pipeline(small, said).plan()}
+def test_the_plan_has_what_the_targets_need_and_names_what_each_stage_waits_for(small):
+    pipeline = Pipeline(small, said)
+    plan = {stage.name: stage.after for stage in pipeline.plan()}
     assert plan == {"each@one": (), "each@two": (), "both": ("each@one", "each@two"), "measured": ("both",)}
-
-
-def test_a_target_brings_what_it_needs(small):
-    assert [stage.name for stage in Pipeline(small, said).plan(["each@two"])] == ["each@two"]
-    assert [stage.name for stage in Pipeline(small, said).plan(["each"])] == NAMES[:2]
-    assert [stage.name for stage in Pipeline(small, said).plan(["both"])] == NAMES[:3]
+    for target, names in {"each@two": ["each@two"], "each": NAMES[:2], "both": NAMES[:3]}.items():
+        assert [stage.name for stage in pipeline.plan([target])] == names
+    with pytest.raises(GraphError, match="nothing_of_that_name"):
+        pipeline.plan(["nothing_of_that_name"])
 
 
 def test_the_lock_file_is_the_same_whatever_ended_first(small):
@@ -73,7 +44,7 @@ def test_the_lock_file_is_the_same_whatever_ended_first(small):
     rebuild(pipeline)
     ours = (small / "dvc.lock").read_bytes()
     (small / "dvc.lock").unlink()
-    dvc("repro", "--force")
+    repro(force=True)
     assert ours == (small / "dvc.lock").read_bytes()
 
 
@@ -95,28 +66,21 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_up_to_date_is_what_dvc_says(small, change):
-    rebuild(Pipeline(small, said))
+def test_what_is_up_to_date_is_what_dvc_says(built, change):
     CHANGES[change]()
-    pipeline, repo = Pipeline(small, said), Repo(str(small))
+    pipeline, repo = Pipeline(built, said), Repo(str(built))
     with repo.lock:
         ours_and_dvcs = {stage.addressing: not stage.changed() for stage in repo.index.stages}
     assert {stage.name: pipeline.is_up_to_date(stage.name) for stage in pipeline.plan()} == ours_and_dvcs
 
 
-def test_what_was_built_before_comes_from_the_cache(small):
-    rebuild(Pipeline(small, said))
-    before = everything(small)
+def test_what_was_built_before_comes_from_the_cache(built):
+    before = everything(built)
     CHANGES["a dependency"]()
-    rebuild(Pipeline(small, said))
+    rebuild(Pipeline(built, said))
     Path("source.txt").write_text("source\n")
-    assert rebuild(Pipeline(small, said)) == ([], NAMES)
-    assert before.items() <= everything(small).items()
-
-
-def test_force_runs_what_is_up_to_date(small):
-    rebuild(Pipeline(small, said))
-    assert rebuild(Pipeline(small, said), force=True) == (NAMES, [])
+    assert rebuild(Pipeline(built, said)) == ([], NAMES)
+    assert before.items() <= everything(built).items()
 
 
 def test_what_changes_while_a_stage_runs_is_not_noted(small):
@@ -135,112 +99,76 @@ def test_what_another_command_notes_meanwhile_is_kept(small):
     pipeline = Pipeline(small, said)
     assert pipeline.begin("each@one")
     subprocess.run(pipeline.plan()[0].command, shell=True, check=True)  # noqa: S602
-    dvc("repro", "each@two")
+    repro("each@two")
     pipeline.finish("each@one")
     assert pipeline.is_up_to_date("each@two")
     assert rebuild(pipeline) == (NAMES[2:], [])
 
 
-def test_another_commands_lock_is_waited_for(small):
-    told = []
-    pipeline, lock, done = Pipeline(small, told.append), make_lock(str(small / ".dvc" / "tmp" / "lock")), threading.Event()
+@pytest.mark.parametrize("method", ["begin", "push"])
+def test_another_commands_lock_is_waited_for(built, tmp_path, monkeypatch, method):
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.1)  # after which DVC itself would give up
+    monkeypatch.setattr("pipelines.dvc.waiting.PATIENCE_S", 0.2)
+    Path(".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'store'}\n")
+    told, lock, is_told, is_done = [], lock_of(built), threading.Event(), threading.Event()
+    pipeline = Pipeline(built, lambda line: (told.append(line), is_told.set()))
+    arguments = {"begin": ["each@one"], "push": []}[method]
+    worker = threading.Thread(target=lambda: (getattr(pipeline, method)(*arguments), is_done.set()))
     lock.lock()
-    worker = threading.Thread(target=lambda: (pipeline.begin("each@one"), done.set()))
     worker.start()
     try:
-        assert not done.wait(6)  # longer than DVC itself would wait
+        assert is_told.wait(30) and not is_done.is_set()
     finally:
         lock.unlock()
     worker.join()
-    assert done.is_set()
+    assert is_done.is_set()
     assert told == ["waiting: another DVC command has the repository's lock"]
+    assert method == "begin" or list((tmp_path / "store").rglob("*"))
 
 
-def test_a_push_waits_for_another_commands_lock(small, tmp_path):
-    rebuild(Pipeline(small, said))
-    dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
-    told, done = [], threading.Event()
-    pipeline, lock = Pipeline(small, lambda line: (told.append(line), waits.set())), make_lock(str(small / ".dvc" / "tmp" / "lock"))
-    waits = threading.Event()
-    lock.lock()
-    worker = threading.Thread(target=lambda: (pipeline.push(), done.set()))
-    worker.start()
-    try:
-        assert waits.wait(30)
-    finally:
-        lock.unlock()
-    worker.join()
-    assert done.is_set()
-    assert told == ["waiting: another DVC command has the repository's lock"]
-    assert list((tmp_path / "store").rglob("*"))
-
-
-def test_another_command_at_work_on_the_same_files_is_waited_for(small):
-    pipeline, done = Pipeline(small, said), threading.Event()
-    repo = Repo(str(small))
-    worker = threading.Thread(target=lambda: (pipeline.begin("each@one"), done.set()))
-    with rwlock(repo.tmp_dir, repo.fs, "dvc repro", [], [str(small / "out" / "one.txt")], False):
+def test_another_command_at_work_on_the_same_files_is_waited_for(small, monkeypatch):
+    waits, is_done = threading.Event(), threading.Event()
+    pipeline = Pipeline(small, said)
+    monkeypatch.setattr("pipelines.dvc.pipeline.Patience.wait", lambda _: waits.set())
+    worker = threading.Thread(target=lambda: (pipeline.begin("each@one"), is_done.set()))
+    with paths_in_use(small, "dvc repro", [], [str(small / "out" / "one.txt")]):
         worker.start()
-        assert not done.wait(1)
+        assert waits.wait(30) and not is_done.is_set()
     worker.join()
-    assert done.is_set()
+    assert is_done.is_set()
 
 
 def test_dvc_itself_keeps_off_the_files_of_a_stage_that_runs(small):
     pipeline = Pipeline(small, said)
     assert pipeline.begin("each@one")
-    refused = subprocess.run([sys.executable, "-m", "dvc", "repro", "each@one"], capture_output=True, text=True, check=False)
-    assert "is busy, it is being blocked by" in refused.stderr
+    with pytest.raises(ReproductionError) as refused:
+        repro("each@one")
+    assert "is busy, it is being blocked by" in str(refused.value.__cause__)
     pipeline.give_up("each@one")
-    dvc("repro", "each@one")
+    repro("each@one")
 
 
-STRANGE: list[object] = [
-    None,
-    True,
-    "on",
-    "yes",
-    "~",
-    "1e3",
-    "0x1F",
-    1e-08,
-    1e16,
-    0.1,
-    -0.0,
-    "",
-    " ",
-    "ü: x",
-    "# no comment",
-    "a\nb",
-    "long " * 40,
-    [[], {}],
-    {"a": [1]},
-]
+STRANGE: list[object] = [None, True, "on", "yes", "~", "1e3", "0x1F", 1e-08, 1e16, 0.1, -0.0, "", " ", "ü: x", "# no comment", "a\nb"]
+STRANGE += ["long " * 40, [[], {}], {"a": [1]}]
 
 
 def test_the_lock_file_is_written_as_dvc_writes_it(small):
     (small / "params.yaml").write_text(
         json.dumps({"sizes": {"one": STRANGE, "two": {"deep": {"deeper": STRANGE}}}, "runtime": {"threads": 1}})
     )
-    dvc("repro")
-    path = small / "dvc.lock"
-    by_dvc = path.read_bytes()
-    seed = random.randrange(10**9)
-    print("seed", seed)
-    lock = LockFile(path, small / ".dvc" / "tmp", NAMES)
-    entries = list(lock.data["stages"].items())
-    assert [name for name, _ in entries] == NAMES
-    random.Random(seed).shuffle(entries)
-    lock.data["stages"] = dict(entries)
-    assert lock.as_text().encode() == by_dvc
+    repro()
+    by_dvc = (small / "dvc.lock").read_text()
+    lock = parsed_lock(by_dvc)
+    assert list(lock["stages"]) == NAMES
+    assert as_text(lock) == by_dvc
+    assert as_text(parsed_lock("schema: '2.0'\nstages: {}\n")) == "schema: '2.0'\nstages: {}\n"
 
 
 @pytest.mark.parametrize("torn", [lambda content: content[: len(content) // 2] + b"\n  x: [", lambda _: b"{}"])
-def test_a_torn_lock_file_is_refused_in_a_sentence(small, torn):
-    rebuild(Pipeline(small, said))
-    (small / "dvc.lock").write_bytes(torn((small / "dvc.lock").read_bytes()))
+def test_a_torn_lock_file_is_refused_in_a_sentence(built, torn):
+    (built / "dvc.lock").write_bytes(torn((built / "dvc.lock").read_bytes()))
     with pytest.raises(GraphError, match=r"dvc\.lock.*git checkout dvc\.lock"):
-        Pipeline(small, said)
+        Pipeline(built, said)
 
 
 @pytest.mark.parametrize("text", ["stages: [", "stages: {a: {cmd: ls, wrong: 1}}", "stages: {a: {cmd: 'cat ${nothing}'}}"])
@@ -248,11 +176,6 @@ def test_a_mistake_in_dvc_yaml_is_refused_in_a_sentence(small, text):
     (small / "dvc.yaml").write_text(text)
     with pytest.raises(GraphError, match=r"dvc\.yaml"):
         Pipeline(small, said)
-
-
-def test_a_target_that_is_none_is_refused_in_a_sentence(small):
-    with pytest.raises(GraphError, match="nothing_of_that_name"):
-        Pipeline(small, said).plan(["nothing_of_that_name"])
 
 
 def test_a_missing_dependency_is_refused_in_a_sentence(small):
@@ -264,17 +187,18 @@ def test_a_missing_dependency_is_refused_in_a_sentence(small):
 
 def test_data_that_dvc_add_watches_is_noted_when_it_changes(small):
     (small / "own.csv").write_text("1\n")
-    dvc("add", "own.csv")
+    Repo(str(small)).add("own.csv")
     (small / "own.csv").write_text("2\n")
     before = (small / "own.csv.dvc").read_text()
-    rebuild(Pipeline(small, said))
+    pipeline = Pipeline(small, said)
+    assert not pipeline.begin("own.csv.dvc")
     assert (small / "own.csv.dvc").read_text() != before
     assert Pipeline(small, said).is_up_to_date("own.csv.dvc")
 
 
 @pytest.mark.parametrize("content", ["", '{"read": {"', "[]"])
-def test_a_half_written_list_of_paths_in_use_is_mended(small, content):
+def test_a_half_written_list_of_paths_in_use_is_removed(small, content):
     told = []
     (small / ".dvc" / "tmp" / "rwlock").write_text(content)
-    assert rebuild(Pipeline(small, told.append)) == (NAMES, [])
+    assert Pipeline(small, told.append).begin("each@one")
     assert ["was half-written" in line for line in told] == [True]

@@ -1,25 +1,24 @@
 """pipelines/running/slots.py, with a driver that only lists GPUs, and a real Prefect server."""
 
+import contextlib
 import contextvars
 import os
 import threading
 
 import pytest
+from httpx import ConnectError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines.running.commands import Commands
-from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, visible_gpus
+from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, refuse_unless_taken, visible_gpus
 
-TWO = """GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)
-GPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)
-"""
-MIG = """GPU 0: NVIDIA A100 (UUID: GPU-aaaa-0)
-  MIG 3g.20gb     Device  0: (UUID: MIG-cccc-0)
-  MIG 3g.20gb     Device  1: (UUID: MIG-cccc-1)
-GPU 1: NVIDIA A100 (UUID: GPU-bbbb-1)
-"""
+TWO = "GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)\nGPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)\n"
+MIG = TWO.replace("\n", "\n  MIG 3g.20gb     Device  0: (UUID: MIG-cccc-0)\n  MIG 3g.20gb     Device  1: (UUID: MIG-cccc-1)\n", 1)
+NONE = "No devices were found\n"
 
 
 @pytest.fixture
@@ -40,20 +39,13 @@ def driver(tmp_path, monkeypatch):
     return install
 
 
-def test_gpus_are_those_that_the_driver_lists(driver):
-    driver(TWO)
-    assert gpus_of_machine() == ["GPU-aaaa-0", "GPU-bbbb-1"]
-
-
-def test_a_gpu_in_parts_counts_as_its_parts(driver):
-    driver(MIG)
-    assert gpus_of_machine() == ["MIG-cccc-0", "MIG-cccc-1", "GPU-bbbb-1"]
-
-
-@pytest.mark.parametrize("code", [0, 9])
-def test_a_driver_without_gpus_has_none(driver, code):
-    driver("No devices were found\n", code)
-    assert gpus_of_machine() == []
+@pytest.mark.parametrize(
+    ("listing", "code", "gpus"),
+    [(TWO, 0, ["GPU-aaaa-0", "GPU-bbbb-1"]), (MIG, 0, ["MIG-cccc-0", "MIG-cccc-1", "GPU-bbbb-1"]), (NONE, 0, []), (NONE, 9, [])],
+)
+def test_gpus_are_those_that_the_driver_lists_or_their_parts(driver, listing, code, gpus):
+    driver(listing, code)
+    assert gpus_of_machine() == gpus
 
 
 VISIBLE = {
@@ -81,12 +73,11 @@ def test_each_gets_a_gpu_of_its_own_until_it_is_given_back(driver):
     assert one.take(1) is None
     second.close()
     assert one.take(2) is None  # and what it found free meanwhile it has let go of
-    assert one.take(1).devices == ["GPU-bbbb-1"]
-
-
-def test_who_wants_more_than_there_are_gets_all(driver):
-    driver(TWO)
-    assert Slots("auto", on_server=False).take(8).environment == {"CUDA_VISIBLE_DEVICES": "GPU-aaaa-0,GPU-bbbb-1"}
+    third = one.take(1)
+    assert third.devices == ["GPU-bbbb-1"]
+    for slot in (first, third):
+        slot.close()
+    assert other.take(8).environment == {"CUDA_VISIBLE_DEVICES": "GPU-aaaa-0,GPU-bbbb-1"}  # all that there are
 
 
 @pytest.mark.parametrize(("listing", "device"), [("", "auto"), (TWO, "cpu")])
@@ -127,7 +118,21 @@ def test_locks_in_a_folder_of_somebody_else_are_refused(driver, tmp_path):
         Slots("auto", on_server=False).take(1)
 
 
-def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, server):
+@pytest.fixture
+def limits(server):
+    """A client of the server, which has no limit before and after the test."""
+    with get_client(sync_client=True) as client:
+
+        def remove():
+            with contextlib.suppress(ObjectNotFound):
+                client.delete_global_concurrency_limit_by_name(LIMIT)
+
+        remove()
+        yield client
+        remove()
+
+
+def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, limits):
     driver(TWO)
     slots = Slots("auto", on_server=True)
     refusal = "the Prefect server has no concurrency limit `gpu`: `make serve` creates it, or `prefect gcl create gpu --limit 1`"
@@ -135,9 +140,10 @@ def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, server):
         pass
 
 
-def test_the_server_counts_too(driver, server):
+def test_the_server_counts_too(driver, limits, monkeypatch):
     driver(TWO)
-    slots, slot, entered, order = Slots("auto", on_server=True), Slot(["GPU-aaaa-0"]), threading.Event(), []
+    slots, slot, looks, entered, order = Slots("auto", on_server=True), Slot(["GPU-aaaa-0"]), threading.Semaphore(0), threading.Event(), []
+    monkeypatch.setattr("pipelines.running.slots.time.sleep", lambda _: looks.release())
 
     def second():
         with slots.counted(slot, lambda: True):
@@ -145,25 +151,22 @@ def test_the_server_counts_too(driver, server):
             entered.set()
 
     worker = threading.Thread(target=contextvars.copy_context().run, args=(second,))  # where the server is, is said in the context
-    with get_client(sync_client=True) as client:
-        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
-        with slots.counted(slot, lambda: True):
-            worker.start()
-            assert not entered.wait(3)  # longer than one look
-            with slots.counted(slot, lambda: False):  # nobody wants it any more: as when the flow is being stopped
-                order.append("first")
-        worker.join(60)
-        assert order == ["first", "second"]
-        assert client.read_global_concurrency_limit_by_name(LIMIT).active_slots == 0
+    limits.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=1))
+    with slots.counted(slot, lambda: True):
+        worker.start()
+        assert looks.acquire(timeout=30) and looks.acquire(timeout=30) and not entered.is_set()
+        with slots.counted(slot, lambda: False):  # nobody wants it any more: as when the flow is being stopped
+            order.append("first")
+    worker.join(60)
+    assert order == ["first", "second"]
+    assert limits.read_global_concurrency_limit_by_name(LIMIT).active_slots == 0
 
 
-def test_a_server_that_is_gone_is_refused_in_a_sentence(driver):
-    driver(TWO)
-    slots = Slots("auto", on_server=True)
-    refusal = r"the Prefect server at http://127.0.0.1:9/api/ gives no slot: .*Connection refused"
+def test_a_server_that_is_gone_is_refused_in_a_sentence():
+    error = ConcurrencySlotAcquisitionError()
+    error.__cause__ = ConnectError("Connection refused")
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
-        pytest.raises(SlotError, match=refusal),
-        slots.counted(Slot(["GPU-aaaa-0"]), lambda: True),
+        pytest.raises(SlotError, match=r"the Prefect server at http://127.0.0.1:9/api gives no slot: Connection refused"),
     ):
-        pass
+        refuse_unless_taken(error)

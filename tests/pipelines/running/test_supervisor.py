@@ -70,6 +70,16 @@ def test_the_end_of_stdin_asks_the_command_to_stop(start, tmp_path):
     assert (tmp_path / "log").read_text().endswith("saved\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its orphans")
+def test_what_a_shell_waits_for_saves_though_the_shell_is_gone(start):
+    saves = f"trap 'sleep 0.3; echo saved; exit 143' TERM; {READY}"
+    process = start(f'sh -c "{saves}"; echo never')
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.close()
+    assert process.stdout.read() == "saved\n"
+    assert process.wait() == 143
+
+
 def test_a_command_that_does_not_stop_is_killed(start):
     process = start(f"trap '' TERM; {READY}", grace_s=0.3)
     assert process.stdout.readline() == "ready\n"

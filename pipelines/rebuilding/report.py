@@ -8,13 +8,14 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from pipelines.running.build import Outcome, Result
+from pipelines.rebuilding.build import Outcome, Result
 
 MODELS = Path("models")
 Metrics = dict[str, float]
+Released = Callable[[str], tuple[str, Metrics] | None]  # the last version of a model, and its metrics
 
 
-def report(results: dict[str, Result], root: Path) -> None:
+def report(results: dict[str, Result], released: Callable[[], Released]) -> None:
     """A table of the stages and, where something was made, one of all models' metrics, and a page for each model that was exported anew."""
     keep(as_table(results), "rebuild", "What became of every stage")
     made = {name for name, result in results.items() if result.outcome in (Outcome.RAN, Outcome.RESTORED)}
@@ -22,10 +23,7 @@ def report(results: dict[str, Result], root: Path) -> None:
     models = [name for name in names if (MODELS / name / "metrics.json").exists()]
     if not (made and models):
         return
-    # Imported here: they take a second and more, which a rebuild that finds nothing to do need not wait for.
-    from pipelines.releasing.versions import last_release
-
-    keep(as_comparison(models, last_release(root)), "metrics", "Metrics beside those of the last release")
+    keep(as_comparison(models, released()), "metrics", "Metrics beside those of the last release")
     for name in models:
         if f"export@{name}" in made:
             keep(page_of(name), f"model-{name.replace('_', '-').lower()}", f"{name} as it is now")
@@ -48,7 +46,7 @@ def as_table(results: dict[str, Result]) -> str:
     return "\n".join([*table, f"{len(idle)} of {len(results)} stages were up to date."])
 
 
-def as_comparison(models: list[str], released: Callable[[str], tuple[str, Metrics] | None]) -> str:
+def as_comparison(models: list[str], released: Released) -> str:
     """Markdown: a line for each model and metric."""
     rows = []
     for name in models:

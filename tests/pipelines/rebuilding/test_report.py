@@ -1,4 +1,4 @@
-"""pipelines/running/report.py: what it says of files as the stages write them."""
+"""pipelines/rebuilding/report.py: what it says of files as the stages write them."""
 
 import base64
 import json
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.running.build import Outcome, Result
-from pipelines.running.report import as_comparison, as_table, page_of
+from pipelines.rebuilding.build import Outcome, Result
+from pipelines.rebuilding.report import as_comparison, as_table, page_of
 
 PICTURES = {"learning_curve.png": b"curves", "predictions.png": b"a matrix"}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import queue
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from functools import partial
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed, State
 
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline, Stage
-from pipelines.running.commands import Commands
-from pipelines.running.slots import Slot, SlotError, Slots
+from pipelines.running.commands import Commands, Ended
+from pipelines.running.slots import Slot, SlotError, Slots, num_gpus
 
 LOOK_S = 1.0  # between two looks whether a GPU that somebody else has is free
 
@@ -27,11 +29,12 @@ class Outcome(StrEnum):
     RAN = "ran"
     FAILED = "failed"
     SKIPPED = "skipped"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a stage; `why` is a sentence where it failed or was skipped."""
+    """What became of a stage; `why` is a sentence where it failed, or was skipped or stopped."""
 
     outcome: Outcome
     seconds: float = 0.0
@@ -39,20 +42,22 @@ class Result:
 
     @property
     def is_good(self) -> bool:
-        return self.outcome not in (Outcome.FAILED, Outcome.SKIPPED)
+        return self.outcome in (Outcome.UP_TO_DATE, Outcome.RESTORED, Outcome.RAN)
+
+    def as_state(self) -> State[None]:
+        """As Prefect shows it."""
+        if self.outcome is Outcome.STOPPED:
+            return Cancelled(name="Stopped", message=self.why)
+        return Completed(message=self.outcome) if self.is_good else Failed(message=self.why)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How many stages may run at once, whether those that are up to date run too, and whether the rest goes on after a failure."""
+    """How many stages may run at once, whether those that are up to date run too, and whether the rest continues after a failure."""
 
     jobs: int
     force: bool
     keep_going: bool
-
-
-class StageFailed(Exception):
-    """The message says why, in a sentence."""
 
 
 class Build:
@@ -70,17 +75,27 @@ class Build:
         self.results, self.stale = dict[str, Result](), set[str]()
         self.futures, self.made = dict[str, PrefectFuture[State[None]]](), dict[str, Result]()
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.stopped_by: signal.Signals | None = None
 
     def run(self) -> dict[str, Result]:
-        """What became of every stage, in the order of the graph."""
-        while len(self.results) < len(self.stages):
-            while self.start_what_can_start():
-                pass
-            with contextlib.suppress(queue.Empty):
-                if len(self.results) < len(self.stages):
-                    # Nobody tells when a GPU that another flow has is free: hence the looks.
-                    self.settle(self.ended.get(timeout=LOOK_S if self.slots.devices else None))
-        return {name: self.results[name] for name in self.stages}
+        """What became of every stage, in the order of the graph.
+
+        Ctrl-C and SIGTERM stop those that run; then only those that have begun have a result, and `stopped_by` is the signal.
+        """
+        try:
+            while len(self.results) < len(self.stages):
+                while self.start_what_can_start():
+                    pass
+                with contextlib.suppress(queue.Empty):
+                    if len(self.results) < len(self.stages):
+                        # Nobody tells when a GPU that another flow has is free: hence the looks.
+                        self.settle(self.ended.get(timeout=LOOK_S if self.slots.devices else None))
+        except (KeyboardInterrupt, TerminationSignal) as error:
+            self.stopped_by = signal_of(error)
+            self.commands.stop()
+            while self.running:
+                self.settle(self.ended.get())
+        return {name: self.results[name] for name in self.stages if name in self.results}
 
     @property
     def running(self) -> list[str]:
@@ -111,13 +126,13 @@ class Build:
     def start(self, name: str, slot: Slot) -> None:
         def run_stage() -> State[None]:
             try:
-                self.made[name] = self.made_of(self.stages[name], slot)
-            except (GraphError, SlotError, StageFailed) as error:
-                self.made[name] = Result(Outcome.FAILED, why=str(error))
-                return Failed(message=str(error))
+                result = self.made_of(self.stages[name], slot)
+            except (GraphError, SlotError) as error:
+                result = Result(Outcome.FAILED, why=str(error))
             finally:
                 slot.close()
-            return Completed(message=self.made[name].outcome)
+            self.made[name] = result
+            return result.as_state()
 
         self.show(name, run_stage).add_done_callback(lambda _: self.ended.put(name))
 
@@ -131,29 +146,28 @@ class Build:
     def made_of(self, stage: Stage, slot: Slot) -> Result:
         """Runs in a thread of its own."""
         with self.slots.counted(slot, lambda: not self.commands.is_over):
-            started = time.monotonic()
+            started, ended = time.monotonic(), None
             if not self.pipeline.begin(stage.name, force=self.rules.force):
                 return Result(Outcome.RESTORED, time.monotonic() - started)
             try:
-                self.run_command_of(stage, slot)
-            except BaseException:
-                self.pipeline.give_up(stage.name)
-                raise
+                ended = self.run_command_of(stage, slot)
+            finally:
+                if ended is None or ended.code:
+                    self.pipeline.give_up(stage.name)
+            if ended.code:
+                return Result(Outcome.STOPPED if ended.is_stopped else Outcome.FAILED, time.monotonic() - started, str(ended))
             self.pipeline.finish(stage.name)
             return Result(Outcome.RAN, time.monotonic() - started)
 
-    def run_command_of(self, stage: Stage, slot: Slot) -> None:
-        """Raises StageFailed where it fails."""
+    def run_command_of(self, stage: Stage, slot: Slot) -> Ended:
         assert stage.command is not None
         environment, tell = {"DVC_STAGE": stage.name, **slot.environment}, partial(get_run_logger().info, "%s")
-        ended = self.commands.run(stage.name, stage.command, stage.folder, environment, tell, slot.files)
-        if ended.code:
-            raise StageFailed(str(ended))
+        return self.commands.run(stage.name, stage.command, stage.folder, environment, tell, slot.files)
 
     def settle(self, name: str) -> None:
         """Notes how a stage has ended; what can't be built without it is skipped."""
         self.results[name] = self.made.pop(name, Result(Outcome.FAILED, why="see Prefect's log"))
-        if self.results[name].is_good:
+        if self.results[name].is_good or self.stopped_by:
             return
         skipped = Result(Outcome.SKIPPED, why=f"skipped: {name} failed")
         for other in self.after if not self.rules.keep_going else dependents(name, self.after):
@@ -162,12 +176,9 @@ class Build:
                 self.show(other, lambda: Cancelled(name="Skipped", message=skipped.why))
 
 
-def num_gpus(stage: Stage) -> int:
-    """That the stage makes use of, by its `meta`."""
-    wanted = stage.meta.get("gpus", 0)
-    if not isinstance(wanted, int) or wanted < 0:
-        raise GraphError(f"dvc.yaml: meta.gpus of {stage.name} is {wanted!r}; expected a number of GPUs, such as 1.")
-    return wanted
+def signal_of(error: BaseException) -> signal.Signals:
+    """That has stopped the flow: Prefect raises an exception for SIGTERM, as Python does for Ctrl-C."""
+    return signal.SIGTERM if isinstance(error, TerminationSignal) else signal.SIGINT
 
 
 def dependents(name: str, after: dict[str, list[str]]) -> list[str]:
