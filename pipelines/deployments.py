@@ -38,9 +38,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines.running.presence import SERVED_BY, mark_the_dead, other_place, this_place
-from pipelines.running.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, served, server_at
 from pipelines.running.slots import LIMIT, gpus_of_machine
+from pipelines.serving.presence import SERVED_BY, mark_the_dead, other_place, this_place
+from pipelines.serving.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, served, server_at
 
 FILE = Path("prefect.yaml")
 LOOK_S = 15  # between two looks for runs whose process has died

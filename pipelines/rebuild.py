@@ -21,10 +21,10 @@ from pipelines.running.build import Build, Outcome, Result, Rules
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.leftovers import leftovers, notice
 from pipelines.running.locks import BusyError, alone
-from pipelines.running.presence import announce
 from pipelines.running.report import as_table, report
-from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, usual_jobs
+from pipelines.serving.presence import announce
+from pipelines.serving.server import run_for_command_line
 
 LOGS = Path("logs") / "rebuild"
 SECONDS = LOGS / "seconds.json"

@@ -55,9 +55,9 @@ from pipelines.running.build import num_gpus
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
 from pipelines.running.locks import BusyError
-from pipelines.running.presence import announce
-from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, num_cores
+from pipelines.serving.presence import announce
+from pipelines.serving.server import run_for_command_line
 
 LOGS = Path("logs") / "release"
 AT_ONCE: Any = ThreadPoolTaskRunner(max_workers=num_cores())  # Prefect's type of it does not fit where Prefect wants it

@@ -32,13 +32,13 @@ from pipelines.running.build import num_gpus
 from pipelines.running.commands import Commands
 from pipelines.running.git import GitError
 from pipelines.running.locks import BusyError
-from pipelines.running.presence import announce
-from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, usual_jobs
 from pipelines.searching.experiments import Base, base_of, experiments_of, file_of, remove, unknown_to_git
 from pipelines.searching.space import SearchError, Space, as_given, as_space
 from pipelines.searching.study import Attempt, Ended, Study, forget, only_one
 from pipelines.searching.trial import NOT_THE_STAGE, Ticket, wait_for_all
+from pipelines.serving.presence import announce
+from pipelines.serving.server import run_for_command_line
 
 LOGS = Path("logs") / "sweep"
 CODE = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.locks import locked
-from pipelines.running.server import is_own_server
+from pipelines.serving.server import is_own_server
 
 LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
 LEASE_S = 60  # so long after its holder has died, a slot of the server is free again

@@ -4,7 +4,7 @@ import pytest
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from pipelines.running.server import prefect_server
+from pipelines.serving.server import prefect_server
 from tests.pipelines.small import make_small
 
 

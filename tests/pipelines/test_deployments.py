@@ -22,11 +22,11 @@ from pipelines import deployments
 from pipelines.deployments import DeploymentError, create_limits, read_deployments
 from pipelines.rebuild import rebuild
 from pipelines.release import release
-from pipelines.running.presence import SERVED_IN, this_place
-from pipelines.running.server import free_port
 from pipelines.running.slots import LIMIT
-from tests.pipelines.running.test_server import environment
+from pipelines.serving.presence import SERVED_IN, this_place
+from pipelines.serving.server import free_port
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
+from tests.pipelines.serving.test_server import environment
 from tests.pipelines.small import ask, make_small
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import pytest
 from pipelines.rebuild import number, rebuild
 from pipelines.running.build import longest_way_to_the_end
 from pipelines.running.locks import alone
-from pipelines.running.presence import RUNNING
-from pipelines.running.server import free_port, password, server_at
+from pipelines.serving.presence import RUNNING
+from pipelines.serving.server import free_port, password, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import KNOWN, ask, command_line, dvc, everything, make_small
 

@@ -1,4 +1,4 @@
-"""pipelines/running/server.py with real servers: whom they obey, how they are reached, and where they run."""
+"""pipelines/serving/server.py with real servers: whom they obey, how they are reached, and where they run."""
 
 import contextlib
 import functools
@@ -20,8 +20,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from pipelines.rebuild import rebuild
-from pipelines.running import server
-from pipelines.running.server import ServerError, access_to, announced, bypass_proxies, free_port, is_healthy, no_answer, served, server_at
+from pipelines.serving import server
+from pipelines.serving.server import ServerError, access_to, announced, bypass_proxies, free_port, is_healthy, no_answer, served, server_at
 from tests.pipelines.small import make_small
 
 ROOT = Path(__file__).parents[3]
