@@ -34,7 +34,7 @@ from pipelines.running.locks import BusyError
 from pipelines.running.slots import SlotError, Slots, usual_jobs
 from pipelines.searching.experiments import experiments_of, file_of
 from pipelines.searching.plan import Plan, as_plan, refuse_experiments_of_another, refuse_what_trials_lack
-from pipelines.searching.space import SearchError, as_given, key_and_value
+from pipelines.searching.space import SearchError, as_given, key_and_value, overrides
 from pipelines.searching.study import Study, Trial, only_one
 from pipelines.searching.trial import NOT_THE_STAGE, Ticket
 from pipelines.serving.presence import announce
@@ -60,7 +60,7 @@ def sweep(
     Args:
         model: One of the models of params.yaml.
         space: What to try, by key: a range of numbers as text (0.0005..0.01, 1..8, 0.0005..0.01:log) or a list of values. Keys are
-            those of models.MODEL.train (lr, optimizer.weight_decay), or whole ones (models.MODEL.architecture.hidden).
+            those of the model's recipe (lr, optimizer.weight_decay), or whole ones (models.MODEL.architecture.hidden).
         trials: How many in all, those of earlier runs of the same study among them.
         jobs: Trials at a time. None: as many as there are cores for runtime.threads each.
         metric: loss, accuracy or mae. None: that by which the model's recipe chooses the best epoch (best_by).
@@ -157,8 +157,8 @@ class Sweep:
         return read_figure(file_of(self.root, experiments_of(self.root, self.plan.name)[name], self.training), self.plan.metric)
 
     def make(self, trial: Trial, name: str) -> None:
-        number = f"{trial.number:03d}"
-        ticket = Ticket(str(self.root), str(self.work / number), self.plan.base, self.plan.target, self.study.values(trial), name)
+        number, values = f"{trial.number:03d}", overrides(self.study.values(trial), self.plan.model, self.plan.pipeline.params())
+        ticket = Ticket(str(self.root), str(self.work / number), self.plan.base, self.plan.target, values, name)
         command = f"exec python -m pipelines.searching.trial {shlex.quote(ticket.as_text())}"
         with self.slots.held(self.gpus, lambda: not self.commands.is_over) as slot:
             tell = partial(self.log.info, "trial %d: %s", trial.number)

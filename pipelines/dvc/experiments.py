@@ -34,13 +34,13 @@ def begin_copy(root: Path, folder: Path) -> None:
 
 
 def set_params(folder: Path, values: dict[str, Any]) -> None:
-    """Writes values into the params.yaml of `folder` by their keys, and the sections that they need; its comments stay."""
+    """Writes values into the params.yaml of `folder` by their keys, which are there; its comments stay."""
     with refusals(), modify_yaml(str(folder / PARAMS)) as params:
         for key, value in values.items():
             *parents, last = key.split(".")
             section = params
             for parent in parents:
-                section = section.setdefault(parent, {})
+                section = section[parent]
             section[last] = value
 
 

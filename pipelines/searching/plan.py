@@ -61,20 +61,33 @@ def as_plan(pipeline: Pipeline, model: str, space: dict[str, str | list[Any]], m
         raise SearchError(f"params.yaml has no model {model}; known there: {known}.")
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise SearchError(f"the name is {name!r}; expected letters, digits, _ and -, a letter or digit first.")
-    chosen, measured = as_space(space, model, params), as_metric(metric, model, params)
+    figures = read_figures(pipeline.root / "models" / model / "training.json")
+    chosen, measured = as_space(space, model, params), as_metric(metric, model, str(recipe_of(params, model).get("best_by")), figures)
     searched = json.dumps([{key: as_text(part) for key, part in chosen.items()}, measured, seed], sort_keys=True)
     name = name or hashlib.sha256(searched.encode()).hexdigest()[:6]
     return Plan(pipeline, model, f"{model}-{name}", base_of(pipeline.root), chosen, measured, seed)
 
 
-def as_metric(metric: str | None, model: str, params: Any) -> str:
-    """The figure of training.json, without its split. A regression, which is what is plotted as a scatter, has mae for accuracy."""
-    known = ["loss", "mae" if find(params, f"models.{model}.plot") == "scatter" else "accuracy"]
+def as_metric(metric: str | None, model: str, best_by: str, figures: dict[str, Any]) -> str:
+    """The figure of training.json, without its split. `figures` are those of the last training, if there was one."""
+    measured = [name for name in DIRECTIONS if {f"val_{name}", f"train_{name}"} & figures.keys()] or list(DIRECTIONS)
     if metric is None:
-        return known[recipe_of(params, model).get("best_by") == "metric"]
-    if metric not in known:
-        raise SearchError(f"the metric is {metric!r}; expected {' or '.join(known)}, which is what the training of {model} measures.")
+        names = [name for name in measured if (name == "loss") == (best_by == "loss")]
+        if len(names) > 1:
+            raise SearchError(f"{model} was never trained, so nothing tells what it measures: add --metric {' or --metric '.join(names)}.")
+        return names[0]
+    if metric not in measured:
+        raise SearchError(f"the metric is {metric!r}; expected {' or '.join(measured)}, which is what the training of {model} measures.")
     return metric
+
+
+def read_figures(training: Path) -> dict[str, Any]:
+    """Those of a training.json; none where the file is not there, or not one."""
+    try:
+        figures = json.loads(training.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return figures if isinstance(figures, dict) else {}
 
 
 def refuse_what_trials_lack(plan: Plan) -> None:

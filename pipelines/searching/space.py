@@ -4,10 +4,13 @@ A range is a text, "0.0005..0.01", "1..8" for whole numbers, or "0.0005..0.01:lo
 values of a list are kept as JSON: lists and sections are values too, and 1, 1.0 and true are not the same.
 """
 
+import copy
 import json
 import math
 import re
 from collections.abc import Iterable
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -30,21 +33,39 @@ class SearchError(Exception):
 
 
 def recipe_of(params: Any, model: str) -> dict[str, Any]:
-    """The complete recipe that a model is trained with. Its keys may be named without "models.MODEL.train." before them."""
-    recipe = find(params, f"models.{model}.train")
-    if not isinstance(recipe, dict):
+    """The complete recipe that a model is trained with: the one that its `train` names, and what `train` has otherwise.
+
+    Keys that other recipes have, and this one has not, are null in it.
+    """
+    train, recipes = find(params, f"models.{model}.train"), params.get("recipes") or {}
+    if not isinstance(train, dict):
         raise SearchError(f"params.yaml has no models.{model}.train, which says how {model} is trained.")
-    return recipe
+    known = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+    return known | recipes.get(train.get("recipe"), {}) | {key: value for key, value in train.items() if key != "recipe"}
+
+
+def overrides(values: dict[str, Any], model: str, params: Any) -> dict[str, Any]:
+    """What params.yaml gets for these values: `train` replaces the sections of a recipe (the optimizer) whole."""
+    prefix, recipe, written = f"models.{model}.train.", copy.deepcopy(recipe_of(params, model)), dict[str, Any]()
+    for key, value in values.items():
+        if not key.startswith(prefix):
+            written[key] = value
+            continue
+        top, *rest = key.removeprefix(prefix).split(".")
+        *sections, last = top, *rest
+        reduce(getitem, sections, recipe)[last] = value
+        written[prefix + top] = recipe[top]
+    return written
 
 
 def key_and_value(key: str, model: str, params: Any) -> tuple[str, Any]:
-    """A key's full name and what params.yaml has for it now. `key` is one of the model's recipe, or a full one."""
+    """A key's full name and what it is now. `key` is one of the model's recipe, or a whole one."""
     recipe, prefix = recipe_of(params, model), f"models.{model}.train."
     short = key.removeprefix(prefix)
     if (value := find(recipe, short)) is not MISSING:
         return f"{prefix}{short}", value
     if (value := find(params, key)) is MISSING:
-        raise SearchError(f"params.yaml has no {key}, neither by itself nor in models.{model}.train, where there are {', '.join(recipe)}.")
+        raise SearchError(f"params.yaml has no {key}, neither by itself nor in the recipe of {model}, where there are {', '.join(recipe)}.")
     return key, value
 
 
@@ -59,7 +80,7 @@ def as_space(given: dict[str, str | list[Any]], model: str, params: Any) -> Spac
             raise SearchError(f"of {name} and {within[0]} one is within the other: give one of them.")
         space[name] = as_choice(key, what) if isinstance(what, list) else as_range(key, what, value)
     if not space:
-        raise SearchError(f"nothing to search over: give keys of models.{model}.train in params.yaml, for example {EXAMPLE}.")
+        raise SearchError(f"nothing to search over: give keys of the recipe of {model}, for example {EXAMPLE}.")
     return space
 
 

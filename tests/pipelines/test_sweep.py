@@ -42,7 +42,7 @@ stages:
     do:
       cmd: PYTHON train.py ${key}
       deps: ["data/${item.dataset}", train.py]
-      params: ["models.${key}.dataset", "models.${key}.train"]
+      params: ["models.${key}.dataset", "models.${key}.train", recipes.plain]
       outs: [{"models/${key}/model.txt": {persist: true}}]
       metrics: [{"models/${key}/training.json": {persist: true, cache: false}}]
 """
@@ -54,9 +54,10 @@ datasets: {points: {rows: 3}}
 models:
   toy:
     dataset: points
-    plot: confusion
-    train: {lr: 0.5, size: 2, best_by: loss}
+    train: {recipe: plain, lr: 0.5}
   bare: {dataset: points}
+recipes:
+  plain: {lr: 0.1, size: 2, optimizer: {name: SGD, momentum: 0.9}, best_by: loss}
 """
 
 TRAIN = """
@@ -64,7 +65,8 @@ import json, os, signal, sys, time
 from pathlib import Path
 from ruamel.yaml import YAML
 
-params = YAML(typ="safe").load(Path("params.yaml"))["models"][sys.argv[1]]["train"]
+params = YAML(typ="safe").load(Path("params.yaml"))
+params = params["recipes"]["plain"] | params["models"][sys.argv[1]]["train"]
 here, state = Path(os.environ["TOY"]), Path("logs/resume/state")
 if params["lr"] > 100:
     sys.exit("error: the loss has grown to 1e9: lower models.toy.train.lr.")
@@ -197,7 +199,7 @@ def test_trials_are_experiments_beside_the_present_values_and_can_be_shown_and_a
 
 
 def test_what_is_not_committed_is_part_of_the_trials_and_the_present_values_are_trained_once(toy, notes):
-    text = Path("params.yaml").read_text().replace("size: 2", "size: 7")
+    text = Path("params.yaml").read_text().replace("size: 2,", "size: 7,")
     Path("params.yaml").write_text(text)
     known = {"space": {"datasets.points.rows": [3, 8]}, "jobs": 1, "seed": 1}
     state = search(**known)
@@ -303,8 +305,8 @@ def test_a_trial_that_something_else_hinders_is_made_by_the_next_run(toy, notes)
 
 MISTAKES = {
     "a model": ({"model": "toys"}, "params.yaml has no model toys; known there: toy, bare."),
-    "no space": ({"space": {}}, "nothing to search over: give keys of models.toy.train in params.yaml, for example --range lr="),
-    "a key": ({"space": {"lrr": "1..2"}}, "params.yaml has no lrr, neither by itself nor in models.toy.train, where there are lr, size,"),
+    "no space": ({"space": {}}, "nothing to search over: give keys of the recipe of toy, for example --range lr="),
+    "a key": ({"space": {"lrr": "1..2"}}, "params.yaml has no lrr, neither by itself nor in the recipe of toy, where there are lr, size,"),
     "a key of nobody": ({"space": {"runtime.threads": [1, 2]}}, "runtime.threads changes nothing of train@toy: search over keys that"),
     "a range": ({"space": {"lr": "1-2"}}, "the range of lr is '1-2'; expected for example 0.0005..0.01, 1..8 or"),
     "a choice": ({"space": {"lr": []}}, "the choice of lr is empty: give its values"),
@@ -347,7 +349,7 @@ def test_a_study_that_is_anothers_is_refused_in_a_sentence_until_it_is_forgotten
     assert message.startswith(
         "the study toy-a has another space: lr=0.1..1.0, and now lr=0.1..0.2; --name gives this search a name of its own"
     )
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("size: 2", "size: 7"))
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("size: 2,", "size: 7,"))
     assert "the study toy-a has another state of the files: commit " in search(trials=1).message
     study.write_text("nonsense\n" + study.read_text())
     assert search(trials=1).message.startswith(f"{study} is damaged (")
@@ -360,17 +362,22 @@ def test_a_study_that_is_anothers_is_refused_in_a_sentence_until_it_is_forgotten
 
 
 @pytest.mark.parametrize(
-    ("plot", "best_by", "given", "expected"),
+    ("best_by", "given", "figures", "expected"),
     [
-        ("confusion", "loss", None, "loss"),
-        ("confusion", "metric", None, "accuracy"),
-        ("scatter", "metric", None, "mae"),
-        ("scatter", "loss", "mae", "mae"),
-        ("confusion", "metric", "loss", "loss"),
+        ("loss", None, {}, "loss"),
+        ("metric", None, {"val_loss": 1, "val_accuracy": 1}, "accuracy"),
+        ("metric", None, {"train_loss": 1, "train_mae": 1}, "mae"),
+        ("loss", "mae", {}, "mae"),
+        ("metric", "loss", {"val_loss": 1, "val_accuracy": 1}, "loss"),
     ],
 )
-def test_the_metric_is_by_which_the_recipe_chooses_unless_another_is_given(plot, best_by, given, expected):
-    assert as_metric(given, "toy", {"models": {"toy": {"plot": plot, "train": {"best_by": best_by}}}}) == expected
+def test_the_metric_is_by_which_the_recipe_chooses_unless_another_is_given(best_by, given, figures, expected):
+    assert as_metric(given, "toy", best_by, figures) == expected
+
+
+def test_what_a_model_measures_that_was_never_trained_must_be_said():
+    with pytest.raises(SearchError, match="toy was never trained, so nothing tells what it measures: add --metric mae or"):
+        as_metric(None, "toy", "metric", {})
 
 
 def test_the_figure_is_of_val_and_of_train_where_there_is_no_val():
@@ -392,7 +399,7 @@ def test_a_study_without_a_name_has_one_that_follows_from_the_search(built, monk
     ("arguments", "sentence"),
     [
         (["--range", "lr"], "error: --range lr has no KEY=; expected for example --range lr=0.0005..0.01:log, --choice"),
-        (["--choice", "lrr=200"], "error: params.yaml has no lrr, neither by itself nor in models.toy.train"),
+        (["--choice", "lrr=200"], "error: params.yaml has no lrr, neither by itself nor in the recipe of toy"),
         (["--trials", "0"], "error: trials is 0; expected at least 1."),
         (["--jobs", "0"], "error: jobs is 0; expected at least 1."),
     ],

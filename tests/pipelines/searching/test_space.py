@@ -6,27 +6,26 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from pipelines.searching.space import SearchError, as_choice, as_given, as_range, as_space, value_of
+from pipelines.searching.space import SearchError, as_choice, as_given, as_range, as_space, overrides, recipe_of, value_of
 
-TRAIN = {
-    "lr": 0.1,
-    "epochs": 5,
-    "clip_norm": None,
-    "ema": 0.9,
-    "best_by": "loss",
-    "optimizer": {"name": "SGD", "momentum": 0.9},
-    "on": True,
+RECIPES = {
+    "plain": {"lr": 0.3, "epochs": 5, "ema": 0.9, "best_by": "loss", "optimizer": {"name": "SGD", "momentum": 0.9}, "on": True},
+    "other": {"lr": 0.3, "clip_norm": 1.0},
 }
-PARAMS = {"runtime": {"seed": 0}, "models": {"toy": {"train": TRAIN, "architecture": {"hidden": [6, 4]}}}}
+TOY = {"train": {"recipe": "plain", "lr": 0.1}, "architecture": {"hidden": [6, 4]}}
+PARAMS = {"runtime": {"seed": 0}, "recipes": RECIPES, "models": {"toy": TOY}}
 
 
-def space_of(**given):
-    return as_space({key.replace("__", "."): what for key, what in given.items()}, "toy", PARAMS)
+def test_a_recipe_is_the_one_that_is_named_with_what_the_model_has_otherwise():
+    assert recipe_of(PARAMS, "toy") == RECIPES["plain"] | {"lr": 0.1, "clip_norm": None}
+    assert recipe_of({"models": {"toy": {"train": {"lr": 1}}}}, "toy") == {"lr": 1}
 
 
-def one_of(**given):
-    ((key, part),) = space_of(**given).items()
-    return key, part
+def test_values_are_written_beside_the_recipes_name_and_sections_whole():
+    values = {"models.toy.train.optimizer.momentum": 0.5, "models.toy.train.lr": 0.2, "runtime.seed": 3}
+    optimizer = {"name": "SGD", "momentum": 0.5}
+    assert overrides(values, "toy", PARAMS) == {"models.toy.train.optimizer": optimizer, "models.toy.train.lr": 0.2, "runtime.seed": 3}
+    assert RECIPES["plain"]["optimizer"] == {"name": "SGD", "momentum": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +76,8 @@ def test_what_is_drawn_lies_in_the_range_and_has_few_digits():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, r"nothing to search over: give keys of models\.toy\.train in params\.yaml, for example --range lr="),
-        ({"lrr": "1..2"}, r"params\.yaml has no lrr, neither by itself nor in models\.toy\.train, where there are lr, epochs, "),
+        ({}, r"nothing to search over: give keys of the recipe of toy, for example --range lr="),
+        ({"lrr": "1..2"}, r"params\.yaml has no lrr, neither by itself nor in the recipe of toy, where there are lr, epochs, "),
         ({"lr": "0.1-0.2"}, r"the range of lr is '0\.1-0\.2'; expected for example 0\.0005\.\.0\.01"),
         ({"lr": "0.1..0.2:exp"}, r"the range of lr is '0\.1\.\.0\.2:exp'; expected"),
         ({"lr": "0.2..0.1"}, r"the range of lr is 0\.2\.\.0\.1; expected the smaller bound first"),
