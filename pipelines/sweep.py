@@ -36,7 +36,7 @@ from pipelines.searching.experiments import experiments_of, file_of
 from pipelines.searching.plan import Plan, as_plan, refuse_experiments_of_another, refuse_what_trials_lack
 from pipelines.searching.space import SearchError, as_given, key_and_value, overrides
 from pipelines.searching.study import Study, Trial, only_one
-from pipelines.searching.trial import NOT_THE_STAGE, Ticket
+from pipelines.searching.trial import NOT_THE_STAGE
 from pipelines.serving.presence import announce
 from pipelines.serving.server import run_for_command_line
 
@@ -157,9 +157,11 @@ class Sweep:
         return read_figure(file_of(self.root, experiments_of(self.root, self.plan.name)[name], self.training), self.plan.metric)
 
     def make(self, trial: Trial, name: str) -> None:
-        number, values = f"{trial.number:03d}", overrides(self.study.values(trial), self.plan.model, self.plan.pipeline.params())
-        ticket = Ticket(str(self.root), str(self.work / number), self.plan.base, self.plan.target, values, name)
-        command = f"exec python -m pipelines.searching.trial {shlex.quote(ticket.as_text())}"
+        plan, number = self.plan, f"{trial.number:03d}"
+        values = overrides(self.study.values(trial), plan.model, plan.pipeline.params())
+        told = {"root": str(self.root), "folder": str(self.work / number), "commit": plan.commit, "tree": plan.tree, "name": name}
+        arguments = json.dumps(told | {"target": plan.target, "values": values})
+        command = f"exec python -m pipelines.searching.trial {shlex.quote(arguments)}"
         with self.slots.held(self.gpus, lambda: not self.commands.is_over) as slot:
             tell = partial(self.log.info, "trial %d: %s", trial.number)
             ended = self.commands.run(number, command, CODE, slot.environment, tell, [*slot.files, self.lock])

@@ -7,7 +7,6 @@ into a folder, through an index of the experiment's own, and go back as one comm
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.dvc.experiments import experiment_ref
@@ -18,18 +17,10 @@ WHO = {"NAME": "sweep", "EMAIL": "sweep@localhost"}
 NOBODY = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in WHO.items()}
 
 
-@dataclass(frozen=True)
-class Base:
-    """What experiments start from: a commit, and a tree of it or of what has changed since in files that git knows."""
+def base_of(root: Path) -> tuple[str, str]:
+    """What experiments start from: HEAD, and a tree of it with what has been changed since in files that git knows, as `dvc exp run` takes it.
 
-    commit: str
-    tree: str
-
-
-def base_of(root: Path) -> Base:
-    """HEAD of the repository `root`, with what has been changed and not been committed, as `dvc exp run` takes it; nothing is touched.
-
-    Raises SearchError where there is no such thing.
+    Nothing is touched. Raises SearchError where there is no such thing.
     """
     try:
         top = Path(git("rev-parse", "--show-toplevel", folder=root))
@@ -45,7 +36,7 @@ def base_of(root: Path) -> Base:
     if conflicts := git("diff", "--name-only", "--diff-filter=U", folder=root).splitlines():
         raise SearchError(f"a merge has left conflicts in {', '.join(conflicts)}: resolve them first.")
     changed = git("stash", "create", folder=root, environment=identity(root))  # a commit that no reference names
-    return Base(commit, git("rev-parse", f"{changed or commit}^{{tree}}", folder=root))
+    return commit, git("rev-parse", f"{changed or commit}^{{tree}}", folder=root)
 
 
 def identity(root: Path) -> dict[str, str]:
@@ -83,12 +74,12 @@ def check_out(root: Path, tree: str, folder: Path, index: Path) -> None:
     git("checkout-index", "--all", f"--prefix={folder}/", folder=root, environment=own)
 
 
-def keep(root: Path, base: Base, folder: Path, index: Path, new: list[Path], name: str) -> None:
-    """Makes what lies in `folder` (files that git knows, and `new`) the experiment `name`, all at once."""
+def keep(root: Path, commit: str, folder: Path, index: Path, new: list[Path], name: str) -> None:
+    """Makes what lies in `folder` (files that git knows, and `new`) the experiment `name` upon a commit, all at once."""
     store = git("rev-parse", "--absolute-git-dir", folder=root)
     own = {"GIT_INDEX_FILE": str(index), "GIT_DIR": store, "GIT_WORK_TREE": str(folder)}
     git("add", "--update", ".", folder=folder, environment=own)
     git("add", "--force", "--", *map(str, new), folder=folder, environment=own)
     tree = git("write-tree", folder=folder, environment=own)
-    commit = git("commit-tree", tree, "-p", base.commit, "-m", f"sweep: {name}", folder=root, environment=identity(root))
-    git("update-ref", experiment_ref(base.commit, name), commit, folder=root)
+    made = git("commit-tree", tree, "-p", commit, "-m", f"sweep: {name}", folder=root, environment=identity(root))
+    git("update-ref", experiment_ref(commit, name), made, folder=root)

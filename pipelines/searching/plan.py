@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pipelines.dvc.lock_file import find
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.searching.experiments import Base, base_of, experiments_of, unknown_to_git
+from pipelines.searching.experiments import base_of, experiments_of, unknown_to_git
 from pipelines.searching.space import SearchError, Space, as_space, as_text, recipe_of
 from pipelines.searching.study import Study, Trial
 
@@ -19,12 +19,13 @@ DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"loss": "minimize", "m
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched for: in the study `name`, upon `base`, the values in `space` with which `model` has the best `metric`."""
+    """What is searched for: in the study `name`, upon a commit and a tree, the values in `space` with which `model` has the best `metric`."""
 
     pipeline: Pipeline
     model: str
     name: str
-    base: Base
+    commit: str
+    tree: str
     space: Space
     metric: str
     seed: int
@@ -48,7 +49,7 @@ class Plan:
             "space": {self.short(key): as_text(part) for key, part in self.space.items()},
             "metric": self.metric,
             "seed": self.seed,
-            "state of the files": f"commit {self.base.commit[:10]}, tree {self.base.tree[:10]}",
+            "state of the files": f"commit {self.commit[:10]}, tree {self.tree[:10]}",
         }
         return Study(self.folder, about, self.space, DIRECTIONS[self.metric], self.seed)
 
@@ -65,7 +66,7 @@ def as_plan(pipeline: Pipeline, model: str, space: dict[str, str | list[Any]], m
     chosen, measured = as_space(space, model, params), as_metric(metric, model, str(recipe_of(params, model).get("best_by")), figures)
     searched = json.dumps([{key: as_text(part) for key, part in chosen.items()}, measured, seed], sort_keys=True)
     name = name or hashlib.sha256(searched.encode()).hexdigest()[:6]
-    return Plan(pipeline, model, f"{model}-{name}", base_of(pipeline.root), chosen, measured, seed)
+    return Plan(pipeline, model, f"{model}-{name}", *base_of(pipeline.root), chosen, measured, seed)
 
 
 def as_metric(metric: str | None, model: str, best_by: str, figures: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Makes one trial of a sweep: trains with other values of params.yaml in a folder of its own, and keeps the outcome as a DVC experiment.
 
-Command: python -m pipelines.searching.trial TICKET
-Reads:   TICKET, the trial's description in JSON
+Command: python -m pipelines.searching.trial JSON
+Reads:   JSON, the arguments of make()
 Writes:  the trial's folder; at the end the experiment, whose model is in DVC's cache by then
 
 It is a program of its own because DVC takes the current folder for its repository's. A request to stop reaches the training too, which
@@ -9,7 +9,6 @@ saves its state in the folder; the next run of the same trial resumes there. The
 NOT_THE_STAGE where something else was in the way and the same trial may well succeed another time.
 """
 
-import dataclasses
 import json
 import os
 import shutil
@@ -17,7 +16,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +23,29 @@ from pipelines.dvc.errors import GraphError
 from pipelines.dvc.experiments import begin_copy, repository_lock, set_params
 from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.running.git import GitError
-from pipelines.searching.experiments import Base, check_out, keep
+from pipelines.searching.experiments import check_out, keep
 
 NOT_THE_STAGE = 75
-INDEX = Path(".dvc") / "tmp" / "index"  # git's, of the trial's folder
+INDEX, PART = Path(".dvc/tmp/index"), Path(".dvc/tmp/index.part")  # git's, of the trial's folder
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """What a trial is: the experiment `name` of the stage `target` with `values` in params.yaml, upon `base` of the repository `root`.
+def make(
+    is_asked: Callable[[], bool], root: Path, folder: Path, commit: str, tree: str, target: str, values: dict[str, Any], name: str
+) -> int:
+    """Makes, or resumes, in `folder` the experiment `name`: the stage `target` with `values` in params.yaml, upon a tree of the repository `root`.
 
-    It is made in `folder`, or resumed there.
+    The exit code; it stops where it is once it is asked to. Raises GraphError and GitError.
     """
-
-    root: str
-    folder: str
-    base: Base
-    target: str
-    values: dict[str, Any]
-    name: str
-
-    @classmethod
-    def read(cls, text: str) -> "Ticket":
-        content = json.loads(text)
-        return cls(**content | {"base": Base(**content["base"])})
-
-    def as_text(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
-
-
-def make(ticket: Ticket, is_asked: Callable[[], bool]) -> int:
-    """The exit code. Raises GraphError and GitError."""
-    root, folder = Path(ticket.root), Path(ticket.folder)
-    if not folder.exists():
-        prepare(ticket, folder.with_suffix(".part"))
-        folder.with_suffix(".part").rename(folder)
+    if not (folder / INDEX).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / INDEX).parent.mkdir(parents=True)
+        check_out(root, tree, folder, folder / PART)
+        begin_copy(root, folder)
+        set_params(folder, values)
+        (folder / PART).rename(folder / INDEX)  # it comes last: with it, all is there
     os.chdir(folder)
     pipeline = Pipeline(folder, say)
-    stages = pipeline.plan([ticket.target])
+    stages = pipeline.plan([target])
     pipeline.take_from_cache(stage.name for stage in stages[:-1])
     for stage in stages:
         if is_asked():
@@ -74,19 +57,10 @@ def make(ticket: Ticket, is_asked: Callable[[], bool]) -> int:
         with repository_lock(root, say):  # no `dvc gc` can come between the end of a training and its experiment
             if is_run:
                 pipeline.finish(stage.name)
-            if stage.name == ticket.target:
+            if stage.name == target:
                 new = [path for stage in stages for path in pipeline.kept_by_git(stage.name) if path.exists()]
-                keep(root, ticket.base, folder, folder / INDEX, [folder / "dvc.lock", *new], ticket.name)
+                keep(root, commit, folder, folder / INDEX, [folder / "dvc.lock", *new], name)
     return 0
-
-
-def prepare(ticket: Ticket, folder: Path) -> None:
-    """Fills the folder: files from git, with the trial's values."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / INDEX).parent.mkdir(parents=True)
-    check_out(Path(ticket.root), ticket.base.tree, folder, folder / INDEX)
-    begin_copy(Path(ticket.root), folder)
-    set_params(folder, ticket.values)
 
 
 def run(stage: Stage) -> int:
@@ -106,7 +80,8 @@ def main() -> None:
     # The stage gets it as well, and ends; what has been done by then is put away here.
     signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     try:
-        sys.exit(make(Ticket.read(sys.argv[1]), lambda: bool(asked)))
+        trial = json.loads(sys.argv[1])
+        sys.exit(make(lambda: bool(asked), **trial | {name: Path(trial[name]) for name in ("root", "folder")}))
     except (GraphError, GitError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(NOT_THE_STAGE)

@@ -140,9 +140,9 @@ def at_once(toy, monkeypatch):
             raise TrialFailed("exit code 1: the loss has grown")
         folder, index = toy / "logs" / name, toy / "logs" / f"{name}.index"
         shutil.rmtree(folder, ignore_errors=True)
-        check_out(toy, self.plan.base.tree, folder, index)
+        check_out(toy, self.plan.tree, folder, index)
         (folder / self.training).write_text(json.dumps({"val_loss": train["lr"], "val_accuracy": 1 - train["size"] / 10}))
-        keep(toy, self.plan.base, folder, index, [folder / self.training], name)
+        keep(toy, self.plan.commit, folder, index, [folder / self.training], name)
 
     monkeypatch.setattr(Sweep, "make", make)
     return toy

@@ -28,13 +28,13 @@ def commit(folder):
     git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "all", folder=folder)
 
 
-def make(repository, name, base=None, **contents):
+def make(repository, name, **contents):
     """An experiment in which these files have these contents."""
-    base, folder = base or base_of(repository), repository.parent / name
-    check_out(repository, base.tree, folder, folder.with_suffix(".index"))
+    (commit, tree), folder = base_of(repository), repository.parent / name
+    check_out(repository, tree, folder, folder.with_suffix(".index"))
     for file, content in contents.items():
         (folder / file).write_text(content)
-    keep(repository, base, folder, folder.with_suffix(".index"), [folder / file for file in contents], name)
+    keep(repository, commit, folder, folder.with_suffix(".index"), [folder / file for file in contents], name)
     return folder
 
 
