@@ -92,7 +92,7 @@ def sweep(
     return Failed(message=made.verdict()) if made.failures else Completed(message=made.verdict())
 
 
-class TrialFailed(Exception):
+class TrialFailed(SearchError):
     """The stage has refused or ended badly, and would again. The message says why, in a sentence."""
 
 
@@ -224,7 +224,7 @@ class Made:
         present = {key: key_and_value(key, self.plan.model, params)[1] for key in self.plan.space}
         rows = [["trial", self.plan.metric, *map(self.plan.short, self.plan.space), "experiment"]]
         for trial in [self.study.trials[0], *self.study.best_first()]:
-            values = [json.dumps(value) for value in (present | self.study.values(trial)).values()]
+            values = [json.dumps(value, default=str) for value in (present | self.study.values(trial)).values()]
             name = self.plan.experiment(trial) if trial.number else "the present values"
             figure = "failed" if trial.figure is None else f"{trial.figure:g}"
             rows.append([str(trial.number), figure, *values, trial.why or name])

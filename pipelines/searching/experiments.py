@@ -18,7 +18,7 @@ NOBODY = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for wh
 
 
 def base_of(root: Path) -> tuple[str, str]:
-    """What experiments start from: HEAD, and a tree of it with what has been changed since in files that git knows, as `dvc exp run` takes it.
+    """What experiments start from: HEAD, and a tree of it with what has been changed since in files that git knows.
 
     Nothing is touched. Raises SearchError where there is no such thing.
     """

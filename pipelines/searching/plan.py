@@ -19,7 +19,7 @@ DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"loss": "minimize", "m
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched for: in the study `name`, upon a commit and a tree, the values in `space` with which `model` has the best `metric`."""
+    """What is searched for: in the study `name`, upon a tree, the values in `space` with which `model` has the best `metric`."""
 
     pipeline: Pipeline
     model: str

@@ -32,9 +32,9 @@ INDEX, PART = Path(".dvc/tmp/index"), Path(".dvc/tmp/index.part")  # git's, of t
 def make(
     is_asked: Callable[[], bool], root: Path, folder: Path, commit: str, tree: str, target: str, values: dict[str, Any], name: str
 ) -> int:
-    """Makes, or resumes, in `folder` the experiment `name`: the stage `target` with `values` in params.yaml, upon a tree of the repository `root`.
+    """Makes, or resumes, in `folder` the experiment `name` of the repository `root`: the stage `target` with `values` in params.yaml.
 
-    The exit code; it stops where it is once it is asked to. Raises GraphError and GitError.
+    Returns the exit code, and early once it is asked to. Raises GraphError and GitError.
     """
     if not (folder / INDEX).exists():
         shutil.rmtree(folder, ignore_errors=True)

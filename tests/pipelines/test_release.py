@@ -74,35 +74,17 @@ def copied(state, to):
     return shutil.copytree(state, to, symlinks=True) / "repository"
 
 
-@pytest.fixture
-def built(states, tmp_path, monkeypatch):
-    """A repository in which everything is built, and nothing released; the current folder."""
-    monkeypatch.chdir(copied(states / "built", tmp_path / "here"))
-    return Path.cwd()
+def in_state(name):
+    @pytest.fixture
+    def repository(states, tmp_path, monkeypatch):
+        """In this state; the current folder."""
+        monkeypatch.chdir(copied(states / name, tmp_path / "here"))
+        return Path.cwd()
+
+    return repository
 
 
-@pytest.fixture
-def released(states, tmp_path, monkeypatch):
-    """One in which all models are released as they are."""
-    monkeypatch.chdir(copied(states / "released", tmp_path / "here"))
-
-
-@pytest.fixture
-def better(states, tmp_path, monkeypatch):
-    """One in which a better version of `right` than the released one is built."""
-    monkeypatch.chdir(copied(states / "better", tmp_path / "here"))
-
-
-@pytest.fixture
-def worse(states, tmp_path, monkeypatch):
-    """One in which a worse version of `right`, and a better one of `near`, are built."""
-    monkeypatch.chdir(copied(states / "worse", tmp_path / "here"))
-
-
-@pytest.fixture
-def twice(states, tmp_path, monkeypatch):
-    """One in which the better version of `right` is released too."""
-    monkeypatch.chdir(copied(states / "twice", tmp_path / "here"))
+built, released, better, worse, twice = map(in_state, ("built", "released", "better", "worse", "twice"))
 
 
 def said(_line):
@@ -129,15 +111,18 @@ def refusal(**parameters):
 @pytest.mark.slow
 def test_a_version_goes_to_a_remote_behind_ssh_and_comes_from_there(built, tmp_path):
     with running_sshd(tmp_path) as sshd:
-        repository = Repo(str(built))
-        with repository.config.edit("repo") as config:
-            config["remote"]["far"] = {"url": sshd.address(tmp_path / "far"), "keyfile": str(sshd.keyfile), "allow_agent": False}
-            config["core"]["remote"] = "far"
-        commit()
+        use_remote(url=sshd.address(tmp_path / "far"), keyfile=str(sshd.keyfile), allow_agent=False)
         publish()
-        assert list((tmp_path / "far").rglob("*")) and not Path("../../store").exists()
+        assert list((tmp_path / "far").rglob("*")) and not STORE.exists()
         shutil.rmtree(".dvc/cache")
         assert consumed("right", "v1.0.0") == 4
+
+
+def use_remote(name="cloud", **settings):
+    with Repo(".") as repository, repository.config.edit("repo") as config:
+        config["remote"][name] = settings
+        config["core"]["remote"] = name
+    commit()
 
 
 def test_what_has_changed_is_pushed_committed_tagged_and_told_and_nothing_else(better):
@@ -225,20 +210,17 @@ def test_a_metric_that_could_not_be_measured_holds_the_model_back(built):
     assert "right (evaluate could not measure auc on this test split (models.right.gate.metric))" in refusal()
 
 
-def test_a_last_version_that_left_the_cache_comes_from_the_remote(better):
+def test_a_last_version_that_left_the_cache_comes_from_the_remote_or_holds_the_model_back(better):
     cached = cache_of("models/right/checkpoint.safetensors", "HEAD")
+    stored = STORE / cached.relative_to(Path(".dvc/cache").resolve())
     cached.unlink()
-    assert "right v1.1.0" in publish()
-    assert cached.exists()
-
-
-def test_a_last_version_that_is_lost_holds_the_model_back(better):
-    cached = cache_of("models/right/checkpoint.safetensors", "HEAD")
-    cached.unlink()
-    (STORE / cached.relative_to(Path(".dvc/cache").resolve())).unlink()
+    stored.rename("../lost")
     message = refusal()
     assert f"({cached.parent.name}{cached.name} is neither in DVC's cache nor on the remote" in message
     assert "): to do without, right --accept right)" in message
+    Path("../lost").rename(stored)
+    assert "right v1.1.0" in publish()
+    assert cached.exists()
 
 
 def test_a_version_that_was_tagged_by_hand_elsewhere_holds_the_model_back(built):
@@ -338,9 +320,15 @@ def test_metrics_that_git_ignores_and_settings_of_dvc_that_were_never_committed_
     clone_lacks(".dvc/config", "models/near/metrics.json")
 
 
-def test_what_is_not_up_to_date_is_refused(built):
+def test_what_is_not_up_to_date_or_not_in_the_cache_is_refused(built):
+    cached, stale = (
+        cache_of("models/near/checkpoint.safetensors", "HEAD"),
+        "not up to date: {}; run python -m pipelines.rebuild, and then the ",
+    )
     change("models.right.train", 3)
-    assert preconditions() == "not up to date: train@right; run python -m pipelines.rebuild, and then the release again."
+    assert preconditions().startswith(stale.format("train@right"))
+    cached.unlink()
+    assert preconditions().startswith(stale.format("train@right, train@near"))
 
 
 def test_a_branch_that_cannot_be_released_from_is_refused(built, monkeypatch):
@@ -361,19 +349,19 @@ def test_a_branch_that_cannot_be_released_from_is_refused(built, monkeypatch):
     assert preconditions().startswith("git does not know who releases: set git config user.name and user.email, or ")
 
 
-def test_no_remote_and_an_unknown_one_are_refused(built):
+def test_dvc_remotes_that_cannot_be_used_are_refused(built):
     how = "a release pushes to the DVC remote of --remote, or to the default one: dvc remote add, commit .dvc/config, run again."
     assert preconditions(remote="nope") == f"config file error: remote 'nope' doesn't exist; {how}"
+    use_remote(url="../store", worktree=True)
+    assert preconditions().startswith("config file error: 'push' is unsupported for cloud versioned remotes; a release pushes to ")
+    # Errors of the plugins' libraries have no common kind; this one is raised before anything is asked of the network.
+    use_remote("plain", url="http://127.0.0.1:1/folder", auth="basic")
+    message = refusal()
+    assert message.startswith("the DVC remote cannot be used: ConfigError: HTTP 'basic' authentication require both 'user' and 'password'")
+    assert tags() == {}
     Path(".dvc/config").write_text("[core]\n    analytics = false\n")
     commit()
     assert "no remote specified in" in preconditions()
-
-
-def use_remote(**settings):
-    with Repo(".") as repository, repository.config.edit("repo") as config:
-        config["remote"] = {"cloud": settings}
-        config["core"]["remote"] = "cloud"
-    commit()
 
 
 def test_a_dvc_remote_whose_package_is_missing_names_the_package(built, monkeypatch):
@@ -388,19 +376,6 @@ def test_a_dvc_remote_whose_package_is_missing_names_the_package(built, monkeypa
     monkeypatch.setattr("dvc_ssh.SSHFileSystem.REQUIRES", {"sshfs": "no_such_module"})  # a package may lack what it stands on
     with pytest.raises(MissingPackage, match=r"missing dependencies\): \.venv/bin/pip install sshfs, and run again\.$"):
         Remotes(Pipeline(built, said), Git(built), None, None).check("main", [])
-
-
-def test_an_error_of_a_dvc_remote_that_is_none_of_dvcs_own_is_a_sentence(built, monkeypatch):
-    """Those of the plugins' libraries have no common kind; this one is raised before anything is asked of the network."""
-    use_remote(url="http://127.0.0.1:1/folder", auth="basic")
-    message = refusal()
-    assert message.startswith("the DVC remote cannot be used: ConfigError: HTTP 'basic' authentication require both 'user' and 'password'")
-    assert tags() == {}
-
-
-def test_a_dvc_remote_that_keeps_files_by_their_names_is_refused(built):
-    use_remote(url="../store", worktree=True)
-    assert preconditions().startswith("config file error: 'push' is unsupported for cloud versioned remotes; a release pushes to ")
 
 
 def test_an_unknown_model_is_refused(built):
@@ -456,18 +431,10 @@ def test_a_dvc_remote_that_refuses_leaves_everything_as_it_was(better):
     assert "right v1.1.0" in publish()
 
 
-def test_what_the_cache_has_lost_cannot_be_pushed_and_is_refused(built):
-    cache_of("models/right/checkpoint.safetensors", "HEAD").unlink()
-    assert preconditions() == "not up to date: train@right; run python -m pipelines.rebuild, and then the release again."
-
-
-def test_a_commit_that_git_refuses_leaves_no_tag(better):
+def test_a_commit_that_git_refuses_leaves_no_tag_and_what_a_killed_git_has_left_is_named(better):
     hook("pre-commit", "echo 'error: the lint is not green.' >&2; exit 1")
     assert refusal() == "git commit: the lint is not green."
     assert set(tags()) == {"right@v1.0.0", "near@v1.0.0"}
-
-
-def test_what_a_killed_git_has_left_is_named(better):
     Path(".git/index.lock").touch()
     with pytest.raises(GitError, match=r"^git add: Unable to create '.*\.lock': File exists; if no other git is at work, remove that f"):
         Git(Path.cwd()).commit(["dvc.lock"], "any")
@@ -481,80 +448,67 @@ def test_a_file_in_the_way_ends_in_a_sentence(built):
     assert message.endswith(": Not a directory: fix that and run again; what was tagged is whole.")
 
 
-def hook(name, script):
-    path = Path(".git/hooks") / name
+def hook(name, script, repository=Path(".git")):
+    path = repository / "hooks" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
+    return path
 
 
-def test_a_release_that_stops_when_it_is_about_to_tag_ends_in_the_same_tags(better):
+@pytest.mark.parametrize("how", ["refused", pytest.param("killed", marks=pytest.mark.slow)])
+def test_a_release_that_ends_when_it_is_about_to_tag_is_done_by_the_next_one(better, server, how):
     first, before = tags(), git("rev-parse", "HEAD")
-    hook("reference-transaction", "grep -q refs/tags/ && [ $1 = prepared ] && exit 1; exit 0")
-    assert refusal(push_to="origin").startswith("git update-ref: ")
+    kill = "kill -9 $(cat ../pid) && " if how == "killed" else ""
+    tagging = hook("reference-transaction", f"grep -q refs/tags/ && [ $1 = prepared ] && {kill}exit 1; exit 0")
+    if how == "killed":
+        process = command_line("pipelines.release", "--push-to", "origin", server=server)
+        Path("../pid").write_text(str(process.pid))
+        output, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL, output
+    else:
+        assert refusal(push_to="origin").startswith("git update-ref: ")
     head = git("rev-parse", "HEAD")
     assert (tags(), head == before) == (first, False)
-    Path(".git/hooks/reference-transaction").unlink()
+    tagging.unlink()
     publish(push_to="origin")
     assert tags() == tags(ORIGIN) == first | {"right@v1.1.0": head}
     assert git("rev-parse", "HEAD") == git("rev-parse", "main", folder=ORIGIN) == head
-
-
-@pytest.mark.slow
-def test_a_release_that_is_killed_ends_in_the_same_tags(better, server):
-    first = tags()
-    hook("reference-transaction", "grep -q refs/tags/ && [ $1 = prepared ] && kill -9 $(cat ../pid) && exit 1; exit 0")
-    process = command_line("pipelines.release", "--push-to", "origin", server=server)
-    Path("../pid").write_text(str(process.pid))
-    output, _ = process.communicate()
-    assert process.returncode == -signal.SIGKILL, output
-    head = git("rev-parse", "HEAD")
-    Path(".git/hooks/reference-transaction").unlink()
-    publish(push_to="origin")
-    assert tags() == tags(ORIGIN) == first | {"right@v1.1.0": head}
 
 
 # The git remote
 
 
 def test_a_git_remote_that_refuses_is_served_by_the_next_run(built):
-    (ORIGIN / "hooks" / "pre-receive").write_text("#!/bin/sh\necho 'not on Fridays' >&2; exit 1\n")
-    (ORIGIN / "hooks" / "pre-receive").chmod(0o755)
+    receiving = hook("pre-receive", "echo 'not on Fridays' >&2; exit 1", ORIGIN)
     message = refusal(push_to="origin")
     assert message.startswith("the tags are made, and not yet pushed (git push: ")
     assert "not on Fridays" in message
     assert message.endswith("): python -m pipelines.release --push-to origin pushes them.")
     assert tags(ORIGIN) == {}
-    (ORIGIN / "hooks" / "pre-receive").unlink()
+    receiving.unlink()
     assert publish(push_to="origin") == "released: nothing new; 2 of 2 models are already released."
     assert set(tags(ORIGIN)) == {"right@v1.0.0", "near@v1.0.0"}
 
 
-def test_a_git_remote_that_is_none_is_refused(built):
+def test_what_is_on_the_git_remote_alone_is_refused(released, tmp_path):
     assert "'nowhere' does not appear to be a git repository" in preconditions(push_to="nowhere")
-
-
-def test_commits_that_are_on_the_remote_alone_are_refused(built, tmp_path):
-    git("push", "--quiet", "origin", "main")
-    git("clone", "--quiet", str(ORIGIN), str(tmp_path / "elsewhere"))
-    git("commit", "--quiet", "--allow-empty", "--message", "theirs", folder=tmp_path / "elsewhere")
-    git("push", "--quiet", folder=tmp_path / "elsewhere")
-    expected = "origin has commits of main that are not here: git pull origin main, and run again."
-    assert preconditions(push_to="origin") == expected
-
-
-def test_versions_that_are_on_the_remote_alone_are_refused(released):
     git("push", "--quiet", "origin", "main", "right@v1.0.0")
     git("tag", "--delete", "right@v1.0.0")
     asked = "git fetch --tags origin, and run again."
     assert preconditions(push_to="origin") == f"origin has right@v1.0.0, which is not here: {asked}"
-    git("tag", "--annotate", "--message", "another", "right@v1.0.0")
+    tag_by_hand("right@v1.0.0")
     take_theirs = "git tag --delete right@v1.0.0 and git fetch origin tag right@v1.0.0 take theirs"
     expected = f"origin has right@v1.0.0, which is another tag here: look at both; {take_theirs}; then run again."
     assert preconditions(push_to="origin") == expected
     git("tag", "--delete", "right@v1.0.0")
     git("fetch", "--quiet", "origin", "tag", "right@v1.0.0")
     Git(Path.cwd()).check_remote("origin", "main", {"right"})  # and now nothing is refused
+
+    git("clone", "--quiet", str(ORIGIN), str(tmp_path / "elsewhere"))
+    git("commit", "--quiet", "--allow-empty", "--message", "theirs", folder=tmp_path / "elsewhere")
+    git("push", "--quiet", folder=tmp_path / "elsewhere")
+    assert preconditions(push_to="origin") == "origin has commits of main that are not here: git pull origin main, and run again."
 
 
 def test_a_tag_of_the_next_versions_name_that_is_not_a_version_is_refused_before_anything_is_pushed(built):
@@ -580,18 +534,11 @@ def clone_of(tag):
         yield repository
 
 
-def lose(path, commit="HEAD", *, remote=True):
-    """Removes an output of a version from DVC's cache, and from the DVC remote: a folder's list, and its files where it is here still."""
+def lose(path, commit):
+    """Removes an output of a version, a folder's list or a file, from DVC's cache and from the DVC remote."""
     place = cache_of(path, commit)
-    names = (
-        [place, *(place.parents[1] / file["md5"][:2] / file["md5"][2:] for file in json.loads(place.read_text()))]
-        if place.suffix
-        else [place]
-    )
-    for name in names:
-        name.unlink()
-        if remote:
-            (STORE / name.relative_to(Path(".dvc/cache").resolve())).unlink()
+    place.unlink()
+    (STORE / place.relative_to(Path(".dvc/cache").resolve())).unlink()
 
 
 def test_tags_made_by_hand_are_pushed_with_all_that_their_versions_need(built):
@@ -826,11 +773,10 @@ def test_rolling_back_what_cannot_be_is_refused(released):
 
 
 def test_a_roll_back_that_could_not_be_pushed_says_how_to_push_it(released):
-    (ORIGIN / "hooks" / "pre-receive").write_text("#!/bin/sh\nexit 1\n")
-    (ORIGIN / "hooks" / "pre-receive").chmod(0o755)
+    receiving = hook("pre-receive", "exit 1", ORIGIN)
     message = refusal(roll_back="near", push_to="origin")
     assert message.endswith("): python -m pipelines.release --roll-back near@v1.0.0 --push-to origin pushes them.")
-    (ORIGIN / "hooks" / "pre-receive").unlink()
+    receiving.unlink()
     publish(roll_back="near@v1.0.0", push_to="origin")
     assert tags() == tags(ORIGIN)
 
