@@ -71,8 +71,8 @@ def mark_the_dead() -> list[str]:
             with contextlib.suppress(ObjectNotFound):
                 run = client.read_flow_run(UUID(path.name))
                 if run.state is not None and not run.state.is_final():
-                    died = Crashed(message="Its process died without a word: it was killed, or the machine went down.")
-                    client.set_flow_run_state(run.id, died)
+                    message = "Its process died without a word: it was killed, or the machine went down."
+                    client.set_flow_run_state(run.id, Crashed(message=message))
                     dead.append(run.name)
             path.unlink(missing_ok=True)
             os.close(file)

@@ -4,8 +4,13 @@ import contextlib
 import sys
 
 import pytest
-from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_UI_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    PREFECT_UI_URL,
+    temporary_settings,
+)
 
 from pipelines.serving.server import access_to, bypass_proxies, free_port, own, server_at
 from tests.pipelines.small import PROXIES, UNLIKELY, make_small, python_in
@@ -28,14 +33,14 @@ def home(tmp_path_factory):
             for name in PROXIES:
                 patch.setenv(name, "" if name.lower() == "no_proxy" else "http://127.0.0.1:9")
             url = stack.enter_context(server_at(free_port()))
-            # Each flow would end with up to a second's wait for the thread of its heartbeats.
-            settings = access_to(url) | {PREFECT_UI_URL: "", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+            # Each flow would end with up to a second's wait for the thread of its heartbeats, and send its logs.
+            quick = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
+            settings = access_to(url) | {PREFECT_UI_URL: ""} | quick
         stack.enter_context(temporary_settings(settings))
         bypass_proxies()
         own.add(url)
         lasting.setenv("PREFECT_API_AUTH_STRING", PREFECT_API_AUTH_STRING.value())  # for the processes that tests start
         yield folder, url
-        APILogHandler().flush()
 
 
 @pytest.fixture(scope="session")

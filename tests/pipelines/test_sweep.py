@@ -22,7 +22,7 @@ from pipelines.searching.space import SearchError
 from pipelines.searching.study import only_one
 from pipelines.sweep import Sweep, TrialFailed, main, read_figure, sweep
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
-from tests.pipelines.small import command_line, dvc
+from tests.pipelines.small import command_line
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
@@ -192,7 +192,8 @@ def test_trials_are_experiments_beside_the_present_values_and_can_be_shown_and_a
     assert not (notes / "prepared").exists() and len((notes / "trained").read_text().split()) == 2
     assert {ref.split("/")[1] for ref in git("for-each-ref", "--format=%(refname)", folder=toy).split()} == {"heads", "exps"}
 
-    dvc("exp", "apply", best)
+    with Repo() as repository:
+        repository.experiments.apply(best)
     assert f"lr: {found[best][0]}" in Path("params.yaml").read_text() and "# a comment that stays" in Path("params.yaml").read_text()
     assert f"'lr': {found[best][0]}," in Path("models/toy/model.txt").read_text()
     assert Pipeline(toy, print).is_up_to_date("train@toy")
@@ -235,24 +236,24 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(at_once):
 # Whatever ends it
 
 
-A = ("toy", "--range", "lr=0.1..1.0", "--name", "a", "--jobs", "2", "--trials", "2")
+A = ("toy", "--range", "lr=0.1..1.0", "--name", "a", "--jobs", "2", "--trials")
 
 
-@pytest.mark.parametrize(("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_sweep_that_is_ended_resumes_with_the_same_trials_where_they_were(toy, notes, server, number, code):
+@pytest.mark.parametrize(("number", "trials"), [(signal.SIGKILL, 1), pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow)])
+def test_a_sweep_that_is_ended_resumes_with_the_same_trials_where_they_were(toy, notes, server, number, trials):
     (notes / "gate").touch()
-    process = command_line("pipelines.sweep", *A, server=server)
-    wait_until(lambda: len([path for path in notes.glob("began-*") if path.read_text()]) == 2, 60)
+    process = command_line("pipelines.sweep", *A, str(trials), server=server)
+    wait_until(lambda: len([path for path in notes.glob("began-*") if path.read_text()]) == trials, 60)
     began = {path.name: int(path.read_text()) for path in notes.glob("began-*")}
     process.send_signal(number)
     output, _ = process.communicate()
-    assert process.returncode == code, output
+    assert process.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130}[number], output
     (toy / "logs/sweep/toy-a/work/009").mkdir()  # of a trial that is not known any more
     (notes / "gate").unlink()
-    state = search()
+    state = search(trials=trials)
     assert state.is_completed(), state.message
     assert not any(map(is_alive, began.values()))
-    assert names() == ["toy-a-001", "toy-a-002"]
+    assert names() == [f"toy-a-00{number}" for number in range(1, trials + 1)]
     assert {f"began-{of(name, 'params.yaml')['models']['toy']['train']['lr']}" for name in names()} == set(began)
     assert all("taken_up" in of(name) for name in names())
     assert not (toy / "logs/sweep/toy-a/work").exists()
@@ -273,7 +274,7 @@ def test_what_has_ended_is_not_made_again_even_where_the_sweep_could_not_note_it
 @pytest.mark.slow
 def test_a_trial_that_ends_while_another_command_has_dvcs_lock_is_not_lost(toy, notes, server):
     (notes / "gate").touch()
-    process = command_line("pipelines.sweep", *A, server=server)
+    process = command_line("pipelines.sweep", *A, "2", server=server)
     wait_until(lambda: len(list(notes.glob("began-*"))) == 2, 60)
     lock = make_lock(str(toy / ".dvc" / "tmp" / "lock"))
     lock.lock()
