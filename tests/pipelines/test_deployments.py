@@ -249,14 +249,6 @@ def test_of_two_that_start_at_once_with_the_same_names_one_serves(checkouts, ser
         wait_until(lambda: all(one.poll() is not None for one in both), 2 * deployments.LOOK_S)
 
 
-@pytest.mark.slow
-def test_two_that_start_at_once_with_names_of_their_own_both_live(checkouts, server):
-    _, start = checkouts
-    both = [start("first", server, REPRISE_SUFFIX="-1"), start("second", server, REPRISE_SUFFIX="-2")]
-    wait_until(lambda: is_served(server, "by hand-1") and is_served(server, "by hand-2"), SECONDS)
-    assert [one.poll() for one in both] == [None, None]
-
-
 def test_a_limit_that_another_has_just_made_is_taken_as_it_is(server, monkeypatch):
     ready, failures = threading.Barrier(4), []
 

@@ -64,18 +64,18 @@ def run(*arguments, env, python=sys.executable, **options):
 
 @pytest.fixture
 def known(home, monkeypatch):
-    """The server's address, and a client that has its password; and a deployment there, `manual`, which is deleted at the end."""
+    """The server's address, and a client that has its password; and a deployment there, `of a test`, which is deleted at the end."""
     folder, url = home
     monkeypatch.chdir(folder)
     with get_client(sync_client=True) as client:
-        made = client.create_deployment(client.create_flow_from_name("rebuild"), "manual", entrypoint="pipelines.rebuild.rebuild")
+        made = client.create_deployment(client.create_flow_from_name("rebuild"), "of a test", entrypoint="pipelines.rebuild.rebuild")
         yield url, client
         client.delete_deployment(made)
 
 
-def manual(client):
+def deployed(client):
     """The deployment, as the server has it."""
-    return client.read_deployment_by_name("rebuild/manual")
+    return client.read_deployment_by_name("rebuild/of a test")
 
 
 def test_without_the_password_the_server_answers_nothing_but_that_it_is_there(known):
@@ -91,7 +91,7 @@ def test_a_form_of_a_foreign_page_deletes_nothing(known):
     url, client = known
     answer = httpx.post(f"{url}/deployments/bulk_delete", content='{"x":"="}', headers={"Content-Type": "text/plain"})
     assert answer.status_code == 401
-    assert manual(client)
+    assert deployed(client)
 
 
 @pytest.mark.parametrize(("origin", "status"), [("http://evil.example", 400), ("null", 400), ("http://127.0.0.1:9100", 400), (None, 200)])
@@ -125,7 +125,7 @@ def test_a_foreign_page_in_the_operators_browser_commands_nothing(browser, known
         page.goto(f"http://127.0.0.1:{port}")
         page.wait_for_function("document.title")
         assert page.title() == "refused"
-    one = manual(client)
+    one = deployed(client)
     assert (one.entrypoint, one.pull_steps) == ("pipelines.rebuild.rebuild", [])
     assert client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[one.id]))) == []
 
@@ -137,7 +137,7 @@ def test_a_form_that_submits_itself_in_the_operators_browser_deletes_nothing(bro
         with page.expect_response(f"{url}/deployments/bulk_delete") as answer:
             page.goto(f"http://127.0.0.1:{port}")
         assert answer.value.status == 401
-    assert manual(client)
+    assert deployed(client)
 
 
 def test_the_ui_asks_for_the_password_and_talks_to_nobody_else(browser, known):
@@ -147,7 +147,7 @@ def test_the_ui_asks_for_the_password_and_talks_to_nobody_else(browser, known):
     page.goto(f"{url.removesuffix('/api')}/deployments")
     page.get_by_role("textbox").fill(server.password())
     page.keyboard.press("Enter")
-    page.get_by_text("manual").first.wait_for()
+    page.get_by_text("of a test").first.wait_for()
     assert {one for one in asked if not one.startswith((url.removesuffix("/api"), "data:", "blob:"))} == set()
 
 
