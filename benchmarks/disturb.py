@@ -175,7 +175,7 @@ def collide(root: Path, wanted: int, rng: random.Random) -> dict[str, Any]:
     """Runs the flow in this process, where the times can be counted that it has to wait."""
     from pipelines.dvc import pipeline, waiting
     from pipelines.rebuild import rebuild
-    from pipelines.running.server import use_prefect_server
+    from pipelines.serving.server import use_prefect_server
 
     collisions = set[int]()
 

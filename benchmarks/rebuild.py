@@ -40,7 +40,7 @@ NUM_WARM = 5
 PATIENCE_S = 1800  # with a terminal in which DVC gives up
 EMPTY_FLOW = """
 from prefect import flow
-from pipelines.running.server import run_for_command_line
+from pipelines.serving.server import run_for_command_line
 from prefect.states import Completed
 import pipelines.rebuild
 

@@ -22,7 +22,7 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from pipelines.running.server import bypass_proxies, free_port, password, server_at
+from pipelines.serving.server import bypass_proxies, free_port, password, server_at
 from web import assemble
 
 ROOT = Path(__file__).parents[1]

@@ -14,18 +14,17 @@ serve the same names is refused while that one lives.
 import asyncio
 import contextlib
 import contextvars
-import importlib
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from httpx import HTTPError
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentScheduleUpdate, GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, DeploymentSchedule, DeploymentStatus
 from prefect.client.schemas.responses import DeploymentResponse
@@ -34,13 +33,13 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectExcep
 from prefect.runner import Runner
 from prefect.schedules import Schedule
 from prefect.settings import get_current_settings, temporary_settings
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ImportString, PositiveInt, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipelines.running.presence import SERVED_BY, mark_the_dead, other_place, this_place
-from pipelines.running.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, served, server_at
 from pipelines.running.slots import LIMIT, gpus_of_machine
+from pipelines.serving.presence import SERVED_BY, mark_the_dead, other_place, this_place
+from pipelines.serving.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, served, server_at
 
 FILE = Path("prefect.yaml")
 LOOK_S = 15  # between two looks for runs whose process has died
@@ -53,48 +52,39 @@ class DeploymentError(Exception):
     """A mistake in prefect.yaml, or a deployment that cannot be served here. The message is one sentence."""
 
 
+def is_flow(found: Any) -> Flow[..., Any]:
+    if not isinstance(found, Flow):
+        raise ValueError("not a Prefect flow; expected MODULE.FLOW, such as pipelines.rebuild.rebuild")
+    return found
+
+
+class Limit(ConcurrencyLimitConfig):
+    limit: PositiveInt
+
+
 class Deployment(BaseModel):
     """An entry of `deployments`: of what `prefect deploy` understands, that which can be served without a work pool."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid")
 
     name: str
-    entrypoint: str
+    entrypoint: Annotated[ImportString[Any], AfterValidator(is_flow)]
     description: str | None = None
     version: str | None = None
     tags: list[str] = []
     parameters: dict[str, Any] = {}
     schedules: list[Schedule] = []
-    concurrency_limit: ConcurrencyLimitConfig | int | None = None
+    concurrency_limit: Annotated[Limit | None, BeforeValidator(lambda given: {"limit": given} if isinstance(given, int) else given)] = None
     work_pool: dict[str, Any] | None = None  # of `prefect deploy` alone
-
-    @field_validator("concurrency_limit")
-    @classmethod
-    def is_some(cls, limit: ConcurrencyLimitConfig | int | None) -> ConcurrencyLimitConfig | int | None:
-        number = limit.limit if isinstance(limit, ConcurrencyLimitConfig) else limit
-        if number is not None and number < 1:
-            raise ValueError(f"the limit is {number}; expected at least 1")
-        return limit
-
-    def flow(self) -> Flow[..., Any]:
-        module, _, name = self.entrypoint.rpartition(".")
-        try:
-            found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise DeploymentError(
-                f"{FILE}: the entrypoint {self.entrypoint} of {self.name} is no flow of this project: {error}."
-            ) from error
-        if not isinstance(found, Flow):
-            raise DeploymentError(f"{FILE}: the entrypoint {self.entrypoint} of {self.name} is no Prefect flow.")
-        return found
 
     def as_served(self) -> RunnerDeployment:
         """Raises DeploymentError where Prefect refuses it."""
-        flow = self.flow()
         try:
-            return flow.to_deployment(  # type: ignore[return-value]
-                **self.model_dump(include={"description", "version", "parameters"}),
+            return self.entrypoint.to_deployment(
                 name=f"{self.name}{os.environ.get(SUFFIX, '')}",
+                description=self.description,
+                version=self.version,
+                parameters=self.parameters,
                 tags=[*self.tags, this_place()],
                 schedules=self.schedules,
                 concurrency_limit=self.concurrency_limit,
@@ -104,21 +94,17 @@ class Deployment(BaseModel):
             raise DeploymentError(f"{FILE}: the deployment {self.name}: {' '.join(str(error).split()).rstrip('.')}.") from error
 
 
-class Deployments(BaseModel):
-    """prefect.yaml, as far as it is of use here."""
-
-    deployments: list[Deployment]
-
-
-def read_deployments() -> list[Deployment]:
-    """Those of prefect.yaml. Raises DeploymentError."""
+def read_deployments() -> list[RunnerDeployment]:
+    """Those of prefect.yaml, as far as they are of use here. Raises DeploymentError."""
     try:
-        return Deployments.model_validate(YAML(typ="safe").load(FILE)).deployments
+        content = YAML(typ="safe").load(FILE)
+        entries = TypeAdapter(list[Deployment]).validate_python(content.get("deployments") if isinstance(content, dict) else None)
     except ValidationError as error:
         first = error.errors()[0]
-        raise DeploymentError(f"{FILE}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        raise DeploymentError(f"{FILE}: {'.'.join(map(str, ['deployments', *first['loc']]))}: {first['msg']}.") from error
     except (OSError, YAMLError) as error:
         raise DeploymentError(f"{FILE}: {' '.join(str(error).split())}.") from error
+    return [entry.as_served() for entry in entries]
 
 
 @contextlib.contextmanager
@@ -145,41 +131,43 @@ def create_limits() -> None:
                 client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=max(1, len(gpus_of_machine()))))
 
 
-def known(client: SyncPrefectClient, deployments: list[RunnerDeployment]) -> dict[str, DeploymentResponse]:
+def known(deployments: list[RunnerDeployment]) -> dict[str, DeploymentResponse]:
     """What the server knows of the deployments, by name."""
     found = {}
-    for one in deployments:
-        with contextlib.suppress(ObjectNotFound):
-            found[one.full_name] = client.read_deployment_by_name(one.full_name)
+    with get_client(sync_client=True) as client:
+        for one in deployments:
+            with contextlib.suppress(ObjectNotFound):
+                found[one.full_name] = client.read_deployment_by_name(one.full_name)
     return found
+
+
+def elsewhere(found: dict[str, DeploymentResponse]) -> dict[str, str]:
+    """The machine and folder in which a deployment is served, by name, where that is not this one."""
+    return {name: place for name, one in found.items() if (place := other_place(one.tags))}
 
 
 def refuse_served_elsewhere(deployments: list[RunnerDeployment]) -> None:
     """Raises DeploymentError where a work pool has one of the names, or another folder that is being served at this moment."""
-    with get_client(sync_client=True) as client:
-        before = now = known(client, deployments)
-        for name, one in before.items():
-            if one.work_pool_name:
-                pool = f"belongs to the work pool {one.work_pool_name}, by `prefect deploy`"
-                raise DeploymentError(f"{name} {pool}: delete that deployment, {OWN_NAMES}.")
-        others = {name: place for name, one in before.items() if (place := other_place(one.tags))}
-        until, is_told = time.monotonic() + ALIVE_S, False
-        # Ready is what somebody has asked for within a minute; who asks once more is alive.
-        while any(one.status == DeploymentStatus.READY for name, one in now.items() if name in others) and time.monotonic() < until:
-            if not is_told:
-                print(f"Waiting to see if {', '.join(others)} are still served in {', '.join(set(others.values()))}.", flush=True)
-                is_told = True
-            time.sleep(1)
-            now = known(client, deployments)
-            for name in others.keys() & now.keys():
-                if now[name].last_polled != before[name].last_polled:
-                    raise DeploymentError(f"{name} is served already, in {others[name]}: stop `make serve` there, {OWN_NAMES}.")
+    before = now = known(deployments)
+    for name, one in before.items():
+        if one.work_pool_name:
+            pool = f"belongs to the work pool {one.work_pool_name}, by `prefect deploy`"
+            raise DeploymentError(f"{name} {pool}: delete that deployment, {OWN_NAMES}.")
+    # Ready is what has been asked for within a minute; a folder that asks once more is alive.
+    others, until = elsewhere(before), time.monotonic() + ALIVE_S
+    if others:
+        print(f"Checking whether {', '.join(others)} are still served in {', '.join(set(others.values()))}.", flush=True)
+    while any(now[name].status == DeploymentStatus.READY for name in others.keys() & now.keys()) and time.monotonic() < until:
+        time.sleep(1)
+        now = known(deployments)
+        for name in others.keys() & now.keys():
+            if now[name].last_polled != before[name].last_polled:
+                raise DeploymentError(f"{name} is served already, in {others[name]}: stop `make serve` there, {OWN_NAMES}.")
 
 
 def keep_what_is_off(deployments: list[RunnerDeployment]) -> None:
     """Changes the deployments so that what the operator has paused, or switched off, stays so; says what that is."""
-    with get_client(sync_client=True) as client:
-        found = known(client, deployments)
+    found = known(deployments)
     for deployment in deployments:
         if (before := found.get(deployment.full_name)) is None:
             continue
@@ -207,21 +195,16 @@ def watching(deployments: list[RunnerDeployment], stop: Callable[[], None]) -> I
 
     Raises DeploymentError in the end if so.
     """
-    over, taken = threading.Event(), list[str]()
+    over, taken = threading.Event(), dict[str, str]()
 
     def watch() -> None:
-        while not over.wait(LOOK_S):
+        while not over.wait(LOOK_S) and not taken:
             for name in mark_the_dead():
                 print(f"{name} had died: it is marked as crashed.", flush=True)
-            with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:
-                taken.extend(
-                    f"{name} is now served in {place}"
-                    for name, one in known(client, deployments).items()
-                    if (place := other_place(one.tags))
-                )
+            with contextlib.suppress(HTTPError):
+                taken.update(elsewhere(known(deployments)))
             if taken:
                 stop()
-                return
 
     watcher = threading.Thread(target=contextvars.copy_context().run, args=(watch,))  # where the server is, is said in the context
     watcher.start()
@@ -230,8 +213,8 @@ def watching(deployments: list[RunnerDeployment], stop: Callable[[], None]) -> I
     finally:
         over.set()
         watcher.join()
-    if taken:
-        raise DeploymentError(f"{taken[0]}: stop `make serve` there, {OWN_NAMES}.")
+    for name, place in taken.items():
+        raise DeploymentError(f"{name} is now served in {place}: stop `make serve` there, {OWN_NAMES}.")
 
 
 class Served(Runner):
@@ -269,14 +252,14 @@ def add(runner: Runner, deployment: RunnerDeployment) -> None:
 
 def main() -> None:
     try:
-        deployments = [deployment.as_served() for deployment in read_deployments()]
+        deployments = read_deployments()
         is_own = not get_current_settings().api.url
         with server() as url:
             create_limits()
             mark_the_dead()
             refuse_served_elsewhere(deployments)
-            ui = f"{url.removesuffix('/api')} (its password is in {PASSWORD})" if is_own else url.removesuffix("/api")
-            print(f"Prefect's UI: {ui}. Served from {FILE}: {', '.join(one.full_name for one in deployments)}.", flush=True)
+            secret, names = f" (its password is in {PASSWORD})" if is_own else "", ", ".join(one.full_name for one in deployments)
+            print(f"Prefect's UI: {url.removesuffix('/api')}{secret}. Served from {FILE}: {names}.", flush=True)
             keep_what_is_off(deployments)
             serve(deployments)
     except (DeploymentError, ServerError) as error:

@@ -23,12 +23,13 @@ from pipelines.dvc.pipeline import Pipeline
 from pipelines.dvc.preview import show
 from pipelines.rebuilding.build import Build, Outcome, Result, Rules, signal_of
 from pipelines.rebuilding.report import Released, as_table, report
+from pipelines.running import installed
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.leftovers import leftovers, notice
 from pipelines.running.locks import BusyError, alone
-from pipelines.running.presence import announce
-from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, usual_jobs
+from pipelines.serving.presence import announce
+from pipelines.serving.server import run_for_command_line
 
 LOGS = Path("logs") / "rebuild"
 SECONDS = LOGS / "seconds.json"
@@ -89,6 +90,8 @@ def build(targets: list[str], jobs: int | None, force: bool, keep_going: bool, p
         return results
     if found := leftovers(pipeline.params(), pipeline.noted().get("stages", {}), pipeline.root):
         log.warning("%s", notice(found))
+    if made_with_others := installed.notice(pipeline.params().get("models", {}), pipeline.root):
+        log.warning("%s", made_with_others)
     log.info("%s", as_table(results))
     if push and all(result.is_good for result in results.values()):
         pipeline.push()

@@ -4,7 +4,7 @@ Command: python -m pipelines.release [--accept MODEL] [--bump major|minor|patch]
          python -m pipelines.release --roll-back MODEL[@VERSION] [--push-to NAME [--remote NAME]]
 Reads:   dvc.yaml, dvc.lock, params.yaml (gate, models.<model>.gate), models/<model>/metrics.json and plots/predictions.csv, git's tags
 Writes:  the DVC remote; a commit of what the pipeline has written besides (dvc.lock, metrics.json); the tags MODEL@v1.2.0 on it;
-         what the last versions' evaluation said, under logs/release/<run>/
+         the output of the last versions' evaluation, under logs/release/<run>/
 
 Everything is decided before anything is written, and what others see is written last: the data, then the commit, then all tags at
 once, then the push to a git remote, where no tag goes whose data is not on the DVC remote. A release that is killed, and run again,
@@ -14,10 +14,7 @@ ends in the same tags.
 import argparse
 import re
 import sys
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -29,13 +26,14 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from pipelines.dvc.errors import GraphError, MissingPackage
-from pipelines.dvc.lock_file import hash_of, parsed
+from pipelines.dvc.errors import GraphError
+from pipelines.dvc.lock_file import parsed
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.releasing.data import push_data_of
+from pipelines.releasing.comparison import evaluated_again
 from pipelines.releasing.gate import Gate, Interval, NotComparable, read_metric, read_rows
 from pipelines.releasing.git import Git
-from pipelines.releasing.rolling_back import RollBack
+from pipelines.releasing.remotes import Remotes
+from pipelines.releasing.rolling_back import take_back
 from pipelines.releasing.verdicts import Outcome, Verdict, as_message, as_state, as_table, not_pushed
 from pipelines.releasing.versions import (
     Bump,
@@ -44,19 +42,16 @@ from pipelines.releasing.versions import (
     can_be_tagged,
     exported_hash,
     following,
-    is_of_a_version,
     lock_of,
     newest,
     read_versions,
-    registers_a_version,
-    version_of,
 )
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
 from pipelines.running.locks import BusyError
-from pipelines.running.presence import announce
-from pipelines.running.server import run_for_command_line
-from pipelines.running.slots import SlotError, Slots, num_cores, num_gpus
+from pipelines.running.slots import SlotError, num_cores
+from pipelines.serving.presence import announce
+from pipelines.serving.server import run_for_command_line
 
 LOGS = Path("logs") / "release"
 AT_ONCE: Any = ThreadPoolTaskRunner(max_workers=num_cores())  # Prefect's type of it does not fit where Prefect wants it
@@ -91,83 +86,68 @@ def release(
         roll_back: MODEL or MODEL@v1.2.0: instead of all that, take back this version (or the newest), so that the one before is the
             newest again.
     """
+    log = get_run_logger()
     try:
         announce()
         refuse_credentials(push_to)
-        if roll_back is None:
-            return released(Options(models or [], accept or [], bump, remote, push_to))
-        if models or accept or bump != "minor" or (remote and not push_to):
+        if roll_back is not None and (models or accept or bump != "minor" or (remote and not push_to)):
             raise ReleaseError(
                 "to roll back and to release are two commands: with roll_back give push_to, and remote with it, or nothing else."
             )
-        return rolled_back(roll_back, remote, push_to)
+        pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
+        remotes = Remotes(pipeline, git, remote, push_to)
+        # Rebuilds and other releases wait: from what is read here to the tags nothing may change.
+        with pipeline.held(), Commands(folder_of_run(LOGS)) as commands:
+            if roll_back is not None:
+                return rolled_back(roll_back, remotes)
+            made = Release(remotes, commands, models or [], accept or [], bump)
+            made.check()
+            with pipeline.reading(made.stages):
+                verdicts = made.decide()
+                kept = made.publish(verdicts)
     except (BusyError, GraphError, GitError, ReleaseError, SlotError) as error:
         return Failed(message=str(error))
     except OSError as error:
-        return Failed(message=f"{error.filename or 'the disk'}: {error.strerror}: mend that and run again; what was tagged is whole.")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The parameters of the flow."""
-
-    models: list[str]
-    accept: list[str]
-    bump: Bump
-    remote: str | None
-    push_to: str | None
-
-
-def released(options: Options) -> State[None]:
-    log = get_run_logger()
-    pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
-    # Whoever rebuilds, or releases too, waits: from what is read here to the tags nothing may change.
-    with pipeline.held(), Commands(folder_of_run(LOGS)) as commands:
-        made = Release(pipeline, git, commands, options)
-        made.check()
-        with pipeline.reading(made.stages):
-            verdicts = made.decide()
-            kept = made.publish(verdicts)
+        return Failed(message=f"{error.filename or 'the disk'}: {error.strerror}: fix that and run again; what was tagged is whole.")
     create_markdown_artifact(as_table(verdicts), key="release", description="What became of every model")
     log.info("%s", as_table(verdicts))
     return as_state(verdicts, kept)
 
 
-class Release:
-    """Of the models that `options` names, or all."""
+def rolled_back(what: str, remotes: Remotes) -> State[None]:
+    remotes.git.check_identity()
+    remotes.check_git(None, [what.partition("@")[0]])
+    version, message = take_back(remotes.git, what)
+    # Of the model alone, the same command would take one version more back.
+    kept = remotes.push_tags(None, again=f"--roll-back {version.tag}")
+    get_run_logger().info("%s", message)
+    return Failed(message=f"{message.rstrip('.')}; {not_pushed(kept)}.") if kept else Completed(message=message)
 
-    def __init__(self, pipeline: Pipeline, git: Git, commands: Commands, options: Options):
-        self.pipeline, self.git, self.commands, self.options = pipeline, git, commands, options
-        self.slots = Slots.of(pipeline)
-        self.params, self.artifacts = pipeline.params(), pipeline.artifacts()
-        self.models = list(dict.fromkeys(options.models)) or list(self.params["models"])
-        self.branch, self.head = "", ""
-        self.stages: list[str] = []
-        self.versions = dict[str, list[Version]]()
+
+class Release:
+    """Of `models`, or all. Those in `accept` need not be compared with their last version; `bump` is what counts up."""
+
+    def __init__(self, remotes: Remotes, commands: Commands, models: list[str], accept: list[str], bump: Bump):
+        self.remotes, self.commands, self.named, self.accept, self.bump = remotes, commands, models, accept, bump
+        self.pipeline, self.git = remotes.pipeline, remotes.git
+        self.params, self.artifacts = self.pipeline.params(), self.pipeline.artifacts()
+        self.models = list(dict.fromkeys(models)) or list(self.params["models"])
         self.verdicts = dict[str, Verdict]()
 
     def check(self) -> None:
         """Raises, in one sentence, whatever stands in the way of a release, before any work is done for it."""
-        refuse_unknown([*self.models, *self.options.accept], list(self.params["models"]))
+        known = list(self.params["models"])
+        if unknown := [model for model in [*self.models, *self.accept] if model not in known]:
+            raise ReleaseError(f"params.yaml has no model {', '.join(unknown)}; known: {', '.join(known)}.")
         self.branch = self.git.check_branch()
         self.git.check_identity()
         wanted = [f"{stage}@{model}" for model in self.models for stage in ("evaluate", "export")]
         self.stages = [stage.name for stage in self.pipeline.plan(wanted)]
         self.check_tree()
-        self.check_stages()
-        self.check_dvc_remote()
-        if self.options.push_to:
-            self.git.check_remote(self.options.push_to, self.branch, set(self.params["models"]))
+        if stale := [name for name in self.stages if not self.pipeline.is_up_to_date(name)]:
+            raise ReleaseError(f"not up to date: {', '.join(stale)}; run python -m pipelines.rebuild, and then the release again.")
+        self.remotes.check(self.branch, known)
         self.versions, self.head = read_versions(self.git.root), self.git.head()
-
-    def check_dvc_remote(self) -> None:
-        try:
-            self.pipeline.check_remote(self.options.remote)
-        except MissingPackage:
-            raise
-        except GraphError as error:
-            how = "a release pushes to the DVC remote of --remote, or to the default one: dvc remote add, commit .dvc/config, run again"
-            raise ReleaseError(f"{str(error).rstrip('.')}; {how}.") from error
 
     def check_tree(self) -> None:
         """What is released must be what its commit says, params and code too, or nobody could build it again from a clone."""
@@ -183,22 +163,15 @@ class Release:
                 "clone: commit it (git add --force, where git ignores it), or move it away, and run again."
             )
 
-    def check_stages(self) -> None:
-        if stale := [name for name in self.stages if not self.pipeline.is_up_to_date(name)]:
-            raise ReleaseError(f"not up to date: {', '.join(stale)}; run python -m pipelines.rebuild, and then the release again.")
-
     def decide(self) -> dict[str, Verdict]:
         """What is to become of every model; each is a task of its own, since a last version may have to be evaluated."""
-        futures = []
-        for model in self.models:
 
-            @task(name=f"gate@{model}", task_run_name=f"gate@{model}", cache_policy=NO_CACHE, persist_result=False)
-            def judge(model: str = model) -> State[None]:
-                verdict = self.verdicts[model] = self.judged(model)
-                return (Failed if verdict.outcome is Outcome.HELD_BACK else Completed)(message=verdict.text)
+        @task(name="gate", task_run_name="gate@{model}", cache_policy=NO_CACHE, persist_result=False)
+        def judge(model: str) -> State[None]:
+            verdict = self.verdicts[model] = self.judged(model)
+            return (Failed if verdict.outcome is Outcome.HELD_BACK else Completed)(message=verdict.text)
 
-            futures.append(judge.submit())
-        wait(futures)
+        wait([judge.submit(model) for model in self.models])
         return {model: self.verdicts.get(model, Verdict(Outcome.HELD_BACK, why="see Prefect's log")) for model in self.models}
 
     def judged(self, model: str) -> Verdict:
@@ -213,14 +186,14 @@ class Release:
             if last and self.exported(last) == exported:
                 return replace(known, outcome=Outcome.ALREADY, version=last.name, passed_gate=last.passed_gate)
             self.refuse(model, exported, gate, known.now)
-            if last and model not in self.options.accept:
+            if last and model not in self.accept:
                 before, difference = self.compared(model, last, gate)
                 known = replace(known, before=before, difference=difference)
                 if gate.is_worse(difference):
                     raise HeldBack(worse(model, gate, known))
         except (HeldBack, GraphError, OSError) as error:
             return replace(known, why=" ".join(str(error).split()))
-        return replace(known, outcome=Outcome.RELEASED, version=following(self.of(model), self.options.bump))
+        return replace(known, outcome=Outcome.RELEASED, version=following(self.of(model), self.bump))
 
     def of(self, model: str) -> list[Version]:
         return self.versions.get(model, [])
@@ -237,7 +210,7 @@ class Release:
         if not can_be_tagged(model):
             raise HeldBack("GTO reads no tag of this name, which must begin and end with a letter or a digit")
         taken_back = [version for version in self.of(model) if not version.is_released and self.exported(version) == exported]
-        if taken_back and model not in self.options.accept:
+        if taken_back and model not in self.accept:
             raise HeldBack(
                 f"it is, byte for byte, {taken_back[0].name}, which was rolled back: rebuild it with other params, or release it all the "
                 f"same with {model} --accept {model}"
@@ -250,148 +223,39 @@ class Release:
     def compared(self, model: str, last: Version, gate: Gate) -> tuple[Interval | None, Interval]:
         """The last version's metric on the present test split, and the difference of the scores, row by row."""
         source = parsed(self.git.tells("show", f"{last.commit}:params.yaml") or "{}", f"params.yaml of {last.tag}").get("source")
+        predictions, metrics = (Path("models") / model / name for name in ("plots/predictions.csv", "metrics.json"))
         try:
-            checkpoint = self.checkpoint(last)
-            if source != self.params["source"]:
+            if source not in (None, self.params["source"]):
                 raise NotComparable(f"it was trained with source: {source}, and this one with source: {self.params['source']}")
-            with tempfile.TemporaryDirectory(dir=self.commands.logs, prefix=f"{model}.") as folder:
-                scratch = self.furnished(Path(folder), model, checkpoint)
-                self.evaluate(model, scratch)
-                before = read_rows(scratch / "models" / model / "plots" / "predictions.csv")
-                difference = gate.difference(before, read_rows(Path("models") / model / "plots" / "predictions.csv"))
-                return read_metric(scratch / "models" / model / "metrics.json", gate.metric), difference
+            with evaluated_again(last, self.remotes, self.commands) as folder:
+                difference = gate.difference(read_rows(folder / predictions), read_rows(predictions))
+                return read_metric(folder / metrics, gate.metric), difference
         except (NotComparable, GraphError, OSError, ValueError, KeyError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise HeldBack(f"{last.name} cannot be compared with it ({why}): to do without, {model} --accept {model}") from error
 
-    def checkpoint(self, version: Version) -> Path:
-        """The weights of a version, in DVC's cache."""
-        md5 = hash_of(lock_of(self.git, version), f"train@{version.model}", f"models/{version.model}/checkpoint.safetensors")
-        if md5 is None:
-            raise NotComparable(f"the dvc.lock of {version.tag} notes no checkpoint")
-        return self.pipeline.fetch(md5, self.options.remote)
-
-    def furnished(self, scratch: Path, model: str, checkpoint: Path) -> Path:
-        """A folder in which evaluate finds the present code, params and data, and another checkpoint."""
-        root, own = self.git.root, Path("models") / model / "checkpoint.safetensors"
-        reads = {path.relative_to(root) for path in self.pipeline.reads(f"evaluate@{model}")}
-        links = {path: root / path for path in reads if path != own and path.parts[0] != "stages"}
-        # All of stages: an earlier version may be of another architecture than the present one.
-        links |= {own: checkpoint, Path("stages"): root / "stages", Path("params.yaml"): root / "params.yaml"}
-        for place, target in links.items():
-            (scratch / place).parent.mkdir(parents=True, exist_ok=True)
-            (scratch / place).symlink_to(target)
-        return scratch
-
-    def evaluate(self, model: str, scratch: Path) -> None:
-        (stage,) = (stage for stage in self.pipeline.plan([f"evaluate@{model}"]) if stage.name == f"evaluate@{model}")
-        assert stage.command is not None
-        with self.slots.held(num_gpus(stage), lambda: not self.commands.is_over) as slot:
-            tell = partial(get_run_logger().info, "%s")
-            ended = self.commands.run(f"gate@{model}", stage.command, scratch, slot.environment, tell, slot.files)
-        if ended.code:
-            raise NotComparable(f"with the present code and data, evaluate ends with {ended}")
-
     def publish(self, verdicts: dict[str, Verdict]) -> dict[str, str]:
         """Makes the decisions true, in an order in which nobody ever finds a tag without its data. The tags that it kept here, and why."""
-        if going := [model for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]:
-            self.refuse_taken_names([f"{model}@{verdicts[model].version}" for model in going])
-            self.push_data()
-            self.tag({model: verdicts[model] for model in going})
-        if not self.options.push_to:
-            return {}
-        push = Push(self.pipeline, self.git, self.options.remote, self.options.push_to, self.pipeline.tell)
-        return push.tags(self.branch, again=" ".join(self.options.models))
-
-    def refuse_taken_names(self, tags: list[str]) -> None:
-        """GTO sees annotated tags only; git wants no second of the same name."""
-        for tag in tags:
-            if self.git.tells("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
-                raise ReleaseError(f"there is a tag {tag} that is no annotated one, so no version: git tag --delete {tag}, and run again.")
-
-    def push_data(self) -> None:
-        try:
-            self.pipeline.push(self.options.remote)  # all of it is in DVC's cache, else it would not be up to date
-        except GraphError as error:
-            nothing = "so nothing was tagged: mend that, and run again."
-            raise ReleaseError(f"data and models could not be pushed to the DVC remote ({error}), {nothing}") from error
-
-    def tag(self, going: dict[str, Verdict]) -> None:
-        if self.git.head() != self.head:
-            raise ReleaseError(
-                "somebody has committed, or switched the branch, while the release was decided: nothing was tagged; run again."
-            )
-        written = self.git.not_committed(present(self.pipeline.written_besides()))
-        names = ", ".join(f"{model} {verdict.version}" for model, verdict in going.items())
-        commit = self.head
-        # GTO knows one version of a model on a commit.
-        if written or any(version.commit == commit for model in going for version in self.of(model)):
-            commit = self.git.commit(written, f"Release {names}\n\nWhat the pipeline wrote for it, and nothing else.\n")
-        self.git.tag({f"{model}@{verdict.version}": (commit, as_message(model, verdict)) for model, verdict in going.items()})
-
-
-@dataclass(frozen=True)
-class Push:
-    """To the git remote `to`, of tags whose data is on the DVC remote `remote`, or the default one. `tell` gets a line for what is odd."""
-
-    pipeline: Pipeline
-    git: Git
-    remote: str | None
-    to: str
-    tell: Callable[[str], None]
-
-    def tags(self, branch: str | None, again: str) -> dict[str, str]:
-        """Pushes the versions' tags that the git remote has not, also hand-made ones, with the branch; returns those it kept here, and why.
-
-        Raises GitError, which says to run `again` to push them.
-        """
-        theirs = self.git.on_remote(self.to)
-        tags = [name for name in self.git.tags() if is_of_a_version(name) and f"refs/tags/{name}" not in theirs]
-        try:
-            lost = push_data_of(self.pipeline, self.git, filter(registers_a_version, tags), self.remote)
-            kept = set(map(version_of, lost))  # what takes such a version back stays here too
-            if going := [tag for tag in tags if version_of(tag) not in kept]:
-                self.warn_of(going)
-                self.git.push(self.to, branch, going)
-        except (GitError, GraphError) as error:
-            remote = f"--remote {self.remote}" if self.remote else ""
-            arguments = " ".join(filter(None, [again, remote, f"--push-to {self.to}"]))
-            why = str(error).rstrip(".")
-            raise GitError(
-                f"the tags are made, and not yet pushed ({why}): python -m pipelines.release {arguments} pushes them."
-            ) from error
-        return lost
-
-    def warn_of(self, tags: list[str]) -> None:
-        for version in (version for versions in read_versions(self.git.root).values() for version in versions):
-            if version.tag in tags and not version.passed_gate:
-                self.tell(f"{version.tag} is pushed: it was tagged by hand, and has not passed the gate.")
-
-
-def rolled_back(what: str, remote: str | None, push_to: str | None) -> State[None]:
-    log = get_run_logger()
-    pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
-    with pipeline.held():
-        git.check_identity()
-        model = what.partition("@")[0]
-        if push_to:
-            git.check_remote(push_to, None, {model})
-        roll = RollBack(git, model)
-        version = roll.find(what)
-        message, kept = roll.take_back(version), dict[str, str]()
-        if push_to:  # of the model alone, the same command would take one version more back
-            kept = Push(pipeline, git, remote, push_to, log.warning).tags(None, again=f"--roll-back {version.tag}")
-    log.info("%s", message)
-    return Failed(message=f"{message.rstrip('.')}; {not_pushed(kept)}.") if kept else Completed(message=message)
+        if going := {model: verdict for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED}:
+            tags = {f"{model}@{verdict.version}": as_message(model, verdict) for model, verdict in going.items()}
+            for tag in tags:  # GTO sees annotated tags only; git wants no second of the same name
+                if self.git.tells("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
+                    raise ReleaseError(f"there is a tag {tag} that is not annotated, so no version: git tag --delete {tag}, and run again.")
+            self.remotes.push_data()
+            if self.git.head() != self.head:
+                raise ReleaseError(
+                    "somebody has committed, or switched the branch, while the release was decided: nothing was tagged; run again."
+                )
+            commit, written = self.head, self.git.not_committed(present(self.pipeline.written_besides()))
+            if written or any(version.commit == commit for model in going for version in self.of(model)):  # GTO knows one a commit
+                names = ", ".join(f"{model} {verdict.version}" for model, verdict in going.items())
+                commit = self.git.commit(written, f"Release {names}\n\nWhat the pipeline wrote for it, and nothing else.\n")
+            self.git.tag({tag: (commit, message) for tag, message in tags.items()})
+        return self.remotes.push_tags(self.branch, again=" ".join(self.named))
 
 
 def present(paths: list[Path]) -> list[Path]:
     return [path for path in paths if path.exists()]
-
-
-def refuse_unknown(models: list[str], known: list[str]) -> None:
-    if unknown := [model for model in models if model not in known]:
-        raise ReleaseError(f"params.yaml has no model {', '.join(unknown)}; known: {', '.join(known)}.")
 
 
 def refuse_credentials(push_to: str | None) -> None:

@@ -3,14 +3,13 @@
 Command: python -m pipelines.sweep MODEL --range KEY=LOW..HIGH[:log] --choice KEY=VALUE,VALUE [--trials N] [--jobs N] [--metric NAME]
                                   [--seed N] [--name NAME] [--fresh]
 Reads:   the repository in whose root it is run: HEAD and what has changed since in files that git knows; data from DVC's cache
-Writes:  experiments (dvc exp show); the study's journal and what the trials said, under logs/sweep/<study>/; nothing in the workspace
+Writes:  experiments (dvc exp show); the study's memory and the trials' output, under logs/sweep/<study>/; nothing in the workspace
+
+Trial 0 is what all others are compared with: the present values. It is trained only where neither dvc.lock nor DVC's cache knows them.
 """
 
 import argparse
-import hashlib
 import json
-import queue
-import re
 import shlex
 import shutil
 import sys
@@ -18,70 +17,30 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed, State
 
 from pipelines.dvc.errors import GraphError
-from pipelines.dvc.lock_file import find
-from pipelines.dvc.pipeline import Pipeline, Stage
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.commands import Commands
-from pipelines.running.git import GitError
+from pipelines.running.git import GitError, git
 from pipelines.running.locks import BusyError
-from pipelines.running.presence import announce
-from pipelines.running.server import run_for_command_line
 from pipelines.running.slots import SlotError, Slots, num_gpus, usual_jobs
-from pipelines.searching.experiments import Base, base_of, experiments_of, file_of, remove, unknown_to_git
-from pipelines.searching.space import SearchError, Space, as_given, as_space
-from pipelines.searching.study import Attempt, Ended, Study, forget, only_one
-from pipelines.searching.trial import NOT_THE_STAGE, Ticket, wait_for_all
+from pipelines.searching.experiments import experiments_of, file_of
+from pipelines.searching.plan import Plan, as_plan, refuse_experiments_of_another, refuse_what_trials_lack
+from pipelines.searching.space import SearchError, as_given, key_and_value, overrides
+from pipelines.searching.study import Study, Trial, only_one
+from pipelines.searching.trial import NOT_THE_STAGE
+from pipelines.serving.presence import announce
+from pipelines.serving.server import run_for_command_line
 
-LOGS = Path("logs") / "sweep"
 CODE = Path(__file__).parents[1]
-DIRECTIONS: dict[str, Literal["minimize", "maximize"]] = {"loss": "minimize", "mae": "minimize", "accuracy": "maximize"}
-
-
-class TrialFailed(Exception):
-    """The stage has refused or ended badly, and would again. The message says why, in a sentence."""
-
-
-class Hindered(Exception):
-    """Something else was in the trial's way. The message says what, in a sentence."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is searched for: in the study `name`, upon `base`, the values in `space` with which `model` has the best `metric`."""
-
-    root: Path
-    model: str
-    name: str
-    base: Base
-    space: Space
-    metric: str
-    seed: int
-
-    @property
-    def folder(self) -> Path:
-        return self.root / LOGS / self.name
-
-    def experiment(self, number: int) -> str:
-        return f"{self.name}-{number:03d}"
-
-    def short(self, key: str) -> str:
-        return key.removeprefix(f"models.{self.model}.train.")
-
-    def about(self) -> dict[str, Any]:
-        """What all trials of the study have in common."""
-        return {
-            "space": {self.short(key): str(part) for key, part in self.space.items()},
-            "metric": self.metric,
-            "seed": self.seed,
-            "state of the files": f"commit {self.base.commit[:10]}, tree {self.base.tree[:10]}",
-        }
+REFUSED = "Refused"  # the state of a trial whose stage has ended badly, and would again
 
 
 @flow(persist_result=False)
@@ -100,266 +59,123 @@ def sweep(
     Args:
         model: One of the models of params.yaml.
         space: What to try, by key: a range of numbers as text (0.0005..0.01, 1..8, 0.0005..0.01:log) or a list of values. Keys are
-            those of models.MODEL.train (lr, optimizer.weight_decay), or whole ones (models.MODEL.architecture.hidden).
+            those of the model's recipe (lr, optimizer.weight_decay), or whole ones (models.MODEL.architecture.hidden).
         trials: How many in all, those of earlier runs of the same study among them.
         jobs: Trials at a time. None: as many as there are cores for runtime.threads each.
         metric: loss, accuracy or mae. None: that by which the model's recipe chooses the best epoch (best_by).
         seed: Of the search.
         name: Of the study; its experiments are MODEL-NAME-001 and so on. None: made from space, metric and seed.
-        fresh: Forget what the study has, its experiments too, and begin anew.
+        fresh: Forget what the study has, its experiments too, and start from scratch.
     """
+    log = get_run_logger()
     try:
         announce()
-        made = search(model, space or {}, trials, jobs, metric, seed, name, fresh)
+        for what, number in (("trials", trials), ("jobs", 1 if jobs is None else jobs)):
+            if number < 1:
+                raise SearchError(f"{what} is {number}; expected at least 1.")
+        plan = as_plan(Pipeline(Path.cwd(), log.warning), model, space or {}, metric, seed, name)
+        refuse_what_trials_lack(plan)
+        with only_one(plan.folder) as lock:
+            if fresh:
+                for ref in experiments_of(plan.pipeline.root, plan.name).values():
+                    git("update-ref", "-d", ref, folder=plan.pipeline.root)
+                shutil.rmtree(plan.folder, ignore_errors=True)
+            study = plan.study()
+            refuse_experiments_of_another(plan, study)
+            with Commands(plan.folder / "said") as commands:
+                made = Sweep(plan, study, commands, lock, jobs or usual_jobs(plan.pipeline)).run(trials)
     except (BusyError, SearchError, GraphError, GitError, OSError) as error:
         return Failed(message=str(error))
+    create_markdown_artifact(made.as_table(), key="sweep", description=f"Trials of {plan.name}, the best first")
+    log.info("\n%s", made.as_table())
     return Failed(message=made.verdict()) if made.failures else Completed(message=made.verdict())
 
 
-@dataclass(frozen=True)
-class Made:
-    """What the study has come to: trials that have ended, the best first, and those that were hindered, with the reason."""
-
-    plan: Plan
-    ended: list[Ended]
-    hindered: dict[int, str]
-
-    @property
-    def failures(self) -> list[str]:
-        failed = {trial.number: trial.why for trial in self.ended if trial.figure is None}
-        again = {number: f"{why}; the same command tries it again" for number, why in self.hindered.items()}
-        return [f"trial {number} ({why})" for number, why in sorted((failed | again).items())]
-
-    @property
-    def best(self) -> Ended | None:
-        return next((trial for trial in self.ended if trial.figure is not None), None)
-
-    def verdict(self) -> str:
-        """One sentence."""
-        best = f"the best is {self.how_to_apply()}" if self.best else "none has a figure"
-        if not self.failures:
-            return f"{len(self.ended)} trial{'s' if len(self.ended) > 1 else ''}: {best}."
-        return f"{len(self.failures)} of {len(self.ended) + len(self.hindered)} trials failed: {', '.join(self.failures)}; {best}."
-
-    def how_to_apply(self) -> str:
-        assert self.best is not None
-        name = self.plan.experiment(self.best.number)
-        return f"{name} with {self.plan.metric} {self.best.figure:g} (dvc exp apply {name})"
-
-    def as_table(self) -> str:
-        """Markdown: a line a trial, the best first."""
-        keys = list(self.plan.space)
-        head = ["trial", self.plan.metric, *map(self.plan.short, keys), "experiment"]
-        rows = [[str(trial.number), *self.row(trial, keys)] for trial in self.ended]
-        lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
-        return "\n".join([*lines, "", self.verdict()])
-
-    def row(self, trial: Ended, keys: list[str]) -> list[str]:
-        values = [json.dumps(trial.values.get(key)) for key in keys]
-        if trial.figure is None:
-            return ["failed", *values, trial.why]
-        return [f"{trial.figure:g}", *values, self.plan.experiment(trial.number)]
-
-
-def search(
-    model: str,
-    space: dict[str, str | list[Any]],
-    trials: int,
-    jobs: int | None,
-    metric: str | None,
-    seed: int,
-    name: str | None,
-    fresh: bool,
-) -> Made:
-    """What has come of it, which is noted as an artifact too. Raises SearchError, GraphError and GitError."""
-    log = get_run_logger()
-    refuse_too_few(trials, jobs)
-    pipeline = Pipeline(Path.cwd(), log.warning)
-    plan = as_plan(pipeline, model, space, metric, seed, name)
-    refuse_what_trials_lack(pipeline, plan)
-    jobs = jobs or usual_jobs(pipeline)
-    with only_one(plan.folder):
-        if fresh:
-            wait_for_all(plan.folder / "work")
-            remove(plan.root, list(experiments_of(plan.root, plan.name).values()))
-            forget(plan.folder)
-        study = Study(plan.folder, plan.about(), plan.space, DIRECTIONS[plan.metric], seed)
-        refuse_experiments_of_another(plan, study)
-        log.info("study %s: %d of %d trials are made", plan.name, len(study.ended()), trials)
-        with Commands(plan.folder / "said") as commands:
-            made = Sweep(plan, study, commands, Places(jobs, Slots.of(pipeline), gpus_of(pipeline, model)), trials).run()
-    create_markdown_artifact(made.as_table(), key="sweep", description=f"Trials of {plan.name}, the best first")
-    log.info("%s", made.as_table())
-    return made
-
-
-def refuse_too_few(trials: int, jobs: int | None) -> None:
-    for name, number in (("trials", trials), ("jobs", 1 if jobs is None else jobs)):
-        if number < 1:
-            raise SearchError(f"{name} is {number}; expected at least 1.")
-
-
-def as_plan(pipeline: Pipeline, model: str, space: dict[str, str | list[Any]], metric: str | None, seed: int, name: str | None) -> Plan:
-    params = pipeline.params()
-    models = find(params, "models")
-    if not isinstance(models, dict) or model not in models:
-        known = ", ".join(models) if isinstance(models, dict) else "none"
-        raise SearchError(f"params.yaml has no model {model}; known there: {known}.")
-    if not isinstance(find(params, f"models.{model}.train"), dict):
-        raise SearchError(f"params.yaml has no models.{model}.train, which says how {model} is trained.")
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise SearchError(f"the name is {name!r}; expected letters, digits, _ and -, a letter or digit first.")
-    chosen, measured = as_space(space, model, params), as_metric(metric, model, params)
-    searched = json.dumps([{key: str(part) for key, part in chosen.items()}, measured, seed], sort_keys=True)
-    name = name or hashlib.sha256(searched.encode()).hexdigest()[:6]
-    return Plan(pipeline.root, model, f"{model}-{name}", base_of(pipeline.root), chosen, measured, seed)
-
-
-def as_metric(metric: str | None, model: str, params: Any) -> str:
-    """The figure of training.json, without its split. A regression, which is what is plotted as a scatter, has mae for accuracy."""
-    known = ["loss", "mae" if find(params, f"models.{model}.plot") == "scatter" else "accuracy"]
-    if metric is None:
-        return known[find(params, f"models.{model}.train.best_by") == "metric"]
-    if metric not in known:
-        raise SearchError(f"the metric is {metric!r}; expected {' or '.join(known)}, which is what the training of {model} measures.")
-    return metric
-
-
-def refuse_what_trials_lack(pipeline: Pipeline, plan: Plan) -> None:
-    """Every trial begins with what git and DVC's cache have."""
-    stages = pipeline.plan([f"train@{plan.model}"])
-    read = {key for stage in stages for key in pipeline.keys_read_by(stage.name)}
-    if idle := [key for key in plan.space if not any(f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}.") for one in read)]:
-        raise SearchError(f"{idle[0]} changes nothing of train@{plan.model}: search over keys that it reads.")
-    if unknown := unknown_to_git(plan.root, {path for stage in stages for path in pipeline.code_of(stage.name)}):
-        raise SearchError(f"git does not know {', '.join(unknown)}, so no trial would have it: git add it, or move it away.")
-    if stale := [stage.name for stage in stages[:-1] if is_stale(pipeline, stage)]:
-        raise SearchError(f"{', '.join(stale)} must be up to date, or every trial would make it again: dvc repro {' '.join(stale)} first.")
-
-
-def is_stale(pipeline: Pipeline, stage: Stage) -> bool:
-    return stage.command is not None and not pipeline.is_up_to_date(stage.name)
-
-
-def gpus_of(pipeline: Pipeline, model: str) -> int:
-    return max(num_gpus(stage) for stage in pipeline.plan([f"train@{model}"]))
-
-
-def refuse_experiments_of_another(plan: Plan, study: Study) -> None:
-    """A trial of this very study that was running is looked for among the experiments: there must be no other's."""
-    if not study.trials() and (names := sorted(experiments_of(plan.root, plan.name))):
-        raise SearchError(
-            f"there are experiments {names[0]} to {names[-1]}, and {plan.folder.relative_to(plan.root)} has no journal of them: "
-            "--name gives this search a name of its own, --fresh removes them."
-        )
-
-
-@dataclass(frozen=True)
-class Places:
-    """How many trials may be made at once, and of how many GPUs each makes use."""
-
-    jobs: int
-    slots: Slots
-    gpus: int
+class TrialFailed(SearchError):
+    """The stage has refused or ended badly, and would again. The message says why, in a sentence."""
 
 
 class Sweep:
-    """The study's trials as far as `trials` of them in all, as many at once as there are places; first those that were begun before."""
+    """The study's trials, as many at once as there are `jobs`. The open file `lock` is held by each as long as anything of it lives."""
 
-    def __init__(self, plan: Plan, study: Study, commands: Commands, places: Places, trials: int):
-        self.plan, self.study, self.commands, self.places, self.trials = plan, study, commands, places, trials
-        self.log, self.work = get_run_logger(), plan.folder / "work"
-        self.begun = deque(study.unfinished())
-        self.running, self.hindered = dict[int, Attempt](), dict[int, str]()
-        self.outcomes = dict[int, float | TrialFailed | Hindered]()
-        self.ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    def __init__(self, plan: Plan, study: Study, commands: Commands, lock: int, jobs: int):
+        self.plan, self.study, self.commands, self.lock, self.jobs = plan, study, commands, lock, jobs
+        self.root, self.log, self.work = plan.pipeline.root, get_run_logger(), plan.folder / "work"
+        self.slots = Slots.of(plan.pipeline)
+        self.gpus = max(num_gpus(stage) for stage in plan.pipeline.plan([plan.target]))
 
-    def run(self) -> Made:
-        """What has come of it. In the end there are no folders but those of trials that were hindered."""
-        self.work.mkdir(exist_ok=True)
-        self.clear(set(self.folders()) - {attempt.number for attempt in self.begun})
+    def run(self, trials: int) -> "Made":
+        """Makes `trials` of them in all, first those that were begun before. No folders stay but those of trials that were hindered."""
+        if self.plan.pipeline.is_up_to_date(self.plan.target):
+            self.study.tell(self.study.trials[0], read_figure((self.root / self.training).read_text(encoding="utf-8"), self.plan.metric))
+        begun, running, hindered = deque(self.study.unfinished()), dict[PrefectFuture[Any], Trial](), dict[int, str]()
+        self.clear(but={trial.number for trial in begun})
         while True:
-            while len(self.running) < self.places.jobs and (attempt := self.next()):
-                self.start(attempt)
-            if not self.running:
+            while len(running) < self.jobs and (begun or len(self.study.trials) <= trials):
+                trial = begun.popleft() if begun else self.study.ask()
+                running[self.start(trial)] = trial
+            if not running:
                 break
-            self.settle(self.ended.get())
-        if not self.folders():
-            self.work.rmdir()
-        return Made(self.plan, self.study.ended(), self.hindered)
+            future = next(as_completed(list(running)))
+            future.wait()  # else its state is asked of the server
+            trial, state = running.pop(future), future.state
+            if state.is_completed() or state.name == REFUSED:
+                figure = state.result() if state.is_completed() else None
+                self.study.tell(trial, figure, "" if state.is_completed() else str(state.message))
+            else:
+                hindered[trial.number] = str(state.message)
+        self.clear(but=set(hindered))
+        return Made(self.plan, self.study, hindered)
 
-    def next(self) -> Attempt | None:
-        if self.begun:
-            return self.begun.popleft()
-        return self.study.ask() if len(self.study.trials()) < self.trials else None
+    @property
+    def training(self) -> str:
+        return f"models/{self.plan.model}/training.json"
 
-    def start(self, attempt: Attempt) -> None:
-        """Hands the trial to Prefect, as a task of its number."""
-        number = attempt.number
-        self.running[number] = attempt
-        self.log.info("trial %d of %d: %s", number, self.trials, self.described(attempt.values))
+    def start(self, trial: Trial) -> PrefectFuture[Any]:
+        """Hands the trial to Prefect, as a task of its number, whose result is the figure."""
+        values = {self.plan.short(key): value for key, value in self.study.values(trial).items()} or "the present values"
+        self.log.info("trial %d: %s", trial.number, json.dumps(values))
 
-        @task(name="trial", task_run_name=f"trial {number}", cache_policy=NO_CACHE, persist_result=False)
-        def run_trial() -> State[None]:
+        @task(name="trial", task_run_name=f"trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
+        def run_trial() -> State[float]:
             try:
-                self.outcomes[number] = figure = self.figure_of(attempt)
-            except (TrialFailed, Hindered) as error:
-                self.outcomes[number] = error
-                return Failed(message=str(error))
-            return Completed(message=f"{self.plan.metric} {figure:g}")
+                figure = self.figure_of(trial)
+            except TrialFailed as error:
+                return Failed(name=REFUSED, message=str(error).rstrip("."))
+            except (GitError, SlotError, OSError) as error:
+                return Failed(message=str(error).rstrip("."))
+            return Completed(message=f"{self.plan.metric} {figure:g}", data=figure)
 
-        run_trial.submit(return_state=False).add_done_callback(lambda _: self.ended.put(number))
+        return run_trial.submit(return_state=False)
 
-    def figure_of(self, attempt: Attempt) -> float:
+    def figure_of(self, trial: Trial) -> float:
         """Runs in a thread of its own. An experiment that is there already was made by a run that died before it could note it."""
-        name = self.plan.experiment(attempt.number)
-        try:
-            if name not in experiments_of(self.plan.root, self.plan.name):
-                self.make(attempt, name)
-            ref = experiments_of(self.plan.root, self.plan.name)[name]
-            return read_figure(file_of(self.plan.root, ref, f"models/{self.plan.model}/training.json"), self.plan.metric)
-        except (GitError, SlotError, OSError) as error:
-            raise Hindered(str(error)) from error
+        name = self.plan.experiment(trial)
+        if name not in experiments_of(self.root, self.plan.name):
+            self.make(trial, name)
+        return read_figure(file_of(self.root, experiments_of(self.root, self.plan.name)[name], self.training), self.plan.metric)
 
-    def make(self, attempt: Attempt, name: str) -> None:
-        ticket = self.work / f"{attempt.number:03d}.json"
-        Ticket(str(self.plan.root), self.plan.base, f"train@{self.plan.model}", attempt.values, name).write(ticket)
-        command = f"exec python -m pipelines.searching.trial {shlex.quote(str(ticket))}"
-        with self.places.slots.held(self.places.gpus, lambda: not self.commands.is_over) as slot:
-            tell = partial(self.log.info, "trial %d: %s", attempt.number)
-            ended = self.commands.run(ticket.stem, command, CODE, slot.environment, tell, slot.files)
+    def make(self, trial: Trial, name: str) -> None:
+        plan, number = self.plan, f"{trial.number:03d}"
+        values = overrides(self.study.values(trial), plan.model, plan.pipeline.params())
+        told = {"root": str(self.root), "folder": str(self.work / number), "commit": plan.commit, "tree": plan.tree, "name": name}
+        arguments = json.dumps(told | {"target": plan.target, "values": values})
+        command = f"exec python -m pipelines.searching.trial {shlex.quote(arguments)}"
+        with self.slots.held(self.gpus, lambda: not self.commands.is_over) as slot:
+            tell = partial(self.log.info, "trial %d: %s", trial.number)
+            ended = self.commands.run(number, command, CODE, slot.environment, tell, [*slot.files, self.lock])
         if ended.code == NOT_THE_STAGE:
-            raise Hindered(ended.said)
+            raise OSError(ended.said)
         if ended.code:
             raise TrialFailed(str(ended))
 
-    def settle(self, number: int) -> None:
-        """Notes in the study how a trial has ended. One that was hindered stays begun, and its folder too."""
-        attempt, outcome = self.running.pop(number), self.outcomes.pop(number, Hindered("see Prefect's log"))
-        if isinstance(outcome, Hindered):
-            self.hindered[number] = str(outcome).rstrip(".")
-            return
-        if isinstance(outcome, TrialFailed):
-            self.study.tell_failure(attempt, str(outcome).rstrip("."))
-        else:
-            self.study.tell(attempt, outcome)
-            self.log.info("trial %d: %s %g with %s", number, self.plan.metric, outcome, self.described(attempt.values))
-        self.clear({number})
-
-    def folders(self) -> dict[int, list[Path]]:
-        """What lies in the work folder, by the trial that it belongs to: its folder, its ticket and its index."""
-        paths: dict[int, list[Path]] = {}
-        for path in self.work.iterdir():
-            paths.setdefault(int(path.name.partition(".")[0]), []).append(path)
-        return paths
-
-    def clear(self, over: set[int]) -> None:
-        """Removes what belongs to trials that are over."""
-        for path in (path for number, paths in self.folders().items() if number in over for path in paths):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def described(self, values: dict[str, Any]) -> str:
-        return ", ".join(f"{self.plan.short(key)} {json.dumps(value)}" for key, value in values.items())
+    def clear(self, but: set[int]) -> None:
+        """Removes the folders of trials that are over."""
+        for path in self.work.glob("*"):
+            if int(path.stem) not in but:
+                shutil.rmtree(path)
+        if self.work.exists() and not any(self.work.iterdir()):
+            self.work.rmdir()
 
 
 def read_figure(content: str, metric: str) -> float:
@@ -369,6 +185,52 @@ def read_figure(content: str, metric: str) -> float:
         if isinstance(figure := figures.get(f"{split}_{metric}"), int | float):
             return float(figure)
     raise TrialFailed(f"training.json has no {metric}, but {', '.join(figures)}")
+
+
+# What has come of them
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the study has come to. `hindered` are trials that something else than their stage was in the way of, with the reason."""
+
+    plan: Plan
+    study: Study
+    hindered: dict[int, str]
+
+    @property
+    def failures(self) -> list[str]:
+        failed = {trial.number: trial.why for trial in self.study.trials if trial.why}
+        again = {number: f"{why}; the same command tries it again" for number, why in self.hindered.items()}
+        return [f"trial {number} ({why})" for number, why in sorted((failed | again).items())]
+
+    def verdict(self) -> str:
+        """One sentence."""
+        present, ended, failures = self.study.trials[0], self.study.best_first(), self.failures
+        num = len(ended) + len(self.hindered) + bool(present.why)
+        said = f"{len(failures)} of {num} trials failed: {', '.join(failures)}; " if failures else f"{num} trial{'s' * (num > 1)}: "
+        if not ended or ended[0].figure is None:
+            return f"{said}none has a figure."
+        name, figure, than = self.plan.experiment(ended[0]), ended[0].figure, ""
+        if present.figure is not None:
+            is_better = self.study.sign * (present.figure - figure) > 0
+            than = f"; the present values have {present.figure:g}{'' if is_better else ', so none is better than they are'}"
+        return f"{said}the best is {name} with {self.plan.metric} {figure:g} (dvc exp apply {name}){than}."
+
+    def as_table(self) -> str:
+        """Markdown that is as narrow as it can be: the present values first, then a line a trial, the best first."""
+        params = self.plan.pipeline.params()
+        present = {key: key_and_value(key, self.plan.model, params)[1] for key in self.plan.space}
+        rows = [["trial", self.plan.metric, *map(self.plan.short, self.plan.space), "experiment"]]
+        for trial in [self.study.trials[0], *self.study.best_first()]:
+            values = [json.dumps(value, default=str) for value in (present | self.study.values(trial)).values()]
+            name = self.plan.experiment(trial) if trial.number else "the present values"
+            figure = "failed" if trial.figure is None else f"{trial.figure:g}"
+            rows.append([str(trial.number), figure, *values, trial.why or name])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+        lines.insert(1, ["-" * width for width in widths])
+        return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", self.verdict()])
 
 
 def main() -> None:
@@ -383,7 +245,7 @@ def main() -> None:
     parser.add_argument("--metric", metavar="NAME", help="loss, accuracy or mae; default: as the model's best_by says")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the search; default: 0")
     parser.add_argument("--name", metavar="NAME", help="of the study; default: made from what is searched for")
-    parser.add_argument("--fresh", action="store_true", help="forget what the study has, its experiments too, and begin anew")
+    parser.add_argument("--fresh", action="store_true", help="forget what the study has, its experiments too, and start from scratch")
     arguments = vars(parser.parse_args())
     try:
         arguments["space"] = as_given(arguments.pop("range"), arguments.pop("choice"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.running.server import free_port
+from pipelines.serving.server import free_port
 from tests.exported import exported_toy
 from tests.strace import Seen, Traced, why_not
 from tests.test_end_to_end import Clone, new_clone

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipelines.running.server import free_port
+from pipelines.serving.server import free_port
 from tests.test_end_to_end import ROOT, TREE, copy_tree, reduce_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

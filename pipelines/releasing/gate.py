@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-CHECKED = Path("data") / "checked" / "datasets"
+from pipelines.dvc.checked import facts_of
 
 
 class NotComparable(Exception):
@@ -58,15 +58,15 @@ class Gate:
         gate, source = params["models"][model].get("gate"), params["source"]
         if gate is None:
             return None
-        facts = json.loads((root / CHECKED / f"{params['models'][model]['dataset']}.json").read_text(encoding="utf-8"))
-        is_error, is_score_error = (facts["metrics"][name] == "lower" for name in (gate["metric"], facts["score"]))
+        facts = facts_of(root, params["models"][model]["dataset"])
+        is_error, is_score_error = facts.is_error(gate["metric"]), facts.is_error(facts.score)
         side = "at_most" if is_error else "at_least"
         bound, tolerance = gate[side], gate["tolerance"]
         return cls(
             key=f"models.{model}.gate.{side}" + (f".{source}" if isinstance(bound, dict) else ""),
             metric=gate["metric"],
             is_error=is_error,
-            score=facts["score"],
+            score=facts.score,
             is_score_error=is_score_error,
             bound=bound[source] if isinstance(bound, dict) else bound,
             tolerance=tolerance[source] if isinstance(tolerance, dict) else tolerance,

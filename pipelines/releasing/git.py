@@ -47,23 +47,22 @@ class Git:
                 raise GitError(f"a merge, rebase, cherry-pick or revert is under way ({name}): end it, and run again.")
         return branch
 
+    def lines(self, command: str, *arguments: str, paths: Iterable[Path] = ()) -> list[str]:
+        """What git lists of these paths."""
+        specs = [f":(top,literal){path.relative_to(self.root)}" for path in paths]
+        return [line for line in self.run(command, "-z", *arguments, "--", *specs).split("\0") if line]
+
     def changed(self) -> list[str]:
         """Tracked files that are not as HEAD has them, in the working tree or staged; paths from the root."""
-        lines = self.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=no").split("\0")
-        return [line[3:] for line in lines if line]
+        return [line[3:] for line in self.lines("status", "--porcelain", "--no-renames", "--untracked-files=no")]
 
     def not_committed(self, paths: list[Path]) -> list[str]:
         """Those of the files that HEAD has not, or not like this."""
-        lines = self.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *self.specs(paths)).split("\0")
-        return [line[3:] for line in lines if line]
+        return [line[3:] for line in self.lines("status", "--porcelain", "--no-renames", "--untracked-files=all", paths=paths)]
 
     def ignored(self, paths: list[Path]) -> list[str]:
         """Those of the files that git does not know and would not add, because a .gitignore names them."""
-        lines = self.run("ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", *self.specs(paths)).split("\0")
-        return [line for line in lines if line]
-
-    def specs(self, paths: list[Path]) -> list[str]:
-        return [f":(top,literal){path.relative_to(self.root)}" for path in paths]
+        return self.lines("ls-files", "--others", "--ignored", "--exclude-standard", paths=paths)
 
     def not_in_head(self, files: Iterable[Path]) -> list[str]:
         """Those of the files that a clone of HEAD would not have, or not with these contents: ignored ones and links to elsewhere too.
@@ -81,8 +80,7 @@ class Git:
 
     def files_of(self, revision: str) -> dict[str, str]:
         """The files of a commit or tag, and the hashes of their contents."""
-        lines = self.run("ls-tree", "-r", "-z", revision).split("\0")
-        return {path: what.split()[2] for what, path in (line.split("\t", 1) for line in lines if line)}
+        return {path: what.split()[2] for what, path in (line.split("\t", 1) for line in self.lines("ls-tree", "-r", revision))}
 
     def head(self) -> str:
         return self.run("rev-parse", "HEAD")

@@ -113,18 +113,10 @@ def exported_hash(lock: Any, model: str) -> str | None:
     return hash_of(lock, f"export@{model}", f"models/{model}/exported")
 
 
-def is_of_a_version(tag: str) -> bool:
-    return "version" in parse_name(tag, raise_on_fail=False)
-
-
-def registers_a_version(tag: str) -> bool:
-    """Whether it does, and does not take one back."""
-    return parse_name(tag, raise_on_fail=False).get("action") is Action.REGISTER
-
-
-def version_of(tag: str) -> str:
-    """What a tag of a version registers or takes back: MODEL@v1.2.0."""
-    return f"{tag.partition('@')[0]}@{parse_name(tag)['version']}"
+def subject_of(tag: str) -> tuple[str, bool] | None:
+    """The version MODEL@v1.2.0 that a tag is about, and whether it registers it and does not take it back; None of any other tag."""
+    parts = parse_name(tag, raise_on_fail=False)
+    return (f"{parts['name']}@{parts['version']}", parts["action"] is Action.REGISTER) if "version" in parts else None
 
 
 def can_be_tagged(model: str) -> bool:

@@ -25,7 +25,7 @@ from prefect.settings import get_current_settings
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.running.locks import locked
-from pipelines.running.server import is_own_server
+from pipelines.serving.server import is_own_server
 
 LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
 # A minute after its holder has died, a slot of the server is free again.

@@ -1,38 +1,26 @@
 """DVC experiments made beside the workspace, several at once, with git's plumbing.
 
-`dvc exp run --temp` stashes what lies in the workspace while it begins, under references that all experiments share: whoever kills it
-then finds the workspace empty, and those who begin together get in each other's way. Here nothing in the workspace is touched: files
-come out of git's objects into a folder, through an index of the experiment's own, and go back as one commit and one reference.
+`dvc exp run --temp` stashes what lies in the workspace while it begins, under references that all experiments share: a kill leaves the
+workspace empty, and experiments that begin together get in each other's way; its folder is a new one each time, so that no training
+resumes. `dvc exp save` sets references that are shared as well. Here nothing in the workspace is touched: files come out of git's objects
+into a folder, through an index of the experiment's own, and go back as one commit and one reference.
 """
 
 import re
-import shutil
-import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.dvc.experiments import experiment_ref
-from pipelines.dvc.waiting import Patience
 from pipelines.running.git import GitError, git
 from pipelines.searching.space import SearchError
 
-PATIENCE_S = 10.0  # with a reference that somebody else has locked
-NOBODY = {"GIT_AUTHOR_NAME": "sweep", "GIT_AUTHOR_EMAIL": "sweep@localhost"}
+WHO = {"NAME": "sweep", "EMAIL": "sweep@localhost"}
+NOBODY = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in WHO.items()}
 
 
-@dataclass(frozen=True)
-class Base:
-    """What experiments start from: a commit, and a tree of it or of what has changed since in files that git knows."""
+def base_of(root: Path) -> tuple[str, str]:
+    """What experiments start from: HEAD, and a tree of it with what has been changed since in files that git knows.
 
-    commit: str
-    tree: str
-
-
-def base_of(root: Path) -> Base:
-    """HEAD of the repository `root`, with what has been changed and not been committed, as `dvc exp run` takes it; nothing is touched.
-
-    Raises SearchError where there is no such thing.
+    Nothing is touched. Raises SearchError where there is no such thing.
     """
     try:
         top = Path(git("rev-parse", "--show-toplevel", folder=root))
@@ -47,16 +35,8 @@ def base_of(root: Path) -> Base:
         raise SearchError("experiments are made upon a commit, and there is none yet: git add and git commit first.") from error
     if conflicts := git("diff", "--name-only", "--diff-filter=U", folder=root).splitlines():
         raise SearchError(f"a merge has left conflicts in {', '.join(conflicts)}: resolve them first.")
-    return Base(commit, tree_of(root))
-
-
-def tree_of(root: Path) -> str:
-    """What lies in the workspace, of the files that git knows; through a copy of the index, which stays as it is."""
-    index = root / git("rev-parse", "--git-path", "index", folder=root)
-    with tempfile.TemporaryDirectory() as folder:
-        own = {"GIT_INDEX_FILE": shutil.copy(index, folder)}
-        git("add", "--update", ".", folder=root, environment=own)
-        return git("write-tree", folder=root, environment=own)
+    changed = git("stash", "create", folder=root, environment=identity(root))  # a commit that no reference names
+    return commit, git("rev-parse", f"{changed or commit}^{{tree}}", folder=root)
 
 
 def identity(root: Path) -> dict[str, str]:
@@ -65,7 +45,7 @@ def identity(root: Path) -> dict[str, str]:
         git("var", "GIT_AUTHOR_IDENT", folder=root)
         git("var", "GIT_COMMITTER_IDENT", folder=root)
     except GitError:
-        return NOBODY | {name.replace("AUTHOR", "COMMITTER"): value for name, value in NOBODY.items()}
+        return NOBODY
     return {}
 
 
@@ -82,11 +62,6 @@ def experiments_of(root: Path, study: str) -> dict[str, str]:
     return {name: ref for ref in refs if re.fullmatch(rf"{re.escape(study)}-\d{{3,}}", name := ref.rpartition("/")[2])}
 
 
-def remove(root: Path, refs: list[str]) -> None:
-    for ref in refs:
-        git("update-ref", "-d", ref, folder=root)
-
-
 def file_of(root: Path, ref: str, path: str) -> str:
     """A file of an experiment. Raises GitError."""
     return git("show", f"{ref}:{path}", folder=root)
@@ -99,25 +74,12 @@ def check_out(root: Path, tree: str, folder: Path, index: Path) -> None:
     git("checkout-index", "--all", f"--prefix={folder}/", folder=root, environment=own)
 
 
-def keep(root: Path, base: Base, folder: Path, index: Path, new: list[Path], name: str) -> None:
-    """Makes what lies in `folder` (files that git knows, and `new`) the experiment `name`, all at once."""
-    store = Path(git("rev-parse", "--absolute-git-dir", folder=root))
-    own = {"GIT_INDEX_FILE": str(index), "GIT_DIR": str(store), "GIT_WORK_TREE": str(folder)}
+def keep(root: Path, commit: str, folder: Path, index: Path, new: list[Path], name: str) -> None:
+    """Makes what lies in `folder` (files that git knows, and `new`) the experiment `name` upon a commit, all at once."""
+    store = git("rev-parse", "--absolute-git-dir", folder=root)
+    own = {"GIT_INDEX_FILE": str(index), "GIT_DIR": store, "GIT_WORK_TREE": str(folder)}
     git("add", "--update", ".", folder=folder, environment=own)
     git("add", "--force", "--", *map(str, new), folder=folder, environment=own)
     tree = git("write-tree", folder=folder, environment=own)
-    commit = git("commit-tree", tree, "-p", base.commit, "-m", f"sweep: {name}", folder=root, environment=identity(root))
-    set_reference(root, experiment_ref(base.commit, name), commit)
-
-
-def set_reference(root: Path, ref: str, commit: str) -> None:
-    """Git locks a reference for a moment, and removes folders of them that have become empty: somebody else's moment is waited for."""
-    until, patience = time.monotonic() + PATIENCE_S, Patience(print, f"git has {ref} locked")
-    while True:
-        try:
-            git("update-ref", ref, commit, folder=root)
-            return
-        except GitError as error:
-            if time.monotonic() > until or not any(reason in str(error) for reason in ("File exists", "No such file")):
-                raise
-            patience.wait()
+    made = git("commit-tree", tree, "-p", commit, "-m", f"sweep: {name}", folder=root, environment=identity(root))
+    git("update-ref", experiment_ref(commit, name), made, folder=root)

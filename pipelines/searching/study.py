@@ -1,162 +1,122 @@
-"""A search's memory: what was tried and what came of it, in a journal that outlives whatever ends the flow.
-
-The journal is a text, a line of JSON for each thing that has happened, which Optuna appends and syncs; no pickle is involved.
+"""A search's memory: what was tried and what came of it, in a file that is replaced whole at each step, so that any end of the flow leaves
+it as it was or as it is. What to try next is Optuna's to say, by what has come of the trials until then.
 """
 
+import dataclasses
 import fcntl
 import json
-import os
 import random
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState, create_trial
 
-from pipelines.searching.space import SearchError, Space, draw
+from pipelines.dvc.lock_file import replace
+from pipelines.searching.space import SearchError, Space, value_of
 
-JOURNAL, LOCK = "journal.log", "lock"
-ABOUT, VALUES, WHY = "about", "values", "why"  # what the journal keeps beside Optuna's own
-AGAIN = "--fresh forgets it and its experiments, and begins anew"
-
-# What reading a journal that is none can raise.
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
+AGAIN = "--fresh forgets it and its experiments, and starts from scratch"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """A trial that is to be made: its number, from 1, and the values of the keys that are searched over."""
+@dataclass
+class Trial:
+    """Trial 0 is of the present values. A trial has ended with the figure that it reached, or failed with the reason `why`."""
 
     number: int
-    values: dict[str, Any]
-    trial: optuna.Trial
+    drawn: dict[str, Any] = field(default_factory=dict)  # by Optuna, for the keys of the space
+    figure: float | None = None
+    why: str = ""
 
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial that was made: the figure that it reached, or why it has none."""
-
-    number: int
-    values: dict[str, Any]
-    figure: float | None
-    why: str
-
-
-class Alone(JournalFileOpenLock):
-    """No lock of its own: the study's is held already, and one that a killed run has left would be waited for."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        return
+    @property
+    def state(self) -> TrialState:
+        return TrialState.COMPLETE if self.figure is not None else TrialState.FAIL if self.why else TrialState.RUNNING
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Holds the study in `folder`; the lock ends with the process at the latest. Raises SearchError while another has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as file:
+def only_one(folder: Path) -> Iterator[int]:
+    """Holds the study in `folder`, once the trials of a killed run have ended: each holds the open file that this gives.
+
+    Raises SearchError while another sweep has the study.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("a") as lock, folder.with_name(f"{folder.name}.trials.lock").open("a") as trials:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SearchError(f"another sweep is at work on the study {folder.name}: wait until it has ended.") from None
-        yield
-
-
-def forget(folder: Path) -> None:
-    """Removes all of a study but its lock."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
-            path.unlink()
+        fcntl.flock(trials, fcntl.LOCK_EX)
+        yield trials.fileno()
 
 
 class Study:
-    """The study in `folder` of a search through `space`, begun or taken up. With another `about`, which its trials share, it cannot go on.
+    """The study in `folder` of a search through `space`, new or resumed. `about` is what its trials have in common.
 
-    Raises SearchError where the journal cannot be read, or is of something else.
+    Raises SearchError where the file cannot be read, or is of a study of something else.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any], space: Space, direction: Literal["minimize", "maximize"], seed: int):
-        self.folder, self.space, self.seed = folder, space, seed
-        drop_torn_line(folder / JOURNAL)
+        self.path, self.about, self.space, self.seed = folder / "study.json", about, space, seed
+        folder.mkdir(exist_ok=True)
+        self.sign = -1 if direction == "maximize" else 1
+        self.optuna, self.trials = optuna.create_study(direction=direction), [Trial(0)]
         try:
-            storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL), Alone(str(folder / JOURNAL))))
-            self.optuna = optuna.create_study(storage=storage, study_name=folder.name, direction=direction, load_if_exists=True)
-            begun = self.optuna.user_attrs.get(ABOUT)
-            trials = self.trials()
-        except UNREADABLE as error:
-            raise SearchError(f"{folder / JOURNAL} is damaged ({error}): {AGAIN}.") from error
-        if begun is None and not trials:
-            self.optuna.set_user_attr(ABOUT, begun := about)
-        self.refuse_another(begun or {}, about)
+            noted: Any = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {"about": about, "trials": []}
+            self.refuse_another(noted["about"])
+            self.trials = [Trial(**trial) for trial in noted["trials"]] or self.trials
+            for trial in self.trials[1:]:
+                made = create_trial(state=trial.state, value=trial.figure, params=trial.drawn, distributions=dict(space))
+                self.optuna.add_trial(made)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise SearchError(f"{self.path} is damaged ({error}): {AGAIN}.") from error
 
-    def refuse_another(self, begun: dict[str, Any], about: dict[str, Any]) -> None:
-        for what, now in about.items():
-            if begun.get(what) != json.loads(json.dumps(now)):
+    def refuse_another(self, noted: dict[str, Any]) -> None:
+        for what, now in self.about.items():
+            if noted.get(what) != now:
                 raise SearchError(
-                    f"the study {self.folder.name} has another {what}: {shown(begun.get(what))}, and now {shown(now)}; "
+                    f"the study {self.path.parent.name} has another {what}: {shown(noted.get(what))}, and now {shown(now)}; "
                     f"--name gives this search a name of its own, {AGAIN}."
                 )
 
-    def trials(self) -> list[FrozenTrial]:
-        """All, in the order in which they were begun."""
-        return self.optuna.get_trials(deepcopy=False)
+    @property
+    def is_new(self) -> bool:
+        return not self.path.exists()
 
-    def unfinished(self) -> list[Attempt]:
-        """Those that an earlier run has begun and nobody has ended, with the values that they had."""
-        running = [trial for trial in self.trials() if trial.state is TrialState.RUNNING]
-        return [self._attempt(trial.number, partial(optuna.Trial, self.optuna, trial._trial_id)) for trial in running]
+    def unfinished(self) -> list[Trial]:
+        """Trial 0 and those that an earlier run has begun, as far as they have not ended."""
+        return [trial for trial in self.trials if trial.state is TrialState.RUNNING]
 
-    def ask(self) -> Attempt:
+    def ask(self) -> Trial:
         """A new trial. Its values follow from the seed, its number and what has ended before, in one run of the study or in several."""
-        return self._attempt(len(self.trials()), self.optuna.ask)
-
-    def _attempt(self, number: int, take: Callable[[], optuna.Trial]) -> Attempt:
-        seed = random.Random(f"{self.seed} {number}").getrandbits(32)
+        seed = random.Random(f"{self.seed} {len(self.trials) - 1}").getrandbits(32)
         self.optuna.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        return Attempt(number + 1, draw(self.space, trial := take()), trial)
+        self.trials.append(Trial(len(self.trials), self.optuna.ask(dict(self.space)).params))
+        self.note()
+        return self.trials[-1]
 
-    def tell(self, attempt: Attempt, figure: float) -> None:
-        attempt.trial.set_user_attr(VALUES, attempt.values)
-        self.optuna.tell(attempt.trial, figure)
+    def tell(self, trial: Trial, figure: float | None, why: str = "") -> None:
+        """Notes the figure of a trial, or why it has none."""
+        trial.figure, trial.why = figure, why
+        if trial.number:
+            self.optuna.tell(trial.number - 1, figure, state=trial.state)
+        self.note()
 
-    def tell_failure(self, attempt: Attempt, why: str) -> None:
-        attempt.trial.set_user_attr(VALUES, attempt.values)
-        attempt.trial.set_user_attr(WHY, why)
-        self.optuna.tell(attempt.trial, state=TrialState.FAIL)
+    def note(self) -> None:
+        content = {"about": self.about, "trials": [dataclasses.asdict(trial) for trial in self.trials]}
+        replace(self.path, json.dumps(content, indent=1).encode(), self.path.parent)
 
-    def ended(self) -> list[Ended]:
-        """Those that have a figure, the best first, then those that have failed."""
-        sign = -1 if self.optuna.direction is StudyDirection.MAXIMIZE else 1
-        ended = [
-            Ended(trial.number + 1, trial.user_attrs.get(VALUES, trial.params), trial.value, trial.user_attrs.get(WHY, ""))
-            for trial in self.trials()
-            if trial.state.is_finished()
-        ]
-        return sorted(ended, key=lambda trial: (trial.figure is None, sign * (trial.figure or 0.0), trial.number))
+    def values(self, trial: Trial) -> dict[str, Any]:
+        """What params.yaml has in this trial, where that is not the present value."""
+        return {key: value_of(self.space[key], drawn) for key, drawn in trial.drawn.items()}
 
-
-def drop_torn_line(journal: Path) -> None:
-    """Takes away the last line where a run was killed while it wrote it: the next would be appended to it."""
-    if not journal.exists():
-        return
-    content = journal.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(journal, len(whole))
+    def best_first(self) -> list[Trial]:
+        """Those that have ended but for trial 0, the best first, and then those that have failed."""
+        ended = [trial for trial in self.trials[1:] if trial.state.is_finished()]
+        return sorted(ended, key=lambda trial: (trial.figure is None, self.sign * (trial.figure or 0.0), trial.number))
 
 
 def shown(value: Any) -> str:

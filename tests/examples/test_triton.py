@@ -17,7 +17,7 @@ import pytest
 
 from examples import triton
 from examples.predict import as_numbers
-from pipelines.running.server import free_port
+from pipelines.serving.server import free_port
 from stages.exporting.variants import as_file, to_int8
 from tests.examples.test_consumers import make_environment
 from tests.examples.test_predict import with_signature

@@ -3,8 +3,10 @@
 import contextlib
 import os
 import re
+import site
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import httpx
@@ -57,6 +59,8 @@ def commit(folder="."):
         subprocess.run(["git", *command.split()], cwd=folder, check=True)
 
 
+UNLIKELY = 'it\'s a "$HOME" ü, is it?'
+PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -106,3 +110,15 @@ def command_line(module, *arguments, server):
     environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def environment(**more):
+    """This process's, without what it says of Prefect and of proxies."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_") and key not in PROXIES}
+    return kept | {"PYTHONPATH": str(ROOT)} | more
+
+
+def python_in(folder):
+    """A Python in a new environment there, which has the packages of this one by its PYTHONPATH, the second value."""
+    venv.create(folder / ".venv", symlinks=True)
+    return str(folder / ".venv" / "bin" / "python"), os.pathsep.join([str(ROOT), *site.getsitepackages()])

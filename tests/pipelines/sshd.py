@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.running.server import free_port, is_taken
+from pipelines.serving.server import free_port, is_taken
 
 SFTP_ONLY = """
 ListenAddress 127.0.0.1

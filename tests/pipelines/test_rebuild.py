@@ -18,8 +18,8 @@ from prefect.exceptions import ParameterTypeError
 from pipelines.rebuild import main, number, rebuild
 from pipelines.rebuilding.build import longest_way_to_the_end
 from pipelines.running.locks import alone
-from pipelines.running.presence import RUNNING
-from pipelines.running.server import free_port, password, server_at
+from pipelines.serving.presence import RUNNING
+from pipelines.serving.server import free_port, password, server_at
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import KNOWN, ask, command_line, everything, make_small, repro
 

@@ -1,15 +1,14 @@
 """The flow `sweep` on a toy whose training is a short script, with real git, DVC and a real Prefect server."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from dvc.api import exp_show
 from dvc.lock import make_lock
 from dvc.repo import Repo
 from prefect.client.orchestration import get_client
@@ -17,14 +16,14 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from ruamel.yaml import YAML
 
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.searching.experiments import experiments_of, file_of, git
+from pipelines.searching.experiments import check_out, experiments_of, file_of, git, keep
+from pipelines.searching.plan import as_metric, as_plan, refuse_what_trials_lack
 from pipelines.searching.space import SearchError
 from pipelines.searching.study import only_one
-from pipelines.sweep import TrialFailed, as_metric, as_plan, read_figure, refuse_too_few, refuse_what_trials_lack, sweep
+from pipelines.sweep import Sweep, TrialFailed, main, read_figure, sweep
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
-from tests.pipelines.small import dvc
+from tests.pipelines.small import command_line
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
     pytest.mark.usefixtures("server"),
@@ -43,7 +42,7 @@ stages:
     do:
       cmd: PYTHON train.py ${key}
       deps: ["data/${item.dataset}", train.py]
-      params: ["models.${key}.dataset", "models.${key}.train"]
+      params: ["models.${key}.dataset", "models.${key}.train", recipes.plain]
       outs: [{"models/${key}/model.txt": {persist: true}}]
       metrics: [{"models/${key}/training.json": {persist: true, cache: false}}]
 """
@@ -55,9 +54,10 @@ datasets: {points: {rows: 3}}
 models:
   toy:
     dataset: points
-    plot: confusion
-    train: {lr: 0.5, size: 2, best_by: loss}
+    train: {recipe: plain, lr: 0.5}
   bare: {dataset: points}
+recipes:
+  plain: {lr: 0.1, size: 2, optimizer: {name: SGD, momentum: 0.9}, best_by: loss}
 """
 
 TRAIN = """
@@ -65,7 +65,8 @@ import json, os, signal, sys, time
 from pathlib import Path
 from ruamel.yaml import YAML
 
-params = YAML(typ="safe").load(Path("params.yaml"))["models"][sys.argv[1]]["train"]
+params = YAML(typ="safe").load(Path("params.yaml"))
+params = params["recipes"]["plain"] | params["models"][sys.argv[1]]["train"]
 here, state = Path(os.environ["TOY"]), Path("logs/resume/state")
 if params["lr"] > 100:
     sys.exit("error: the loss has grown to 1e9: lower models.toy.train.lr.")
@@ -86,13 +87,23 @@ folder.mkdir(parents=True, exist_ok=True)
 (folder / "model.txt").write_text(f"{params}\\n")
 figures = {"best_epoch": 1, "epochs": 1, "val_loss": loss, "val_accuracy": 1 - params["size"] / 10}
 (folder / "training.json").write_text(json.dumps(figures | ({"taken_up": 1} if state.exists() else {})))
-print(f"trained with {params['lr']}")
+(here / "trained").open("a").write(f"{params['lr']}\\n")
 """
 
 
-def make_toy(folder):
+def write_facts(root, score="accuracy"):
+    """What the stage check writes of the dataset."""
+    file = root / "data/checked/datasets/points.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"score": score, "metrics": {"accuracy": "higher", "mae": "lower"}}))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
     """A repository in which all is built and committed."""
+    folder = tmp_path_factory.mktemp("built") / "toy"
     folder.mkdir()
+    write_facts(folder)
     git("init", "--quiet", folder=folder)
     git("config", "user.name", "a", folder=folder)
     git("config", "user.email", "a@b", folder=folder)
@@ -102,20 +113,12 @@ def make_toy(folder):
     (folder / "train.py").write_text(TRAIN)
     (folder / ".gitignore").write_text("/data/points\n/models/*/model.txt\n/logs\n")
     (folder / ".dvcignore").write_text("logs/\n")
-    dvc("repro", folder=folder)
-    commit(folder)
-
-
-def commit(folder):
+    with pytest.MonkeyPatch.context() as patch, Repo(str(folder)) as repository:
+        patch.setenv("TOY", str(tmp_path_factory.mktemp("notes")))
+        patch.chdir(folder)
+        repository.reproduce()
     git("add", ".", folder=folder)
     git("commit", "--quiet", "--message", "all", folder=folder)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOY", str(tmp_path_factory.mktemp("notes")))
-        make_toy(folder := tmp_path_factory.mktemp("built") / "toy")
     return folder
 
 
@@ -135,6 +138,24 @@ def toy(built, notes, tmp_path, monkeypatch):
     return tmp_path / "toy"
 
 
+@pytest.fixture
+def at_once(toy, monkeypatch):
+    """Trials make their experiments in this process, and train nothing."""
+
+    def make(self, trial, name):
+        train = {"lr": 0.5, "size": 2} | {self.plan.short(key): value for key, value in self.study.values(trial).items()}
+        if train["lr"] > 100:
+            raise TrialFailed("exit code 1: the loss has grown")
+        folder, index = toy / "logs" / name, toy / "logs" / f"{name}.index"
+        shutil.rmtree(folder, ignore_errors=True)
+        check_out(toy, self.plan.tree, folder, index)
+        (folder / self.training).write_text(json.dumps({"val_loss": train["lr"], "val_accuracy": 1 - train["size"] / 10}))
+        keep(toy, self.plan.commit, folder, index, [folder / self.training], name)
+
+    monkeypatch.setattr(Sweep, "make", make)
+    return toy
+
+
 SPACE = {"lr": "0.1..1.0"}
 
 
@@ -143,134 +164,125 @@ def search(**parameters):
     return sweep(**({"model": "toy", "space": SPACE, "trials": 2, "jobs": 2, "name": "a"} | parameters), return_state=True)
 
 
-def figures(name):
-    ref = experiments_of(Path.cwd(), name.rpartition("-")[0])[name]
-    return json.loads(file_of(Path.cwd(), ref, "models/toy/training.json"))
-
-
-def lr_of(name):
-    return YAML(typ="safe").load(file_of(Path.cwd(), experiments_of(Path.cwd(), "toy-a")[name], "params.yaml"))["models"]["toy"]["train"][
-        "lr"
-    ]
+def of(name, path="models/toy/training.json"):
+    """A file of an experiment."""
+    return YAML(typ="safe").load(file_of(Path.cwd(), experiments_of(Path.cwd(), "toy-a")[name], path))
 
 
 def names():
     return sorted(experiments_of(Path.cwd(), "toy-a"))
 
 
-def shown():
-    """`dvc exp show`: lr and loss of every experiment by its name."""
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    table = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    found = {}
-    for experiment in (one for baseline in table for one in baseline["experiments"] or []):
-        data = experiment["revs"][0]["data"]
-        train = data["params"]["params.yaml"]["data"]["models"]["toy"]["train"]
-        found[experiment["name"]] = train["lr"], data["metrics"]["models/toy/training.json"]["data"]["val_loss"]
-    return found
+def table():
+    """The rows that the last sweep has shown."""
+    with get_client(sync_client=True) as client:
+        (found,) = client.read_latest_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["sweep"])))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found.data.splitlines() if line.startswith("|")]
 
 
-def test_trials_are_experiments_that_can_be_shown_and_applied(toy, notes):
+def test_trials_are_experiments_beside_the_present_values_and_can_be_shown_and_applied(toy, notes):
     before = git("status", "--porcelain=v2", "--branch", "--untracked-files=all", folder=toy)
-    state = search(trials=3)
+    state = search()
     assert state.is_completed(), state.message
-    found = shown()
-    assert sorted(found) == names() == ["toy-a-001", "toy-a-002", "toy-a-003"]
+    found = {row["Experiment"]: (row["models.toy.train.lr"], row["val_loss"]) for row in exp_show() if row["Experiment"]}
+    assert sorted(found) == names() == ["toy-a-001", "toy-a-002"]
     assert all(loss == pytest.approx((lr - 0.3) ** 2 + 3, abs=1e-5) and 0.1 <= lr <= 1 for lr, loss in found.values())
-    assert len({lr for lr, _ in found.values()}) == 3
-    best = min(found, key=lambda name: found[name][1])
-    assert state.message == f"3 trials: the best is {best} with loss {found[best][1]:g} (dvc exp apply {best})."
+    best, other = sorted(found, key=lambda name: found[name][1])
+    than = "" if found[best][1] < 3.04 else ", so none is better than they are"
+    figure = f"{found[best][1]:g}"
+    assert state.message == f"2 trials: the best is {best} with loss {figure} (dvc exp apply {best}); the present values have 3.04{than}."
+    rows = [[str(int(name[-3:])), f"{found[name][1]:g}", str(found[name][0]), name] for name in (best, other)]
+    assert table() == [["trial", "loss", "lr", "experiment"], table()[1], ["0", "3.04", "0.5", "the present values"], *rows]
 
-    # The workspace is as it was, and nothing is left of the trials' folders, in git neither.
+    # The workspace is as it was, and nothing is left of the trials' folders, in git neither; what was built was not built again.
     assert git("status", "--porcelain=v2", "--branch", "--untracked-files=all", folder=toy) == before
-    assert sorted(path.name for path in (toy / "logs/sweep/toy-a").iterdir()) == ["journal.log", "lock", "said"]
-    assert not (notes / "prepared").exists(), "data comes from the cache"
+    assert sorted(path.name for path in (toy / "logs/sweep/toy-a").iterdir()) == ["said", "study.json"]
+    assert not (notes / "prepared").exists() and len((notes / "trained").read_text().split()) == 2
     assert {ref.split("/")[1] for ref in git("for-each-ref", "--format=%(refname)", folder=toy).split()} == {"heads", "exps"}
 
-    dvc("exp", "apply", best)
+    with Repo() as repository:
+        repository.experiments.apply(best)
     assert f"lr: {found[best][0]}" in Path("params.yaml").read_text() and "# a comment that stays" in Path("params.yaml").read_text()
     assert f"'lr': {found[best][0]}," in Path("models/toy/model.txt").read_text()
     assert Pipeline(toy, print).is_up_to_date("train@toy")
 
 
-def test_a_trial_that_fails_says_why_and_the_others_go_on(toy):
-    state = search(space={"lr": [0.5, 200], "size": [1, 5]}, metric="accuracy", trials=4, seed=2)
-    made, sentence = (
-        {name: figures(name)["val_accuracy"] for name in names()},
-        "exit code 1: the loss has grown to 1e9: lower models.toy.train.lr",
+def test_what_is_not_committed_is_part_of_the_trials_and_the_present_values_are_trained_once(toy, notes):
+    text = Path("params.yaml").read_text().replace("size: 2,", "size: 7,")
+    Path("params.yaml").write_text(text)
+    known = {"space": {"datasets.points.rows": [3, 8]}, "jobs": 1, "seed": 1}
+    state = search(**known)
+    assert [of(name, "params.yaml")["datasets"]["points"]["rows"] for name in names()] == [3, 3, 8]
+    assert state.message == (
+        "2 trials: the best is toy-a-001 with loss 3.04 (dvc exp apply toy-a-001); "
+        "the present values have 3.04, so none is better than they are."
     )
+    assert names() == ["toy-a-000", "toy-a-001", "toy-a-002"]
+    assert [of(name)["val_accuracy"] for name in names()] == pytest.approx([0.3] * 3)
+    assert Path("params.yaml").read_text() == text and Path("data/points/rows").read_text() == "3\n"
+    assert (notes / "prepared").read_text() == "x\n", "data is made anew for the trial that has another"
+    assert search(**known).message == state.message
+    assert len((notes / "trained").read_text().split()) == 2, "what the cache has is not trained again"
+
+
+def test_a_trial_that_fails_says_why_and_the_others_go_on(at_once):
+    state = search(space={"lr": [0.5, 200], "size": [1, 5]}, metric="accuracy", trials=4, seed=2)
+    made = {name: of(name)["val_accuracy"] for name in names()}
     assert set(made.values()) == {0.5, 0.9}
     failed = [number for number in (1, 2, 3, 4) if f"toy-a-00{number}" not in made]
-    best = max(made, key=lambda name: made[name])
+    best, sentence = max(made, key=lambda name: made[name]), "exit code 1: the loss has grown"
     assert state.is_failed()
     assert state.message == (
         f"{len(failed)} of 4 trials failed: {', '.join(f'trial {number} ({sentence})' for number in failed)}; "
-        f"the best is {best} with accuracy 0.9 (dvc exp apply {best})."
+        f"the best is {best} with accuracy 0.9 (dvc exp apply {best}); the present values have 0.8."
     )
-    with get_client(sync_client=True) as client:
-        found = client.read_latest_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["sweep"])))
-    rows = found[0].data.splitlines()[2:6]
-    assert [row.split(" | ")[1] for row in rows] == [f"{figure:g}" for figure in sorted(made.values(), reverse=True)] + ["failed"] * len(
-        failed
-    )
-    assert all("| 200 |" in row and sentence in row for row in rows[len(made) :])
+    figures = [row[1] for row in table()[2:]]
+    assert figures == ["0.8", *(f"{figure:g}" for figure in sorted(made.values(), reverse=True)), *["failed"] * len(failed)]
+    assert all(row[2] == "200" and row[-1] == sentence for row in table()[3 + len(made) :])
 
 
 # Whatever ends it
 
 
-def command(*arguments, server):
-    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.sweep", "toy", *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+A = ("toy", "--range", "lr=0.1..1.0", "--name", "a", "--jobs", "2", "--trials")
 
 
-A = ("--range", "lr=0.1..1.0", "--name", "a", "--jobs", "2", "--trials", "3")
-
-
-@pytest.mark.parametrize(("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -signal.SIGKILL)])
-def test_a_sweep_that_is_ended_goes_on_with_the_same_trials_where_they_were(toy, notes, server, number, code):
+@pytest.mark.parametrize(("number", "trials"), [(signal.SIGKILL, 1), pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow)])
+def test_a_sweep_that_is_ended_resumes_with_the_same_trials_where_they_were(toy, notes, server, number, trials):
     (notes / "gate").touch()
-    process = command(*A, server=server)
-    wait_until(lambda: len([path for path in notes.glob("began-*") if path.read_text()]) == 2, 60)
+    process = command_line("pipelines.sweep", *A, str(trials), server=server)
+    wait_until(lambda: len([path for path in notes.glob("began-*") if path.read_text()]) == trials, 60)
     began = {path.name: int(path.read_text()) for path in notes.glob("began-*")}
     process.send_signal(number)
     output, _ = process.communicate()
-    assert process.returncode == code, output
-    wait_until(lambda: not any(map(is_alive, began.values())))
-    (toy / "logs/sweep/toy-a/work/009").mkdir()  # of a trial that nobody knows any more
+    assert process.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130}[number], output
+    (toy / "logs/sweep/toy-a/work/009").mkdir()  # of a trial that is not known any more
     (notes / "gate").unlink()
-    state = search(trials=3)
+    state = search(trials=trials)
     assert state.is_completed(), state.message
-    assert names() == ["toy-a-001", "toy-a-002", "toy-a-003"]
-    assert {f"began-{lr_of(name)}" for name in ("toy-a-001", "toy-a-002")} == set(began)
-    assert {name for name in names() if "taken_up" in figures(name)} == {"toy-a-001", "toy-a-002"}
+    assert not any(map(is_alive, began.values()))
+    assert names() == [f"toy-a-00{number}" for number in range(1, trials + 1)]
+    assert {f"began-{of(name, 'params.yaml')['models']['toy']['train']['lr']}" for name in names()} == set(began)
+    assert all("taken_up" in of(name) for name in names())
     assert not (toy / "logs/sweep/toy-a/work").exists()
 
 
-@pytest.mark.slow
-def test_what_has_ended_is_not_made_again_even_where_the_sweep_could_not_note_it(toy):
-    state = search(trials=1)
-    journal, said = toy / "logs/sweep/toy-a/journal.log", toy / "logs/sweep/toy-a/said/001.log"
-    lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join(lines[:-1]))
-    before = said.read_text(), experiments_of(toy, "toy-a"), git("rev-parse", *experiments_of(toy, "toy-a").values(), folder=toy)
+def test_what_has_ended_is_not_made_again_even_where_the_sweep_could_not_note_it(at_once):
+    state, study = search(trials=1), at_once / "logs/sweep/toy-a/study.json"
+    noted = json.loads(study.read_text())
+    noted["trials"][1]["figure"] = None
+    study.write_text(json.dumps(noted))
+    before = git("rev-parse", *experiments_of(at_once, "toy-a").values(), folder=at_once)
     assert search(trials=1).message == state.message
-    assert (said.read_text(), experiments_of(toy, "toy-a")) == before[:2]
-    assert git("rev-parse", *experiments_of(toy, "toy-a").values(), folder=toy) == before[2]
+    assert git("rev-parse", *experiments_of(at_once, "toy-a").values(), folder=at_once) == before
     assert search(trials=2).message.startswith("2 trials: the best is toy-a-00")
-    assert names() == ["toy-a-001", "toy-a-002"] and said.read_text() == before[0]
+    assert names() == ["toy-a-001", "toy-a-002"]
 
 
 @pytest.mark.slow
 def test_a_trial_that_ends_while_another_command_has_dvcs_lock_is_not_lost(toy, notes, server):
     (notes / "gate").touch()
-    process = command(*A, "--trials", "2", server=server)
+    process = command_line("pipelines.sweep", *A, "2", server=server)
     wait_until(lambda: len(list(notes.glob("began-*"))) == 2, 60)
     lock = make_lock(str(toy / ".dvc" / "tmp" / "lock"))
     lock.lock()
@@ -287,7 +299,7 @@ def test_a_trial_that_ends_while_another_command_has_dvcs_lock_is_not_lost(toy, 
 
 
 @pytest.mark.slow
-def test_a_trial_that_something_else_hinders_is_made_by_the_next_run(toy):
+def test_a_trial_that_something_else_hinders_is_made_by_the_next_run(toy, notes):
     blocked = toy / ".git/refs/exps"
     blocked.write_text("a file where git wants a folder")
     state = search(trials=1)
@@ -295,73 +307,28 @@ def test_a_trial_that_something_else_hinders_is_made_by_the_next_run(toy):
     assert state.message.endswith("; the same command tries it again); none has a figure.")
     blocked.unlink()
     assert search(trials=1).is_completed()
-    assert names() == ["toy-a-001"] and (toy / "logs/sweep/toy-a/said/001.log").read_text().count("trained with") == 1
-
-
-# What is not committed, and what is not there
-
-
-def test_what_is_not_committed_is_part_of_the_trials(toy):
-    text = Path("params.yaml").read_text().replace("size: 2", "size: 7")
-    Path("params.yaml").write_text(text)
-    assert search(trials=1).is_completed()
-    assert figures("toy-a-001")["val_accuracy"] == pytest.approx(0.3)
-    assert Path("params.yaml").read_text() == text
-    git("checkout", "--quiet", "params.yaml", folder=toy)
-    assert "the study toy-a has another state of the files: commit " in search(trials=1).message
-
-
-def test_a_key_of_the_data_makes_the_data_anew_for_its_trial_alone(toy, notes):
-    state = search(space={"datasets.points.rows": [8]}, trials=1)
-    assert state.message == "1 trial: the best is toy-a-001 with loss 8.04 (dvc exp apply toy-a-001)."
-    assert (notes / "prepared").read_text() == "x\n" and Path("data/points/rows").read_text() == "3\n"
-
-
-def test_data_that_is_not_up_to_date_is_refused_in_a_sentence(toy):
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("rows: 3", "rows: 4"))
-    sentence = "prepare@points must be up to date, or every trial would make it again: dvc repro prepare@points first."
-    with pytest.raises(SearchError, match=re.escape(sentence)):
-        plan()
-
-
-def test_code_that_git_does_not_know_is_refused_in_a_sentence(toy):
-    Path("more.py").write_text("")
-    Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace(", train.py]", ", train.py, more.py]"))
-    with pytest.raises(SearchError, match=r"git does not know more\.py, so no trial would have it: git add it, or move it away\."):
-        plan()
-
-
-def test_a_repository_without_a_commit_is_refused_in_a_sentence(toy):
-    shutil.rmtree(toy / ".git")
-    git("init", "--quiet", folder=toy)
-    state = search()
-    assert state.is_failed()
-    assert state.message == "experiments are made upon a commit, and there is none yet: git add and git commit first."
+    assert names() == ["toy-a-001"] and len((notes / "trained").read_text().split()) == 1
 
 
 # Mistakes
 
 MISTAKES = {
     "a model": ({"model": "toys"}, "params.yaml has no model toys; known there: toy, bare."),
-    "no space": ({"space": {}}, "nothing to search over: give keys of models.toy.train in params.yaml, for example --range lr="),
-    "a key": ({"space": {"lrr": "1..2"}}, "params.yaml has no lrr, neither by itself nor in models.toy.train, where there are lr, size,"),
+    "no space": ({"space": {}}, "nothing to search over: give keys of the recipe of toy, for example --range lr="),
+    "a key": ({"space": {"lrr": "1..2"}}, "params.yaml has no lrr, neither by itself nor in the recipe of toy, where there are lr, size,"),
     "a key of nobody": ({"space": {"runtime.threads": [1, 2]}}, "runtime.threads changes nothing of train@toy: search over keys that"),
     "a range": ({"space": {"lr": "1-2"}}, "the range of lr is '1-2'; expected for example 0.0005..0.01, 1..8 or"),
     "a choice": ({"space": {"lr": []}}, "the choice of lr is empty: give its values"),
     "a model without a recipe": ({"model": "bare"}, "params.yaml has no models.bare.train, which says how bare is trained."),
-    "trials": ({"trials": 0}, "trials is 0; expected at least 1."),
-    "jobs": ({"jobs": 0}, "jobs is 0; expected at least 1."),
     "a metric": ({"metric": "auc"}, "the metric is 'auc'; expected loss or accuracy, which is what the training of toy measures."),
     "a name": ({"name": "a/b"}, "the name is 'a/b'; expected letters, digits, _ and -, a letter or digit first."),
 }
 
 
-def plan(model="toy", space=SPACE, trials=2, jobs=2, metric=None, name="a"):
+def plan(model="toy", space=SPACE, metric=None, name="a"):
     """What the flow does before it starts anything."""
-    refuse_too_few(trials, jobs)
-    pipeline = Pipeline(Path.cwd(), print)
-    found = as_plan(pipeline, model, space, metric, 0, name)
-    refuse_what_trials_lack(pipeline, found)
+    found = as_plan(Pipeline(Path.cwd(), print), model, space, metric, 0, name)
+    refuse_what_trials_lack(found)
     return found
 
 
@@ -373,39 +340,56 @@ def test_a_mistake_is_refused_in_a_sentence_before_anything_starts(built, mistak
         plan(**parameters)
 
 
-def test_a_study_that_is_anothers_is_refused_in_a_sentence_until_it_is_forgotten(toy):
+def test_data_that_is_not_up_to_date_and_code_that_git_does_not_know_are_refused_in_a_sentence(toy):
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("rows: 3", "rows: 4"))
+    sentence = "prepare@points must be up to date, or every trial would make it again: dvc repro prepare@points first."
+    with pytest.raises(SearchError, match=re.escape(sentence)):
+        plan()
+    Path("more.py").write_text("")
+    Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace(", train.py]", ", train.py, more.py]"))
+    with pytest.raises(SearchError, match=r"git does not know more\.py, so no trial would have it: git add it, or move it away\."):
+        plan()
+
+
+def test_a_study_that_is_anothers_is_refused_in_a_sentence_until_it_is_forgotten(at_once):
     search(trials=1)
+    study = at_once / "logs/sweep/toy-a/study.json"
     message = search(trials=1, space={"lr": "0.1..0.2"}).message
     assert message.startswith(
         "the study toy-a has another space: lr=0.1..1.0, and now lr=0.1..0.2; --name gives this search a name of its own"
     )
-
-    journal = toy / "logs/sweep/toy-a/journal.log"
-    journal.write_text("nonsense\n" + journal.read_text())
-    assert search(trials=1).message.startswith(f"{journal} is damaged (")
-    journal.unlink()
-    assert search(trials=1).message.startswith(
-        "there are experiments toy-a-001 to toy-a-001, and logs/sweep/toy-a has no journal of them: "
-    )
-
-    with only_one(toy / "logs/sweep/toy-a"):
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("size: 2,", "size: 7,"))
+    assert "the study toy-a has another state of the files: commit " in search(trials=1).message
+    study.write_text("nonsense\n" + study.read_text())
+    assert search(trials=1).message.startswith(f"{study} is damaged (")
+    study.unlink()
+    assert search(trials=1).message.startswith("there are experiments toy-a-001 to toy-a-001, and logs/sweep/toy-a knows nothing of them: ")
+    with only_one(study.parent):
         assert search(trials=1, fresh=True).message == "another sweep is at work on the study toy-a: wait until it has ended."
-    assert search(trials=1, space={"lr": "0.1..0.2"}, fresh=True).is_completed()
-    assert names() == ["toy-a-001"] and 0.1 <= lr_of("toy-a-001") <= 0.2
+    assert search(trials=1, space={"size": [4]}, fresh=True).is_completed()
+    assert names() == ["toy-a-000", "toy-a-001"] and of("toy-a-001")["val_accuracy"] == 0.6
 
 
 @pytest.mark.parametrize(
-    ("plot", "best_by", "given", "expected"),
+    ("best_by", "given", "score", "expected"),
     [
-        ("confusion", "loss", None, "loss"),
-        ("confusion", "metric", None, "accuracy"),
-        ("scatter", "metric", None, "mae"),
-        ("scatter", "loss", "mae", "mae"),
-        ("confusion", "metric", "loss", "loss"),
+        ("loss", None, "accuracy", ("loss", "minimize")),
+        ("metric", None, "accuracy", ("accuracy", "maximize")),
+        ("metric", None, "mae", ("mae", "minimize")),
+        ("loss", "mae", "mae", ("mae", "minimize")),
+        ("metric", "loss", "accuracy", ("loss", "minimize")),
     ],
 )
-def test_the_metric_is_by_which_the_recipe_chooses_unless_another_is_given(plot, best_by, given, expected):
-    assert as_metric(given, "toy", {"models": {"toy": {"plot": plot, "train": {"best_by": best_by}}}}) == expected
+def test_the_metric_is_by_which_the_recipe_chooses_unless_another_is_given(tmp_path, best_by, given, score, expected):
+    write_facts(tmp_path, score)
+    params = {"models": {"toy": {"dataset": "points", "train": {"recipe": "plain", "best_by": best_by}}}, "recipes": {"plain": {}}}
+    assert as_metric(given, "toy", params, tmp_path) == expected
+
+
+def test_what_a_model_measures_must_be_known(tmp_path):
+    params = {"models": {"toy": {"dataset": "points", "train": {"recipe": "plain"}}}, "recipes": {"plain": {}}}
+    with pytest.raises(SearchError, match=r"what the training of toy measures is not known \(.*points\.json.*\): dvc repro check first\."):
+        as_metric(None, "toy", params, tmp_path)
 
 
 def test_the_figure_is_of_val_and_of_train_where_there_is_no_val():
@@ -427,12 +411,14 @@ def test_a_study_without_a_name_has_one_that_follows_from_the_search(built, monk
     ("arguments", "sentence"),
     [
         (["--range", "lr"], "error: --range lr has no KEY=; expected for example --range lr=0.0005..0.01:log, --choice"),
-        (["--choice", "lrr=200"], "error: params.yaml has no lrr, neither by itself nor in models.toy.train"),
+        (["--choice", "lrr=200"], "error: params.yaml has no lrr, neither by itself nor in the recipe of toy"),
+        (["--trials", "0"], "error: trials is 0; expected at least 1."),
+        (["--jobs", "0"], "error: jobs is 0; expected at least 1."),
     ],
 )
-def test_the_command_line_ends_in_a_sentence_and_exit_code_1(toy, server, arguments, sentence):
-    process = command(*arguments, "--trials", "1", "--seed", "1", server=server)
-    output, _ = process.communicate()
-    assert process.returncode == 1, output
-    assert output.splitlines()[-1].startswith(sentence)
-    assert "Traceback" not in output
+def test_the_command_line_ends_in_a_sentence(built, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(built)
+    monkeypatch.setattr(sys, "argv", ["sweep", "toy", *arguments, "--seed", "1"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert str(left.value.code).startswith(sentence)

@@ -4,89 +4,80 @@ import math
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 
-from pipelines.searching.space import Choice, Range, SearchError, as_given, as_space, draw
+from pipelines.searching.space import SearchError, as_choice, as_given, as_range, as_space, overrides, recipe_of, value_of
 
-TRAIN = {
-    "lr": 0.1,
-    "epochs": 5,
-    "clip_norm": None,
-    "ema": 0.9,
-    "best_by": "loss",
-    "optimizer": {"name": "SGD", "momentum": 0.9},
-    "on": True,
+RECIPES = {
+    "plain": {"lr": 0.3, "epochs": 5, "ema": 0.9, "best_by": "loss", "optimizer": {"name": "SGD", "momentum": 0.9}, "on": True},
+    "other": {"lr": 0.3, "clip_norm": 1.0},
 }
-PARAMS = {"runtime": {"seed": 0}, "models": {"toy": {"train": TRAIN, "architecture": {"hidden": [6, 4]}}}}
+TOY = {"train": {"recipe": "plain", "lr": 0.1}, "architecture": {"hidden": [6, 4]}}
+PARAMS = {"runtime": {"seed": 0}, "recipes": RECIPES, "models": {"toy": TOY}}
 
 
-def space_of(**given):
-    return as_space({key.replace("__", "."): what for key, what in given.items()}, "toy", PARAMS)
+def test_a_recipe_is_the_one_that_is_named_with_what_the_model_has_otherwise():
+    assert recipe_of(PARAMS, "toy") == RECIPES["plain"] | {"lr": 0.1, "clip_norm": None}
+    assert recipe_of({"models": {"toy": {"train": {"lr": 1}}}}, "toy") == {"lr": 1}
 
 
-def one_of(**given):
-    ((key, part),) = space_of(**given).items()
-    return key, part
+def test_values_are_written_beside_the_recipes_name_and_sections_whole():
+    values = {"models.toy.train.optimizer.momentum": 0.5, "models.toy.train.lr": 0.2, "runtime.seed": 3}
+    optimizer = {"name": "SGD", "momentum": 0.5}
+    assert overrides(values, "toy", PARAMS) == {"models.toy.train.optimizer": optimizer, "models.toy.train.lr": 0.2, "runtime.seed": 3}
+    assert RECIPES["plain"]["optimizer"] == {"name": "SGD", "momentum": 0.9}
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("key", "text", "expected"),
     [
-        ("0.001..0.1", Range(0.001, 0.1, False)),
-        ("0.001..0.1:log", Range(0.001, 0.1, True)),
-        ("1e-4..1", Range(1e-4, 1.0, True)),
-        ("-1..1", Range(-1.0, 1.0, False)),
-        (".5..2.", Range(0.5, 2.0, False)),
+        ("lr", "0.001..0.1", FloatDistribution(0.001, 0.1)),
+        ("lr", "1e-4..1:log", FloatDistribution(1e-4, 1.0, log=True)),
+        ("lr", "-1..1", FloatDistribution(-1.0, 1.0)),
+        ("lr", ".5..2.", FloatDistribution(0.5, 2.0)),
+        ("lr", "1..8", FloatDistribution(1.0, 8.0)),
+        ("epochs", "1..8:log", IntDistribution(1, 8, log=True)),
+        ("clip_norm", "1..8", IntDistribution(1, 8)),
+        ("clip_norm", "1..8.5", FloatDistribution(1.0, 8.5)),
     ],
 )
-def test_a_range_is_a_text(text, expected):
-    assert one_of(lr=text + (":log" if expected.is_log and "log" not in text else "")) == ("models.toy.train.lr", expected)
+def test_a_range_is_a_text_and_of_whole_numbers_where_the_present_one_is(key, text, expected):
+    assert as_space({key: text}, "toy", PARAMS) == {f"models.toy.train.{key}": expected}
 
 
-def test_a_whole_number_gets_whole_numbers_and_another_gets_others():
-    _, epochs = one_of(epochs="1..8")
-    assert isinstance(epochs.low, int) and isinstance(epochs.high, int)
-    _, lr = one_of(lr="1..8")
-    assert isinstance(lr.low, float) and isinstance(lr.high, float)
-
-
-def test_the_range_of_a_key_without_a_value_is_of_the_numbers_that_are_given():
-    assert one_of(clip_norm="1..8")[1] == Range(1, 8, False)
-    assert isinstance(one_of(clip_norm="1..8.5")[1].low, float)
-
-
-def test_a_key_may_be_whole_or_the_models_own():
-    keys = space_of(lr="0.1..1", optimizer__momentum=[0, 0.9], models__toy__architecture__hidden=[[6], [4, 4]], runtime__seed="0..9")
-    assert list(keys) == ["models.toy.train.lr", "models.toy.train.optimizer.momentum", "models.toy.architecture.hidden", "runtime.seed"]
+def test_a_key_may_be_whole_or_one_of_the_recipe():
+    given = {
+        "lr": "0.1..1",
+        "optimizer.momentum": [0],
+        "models.toy.train.ema": [1],
+        "models.toy.architecture.hidden": [[6]],
+        "runtime.seed": "0..9",
+    }
+    recipe = [f"models.toy.train.{key}" for key in ("lr", "optimizer.momentum", "ema")]
+    assert list(as_space(given, "toy", PARAMS)) == [*recipe, "models.toy.architecture.hidden", "runtime.seed"]
 
 
 def test_the_values_of_a_choice_keep_their_type():
     values = [0, 0.0, False, None, "a", [6, 4], {"name": "SGD"}]
-    _, choice = one_of(optimizer=values)
-    drawn = {repr(draw({"key": Choice((value,))}, trial())["key"]) for value in choice.values}
-    assert drawn == {repr(value) for value in values}
-
-
-def trial():
-    return optuna.create_study().ask()
+    choice = as_choice("optimizer", values)
+    assert [repr(value_of(choice, drawn)) for drawn in choice.choices] == [repr(value) for value in values]
 
 
 def test_what_is_drawn_lies_in_the_range_and_has_few_digits():
-    space = space_of(lr="0.00123456..0.00123457", ema="0.0001..0.9:log", epochs="3..5")
+    narrow, wide = as_range("lr", "0.00123456..0.00123457", 0.1), as_range("ema", "0.0001..0.9:log", 0.9)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    seen = [draw(space, study.ask()) for _ in range(50)]
-    assert all(0.00123456 <= values["models.toy.train.lr"] <= 0.00123457 for values in seen)
-    assert len({values["models.toy.train.lr"] for values in seen}) > 40, "so few digits that a narrow range has hardly any values"
-    assert {values["models.toy.train.epochs"] for values in seen} == {3, 4, 5}
-    assert all(len(f"{values['models.toy.train.ema']:e}".partition("e")[0].rstrip("0")) <= 5 for values in seen)
-    below = sum(math.log10(values["models.toy.train.ema"]) < -2 for values in seen)
-    assert 10 < below < 40, "a logarithmic range gives every power of ten its share"
+    trials = [study.ask({"narrow": narrow, "wide": wide}).params for _ in range(50)]
+    near = [value_of(narrow, drawn["narrow"]) for drawn in trials]
+    assert all(0.00123456 <= value <= 0.00123457 for value in near)
+    assert len(set(near)) > 40, "so few digits that a narrow range has hardly any values"
+    assert all(len(f"{value_of(wide, drawn['wide']):e}".partition("e")[0].rstrip("0")) <= 5 for drawn in trials)
 
 
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, r"nothing to search over: give keys of models\.toy\.train in params\.yaml, for example --range lr="),
-        ({"lrr": "1..2"}, r"params\.yaml has no lrr, neither by itself nor in models\.toy\.train, where there are lr, epochs, "),
+        ({}, r"nothing to search over: give keys of the recipe of toy, for example --range lr="),
+        ({"lrr": "1..2"}, r"params\.yaml has no lrr, neither by itself nor in the recipe of toy, where there are lr, epochs, "),
         ({"lr": "0.1-0.2"}, r"the range of lr is '0\.1-0\.2'; expected for example 0\.0005\.\.0\.01"),
         ({"lr": "0.1..0.2:exp"}, r"the range of lr is '0\.1\.\.0\.2:exp'; expected"),
         ({"lr": "0.2..0.1"}, r"the range of lr is 0\.2\.\.0\.1; expected the smaller bound first"),
@@ -94,9 +85,9 @@ def test_what_is_drawn_lies_in_the_range_and_has_few_digits():
         ({"lr": "0.1..1e999"}, r"the range of lr is 0\.1\.\.1e999; expected bounds of 1e\+15 at most"),
         ({"lr": "0..0.2:log"}, r"the range of lr is 0\.\.0\.2:log; with :log its bounds must be larger than 0"),
         ({"epochs": "1..2.5"}, r"epochs is a whole number, and the range 1\.\.2\.5 is not"),
-        ({"best_by": "1..2"}, r'best_by is no number, but "loss": list its values instead \(--choice best_by=\.\.\.\)'),
-        ({"on": "0..1"}, r"on is no number, but true"),
-        ({"optimizer": "0..1"}, r"optimizer is no number"),
+        ({"best_by": "1..2"}, r'best_by is not a number, but "loss": list its values instead \(--choice best_by=\.\.\.\)'),
+        ({"on": "0..1"}, r"on is not a number, but true"),
+        ({"optimizer": "0..1"}, r"optimizer is not a number"),
         ({"lr": []}, r"the choice of lr is empty: give its values, for example --choice lr="),
         ({"lr": [math.nan]}, r"the choice of lr has a value that JSON cannot hold"),
         ({"lr": "1..2", "models.toy.train.lr": "1..3"}, r"models\.toy\.train\.lr is given twice"),

@@ -1,40 +1,37 @@
 """pipelines/searching/study.py: what a study remembers of runs that have died."""
 
+import fcntl
 import json
+import threading
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipelines.searching.space import Choice, Range, SearchError
-from pipelines.searching.study import Study, forget, only_one
+from pipelines.searching.space import SearchError
+from pipelines.searching.study import Study, only_one
 
-SPACE = {"lr": Range(0.001, 1.0, True), "hidden": Choice(("[6, 4]", "[8]")), "epochs": Range(1, 9, False)}
+SPACE = {
+    "lr": FloatDistribution(0.001, 1.0, log=True),
+    "hidden": CategoricalDistribution(("[6, 4]", "[8]")),
+    "epochs": IntDistribution(1, 9),
+}
 
 
 def begin(folder, about=None, direction="minimize", seed=0):
-    folder.mkdir(exist_ok=True)
     return Study(folder, about or {"space": {"lr": "a"}}, SPACE, direction, seed)
 
 
-def test_a_trial_that_was_running_has_the_same_values_when_it_is_taken_up(tmp_path):
-    attempts = [begin(tmp_path).ask()]
+def test_a_trial_that_was_running_has_the_same_values_when_it_is_resumed(tmp_path):
+    study, trials = begin(tmp_path), []
+    trials.append(study.ask())
     study = begin(tmp_path)
-    attempts.append(study.ask())
-    assert [(attempt.number, attempt.values) for attempt in begin(tmp_path).unfinished()] == [(one.number, one.values) for one in attempts]
-    assert [attempt.number for attempt in attempts] == [1, 2]
-    assert attempts[0].values != attempts[1].values
-
-
-def test_a_trial_whose_values_were_half_written_gets_the_rest(tmp_path):
-    whole = begin(tmp_path).ask()
-    journal = tmp_path / "journal.log"
-    lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join(lines[:-1]) + lines[-1][:20])  # killed while it wrote the last value
-    (again,) = begin(tmp_path).unfinished()
-    assert again.values.keys() == whole.values.keys()
-    assert {key: again.values[key] for key in ("lr", "hidden")} == {key: whole.values[key] for key in ("lr", "hidden")}
-    assert 1 <= again.values["epochs"] <= 9
-    begin(tmp_path).tell(again, 0.5)
-    assert [trial.figure for trial in begin(tmp_path).ended()] == [0.5]
+    trials.append(study.ask())
+    again = begin(tmp_path)
+    assert [(trial.number, again.values(trial)) for trial in again.unfinished()[1:]] == [(one.number, study.values(one)) for one in trials]
+    assert [trial.number for trial in again.unfinished()] == [0, 1, 2], "the present values come first"
+    assert again.values(again.unfinished()[0]) == {}
+    again.tell(again.unfinished()[1], 0.5)
+    assert [(trial.number, trial.figure) for trial in begin(tmp_path).best_first()] == [(1, 0.5)]
 
 
 def search(folder, count, runs=1, seed=0):
@@ -43,12 +40,12 @@ def search(folder, count, runs=1, seed=0):
     values = []
     for _ in range(count):
         study = begin(folder, seed=seed) if runs > 1 else study
-        values.append((attempt := study.ask()).values)
-        study.tell(attempt, attempt.values["lr"])
+        values.append(study.values(trial := study.ask()))
+        study.tell(trial, values[-1]["lr"])
     return values
 
 
-def test_a_study_that_was_taken_up_tries_what_it_would_have_tried(tmp_path):
+def test_a_study_that_was_resumed_tries_what_it_would_have_tried(tmp_path):
     """Ten of them are drawn at random; the later ones follow from what the earlier ones have reached."""
     whole = search(tmp_path / "one", 14)
     assert search(tmp_path / "many", 14, runs=14) == whole
@@ -60,23 +57,20 @@ def test_a_study_that_was_taken_up_tries_what_it_would_have_tried(tmp_path):
 def test_the_best_comes_first_and_what_failed_last(tmp_path, direction, order):
     study = begin(tmp_path, direction=direction)
     for figure in (0.5, -0.1, None, 0.9):
-        attempt = study.ask()
-        study.tell_failure(attempt, "the loss has grown") if figure is None else study.tell(attempt, figure)
-    ended = begin(tmp_path, direction=direction).ended()
+        study.tell(study.ask(), figure, "" if figure is not None else "the loss has grown")
+    ended = begin(tmp_path, direction=direction).best_first()
     assert [trial.number for trial in ended] == order
-    assert ended[-1].why == "the loss has grown" and ended[-1].figure is None
-    assert set(ended[-1].values) == set(SPACE)
+    assert (ended[-1].why, ended[-1].figure, set(ended[-1].drawn)) == ("the loss has grown", None, set(SPACE))
 
 
-@pytest.mark.parametrize("content", ["{}\n", "nonsense\n", "[1]\n", '{"op_code": 77}\n', "\0\0\0\n", "\n"])
-def test_a_damaged_journal_is_refused_in_a_sentence_and_left_as_it_is(tmp_path, content):
-    begin(tmp_path).ask()
-    journal = tmp_path / "journal.log"
-    damaged = journal.read_text() + content + journal.read_text()
-    journal.write_text(damaged)
-    with pytest.raises(SearchError, match=r"journal\.log is damaged \(.*\): --fresh forgets it and its experiments, and begins anew"):
+@pytest.mark.parametrize("content", ["{}", "nonsense", "[1]", '{"about": {"space": {"lr": "a"}}, "trials": [1]}', "\0\0", ""])
+def test_a_damaged_file_is_refused_in_a_sentence_and_left_as_it_is(tmp_path, content):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(
+        SearchError, match=r"study\.json is damaged \(.*\): --fresh forgets it and its experiments, and starts from scratch"
+    ):
         begin(tmp_path)
-    assert journal.read_text() == damaged
+    assert (tmp_path / "study.json").read_text() == content
 
 
 def test_a_study_of_something_else_is_refused_in_a_sentence(tmp_path):
@@ -87,31 +81,27 @@ def test_a_study_of_something_else_is_refused_in_a_sentence(tmp_path):
         begin(tmp_path, {"space": {"lr": "1..2"}, "seed": 1})
 
 
-def test_a_study_that_died_before_its_first_trial_begins(tmp_path):
-    begin(tmp_path)
-    journal = tmp_path / "journal.log"
-    journal.write_text(journal.read_text().splitlines(keepends=True)[0])  # killed before it could say what it is about
-    assert begin(tmp_path, {"space": {"lr": "b"}}).ask().number == 1
+def test_a_study_waits_for_the_trials_of_a_killed_sweep_and_two_sweeps_of_one_are_refused(tmp_path):
+    folder, entered = tmp_path / "toy-a", []
+
+    def enter():
+        with only_one(folder):
+            entered.append(True)
+
+    with folder.with_name("toy-a.trials.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as a trial has it that saves its state
+        waiter = threading.Thread(target=enter)
+        waiter.start()
+        waiter.join(0.3)
+        assert entered == []
+    waiter.join()
+    assert entered == [True]
+    with only_one(folder), pytest.raises(SearchError, match="another sweep is at work on the study toy-a: wait until"), only_one(folder):
+        pass
 
 
-def test_two_sweeps_of_one_study_at_once_are_refused(tmp_path):
-    with only_one(tmp_path / "toy-a"):
-        second = only_one(tmp_path / "toy-a")
-        with pytest.raises(SearchError, match="another sweep is at work on the study toy-a: wait until"):
-            second.__enter__()
-    with only_one(tmp_path / "toy-a"):
-        assert (tmp_path / "toy-a" / "lock").exists()
-
-
-def test_forgetting_leaves_the_lock_alone(tmp_path):
-    with only_one(tmp_path):
-        begin(tmp_path).ask()
-        (tmp_path / "work" / "001").mkdir(parents=True)
-        forget(tmp_path)
-        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
-
-
-def test_the_journal_is_text(tmp_path):
+def test_the_file_is_text_and_replaced_whole(tmp_path):
     study = begin(tmp_path)
     study.tell(study.ask(), 0.5)
-    assert all(isinstance(json.loads(line), dict) for line in (tmp_path / "journal.log").read_text().splitlines())
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+    assert json.loads((tmp_path / "study.json").read_text())["trials"][1]["figure"] == 0.5

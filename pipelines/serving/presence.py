@@ -13,8 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from httpx import HTTPError
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
@@ -41,19 +40,16 @@ def other_place(tags: Iterable[str]) -> str | None:
 def announce() -> None:
     """From now on this run of a flow is known to be alive, until the process ends: Prefect is told how a run has ended only after it.
 
-    Those that have died without a word are marked as crashed first. Raises BusyError where the run is meant for another folder.
+    Those that have died without a word are marked as crashed first. Raises BusyError where the run, or its deployment by now, is of
+    another folder: a server's names are the same for all folders.
     """
     if SERVED_BY in os.environ:
         on_linux(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody is left to whom it could say how it ended; its stages save and end
     mark_the_dead()
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    locked(RUNNING / str(context.flow_run.id))
-    refuse_elsewhere(context.flow_run)
-
-
-def refuse_elsewhere(run: FlowRun) -> None:
-    """Raises BusyError where the run, or its deployment by now, is of another folder: a server's names are the same for all folders."""
+    run = context.flow_run
+    locked(RUNNING / str(run.id))
     tags = list(run.tags)
     if run.deployment_id is not None:
         with contextlib.suppress(ObjectNotFound), get_client(sync_client=True) as client:
@@ -63,22 +59,21 @@ def refuse_elsewhere(run: FlowRun) -> None:
 
 
 def mark_the_dead() -> list[str]:
-    """Marks as crashed the runs whose process is no more; their names. A server that does not answer is asked another time."""
+    """Marks as crashed the runs whose process is no more, but not another server's; their names.
+
+    A server that does not answer is asked another time.
+    """
     dead: list[str] = []
     with contextlib.suppress(HTTPError), get_client(sync_client=True) as client:
         for path in sorted(RUNNING.glob("*-*")):
-            if (file := locked(path)) is not None:
-                dead += mark(client, UUID(path.name))
-                path.unlink(missing_ok=True)
-                os.close(file)
+            if (file := locked(path)) is None:
+                continue
+            with contextlib.suppress(ObjectNotFound):
+                run = client.read_flow_run(UUID(path.name))
+                if run.state is not None and not run.state.is_final():
+                    message = "Its process died without a word: it was killed, or the machine went down."
+                    client.set_flow_run_state(run.id, Crashed(message=message))
+                    dead.append(run.name)
+            path.unlink(missing_ok=True)
+            os.close(file)
     return dead
-
-
-def mark(client: SyncPrefectClient, run_id: UUID) -> list[str]:
-    """Marks a run as crashed, unless it had come to its end or is another server's; its name if so."""
-    with contextlib.suppress(ObjectNotFound):
-        run = client.read_flow_run(run_id)
-        if run.state is not None and not run.state.is_final():
-            client.set_flow_run_state(run_id, Crashed(message="Its process died without a word: it was killed, or the machine went down."))
-            return [run.name]
-    return []

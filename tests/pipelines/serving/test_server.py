@@ -1,4 +1,4 @@
-"""pipelines/running/server.py with real servers: whom they obey, how they are reached, and where they run."""
+"""pipelines/serving/server.py with real servers: whom they obey, how they are reached, and where they run."""
 
 import contextlib
 import functools
@@ -6,27 +6,22 @@ import http.server
 import os
 import pty
 import shutil
-import site
 import stat
 import subprocess
 import sys
 import threading
-import venv
 from pathlib import Path
 
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from pipelines.rebuild import rebuild
-from pipelines.running import server
-from pipelines.running.server import ServerError, access_to, announced, bypass_proxies, free_port, is_healthy, no_answer, served, server_at
-from tests.pipelines.small import make_small
-
-ROOT = Path(__file__).parents[3]
-UNLIKELY = 'it\'s a "$HOME" ü, is it?'
-PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+from pipelines.serving import server
+from pipelines.serving.server import ServerError, announced, bypass_proxies, free_port, is_healthy, no_answer, served, server_at
+from tests.pipelines.small import PROXIES, UNLIKELY, environment, make_small, python_in
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -60,12 +55,6 @@ def answering(status, content=""):
         other.shutdown()
 
 
-def environment(**more):
-    """This process's, without what it says of Prefect and of proxies."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_") and key not in PROXIES}
-    return kept | {"PYTHONPATH": str(ROOT)} | more
-
-
 def run(*arguments, env, python=sys.executable, **options):
     return subprocess.run([python, *arguments], env=env, capture_output=True, text=True, check=False, timeout=200, **options)
 
@@ -73,42 +62,20 @@ def run(*arguments, env, python=sys.executable, **options):
 # Whom it obeys
 
 
-def python_in(folder):
-    """A Python in a new environment there, which has the packages of this one by its PYTHONPATH, the second value."""
-    venv.create(folder / ".venv", symlinks=True)
-    return str(folder / ".venv" / "bin" / "python"), os.pathsep.join([str(ROOT), *site.getsitepackages()])
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder of an unlikely name in which a server runs, behind a proxy that is away; and the server's address.
-
-    An earlier version has left its folder for all to read.
-    """
-    folder = tmp_path_factory.mktemp("obeys") / UNLIKELY
-    (folder / "logs" / "prefect").mkdir(parents=True, mode=0o755)
-    python, path = python_in(folder)
-    with contextlib.ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folder)
-            patch.setattr(sys, "executable", python)
-            patch.setenv("PYTHONPATH", path)
-            for name in PROXIES:
-                patch.setenv(name, "" if name.lower() == "no_proxy" else "http://127.0.0.1:9")
-            url = stack.enter_context(server_at(free_port()))
-        yield folder, url
-
-
 @pytest.fixture
-def known(home):
-    """The server's address, and a client that has its password; there is one deployment, which is deleted at the end."""
+def known(home, monkeypatch):
+    """The server's address, and a client that has its password; and a deployment there, `of a test`, which is deleted at the end."""
     folder, url = home
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        with temporary_settings(access_to(url)), get_client(sync_client=True) as client:
-            made = client.create_deployment(client.create_flow_from_name("rebuild"), "manual", entrypoint="pipelines.rebuild.rebuild")
-            yield url, client
-            client.delete_deployment(made)
+    monkeypatch.chdir(folder)
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(client.create_flow_from_name("rebuild"), "of a test", entrypoint="pipelines.rebuild.rebuild")
+        yield url, client
+        client.delete_deployment(made)
+
+
+def deployed(client):
+    """The deployment, as the server has it."""
+    return client.read_deployment_by_name("rebuild/of a test")
 
 
 def test_without_the_password_the_server_answers_nothing_but_that_it_is_there(known):
@@ -124,7 +91,7 @@ def test_a_form_of_a_foreign_page_deletes_nothing(known):
     url, client = known
     answer = httpx.post(f"{url}/deployments/bulk_delete", content='{"x":"="}', headers={"Content-Type": "text/plain"})
     assert answer.status_code == 401
-    assert [one.name for one in client.read_deployments()] == ["manual"]
+    assert deployed(client)
 
 
 @pytest.mark.parametrize(("origin", "status"), [("http://evil.example", 400), ("null", 400), ("http://127.0.0.1:9100", 400), (None, 200)])
@@ -158,9 +125,9 @@ def test_a_foreign_page_in_the_operators_browser_commands_nothing(browser, known
         page.goto(f"http://127.0.0.1:{port}")
         page.wait_for_function("document.title")
         assert page.title() == "refused"
-    (one,) = client.read_deployments()
+    one = deployed(client)
     assert (one.entrypoint, one.pull_steps) == ("pipelines.rebuild.rebuild", [])
-    assert client.read_flow_runs() == []
+    assert client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[one.id]))) == []
 
 
 def test_a_form_that_submits_itself_in_the_operators_browser_deletes_nothing(browser, known):
@@ -170,7 +137,7 @@ def test_a_form_that_submits_itself_in_the_operators_browser_deletes_nothing(bro
         with page.expect_response(f"{url}/deployments/bulk_delete") as answer:
             page.goto(f"http://127.0.0.1:{port}")
         assert answer.value.status == 401
-    assert [one.name for one in client.read_deployments()] == ["manual"]
+    assert deployed(client)
 
 
 def test_the_ui_asks_for_the_password_and_talks_to_nobody_else(browser, known):
@@ -180,7 +147,7 @@ def test_the_ui_asks_for_the_password_and_talks_to_nobody_else(browser, known):
     page.goto(f"{url.removesuffix('/api')}/deployments")
     page.get_by_role("textbox").fill(server.password())
     page.keyboard.press("Enter")
-    page.get_by_text("manual").first.wait_for()
+    page.get_by_text("of a test").first.wait_for()
     assert {one for one in asked if not one.startswith((url.removesuffix("/api"), "data:", "blob:"))} == set()
 
 
@@ -289,18 +256,25 @@ ANSWERS = {
     403: "refuses us (403): set PREFECT_API_AUTH_STRING to what it wants, and start again",
     404: "answers 404 Not Found: see its log, or whether it is a Prefect server at all",
     502: "answers 502 Bad Gateway: see its log, or whether it is a Prefect server at all",
-    200: "does not answer (",
 }
 
 
 @pytest.mark.parametrize("status", ANSWERS)
-def test_whatever_answers_instead_of_a_server_is_said(small, status):
-    with answering(status, "<p>hello") as (port, _):
+def test_whatever_answers_instead_of_a_server_is_said(status):
+    asked = httpx.Request("GET", "http://127.0.0.1:1/api/health")
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        httpx.Response(status, request=asked).raise_for_status()
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert no_answer(caught.value).startswith(f"the Prefect server at http://127.0.0.1:1/api {ANSWERS[status]}")
+
+
+def test_a_page_that_answers_instead_of_a_server_is_said(small):
+    with answering(200, "<p>hello") as (port, _):
         url = f"http://127.0.0.1:{port}/api"
         with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
             with pytest.raises((httpx.HTTPError, RuntimeError)) as caught:
                 rebuild(return_state=True)
-            assert no_answer(caught.value).startswith(f"the Prefect server at {url} {ANSWERS[status]}")
+            assert no_answer(caught.value).startswith(f"the Prefect server at {url} does not answer (")
 
 
 def test_a_server_that_refuses_a_flow_is_told_apart_from_one_that_is_away(small, known):

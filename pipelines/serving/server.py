@@ -215,7 +215,7 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
         sys.exit(f"error: {error}")
     except (HTTPError, RuntimeError) as error:
         print(f"error: {no_answer(error)}; what was done until now is kept.", file=sys.stderr, flush=True)
-        os._exit(1)  # at a usual end Prefect would try for minutes to send what it has still to tell
+        os._exit(1)  # at a usual end Prefect tries again to send its logs, for up to 20 s, and complains after this sentence
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         sys.exit(130)
@@ -227,7 +227,7 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
 
 
 def no_answer(error: HTTPError | RuntimeError) -> str:
-    """What to say and do where the server cannot be talked to; Prefect has a plain RuntimeError for that too, any other is raised again."""
+    """What to say and do where the server cannot be talked to. Prefect has a plain RuntimeError for that too; any other is raised again."""
     if isinstance(error, RuntimeError) and "Failed to reach API" not in str(error):
         raise error
     server = f"the Prefect server at {get_current_settings().api.url}"

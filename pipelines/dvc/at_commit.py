@@ -1,0 +1,36 @@
+"""What DVC notes in a commit: the data of stages as they were then."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from dvc.repo import Repo
+
+from pipelines.dvc.errors import GraphError, refusals
+
+
+def data_at(root: Path, commit: str, targets: dict[str, list[str]]) -> dict[str, dict[str, str] | GraphError]:
+    """For each name in `targets`, what its stages and all that they need wrote and read: the hashes of what git has not, by their paths.
+
+    Data that an import leaves in another repository is not among it. A GraphError stands for what DVC cannot read in this commit.
+    """
+    found = dict[str, dict[str, str] | GraphError]()
+    try:
+        with refusals(), Repo(str(root), rev=commit) as repo:
+            for name, stages in targets.items():
+                try:
+                    found[name] = data_of(repo, stages)
+                except GraphError as error:
+                    found[name] = error
+    except GraphError as error:
+        return dict.fromkeys(targets, error)
+    return found
+
+
+def data_of(repo: Repo, targets: Iterable[str]) -> dict[str, str]:
+    with refusals():
+        stages = {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
+        made = [out for stage in stages if not stage.is_repo_import for out in stage.outs if out.use_cache and out.can_push]
+        read = [dep for stage in stages if not stage.is_import for dep in stage.deps if dep.is_in_repo]
+        paths = {repo.fs.relpath(one.fs_path, repo.root_dir): one for one in (*read, *made)}
+        needed = {path: one for path, one in paths.items() if one in made or not repo.dvcfs.exists(path)}
+        return {path: one.hash_info.value for path, one in needed.items() if one.hash_info}
