@@ -6,7 +6,7 @@ Writes:  benchmarks/results/resume.json
 
 Each kill is a SIGKILL to `dvc repro --single-item train@MODEL` and all that it started, at a moment drawn uniformly from the time
 that it takes undisturbed. The next `dvc repro` must end well, with the same checkpoint, learning curve and dvc.lock. Now and then the
-second is killed too. DVC writes dvc.lock in place: where a kill has torn it, it is taken from git again, as the README says, and
+second is killed too. DVC writes dvc.lock in place: where a kill has damaged it, it is restored from git, as docs/reliability.md says, and
 counted. Besides, a few trainings of each model get SIGTERM, and their leaving is timed.
 """
 

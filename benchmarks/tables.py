@@ -2,7 +2,7 @@
 
 Command: python -m benchmarks.tables
 Reads:   benchmarks/results/NAME.json, each written by the script of its name (resume.json by kill.py)
-Writes:  README.md, benchmarks/README.md and the pages of docs/, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
+Writes:  docs/results.md, docs/speed.md and docs/reliability.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
 """
 
 import json
@@ -20,9 +20,10 @@ from benchmarks.inference import FASTER, FORMS, NO_SLOWER, SMALLER, pays
 from benchmarks.train import CONTESTANTS
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "docs" / "operating.md", ROOT / "docs" / "consuming.md")
+PAGES = tuple(ROOT / "docs" / f"{page}.md" for page in ("results", "speed", "reliability"))
 PLACE = re.compile(r"(?<=<!-- table: )(\w+)( -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 RESULTS = Path(__file__).parent / "results"
+ACCURACY = "DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy"
 GOAL, SMALL = 3, 1_000_000  # times eager, that ONNX Runtime should be with single rows of a network of fewer weights
 
 
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 def with_tables(text: str, tables: dict[str, str]) -> str:
-    """A page's text with every table put in anew."""
+    """A page's text with every table replaced."""
     return PLACE.sub(lambda place: place[1] + place[2] + tables[place[1]], text)
 
 
@@ -60,15 +61,15 @@ def every_table() -> dict[str, str]:
 
 
 def read_results(name: str) -> dict[str, Any]:
-    """What a benchmark wrote; nothing where it has not been run yet."""
+    """What a benchmark wrote; empty before its first run."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def accuracy_table(on_cpu: dict[str, Any], on_gpu: dict[str, Any], recipes: dict[str, Any]) -> str:
-    """A row for each model of `recipes`, in their order, measured or not; a figure of another recipe than these is marked.
+    """A row for each model of `recipes`, in their order, measured or not; a figure of another recipe is marked.
 
-    One measured on a GPU stands where there is none of the committed recipe from a CPU.
+    A figure from a GPU is shown where the CPU has none of the committed recipe.
     """
     lines = ["| model | data | measured on the test split | to reach | reached | training |", "|---|---|---|---|---|---|"]
     shown_entries = []
@@ -87,7 +88,8 @@ def accuracy_table(on_cpu: dict[str, Any], on_gpu: dict[str, Any], recipes: dict
         lines.append(f"| {model} | {entry['dataset']} | {values} | {bounds} | {reached} | {seconds_of(entry)} |")
     hardware = sorted({entry["hardware"] for entry in shown_entries})
     dates = sorted({entry["date"] for entry in shown_entries})
-    return "\n".join(lines) + f"\n\nMeasured on {'; '.join(hardware)}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.\n"
+    where = f"Measured on {'; '.join(hardware)}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}"
+    return "\n".join(lines) + f"\n\n{where}, by `{ACCURACY}`.\n"
 
 
 def is_of(entry: dict[str, Any], committed: dict[str, Any]) -> bool:
@@ -163,39 +165,39 @@ def ratio(race: dict[str, Any], racer: str) -> str:
 
 
 def resume_table(result: dict[str, Any]) -> str:
-    """What became of the trainings that were killed."""
+    """How the killed trainings ended."""
     lines = ["| model | kills | trainings | ended in the same bytes | SIGTERM to the end |", "|---|---|---|---|---|"]
     for model, entry in result["models"].items():
         slowest = max(entry["sigterm_to_end_s"])
         lines.append(f"| {model} | {entry['kills']} | {entry['trainings']} | {entry['identical']} | at most {slowest:.1f} s |")
     lines.append(f"| all | {result['kills']} | {result['trainings']} | {result['identical']} | |")
-    taken_up = ", ".join(f"{count} {place}" for place, count in sorted(result["taken_up"].items()))
-    torn = f"DVC's lock file was torn, and taken from git again, {result['dvc_lock_torn']} times"
-    return "\n".join(lines) + f"\n\nTaken up: {taken_up}. {torn}. Drawn from seed {result['seed']}."
+    resumed = ", ".join(f"{count} {place}" for place, count in sorted(result["taken_up"].items()))
+    torn = f"DVC's lock file was damaged, and restored from git, {result['dvc_lock_torn']} times"
+    return "\n".join(lines) + f"\n\nResumed: {resumed}. {torn}. Drawn from seed {result['seed']}."
 
 
 def memory_table(result: dict[str, Any]) -> str:
     lines = ["| train split | peak memory | rows/s |", "|---|---|---|"]
     lines += [f"| {row['gb']:g} GB | {row['peak_mb']:,} MB | {row['rows_per_s']:,} |" for row in result["streamed"]]
     left = {name: result["in_memory"][name]["streamed_of_in_memory"] for name in ("linear", "cifar10_cnn")}
-    limits = f"Streamed in windows of {result['stream_above_mb']} MB in all, the process's memory limited to {result['limit_mb']:,} MB."
+    limits = f"Streamed in windows of {result['stream_above_mb']} MB, with the process's memory limited to {result['limit_mb']:,} MB."
     return "\n".join(lines) + (
-        f"\n\n{limits} A linear network, start-up and hashing included. It trains at {left['linear']:.2f} times "
-        f"the speed that it has with the same rows in memory, and cifar10_cnn at {left['cifar10_cnn']:.2f} times."
+        f"\n\n{limits} A linear network, start-up and hashing included. Compared with the same rows in memory, it trains at "
+        f"{left['linear']:.2f} times the speed, and cifar10_cnn at {left['cifar10_cnn']:.2f} times."
     )
 
 
 def startup_table(result: dict[str, Any]) -> str:
     lines = ["| stage | seconds to its work | slow packages it imports |", "|---|---|---|"]
     lines += [f"| {row['stage']} | {row['seconds']:.1f} | {', '.join(row['imports'])} |" for row in result["stages"]]
-    return "\n".join(lines) + f"\n\nMedians of {len(result['stages'][0]['each'])}; for train up to the end of its first step."
+    return "\n".join(lines) + f"\n\nMedians of {len(result['stages'][0]['each'])}; for train, up to the end of its first step."
 
 
 def what_paid_table(result: dict[str, Any]) -> str:
-    """A row for each means of speed: what is left of the throughput without it, and the seconds until the steps are steady."""
+    """A row for each optimisation: the throughput without it, as a share, and the seconds until the steps are steady."""
     models = result["models"]
     variants = list(dict.fromkeys(name for table in models.values() for name in table))
-    lines = [f"| samples/s, of the engine's; seconds before | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
+    lines = [f"| samples/s (share of the engine's); start-up | {' | '.join(models)} |", f"|---|{'---|' * len(models)}"]
     for variant in variants:
         cells = [shown_variant(table[variant]) if variant in table else "" for table in models.values()]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
@@ -208,14 +210,14 @@ def rebuild_table(result: dict[str, Any]) -> str:
     cold, warm = result["cold"], result["warm"]
     serial, flow = cold["dvc repro"]["seconds"], cold["rebuild"]["seconds"]
     bound = max(result["critical_path_s"], result["work_s"] / result["jobs"])
-    lines = [f"| all {result['num_stages']} stages, {result['jobs']} at once | seconds | of the cores | lost |", "|---|---|---|---|"]
+    lines = [f"| all {result['num_stages']} stages, {result['jobs']} at once | seconds | CPU seconds | lost |", "|---|---|---|---|"]
     lines += [f"| {name} | {one['seconds']:.0f} | {one['cpu_s']:.0f} | {one['lost']} |" for name, one in cold.items()]
     lines += [
         "",
-        f"Cold, once each: the flow is {serial / flow:.1f} times as fast as `dvc repro` alone, and takes {flow / bound:.2f} times what it "
-        f"must (the slowest chain of stages takes {result['critical_path_s']:.0f} s, all of them {result['work_s']:.0f} s on "
-        f"{result['jobs']} cores). Nothing to do: `dvc repro` {spread(warm['dvc repro'])}, the flow {spread(warm['rebuild'])}, of which "
-        f"{spread(warm['empty flow'])} are what an empty Prefect flow takes with its server; within the flow {spread(warm['in the flow'])} "
+        f"A full build, once each: the flow is {serial / flow:.1f} times as fast as `dvc repro` alone, and takes {flow / bound:.2f} times "
+        f"the least possible (the slowest chain of stages takes {result['critical_path_s']:.0f} s, all of them {result['work_s']:.0f} s on "
+        f"{result['jobs']} cores). Nothing to do: `dvc repro` {spread(warm['dvc repro'])}, the flow {spread(warm['rebuild'])}. Prefect's "
+        f"own start-up, with its server, is {spread(warm['empty flow'])} of that; the flow's own work is {spread(warm['in the flow'])} "
         f"(medians of {warm['n']}).",
     ]
     return "\n".join(lines)
@@ -226,12 +228,12 @@ def spread(times: dict[str, float]) -> str:
 
 
 def disturb_table(result: dict[str, Any]) -> str:
-    names = {"kills": "SIGKILL of the flow, at random", "collisions": "DVC's lock taken by others for longer than DVC waits"}
-    lines = ["| disturbed by | times | rebuilds | ended as if undisturbed | besides |", "|---|---|---|---|---|"]
+    names = {"kills": "SIGKILL of the flow, at random", "collisions": "DVC's lock held by others for longer than DVC waits"}
+    lines = ["| disturbed by | times | rebuilds | ended as if undisturbed | also counted |", "|---|---|---|---|---|"]
     for name in [name for name in names if name in result]:
         counts = result[name]
         if name == "kills":
-            besides = f"processes still alive after 10 s: {counts['left_alive']} times; files torn: {counts['torn']} times"
+            besides = f"processes still alive after 10 s: {counts['left_alive']} times; damaged files: {counts['torn']} times"
         else:
             besides = f"stages lost: {counts['lost']} of {counts['stages']}; other DVC commands run: {counts['other_commands']}"
         lines.append(f"| {names[name]} | {counts['times']} | {counts['rebuilds']} | {counts['ended_well']} | {besides} |")
@@ -257,16 +259,16 @@ def inference_table(result: dict[str, Any]) -> str:
                 times = better(own["eager"][key], own["ONNX Runtime"][key])
                 lines.append(f"| {model} | {threads} | {' | '.join(cells)} | {times:.1f} |")
         tables.append("\n".join(lines))
-    seconds = f"{result['seconds']:g} s of each, in turns; a dash is what cannot be made, or INT8 linear where all layers are."
+    seconds = f"{result['seconds']:g} s of each, in turns. A dash: there is no such form, or it would equal INT8."
     faster = (
-        f"- smaller forms on one thread, at least {FASTER} times as fast as model.onnx with single rows, and {NO_SLOWER} times in batches: "
+        f"- smaller forms on one thread, at least {FASTER} times as fast as model.onnx with single rows and {NO_SLOWER} times in batches: "
         f"{', '.join(faster_forms(models)) or 'none'}"
     )
     return "\n\n".join([*tables, seconds, "\n".join([*times_eager(models, result["weights"]), faster])])
 
 
 def times_eager(models: dict[str, Any], weights: dict[str, int]) -> list[str]:
-    """How many times as fast as eager ONNX Runtime is with single rows, of small networks and others, and where it is slower."""
+    """ONNX Runtime's speed with single rows, in multiples of eager PyTorch's, of small and large networks; and where it is slower."""
     lines = []
     for threads in next(iter(models.values())):
         speeds = {model: (own[threads]["eager"], own[threads]["ONNX Runtime"]) for model, own in models.items()}
@@ -275,7 +277,7 @@ def times_eager(models: dict[str, Any], weights: dict[str, int]) -> list[str]:
         small = {model: times for model, times in single.items() if weights[model] < SMALL}
         larger = {model: times for model, times in single.items() if weights[model] >= SMALL}
         lines += [
-            f"- threads: {threads}; ONNX Runtime, times eager with single rows: the {len(small)} networks of fewer than {SMALL:,} weights "
+            f"- threads: {threads}; ONNX Runtime, times eager with single rows: the {len(small)} networks under {SMALL:,} weights "
             f"{min(small.values()):.1f} to {max(small.values()):.1f} (less than {GOAL}: {below(small, GOAL)}); "
             f"the larger {below(larger, math.inf)}; slower with single rows: {below(single, 1)}; slower in batches: {below(batches, 1)}"
         ]
@@ -297,12 +299,12 @@ def faster_forms(models: dict[str, Any]) -> list[str]:
 
 
 def smaller_table(results: dict[str, Any]) -> str:
-    """What the exports said of smaller forms of models that were trained on the official data: a row each, of the seed measured last."""
+    """The reason in each signature for offering a smaller form or not, of models trained on the official data, with the last seed."""
     lines = ["| model | form | test data | on the official data |", "|---|---|---|---|"]
     for model, entry in results.items():
         last = list(entry.get("measured", {}).values())[-1:]
         lines += [f"| {model} | {form} | {one['dataset']} | {said} |" for one in last for form, said in one.get("smaller", {}).items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + f"\n\nMeasured by `{ACCURACY}`.\n"
 
 
 def as_speed(measured: dict[str, Any], key: str) -> str:
