@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 
 # DVC runs the stages as `python -m stages...`: that python must be the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# And it runs them by the shell that SHELL names, which may be one that refuses everything (a service's account), or no POSIX shell.
+# And it runs them with the shell in SHELL, which may refuse everything (a service's account) or not be a POSIX shell.
 export SHELL
 # In containers a user may have no name and no home: DVC, which asks for both, would fail.
 export USER ?= $(firstword $(shell id -un 2> /dev/null) $(shell id -u))
@@ -28,7 +28,7 @@ repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the dat
 	@test -z "$$(git status --porcelain --untracked-files=normal -- dvc.lock models 2> /dev/null)" || \
 		echo "To keep this build as a version: git add dvc.lock models && git commit -m 'What was built'"
 
-preview: $(INSTALLED)  ## tell which stages would run now, and why; for some of them: make preview ARGS=train@mnist_cnn
+preview: $(INSTALLED)  ## show which stages would run now, and why; for some of them: make preview ARGS=train@mnist_cnn
 	@.venv/bin/python -m pipelines.dvc.preview $(ARGS)
 
 test: $(INSTALLED)  ## run the tests (a few minutes)
@@ -37,19 +37,19 @@ test: $(INSTALLED)  ## run the tests (a few minutes)
 test-all: $(INSTALLED)  ## run the slow tests as well
 	@.venv/bin/python -m pytest -m ""
 
-serve: $(INSTALLED)  ## start a Prefect server, if none is configured, and what prefect.yaml says, on schedule and in the UI
+serve: $(INSTALLED)  ## serve the deployments of prefect.yaml, on schedule and in the UI; starts a Prefect server if none is configured
 	@exec .venv/bin/python -m pipelines.deployments
 
-demo: $(INSTALLED)  ## a page of the exported models, in which they run, on loopback; on another port: make demo PORT=8010
+demo: $(INSTALLED)  ## serve a page on loopback in which the exported models run; on another port: make demo PORT=8010
 	@exec .venv/bin/python -m web.assemble logs/demo --serve $(if $(PORT),--port $(PORT))
 
-triton: $(INSTALLED)  ## the exported models as a model repository of NVIDIA's Triton, in logs/triton
+triton: $(INSTALLED)  ## write the exported models as a model repository for NVIDIA's Triton, in logs/triton
 	@.venv/bin/python examples/triton.py logs/triton models
 
-remove: $(INSTALLED)  ## remove a model or dataset: make remove NAME=line_sgd; only look at what would go: ARGS=--dry-run
+remove: $(INSTALLED)  ## remove a model, dataset or source: make remove NAME=line_sgd; only show what would be removed: ARGS=--dry-run
 	@.venv/bin/python -m entries.remove $(NAME) $(ARGS)
 
-rename: $(INSTALLED)  ## give one another name, and keep what it has learnt: make rename OLD=line_sgd NEW=line_plain
+rename: $(INSTALLED)  ## rename a model, which is not trained again, or a dataset: make rename OLD=line_sgd NEW=line_plain
 	@.venv/bin/python -m entries.rename $(OLD) $(NEW) $(ARGS)
 
 check: $(INSTALLED)  ## lint: ruff, its formatter and mypy
@@ -57,11 +57,11 @@ check: $(INSTALLED)  ## lint: ruff, its formatter and mypy
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy
 
-format: $(INSTALLED)  ## let ruff mend and format the code
+format: $(INSTALLED)  ## let ruff fix and format the code
 	@.venv/bin/python -m ruff check --fix
 	@.venv/bin/python -m ruff format
 
-lock: $(INSTALLED)  ## renew requirements.txt from pyproject.toml; with newer versions of everything: make lock ARGS=--upgrade
+lock: $(INSTALLED)  ## write requirements.txt from pyproject.toml; with newer versions of everything: make lock ARGS=--upgrade
 	@.venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --group dev --no-annotate \
 		--custom-compile-command "make lock" $(ARGS) --output-file requirements.txt pyproject.toml
 
@@ -73,7 +73,7 @@ hooks: $(INSTALLED)  ## run the lint before each commit, and merge dvc.lock stag
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache
 
-# The stamp is touched last, so an installation that was cut short is taken up again.
+# The stamp is touched last, so an interrupted installation is started again.
 $(INSTALLED): requirements.txt
 	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { echo "error: $(PYTHON) is not Python 3.11 or newer:" \
 		"install one, or name it, for example: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
