@@ -76,7 +76,8 @@ def test_what_a_shell_waits_for_saves_though_the_shell_is_gone(start):
     process = start(f'sh -c "{saves}"; echo never')
     assert process.stdout.readline() == "ready\n"
     process.stdin.close()
-    assert process.stdout.read() == "saved\n"
+    output = process.stdout.read()  # in which the shell may say that its sleep was terminated
+    assert "saved\n" in output and "never" not in output
     assert process.wait() == 143
 
 
