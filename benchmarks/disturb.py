@@ -153,7 +153,8 @@ def is_so(condition: Callable[[], bool], seconds: float) -> bool:
 def is_torn(root: Path) -> bool:
     """Whether DVC can no longer read what a kill has left, or a file that git keeps has changed."""
     paths = [".gitignore", "data", "models", "dvc.yaml", "params.yaml"]
-    changed = [line for line in run(["git", "status", "--porcelain", "--", *paths], root).splitlines() if not line.endswith(".json")]
+    lines = run(["git", "status", "--porcelain", "--untracked-files=no", "--", *paths], root).splitlines()
+    changed = [line for line in lines if not line.endswith(".json")]
     status = subprocess.run([*DVC, "status", "--quiet"], cwd=root, env=environment(), capture_output=True, check=False)
     return bool(changed) or status.returncode > 1
 

@@ -11,7 +11,6 @@ from dvc.utils.serialize import modify_yaml
 
 from pipelines.dvc.errors import refusals
 from pipelines.dvc.lock_file import PARAMS
-from pipelines.dvc.waiting import repository_lock as repository_lock
 
 
 def begin_copy(root: Path, folder: Path) -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.dvc.errors import GraphError
-from pipelines.dvc.experiments import begin_copy, repository_lock, set_params
+from pipelines.dvc.experiments import begin_copy, set_params
 from pipelines.dvc.pipeline import Pipeline, Stage
+from pipelines.dvc.waiting import repository_lock
 from pipelines.running.git import GitError
 from pipelines.searching.experiments import check_out, keep
 

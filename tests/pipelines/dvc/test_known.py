@@ -85,7 +85,7 @@ def trained(template, tmp_path, monkeypatch):
 
 
 ENGINES = {"dvc repro": repro, "the flow": lambda: rebuild(Pipeline(Path.cwd(), print))}
-PAIRS = [(first, second) for first in ENGINES for second in ENGINES]
+PAIRS = [(first, second) for first in reversed(ENGINES) for second in reversed(ENGINES)]
 
 
 @pytest.mark.parametrize(("first", "second"), [PAIRS[0], *(pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS[1:])])
@@ -127,7 +127,7 @@ def test_outputs_that_are_gone_come_from_the_cache(trained, build, lose):
     assert (made(), runs()) == (of("0.1"), ["0.1"])
 
 
-@pytest.mark.parametrize("name", ["size", "nfiles", "lr"])
+@pytest.mark.parametrize("name", ["size", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nfiles", "lr"))])
 def test_a_param_of_any_name_tells_inputs_apart(trained, build, name):
     """DVC's own key of the run cache leaves out what is called size or nfiles: one would be taken for the other."""
     Path("dvc.yaml").write_text(GRAPH.replace("params: [lr]", f"params: [deep.{name}]"))
@@ -180,7 +180,9 @@ def test_what_git_keeps_never_becomes_a_link_into_the_cache(trained, build):
     assert (made(), runs()) == (of("0.1"), ["0.1", "0.2"])
 
 
-@pytest.mark.parametrize(("changed", "line", "rate"), [("params.yaml", "lr: 0.4", "0.4"), ("rows.txt", "2", "0.3")])
+@pytest.mark.parametrize(
+    ("changed", "line", "rate"), [("params.yaml", "lr: 0.4", "0.4"), pytest.param("rows.txt", "2", "0.3", marks=pytest.mark.slow)]
+)
 def test_what_changes_while_the_command_runs_is_not_noted(trained, capfd, changed, line, rate):
     before = Path("dvc.lock").read_text()
     Path("train.py").write_text(f"{TRAIN}\nif lr == '0.3': pathlib.Path({changed!r}).write_text({line!r})\n")
