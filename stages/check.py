@@ -262,6 +262,7 @@ def check_model(name: str, values: dict[str, Any], recipes: dict[str, Any], data
     dataset = datasets[entry.dataset]
     if "name" not in entry.architecture:
         raise UserError(f"params.yaml: {key}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}.")
+    hint_at_torchvision(entry.architecture["name"], f"{key}.architecture")
     part = take_part("architectures", entry.architecture["name"], f"{key}.architecture.name")
     refuse_incomplete(part, entry.architecture["name"])
     check_section(part.Params, entry.architecture, f"{key}.architecture")
@@ -279,6 +280,17 @@ def unique(recipes: Iterable[Recipe]) -> list[Recipe]:
         if recipe not in found:
             found.append(recipe)
     return found
+
+
+def hint_at_torchvision(name: Any, key: str) -> None:
+    """Refuses a network of torchvision where a family is named, such as resnet50, and says how it is had."""
+    if not isinstance(name, str) or name in part_names("architectures"):
+        return
+    from torchvision.models import list_models  # here, since importing it takes a second
+
+    if name in list_models():
+        how = f"{{name: torchvision_classifier, model: {name}, weights: DEFAULT, frozen: true}}"
+        raise UserError(f"params.yaml: {key}.name is {name!r}, a network of torchvision: expected {how}.")
 
 
 def refuse_incomplete(part: ModuleType, name: str) -> None:

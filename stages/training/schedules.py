@@ -14,6 +14,8 @@ from stages.training.recipe import Recipe
 # These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
 NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
 
+WARM_UP = " (to warm up and then follow a cosine, take OneCycleLR)"
+
 # A schedule that ends at 0 may miss it by this share of the rate.
 ROUNDING = 1e-6
 
@@ -37,7 +39,7 @@ def build_schedule(
     and `total_steps`, `T_max` and PolynomialLR's `total_iters` are the number of intervals (steps or epochs) of the run.
     """
     if name not in schedule_names():
-        raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(schedule_names())}.")
+        raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(schedule_names())}{WARM_UP}.")
     kind = getattr(lr_scheduler, name)
     accepted = inspect.signature(kind).parameters
     derived = {"max_lr": lr, "T_max": num_intervals}

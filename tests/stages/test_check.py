@@ -211,6 +211,11 @@ MODEL_ENTRIES = [
     (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),
     (f"{LINE}.dataset", ["line"], f"{LINE}.dataset is ['line']"),
     (f"{CNN}.architecture.name", "cmn", f"{CNN}.architecture.name is 'cmn'; expected one of {', '.join(part_names('architectures'))}"),
+    (
+        f"{CNN}.architecture.name",
+        "resnet50",
+        f"{CNN}.architecture.name is 'resnet50', a network of torchvision: expected {{name:",
+    ),
     (f"{CNN}.architecture.name", GONE, f"{CNN}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}"),
     (f"{CNN}.architecture.name", ["cnn"], f"{CNN}.architecture.name is ['cnn']"),
     (f"{CNN}.architecture", None, f"{CNN}.architecture is null"),
@@ -310,7 +315,7 @@ NAMED_PARTS = [
     (
         "train.schedule",
         {"name": "OneCycle", "interval": "step"},
-        f"schedule.name is 'OneCycle'; expected one of {', '.join(schedule_names())}",
+        f"schedule.name is 'OneCycle'; expected one of {', '.join(schedule_names())} (to warm up",
     ),
     ("train.schedule", {"name": "LambdaLR", "interval": "epoch"}, "train.schedule.name is 'LambdaLR'"),
     ("train.schedule", {"name": "OneCycleLR", "interval": "step", "pct": 0.2}, "train.schedule (OneCycleLR) do not fit"),
