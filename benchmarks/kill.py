@@ -88,7 +88,7 @@ class Place:
         }
 
     def trial(self, rng: random.Random) -> dict[str, Any]:
-        """One training that is killed, once or again and again, and taken up until it ends."""
+        """One training that is killed, once or again and again, and resumed until it ends."""
         self.forget()
         kills, torn = 0, 0
         while kills == 0 or rng.random() < KILLED_AGAIN:
@@ -101,8 +101,8 @@ class Place:
                 run(["git", "checkout", "--quiet", "dvc.lock"], self.root)
         finished = subprocess.run(self.repro, cwd=self.root, env=environment(), capture_output=True, text=True, check=False)
         output = finished.stdout + finished.stderr
-        words = re.findall(rf"{self.model}: goes on (in|after)", output)
-        took_up = {"in": "in an epoch", "after": "after its end"}[words[0]] if words else "at the start"
+        words = re.findall(rf"{self.model}: resuming (at|after)", output)
+        took_up = {"at": "in an epoch", "after": "after its end"}[words[0]] if words else "at the start"
         same = finished.returncode == 0 and self.contents() == self.expected
         if not same:
             print(f"{self.model}: not the same after {kills} kills:\n{output}", file=sys.stderr)
@@ -195,7 +195,7 @@ def main() -> None:
     print(f"{result['kills']} kills: {result['identical']} of {result['trainings']} trainings ended identical")
     print(f"SIGTERM to the end: {slowest:.1f} s at most")
     median = statistics.median(part["seconds"] for part in by_model)
-    print(f"taken up {result['taken_up']}; a training takes {median:.0f} s undisturbed (median of the models)")
+    print(f"resumed {result['taken_up']}; a training takes {median:.0f} s undisturbed (median of the models)")
     sys.exit(result["identical"] != result["trainings"])
 
 

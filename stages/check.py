@@ -156,7 +156,7 @@ def check(path: str) -> None:
             (fresh / "datasets" / f"{name}.json").write_bytes(as_json(facts_of(dataset)))
     if found := leftovers({"sources": root.sources, "datasets": root.datasets, "models": root.models}):
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
-        where = "of which data/, models/ or dvc.lock still hold something"
+        where = "but data/, models/ or dvc.lock still hold something of it"
         print(f"notice: params.yaml has no entry for {', '.join(found)}, {where}: make remove NAME={names}")
     if made := made_with_others(root.models):
         print(f"notice: {made}")
@@ -196,7 +196,7 @@ def made_with_others(models: Iterable[str], root: Path = Path()) -> str | None:
         return None
     libraries = sorted({f"{library} {own}" for versions in others.values() for library, own in versions.items() if version(library) != own})
     rebuilt = f"to rebuild one with those installed now: dvc repro --force train@{next(iter(others))}"
-    return f"{', '.join(others)}: made with {', '.join(libraries)}, and others are installed now; {rebuilt}"
+    return f"{', '.join(others)}: made with {', '.join(libraries)}, but other versions are installed now; {rebuilt}"
 
 
 def versions_of(checkpoint: Path) -> dict[str, str]:
@@ -236,7 +236,7 @@ def check_dataset(name: str, values: dict[str, Any], sources: dict[str, list[str
     check_section(RawFolder, {"raw": entry.raw}, key)
     if entry.raw not in sources and not Path(entry.raw).exists() and not Path(f"{entry.raw}.dvc").exists():
         advice = f"put the files there (then dvc add {entry.raw}), or name the raw folder of one of the sources"
-        raise UserError(f"params.yaml: {key}.raw is {entry.raw}, which does not exist and no source makes: {advice}.")
+        raise UserError(f"params.yaml: {key}.raw is {entry.raw}, a folder that does not exist and that no source makes: {advice}.")
     check_about(check_section(About, entry.about, f"{key}.about"), sources.get(entry.raw), f"{key}.about")
     return check_section(part.Preprocess, entry.preprocess, f"{key}.preprocess")
 
@@ -308,17 +308,13 @@ def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -
     if dataset.input_kind not in part.INPUTS:
         raise UserError(
             f"params.yaml: {key}.architecture.name is {name}, which takes {' or '.join(part.INPUTS)}, "
-            f"and the dataset {entry.dataset} has {dataset.input_kind}: choose another of the two."
+            f"but the dataset {entry.dataset} has {dataset.input_kind}: choose another architecture or dataset."
         )
     if take_task(dataset.task).PER != part.PER:
         raise UserError(
-            f"params.yaml: {key}.architecture.name is {name}, which answers once {per(part.PER)}, "
-            f"and the dataset {entry.dataset} is a {dataset.task} task: choose another of the two."
+            f"params.yaml: {key}.architecture.name is {name}, which answers once per {part.PER}, "
+            f"but the dataset {entry.dataset} is a {dataset.task} task: choose another architecture or dataset."
         )
-
-
-def per(unit: str) -> str:
-    return "an item" if unit == "item" else f"a {unit}"
 
 
 def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
@@ -332,7 +328,7 @@ def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
     with fitting(f"{key}.optimizer", recipe.optimizer.name):
         optimizer.step(loss)  # type: ignore[arg-type]  # torch's types ask for a float where a tensor is as good
     if isinstance(optimizer, GridSearch) and recipe.schedule is not None:
-        raise UserError(f"params.yaml: {key}.schedule must be null for GridSearch, whose lr is the step of its grid.")
+        raise UserError(f"params.yaml: {key}.schedule must be null for GridSearch: its lr is the step of the grid.")
     rehearse_schedule(recipe, optimizer, loss, f"{key}.schedule")
     refuse_augmentation(recipe, dataset.input_kind, key)
     rehearse_augmentations(recipe, f"{key}.augment")

@@ -87,7 +87,7 @@ def refuse_empty(contents: Contents, counts: dict[str, Counts]) -> None:
             raise UserError(f"No item is left for {split}: check the raw files and the fractions in params.yaml.")
     for name, number in (counts["train"].per_class or {}).items():
         if number == 0:
-            raise UserError(f"The class {name!r} has no item in train: add some, or take it out of the dataset's classes.")
+            raise UserError(f"The class {name!r} has no item in train: add some, or remove it from the dataset's classes.")
 
 
 def describe(name: str, contents: Contents, source: Origin, stand_in: str, counts: dict[str, Counts], measured: dict[str, Any]) -> Meta:

@@ -4,7 +4,7 @@ Command: python -m stages.train MODEL
 Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; params.yaml: runtime, models.<MODEL>, its recipe
 Writes:  models/<MODEL>/checkpoint.safetensors, models/<MODEL>/training.json (the best epoch and its figures on val: what a choice
          between recipes may look at, while metrics.json is of the test split) and models/<MODEL>/plots/learning_curve.csv; under
-         logs/ TensorBoard's files, and the state of the run, from which the next one goes on if this one is stopped or killed
+         logs/ TensorBoard's files, and the state of the run, from which the next one resumes if this one is stopped or killed
 """
 
 import hashlib
@@ -61,7 +61,7 @@ def train(name: str) -> None:
 def train_once(
     name: str, meta: Meta, runtime: Runtime, recipe: Recipe, device: torch.device, processes: Processes
 ) -> dict[Path, bytes] | None:
-    """The files of the trained model; None where the run must begin anew, because its state is no use and has been put away."""
+    """The files of the trained model; None if the run must start again from scratch, because its state was unusable."""
     torch.manual_seed(runtime.seed)
     key, architecture = f"models.{name}", look_up(read_params(), "models", name, "architecture")
     processed, folder = Path("data") / meta.dataset / "processed", Path("models") / name
@@ -98,7 +98,7 @@ def train_once(
     checkpoint = as_checkpoint(network, architecture, meta, about)
     if processes.first_says(keeper.was_over and is_recorded(checkpoint)):  # nothing was lost: somebody wants to see it trained again
         if processes.is_first:
-            tell(f"{name}: that is what dvc.lock has already; it is trained again from the start.")
+            tell(f"{name}: dvc.lock has this result already; training again from the start.")
         keeper.forget()
         return None
     if processes.is_first:
@@ -122,7 +122,7 @@ def read_batches(
         return Batches(inputs, targets, batch_size, device, processes, lengths)
     except (MemoryError, torch.OutOfMemoryError) as error:
         what = f"{file.path} ({file.num_bytes // MB} MB) does not fit in memory"
-        raise UserError(f"{what}: lower runtime.stream_above_mb (now {memory // MB}) to less than that, and it is streamed.") from error
+        raise UserError(f"{what}: lower runtime.stream_above_mb (now {memory // MB}) below that, so that it is streamed.") from error
 
 
 def is_recorded(content: bytes) -> bool:
@@ -141,13 +141,13 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
             logits = model.logits(torch.from_numpy(model.input.part.as_batch(np.zeros((2, *shape), meta.input.dtype))))
     except (RuntimeError, ValueError, TypeError, AssertionError, OverflowError) as error:  # torch has no one kind for sizes that do not fit
         if is_out_of_memory(error):
-            raise UserError(f"Out of memory on the network alone: make the sizes of {key} smaller.") from error
+            raise UserError(f"Out of memory for the network alone: make the sizes of {key} smaller.") from error
         raise UserError(
             f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {reason(error)}."
         ) from error
     if logits.shape[-1] != meta.num_outputs:
         raise UserError(
-            f"params.yaml: {key} gives {logits.shape[-1]} outputs, and {meta.dataset} needs {meta.num_outputs}: change its sizes."
+            f"params.yaml: {key} gives {logits.shape[-1]} outputs, but {meta.dataset} needs {meta.num_outputs}: change its sizes."
         )
     return network
 

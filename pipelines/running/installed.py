@@ -18,7 +18,7 @@ def notice(models: Iterable[str], root: Path = Path()) -> str | None:
         return None
     libraries = sorted({f"{library} {own}" for versions in others.values() for library, own in versions.items() if version(library) != own})
     rebuilt = f"to rebuild one with those installed now: dvc repro --force train@{next(iter(others))}"
-    return f"{', '.join(others)}: made with {', '.join(libraries)}, and others are installed now; {rebuilt}"
+    return f"{', '.join(others)}: made with {', '.join(libraries)}, but other versions are installed now; {rebuilt}"
 
 
 def versions_of(checkpoint: Path) -> dict[str, str]:

@@ -30,5 +30,5 @@ def leftovers(params: Any, noted: Iterable[str], root: Path) -> list[str]:
 
 def notice(found: list[str]) -> str:
     names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
-    where = "of which data/, models/ or dvc.lock still hold something"
+    where = "but data/, models/ or dvc.lock still hold something of it"
     return f"params.yaml has no entry for {', '.join(found)}, {where}: make remove NAME={names}"

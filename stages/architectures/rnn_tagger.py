@@ -41,7 +41,7 @@ class RNNByCell(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         cell = self.cell
-        driven = functional.linear(x.transpose(0, 1), cell.weight_ih, cell.bias_ih + cell.bias_hh)  # what no step hangs on, at once
+        driven = functional.linear(x.transpose(0, 1), cell.weight_ih, cell.bias_ih + cell.bias_hh)  # independent of the steps, so at once
         states, last = step_through(driven, cell.weight_hh.t())
         return states.transpose(0, 1), last
 

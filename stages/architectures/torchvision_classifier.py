@@ -143,7 +143,7 @@ def mirror_addresses(url: str) -> list[str]:
     if mirror.startswith(("http://", "https://")):
         if "@" in mirror:
             raise UserError(
-                "DATASETS_MIRROR holds a user's name, which cannot be used for pretrained weights: set it to an address without."
+                "DATASETS_MIRROR has a user name, which does not work for pretrained weights: set it to an address without one."
             )
         return [f"{mirror.rstrip('/')}/{path}"]
     file = Path(mirror) / path

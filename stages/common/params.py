@@ -18,9 +18,9 @@ from stages.shell.sentences import problem
 
 PARAMS_FILE = Path("params.yaml")
 MAX_DEPTH = 20
-TOO_DEEP = f"params.yaml is nested more than {MAX_DEPTH} deep, or an alias stands within what it names: mend the file and run again."
+TOO_DEEP = f"params.yaml is nested more than {MAX_DEPTH} deep, or an alias contains itself: fix the file and run again."
 
-# The last two are for a value of the right look that is none, such as the date 2026-13-01.
+# The last two are for a value that only looks right, such as the date 2026-13-01.
 NOT_YAML = (YAMLError, ValueError, LookupError)
 
 Source = Literal["sample", "official"]
@@ -79,9 +79,9 @@ def parse_params(content: bytes) -> dict[str, Any]:
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
         problem = getattr(error, "problem", None) or f"not valid YAML ({reason(error)})"
-        raise UserError(f"params.yaml{where}: {problem}; mend the file and run again.") from error
+        raise UserError(f"params.yaml{where}: {problem}; fix the file and run again.") from error
     if not isinstance(params, dict):
-        raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...), and does not.")
+        raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...).")
     refuse_deep(params, {})
     return params
 

@@ -113,9 +113,9 @@ class Table:
         names = printable(", ".join(self.header)) or "nothing"
         for name in [preprocess.label, *preprocess.zero_is_missing]:
             if name not in self.header:
-                raise UserError(f"{self.path} has no column {name!r} (its first line has {names}): mend label or zero_is_missing.")
+                raise UserError(f"{self.path} has no column {name!r} (its first line has {names}): fix label or zero_is_missing.")
         if preprocess.label in preprocess.zero_is_missing:
-            raise UserError(f"The label {preprocess.label!r} stands in preprocess.zero_is_missing, where only features belong.")
+            raise UserError(f"preprocess.zero_is_missing names the label, {preprocess.label!r}: name only features.")
         if len(set(self.header)) != len(self.header) or len(self.header) < 2:
             raise UserError(f"{self.path} must begin with the names of its columns, all different, at least two; it has {names}.")
 

@@ -62,7 +62,7 @@ def gather(model: Model, trained: dict[str, Any], section: Export, about: About,
     meta, train = model.meta, SplitFile(processed, "train")
     data_licence = about.licence if isinstance(about.licence, str) else about.licence.get(meta.source)
     if data_licence is None:
-        raise UserError(f"params.yaml: datasets.{meta.dataset}.about.licence has no entry for {meta.source} data, which this is: add one.")
+        raise UserError(f"params.yaml: datasets.{meta.dataset}.about.licence has no entry for the data's source, {meta.source}: add one.")
     return Facts(
         use=about.use,
         limits=about.limits,

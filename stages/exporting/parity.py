@@ -113,12 +113,12 @@ def compare(
     shape = "x".join(map(str, batch.shape))
     kinds, expected_kinds = ([(str(array.dtype), array.shape) for array in arrays] for arrays in (outputs, expected))
     if kinds != expected_kinds:
-        raise UserError(f"{form} gives {kinds} on a batch of {shape}, and {other} {expected_kinds}: the types and shapes differ.")
+        raise UserError(f"{form} gives {kinds} on a batch of {shape}, but {other} gives {expected_kinds}: types or shapes differ.")
     difference = float(np.max(np.abs(outputs[0] - expected[0]), initial=0.0))
     if not difference <= tolerance:
         raise UserError(
             f"{form} differs from {other} by {difference:.3g} on a batch of {shape}, more than export.tolerance ({tolerance:g}) allows: "
-            "raise that if so much is good enough, else change the architecture, whose parts do not all export exactly."
+            "raise the tolerance if that is acceptable, or change the architecture: not all of its parts export exactly."
         )
     if len(outputs) > 1 and np.any((outputs[1] != expected[1]) & ~model.task.is_close_call(expected[0], tolerance)):
         raise UserError(f"{form} gives other labels than {other} on a batch of {shape}.")

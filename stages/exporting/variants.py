@@ -80,7 +80,7 @@ def make_int8(
     if not kinds:
         return Variant(reason="Not offered: params.yaml names no layers for which it was measured to be faster."), b""
     if train.count < MIN_CALIBRATION_ROWS:
-        return Variant(reason=f"Not offered: train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed."), b""
+        return Variant(reason=f"Not offered: train has {train.count} rows for the calibration, but {MIN_CALIBRATION_ROWS} are needed."), b""
     try:
         made = to_int8(content, signature.input.name, calibration_rows(model, train, signature, section.calibration_rows), kinds)
     except Exception as error:  # whatever the converter raises on a graph that it does not know
@@ -100,9 +100,7 @@ def judge(form: str, made: bytes, model: Model, signature: Signature, most: floa
     lost = points_lost(model, signature, own, test)
     if lost > most:
         return Variant(reason=f"Not offered: it loses {lost:.2f} points on {own.items} test items, more than {most:g}.", equality=own)
-    reason = (
-        f"Offered, for params.yaml says that it was measured to be faster; it loses {max(lost, 0):.2f} points on {own.items} test items."
-    )
+    reason = f"Offered: it was measured to be faster (params.yaml), and it loses {max(lost, 0):.2f} points on {own.items} test items."
     return Variant(file=f"model.{form}.onnx", reason=reason, equality=own)
 
 

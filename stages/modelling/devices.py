@@ -22,7 +22,7 @@ def prepare_torch(runtime: Runtime, rank: int = 0) -> torch.device:
     device = choose_device(runtime, rank)
     if device.type == "cpu":
         keep_freed_memory()
-    # On CUDA some layers have no deterministic kernel: there torch warns and goes on. torch.use_deterministic_algorithms
+    # On CUDA some layers have no deterministic kernel: there torch only warns. torch.use_deterministic_algorithms
     # would do the same and import all of torch's inductor, for a second and a half.
     torch.set_deterministic_debug_mode("warn" if device.type == "cuda" else "error")
     # It would also fill each new tensor with NaN before it is written, for a sixth of a small network's time.
@@ -47,12 +47,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def choose_device(runtime: Runtime, rank: int) -> torch.device:
     if runtime.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("params.yaml: runtime.device is cuda, and torch finds no CUDA device here: set it to auto or cpu.")
+        raise UserError("params.yaml: runtime.device is cuda, but torch finds no CUDA device here: set it to auto or cpu.")
     if runtime.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda", rank)  # each process has a GPU of its own
     if device.index >= torch.cuda.device_count():
         found = f"torch finds {torch.cuda.device_count()} CUDA devices"
-        raise UserError(f"params.yaml: runtime.num_processes is {runtime.num_processes}, and {found}: lower it.")
+        raise UserError(f"params.yaml: runtime.num_processes is {runtime.num_processes}, but {found}: lower it.")
     torch.cuda.set_device(device)
     return device

@@ -15,11 +15,11 @@ SAID = "REPRISE_SAID"  # in the environment of a training's processes: a file in
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can mend. The message is one sentence that says what is wrong and what to do."""
+    """Something that the user can fix. The message is one sentence that says what is wrong and what to do."""
 
 
 class Stopped(Exception):
-    """A signal asked the stage to end, and it has put away what it had done; `where` it was, and what the next run will do."""
+    """A signal asked the stage to end, and it has saved its work; `where` it was, and what the next run will do."""
 
     def __init__(self, signal_number: int, where: str):
         self.code = 128 + signal_number
@@ -35,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def heeded_signals() -> list[signal.Signals]:
-    """Those that ask a program to end, but for what whoever started it has had it ignore (nohup and a shell's background do)."""
+    """Those that ask a program to end, but for those that its caller made it ignore (as nohup and a shell's background do)."""
     return [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
 
 
@@ -89,7 +89,7 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
             leave(error, disk_full_message(error))
         if error.filename is None:
             raise
-        leave(error, f"{error.filename} cannot be used ({error.strerror}): mend the path or its permissions, and run the stage again.")
+        leave(error, f"{error.filename} cannot be used ({error.strerror}): fix the path or its permissions, and run the stage again.")
     except MemoryError as error:
         leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
     except Stopped as error:
@@ -108,6 +108,6 @@ def leave(error: BaseException, sentence: str, code: int = 1) -> NoReturn:
     line = f"error: {' '.join(sentence.split())}"
     print(line, file=sys.stderr)
     if SAID in os.environ and os.environ.get("RANK") == "0":
-        with contextlib.suppress(OSError):  # whoever wanted to know has gone
+        with contextlib.suppress(OSError):  # the reader has gone
             Path(os.environ[SAID]).write_text(line, encoding="utf-8")
     sys.exit(code)

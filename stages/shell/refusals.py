@@ -37,7 +37,7 @@ def refuse_unwritable(folder: Path) -> None:
 
 def refuse_augmentation(recipe: Recipe, kind: str, key: str) -> None:
     if recipe.augment and not take_input(kind).IS_AUGMENTED:
-        raise UserError(f"params.yaml: {key}.augment works on pictures, and the dataset has {kind}: make it an empty list.")
+        raise UserError(f"params.yaml: {key}.augment works only on pictures, but the dataset has {kind}: set it to [].")
 
 
 def refuse_cycle(schedule: Schedule, num_moves: int, key: str) -> None:
@@ -45,7 +45,7 @@ def refuse_cycle(schedule: Schedule, num_moves: int, key: str) -> None:
     share = schedule.arguments.get("pct_start", 0.3)
     if schedule.name == "OneCycleLR" and isinstance(share, int | float) and (share >= 1 or math.isclose(share * num_moves, 1)):
         length = f"{num_moves} {schedule.interval}s"
-        raise UserError(f"params.yaml: {key}.pct_start is {share:g}, and of {length} it must leave more than one to rise, and one to fall.")
+        raise UserError(f"params.yaml: {key}.pct_start is {share:g}; of {length} more than one must be left to rise, and one to fall.")
 
 
 def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the state of a run on the disk while it trains, so that a run that dies goes on where it was, to the very same weights.
+"""Keeps the state of a run on the disk while it trains, so that a run that dies resumes where it was, to the very same weights.
 
 A state is a file of tensors and JSON (safetensors, no pickle) that ends with its SHA-256. It is written beside and renamed; the one
 before it is kept. Each names what its run was made of (params, data, code, libraries, device): a state of anything else, or a
@@ -117,7 +117,7 @@ class Keeper:
                 raise StartOver from problem
             self.was_over = run.is_over
             if self.processes.is_first:
-                tell(f"{self.folder.name}: goes on {run.place} ({path})")
+                tell(f"{self.folder.name}: resuming {run.place} ({path})")
             return
 
     def _load(self, run: Resumable, path: Path, state: dict[str, Any] | None) -> Exception | None:
@@ -140,7 +140,7 @@ class Keeper:
             asked, is_due, self.next_talk = self.processes.largest(asked, is_due, self._following_talk())
         is_saved = self._save(run) if asked or is_due else False
         if asked:
-            raise Stopped(asked, f"{run.place}: the next run {'goes on from there' if is_saved else self._outlook()}")
+            raise Stopped(asked, f"{run.place}: the next run {'resumes there' if is_saved else self._outlook()}")
 
     def _following_talk(self) -> int:
         """At which pause several processes should talk again: about twice a second, for talk takes time."""
@@ -189,12 +189,12 @@ class Keeper:
 
     def _outlook(self) -> str:
         """What becomes of a run that ends without having been saved now."""
-        return "goes on from the last state that was saved" if self.last.exists() or self.previous.exists() else "begins anew"
+        return "resumes from the last saved state" if self.last.exists() or self.previous.exists() else "starts from scratch"
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:
             if path.exists() and not path.is_file():  # a named pipe would be waited for
-                raise ValueError("it is no file")
+                raise ValueError("it is not a file")
             saved = from_bytes(path.read_bytes())
             made_of, is_over, state = dict(saved["made_of"]), bool(saved["is_over"]), dict(saved["state"])
         except FileNotFoundError:
@@ -207,12 +207,12 @@ class Keeper:
             return state
         if is_over:  # an earlier run came to its end, and this is another, whose states will take its place
             return None
-        self._set_aside(path, f"is of another run (other {', '.join(sorted(map(str, others)))})", "other")
+        self._set_aside(path, f"is of another run (different {', '.join(sorted(map(str, others)))})", "other")
         return None
 
     def _set_aside(self, path: Path, why: str, suffix: str) -> None:
         aside = path.with_name(f"{path.name}.{suffix}")
-        tell(f"warning: {path} {' '.join(why.split())}: it is set aside as {aside.name} and not used.")
+        tell(f"warning: {path} {' '.join(why.split())}: renamed to {aside.name} and not used.")
         try:
             path.replace(aside)
         except OSError as error:

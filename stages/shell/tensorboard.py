@@ -38,7 +38,7 @@ def while_it_can(write: Writer) -> Writer:
         except OSError as error:
             board.is_off = True
             what = f"{board.folder} cannot be written ({reason(error)})"
-            tell(f"warning: {what}: the training goes on, and TensorBoard will not show the rest of it.")
+            tell(f"warning: {what}: the training continues, but TensorBoard will not show the rest of it.")
 
     return attempt
 

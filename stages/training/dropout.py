@@ -11,7 +11,7 @@ KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, 
 
 
 class LateDropout:
-    """Sets the rates of a network's dropout layers at the start of each epoch, which is all that they hang on.
+    """Sets the rates of a network's dropout layers at the start of each epoch, and nothing else affects them.
 
     `late`: the share of all `epochs` without dropout, to the nearest epoch; null: there is dropout from the start.
     """
@@ -19,7 +19,7 @@ class LateDropout:
     def __init__(self, network: nn.Module, late: float | None, epochs: int, key: str):
         self.rates = [(layer, layer.p) for layer in network.modules() if isinstance(layer, KINDS)]
         if late is not None and not any(rate for _, rate in self.rates):
-            raise UserError(f"params.yaml: {key}.late_dropout is for a network with dropout, and this one has none: make it null.")
+            raise UserError(f"params.yaml: {key}.late_dropout needs a network with dropout, but this one has none: set it to null.")
         self.begins_after = round((late or 0) * epochs)
         self.is_on = True
 

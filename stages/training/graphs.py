@@ -73,7 +73,7 @@ class Recorder:
             first = error.__context__ or error  # which makes the recording's own end fail as well
             if is_out_of_memory(first):
                 raise
-            what = f"The network's step cannot be recorded as a CUDA graph ({str(first).splitlines()[0]})"
+            what = f"The network's step cannot be captured as a CUDA graph ({str(first).splitlines()[0]})"
             raise UserError(f"{what}: write CUDA_GRAPHS = False into its file in stages/architectures.") from error
         return Recording(graph, inputs, targets, loss.detach(), [weight.grad for weight in self.weights])
 

@@ -31,7 +31,7 @@ class Fitted:
 def fit(training: Training, keeper: Keeper, watch: Watcher) -> Fitted:
     """Trains the model in place and returns the best epoch.
 
-    The run goes on from what `keeper` has of it, and is saved there as it goes. `watch` is called after every epoch with its
+    The run resumes from what `keeper` has of it, and is saved there. `watch` is called after every epoch with its
     number and its row, and at the start for the epochs that an earlier run has done. Of several processes each calls it.
     """
     model, recipe, key = training.model, training.recipe, training.key

@@ -86,7 +86,9 @@ def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int
     if isinstance(weight, list) and not all(type(value) in (int, float) and value > 0 for value in weight):
         raise UserError(f"params.yaml: {key}.weight is {weight}; expected numbers above 0, one for each output.")
     if isinstance(weight, list) and len(weight) != num_outputs:
-        raise UserError(f"params.yaml: {key}.weight has {len(weight)} numbers, and the network {num_outputs} outputs: give one for each.")
+        raise UserError(
+            f"params.yaml: {key}.weight has {len(weight)} numbers, but the network has {num_outputs} outputs: give one for each."
+        )
 
     @functools.cache  # no step waits until they are on the device
     def tensors(device: torch.device) -> dict[str, Tensor]:
@@ -101,5 +103,5 @@ def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int
     shape, targets = part.example(num_outputs)
     with fitting(key, name):
         if loss(torch.zeros(shape), torch.from_numpy(targets)).ndim:
-            raise UserError(f"params.yaml: {key} leaves more than one number: take out reduce and size_average.")
+            raise UserError(f"params.yaml: {key} gives more than one number: remove reduce and size_average.")
     return loss

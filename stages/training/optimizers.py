@@ -59,7 +59,7 @@ def build_optimizer(name: str, arguments: dict[str, Any], lr: float, weights: It
     kind: type[Optimizer] = GridSearch if name == "GridSearch" else getattr(torch.optim, name)
     plain = {argument: tuple(value) if isinstance(value, list) else value for argument, value in arguments.items()}
     if "lr" in arguments:
-        raise UserError(f"params.yaml: {key}.lr is {arguments['lr']!r}: take it out, for the learning rate is {key.rpartition('.')[0]}.lr.")
+        raise UserError(f"params.yaml: {key}.lr is {arguments['lr']!r}: remove it and set {key.rpartition('.')[0]}.lr.")
     refuse_types(kind, arguments, key)
     if "fused" in inspect.signature(kind).parameters and not arguments.keys() & {"fused", "foreach", "differentiable"}:
         plain["fused"] = True

@@ -94,7 +94,7 @@ class Processes:
         try:
             collective(*arguments)
         except RuntimeError as error:
-            raise UserError(f"Process {self.rank} of {self.count} has lost another one.") from error
+            raise UserError(f"Process {self.rank} of {self.count} lost contact with another one.") from error
 
 
 def alone() -> Processes:
@@ -188,7 +188,7 @@ def what_ended_them(failures: dict[int, Any], folder: Path, count: int) -> Stopp
     show_what_it_said(rank, folder)
     how = f"was killed by {signal.Signals(number).name}" if codes[rank] < 0 else f"ended with exit code {codes[rank]}"
     reason = "for the reason above if it could give one"
-    return UserError(f"Process {rank} of {count} {how}, {reason}; any state that was saved is kept for the next run.")
+    return UserError(f"Process {rank} of {count} {how}, {reason}; the next run resumes from the last saved state, if there is one.")
 
 
 def is_aftermath(code: int) -> bool:

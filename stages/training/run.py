@@ -55,8 +55,8 @@ class Run:
     @property
     def place(self) -> str:
         if self.is_over:
-            return f"after its last epoch, {len(self.rows)}"
-        return f"in epoch {self.epoch} of {self.recipe.epochs}, after {self.step} steps of it"
+            return f"after the last epoch, {len(self.rows)}"
+        return f"at epoch {self.epoch} of {self.recipe.epochs}, step {self.step}"
 
     @property
     def is_over(self) -> bool:

@@ -62,14 +62,14 @@ class MovingRate:
         if self.chosen is None:
             return
         if self.chosen.name == "ReduceLROnPlateau" and self.chosen.interval != "epoch":
-            raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, which waits for the loss of an epoch.")
+            raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, because it needs the loss of an epoch.")
         self.key, self.lr = key, recipe.lr
         self.num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
         refuse_cycle(self.chosen, self.num_moves, key)
         self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, self.num_moves, key)
         if isinstance(self.schedule, lr_scheduler.OneCycleLR) and self.schedule.total_steps < self.num_moves:
             ends = f"ends after {self.schedule.total_steps} of {self.num_moves} {self.chosen.interval}s"
-            raise UserError(f"params.yaml: {key} {ends}: leave total_steps (or epochs and steps_per_epoch) out.")
+            raise UserError(f"params.yaml: {key} {ends}: remove total_steps (or epochs and steps_per_epoch).")
 
     def move(self, after: Literal["step", "epoch"], loss: float | None = None) -> None:
         """Moves on, if `after` is the schedule's interval; `loss` is the epoch's, for a schedule that watches it."""

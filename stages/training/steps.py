@@ -65,7 +65,7 @@ class Step:
     def is_recorded(self) -> bool:
         """Whether full batches are, which needs all draws to be the device's own.
 
-        It hangs on nothing that happens in a run, so that one which is taken up computes as if it had never been stopped.
+        It depends only on the configuration, so a resumed run computes as if it had never been stopped.
         """
         training = self.training
         return (

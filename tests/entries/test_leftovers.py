@@ -74,5 +74,5 @@ def test_the_two_look_at_the_same_stages_and_files():
 
 
 def test_the_notice_has_the_command():
-    assert notice(["models/a"]).endswith("still hold something: make remove NAME=models/a")
+    assert notice(["models/a"]).endswith("still hold something of it: make remove NAME=models/a")
     assert notice(["data/b", "models/a"]).endswith('make remove NAME="data/b models/a"')

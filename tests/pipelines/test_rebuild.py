@@ -92,7 +92,7 @@ def test_what_is_left_of_a_model_that_is_no_more_is_said(small, caplog):
     lock = Path("dvc.lock").read_text()
     Path("dvc.lock").write_text(f"{lock}  preprocess@old:\n    cmd: python\n")
     assert build(targets=["each@one"]).is_completed()
-    assert "params.yaml has no entry for data/old, models/gone, of which data/, models/ or dvc.lock still hold something" in caplog.text
+    assert "params.yaml has no entry for data/old, models/gone, but data/, models/ or dvc.lock still hold something of it" in caplog.text
     assert 'make remove NAME="data/old models/gone"' in caplog.text
 
 

@@ -76,7 +76,7 @@ def test_what_is_left_of_entries_that_are_gone_is_said_and_refuses_nothing(tmp_p
     check("params.yaml")
     said = capsys.readouterr().out
     assert said == (
-        "notice: params.yaml has no entry for data/cifar10, models/line_sgd, of which data/, models/ or dvc.lock still hold something: "
+        "notice: params.yaml has no entry for data/cifar10, models/line_sgd, but data/, models/ or dvc.lock still hold something of it: "
         'make remove NAME="data/cifar10 models/line_sgd"\n'
     )
     assert CHECKED.exists()
@@ -171,7 +171,11 @@ DATASETS = [
     ("datasets.line.raw", GONE, "datasets.line.raw is missing"),
     ("datasets.line.raw", "/etc", "datasets.line.raw is '/etc'"),
     ("datasets.line.raw", "data/../..", "datasets.line.raw is 'data/../..'"),
-    ("datasets.line.raw", "data/birds/raw", "datasets.line.raw is data/birds/raw, which does not exist and no source makes: put the files"),
+    (
+        "datasets.line.raw",
+        "data/birds/raw",
+        "datasets.line.raw is data/birds/raw, a folder that does not exist and that no source makes: put the files",
+    ),
     ("sources.line.kind", "pionts", f"sources.line.kind is 'pionts'; expected one of {', '.join(part_names('sources'))}"),
     ("sources.line.kind", GONE, "sources.line.kind is missing"),
     ("sources.line", None, "sources.line is null"),
@@ -293,7 +297,7 @@ NAMED_PARTS = [
     (
         "train.optimizer",
         {"name": "SGD", "lr": 0.1},
-        "train.optimizer.lr is 0.1: take it out, for the learning rate is models.line_gd.train.lr.",
+        "train.optimizer.lr is 0.1: remove it and set models.line_gd.train.lr.",
     ),
     ("train.optimizer", {"name": "SGD", "momentum": True}, "train.optimizer.momentum is true; expected float, not true or false."),
     ("train.optimizer", {"name": "SGD", "dampening": None}, "train.optimizer.dampening is null; expected float, not null."),
@@ -323,7 +327,7 @@ NAMED_PARTS = [
     (
         "train.schedule",
         {"name": "OneCycleLR", "interval": "step", "total_steps": 5},
-        "train.schedule ends after 5 of 500 steps: leave total_steps",
+        "train.schedule ends after 5 of 500 steps: remove total_steps",
     ),
     ("train.schedule", {"name": "PolynomialLR", "interval": "step", "power": -1}, "train.schedule (PolynomialLR) do not fit: ZeroDivision"),
     ("train.schedule", {"name": "StepLR", "interval": "epoch"}, "train.schedule (StepLR) do not fit"),
@@ -494,14 +498,14 @@ def params_with_every_architecture(name: str, dataset: str) -> dict[str, Any]:
 def test_an_architecture_on_another_kind_of_input_is_refused(refusal: Refusal, name: str, dataset: str) -> None:
     said = refusal(params_with_every_architecture(name, dataset))
     assert said.startswith(f"error: params.yaml: models.own.architecture.name is {name}, which takes ")
-    assert f"and the dataset {dataset} has " in said
+    assert f"but the dataset {dataset} has " in said
 
 
 @pytest.mark.parametrize(("name", "dataset", "task"), [("rnn_tagger", "names", "multiclass"), ("rnn_classifier", "hello", "sequence")])
 def test_an_architecture_on_another_task_is_refused(refusal: Refusal, name: str, dataset: str, task: str) -> None:
     said = refusal(params_with_every_architecture(name, dataset))
-    assert said.startswith(f"error: params.yaml: models.own.architecture.name is {name}, which answers once ")
-    assert f"and the dataset {dataset} is a {task} task: choose another of the two." in said
+    assert said.startswith(f"error: params.yaml: models.own.architecture.name is {name}, which answers once per ")
+    assert f"but the dataset {dataset} is a {task} task: choose another architecture or dataset." in said
 
 
 FAMILY = """
@@ -552,7 +556,7 @@ def test_a_family_with_a_mistake_is_named_by_its_file(
 
 def test_augmentations_of_what_is_no_picture_are_refused(refusal: Refusal) -> None:
     said = refusal(changed("models.names_gru.train.augment", [{"name": "RandomHorizontalFlip"}]))
-    assert "models.names_gru.train.augment works on pictures, and the dataset has characters: make it an empty list" in said
+    assert "models.names_gru.train.augment works only on pictures, but the dataset has characters: set it to []" in said
 
 
 # A loss must fit the dataset's target

@@ -250,7 +250,7 @@ def test_metrics_that_are_none_are_refused(project):
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ({"licence": {"official": "CC0-1.0"}}, r"datasets\.patients\.about\.licence has no entry for generated data, which this is"),
+        ({"licence": {"official": "CC0-1.0"}}, r"datasets\.patients\.about\.licence has no entry for the data's source, generated"),
         ({"units": {"a": "mm", "d": "mm"}}, r"datasets\.patients\.about\.units has d, which is not a feature; expected some of a, b, c"),
         ({"units": {"a": ""}}, r"datasets\.patients\.about\.units\.a is ''"),
         ({"limit": "None."}, r"datasets\.patients\.about\.limit is not a known key"),

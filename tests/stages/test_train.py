@@ -193,7 +193,7 @@ def a_folder_that_refuses(folder, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{dir}/tmpx")
 
     folder.mkdir(parents=True)
-    monkeypatch.setattr(stage.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr("stages.shell.refusals.tempfile.TemporaryFile", refuse)
     return f"{folder} cannot be used (Permission denied)"
 
 
@@ -206,7 +206,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_first_epoch(spoil, pr
     with pytest.raises(SystemExit) as left:
         run_stage(train, usage="python -m stages.train MODEL")
     assert left.value.code == 1
-    assert capsys.readouterr().err == f"error: {said}: mend the path or its permissions, and run the stage again.\n"
+    assert capsys.readouterr().err == f"error: {said}: fix the path or its permissions, and run the stage again.\n"
 
 
 # Failures leave what was there
@@ -307,7 +307,7 @@ MISTAKES = [
     ),
     (
         {"loss": {"name": "CrossEntropy", "weight": [1, 1, 1, 1]}},
-        r"models\.own\.train\.loss\.weight has 4 numbers, and the network 3 outputs",
+        r"models\.own\.train\.loss\.weight has 4 numbers, but the network has 3 outputs",
     ),
     ({"lr": 1e300}, r"models\.own\.train\.lr is 1e\+300; expected less than or equal to 1000000"),
     ({"optimizer": {"name": "SGD"}, "schedule": {"name": "OneCycleLR", "interval": "step", "total_steps": 4}}, r"schedule ends after 4 of"),
@@ -324,7 +324,7 @@ def test_a_mistake_in_params_is_named(changes, message, project):
 
 def test_a_network_of_another_width_than_the_dataset_s_classes_is_refused(project):
     project("codes", architecture=TOYS["codes"] | {"linear": False, "hidden": 7, "embedding": 4})
-    with pytest.raises(UserError, match=r"models\.own\.architecture gives 7 outputs, and codes needs \d: change its sizes"):
+    with pytest.raises(UserError, match=r"models\.own\.architecture gives 7 outputs, but codes needs \d: change its sizes"):
         train("own")
 
 
@@ -357,7 +357,7 @@ def test_a_gpu_that_is_not_there_is_refused(project, monkeypatch):
     own = project("shapes")
     own.params["runtime"]["device"] = "cuda"
     own.write()
-    with pytest.raises(UserError, match=r"runtime\.device is cuda, and torch finds no CUDA device here: set it to auto or cpu"):
+    with pytest.raises(UserError, match=r"runtime\.device is cuda, but torch finds no CUDA device here: set it to auto or cpu"):
         train("own")
 
 
@@ -396,7 +396,7 @@ def test_sizes_beyond_any_memory_are_named(project, monkeypatch):
 
     project("shapes")
     monkeypatch.setattr(stage, "build_network", no_room)
-    with pytest.raises(UserError, match=r"Out of memory on the network alone: make the sizes of models\.own\.architecture smaller"):
+    with pytest.raises(UserError, match=r"Out of memory for the network alone: make the sizes of models\.own\.architecture smaller"):
         train("own")
 
 
@@ -429,5 +429,5 @@ def rewrite_split(own, name, inputs, targets):
 def test_a_one_cycle_schedule_at_which_torch_divides_by_zero_is_refused(share, epochs, project):
     schedule = {"name": "OneCycleLR", "interval": "epoch", "pct_start": share}
     project("shapes", schedule=schedule, epochs=epochs)
-    with pytest.raises(UserError, match=rf"schedule\.pct_start is {share:g}, and of {epochs} epochs it must leave more than one to rise"):
+    with pytest.raises(UserError, match=rf"schedule\.pct_start is {share:g}; of {epochs} epochs more than one must be left to rise"):
         train("own")

@@ -37,7 +37,7 @@ def test_another_version_is_named_with_the_models_and_the_way_to_rebuild(checkpo
     for module in ("pipelines.running.installed", "stages.check"):
         monkeypatch.setattr(f"{module}.version", lambda library: other.get(library) or real(library))
     assert said(["own"]) == (
-        f"own: made with torch {real('torch')}, and others are installed now; "
+        f"own: made with torch {real('torch')}, but other versions are installed now; "
         "to rebuild one with those installed now: dvc repro --force train@own"
     )
 

@@ -76,7 +76,7 @@ def test_a_missing_file_says_where_to_stand() -> None:
 
 @pytest.mark.parametrize("content", ["", "\n\n", "# only a comment\n", "---\n", "- a\n- b\n", "source\n", "null\n", "3\n"])
 def test_a_file_without_keys_is_refused(content: str) -> None:
-    assert refusal(content) == "params.yaml must hold keys and values (source, runtime, datasets, models, ...), and does not."
+    assert refusal(content) == "params.yaml must hold keys and values (source, runtime, datasets, models, ...)."
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_broken_yaml_is_named_by_line_and_column(content: str, place: str, probl
     said = refusal(content)
     assert said.startswith(f"params.yaml {place}: ")
     assert problem in said
-    assert said.endswith("; mend the file and run again.")
+    assert said.endswith("; fix the file and run again.")
 
 
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.system [touch pwned]", "!!python/name:os.system", "!mine 3"])
@@ -248,7 +248,7 @@ def test_a_value_that_is_not_what_its_tag_says_is_refused(content: str) -> None:
 
 @pytest.mark.parametrize("content", ["a: " + "[" * 3000 + "]" * 3000, "a: " + "[" * 25 + "]" * 25, "a: &b [*b]\n", "a: &b {c: *b}\n"])
 def test_what_is_nested_too_deeply_or_in_itself_is_refused(content: str) -> None:
-    assert refusal(content).startswith("params.yaml is nested more than 20 deep, or an alias stands within what it names")
+    assert refusal(content).startswith("params.yaml is nested more than 20 deep, or an alias contains itself")
 
 
 def test_aliases_that_swell_are_shown_in_short() -> None:

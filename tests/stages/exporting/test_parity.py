@@ -155,7 +155,7 @@ def test_the_sentence_has_the_difference_and_the_batch_s_shape():
         probabilities, label = run_torch(own.model, batch)
         return [probabilities + (0.125 if len(batch) == 7 else 0), label]
 
-    start = "ONNX differs from PyTorch by 0.125 on a batch of 7x8x8x1, more than export.tolerance (0.0001) allows: raise that "
+    start = "ONNX differs from PyTorch by 0.125 on a batch of 7x8x8x1, more than export.tolerance (0.0001) allows: raise the "
     assert refusal("shapes", run).startswith(start)
 
 
@@ -256,7 +256,7 @@ def test_an_export_that_fails_on_what_no_test_split_has_is_refused(name):
 def test_an_export_of_another_type_is_refused(wrong):
     own = exported_toy("shapes")
     message = refusal("shapes", lambda batch: [output.astype(wrong) for output in run_torch(own.model, batch)])
-    assert message.startswith("ONNX gives [('float") and message.endswith("the types and shapes differ.")
+    assert message.startswith("ONNX gives [('float") and message.endswith("types or shapes differ.")
 
 
 def test_rows_come_from_all_over_the_test_split():

@@ -103,7 +103,7 @@ def made(name, train, test, layers=BOTH, section=SECTION):
 @pytest.mark.parametrize("name", WITH_LAYERS)
 def test_it_is_offered_where_it_is_wanted_with_how_it_compares(name, splits):
     variant, content = made(name, *splits(name), layers=BOTH)
-    offered = "Offered, for params.yaml says that it was measured to be faster; it loses "
+    offered = "Offered: it was measured to be faster (params.yaml), and it loses "
     assert variant.file == "model.int8.onnx" and variant.reason.startswith(offered)
     assert variant.equality.items == 8 and variant.equality.score
     file = onnx.load_model_from_string(as_file(content, exported_toy(name).signature, "int8"))
@@ -120,7 +120,7 @@ def test_it_is_not_made_where_it_is_not_wanted(splits, monkeypatch):
 
 def test_without_enough_rows_to_calibrate_by_it_is_not_offered(splits):
     variant, content = made("shapes", *splits("shapes", rows=299))
-    assert content == b"" and variant.reason == "Not offered: train has 299 rows to calibrate by, and 300 are needed."
+    assert content == b"" and variant.reason == "Not offered: train has 299 rows for the calibration, but 300 are needed."
 
 
 def with_weights(change):

@@ -93,7 +93,7 @@ def test_a_path_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(sys, "argv", ["stage", "name"])
     with pytest.raises(SystemExit) as left:
         run_stage(raising(PermissionError(errno.EACCES, "Permission denied", "data/a")), usage=USAGE)
-    said = "error: data/a cannot be used (Permission denied): mend the path or its permissions, and run the stage again.\n"
+    said = "error: data/a cannot be used (Permission denied): fix the path or its permissions, and run the stage again.\n"
     assert (left.value.code, capsys.readouterr().err) == (1, said)
 
 

@@ -1,4 +1,4 @@
-"""Resume: wherever a run is stopped, it goes on to the very same weights; a state that is not its own is set aside and never used."""
+"""Resume: wherever a run is stopped, it resumes to the very same weights; a state of another run is renamed and never used."""
 
 import hashlib
 import json
@@ -100,6 +100,7 @@ RICH = {
         "schedule": {"name": "OneCycleLR", "interval": "step"},
     },
     "spots": {"architecture": TWO_CONVOLUTIONS, "optimizer": {"name": "SGD", "momentum": 0.9}, "best_by": "metric"},
+    "tags": {"augment": [{"name": "RandomHorizontalFlip", "p": 0.5}], "best_by": "metric", "ema": 0.9},
     "words": {
         "architecture": TOYS["words"] | {"dropout": 0.5, "character_dropout": 0.2},
         "optimizer": {"name": "AdamW"},
@@ -186,7 +187,7 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bytes(project, rn
         assert own.contents() == {}
     process = start(own)
     _, errors = process.communicate()
-    assert process.returncode == 0 and "own: goes on in epoch" in errors
+    assert process.returncode == 0 and "own: resuming at epoch" in errors
     assert own.contents() == expected
 
 
@@ -202,7 +203,7 @@ def test_a_signal_saves_the_run_and_ends_it_within_ten_seconds(number, project):
     _, errors = process.communicate()
     assert time.monotonic() - asked < 10 and process.returncode == 128 + number
     (said,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert said.startswith(f"error: Stopped by {number.name} in epoch ") and said.endswith("the next run goes on from there.")
+    assert said.startswith(f"error: Stopped by {number.name} at epoch ") and said.endswith("the next run resumes there.")
     assert "Traceback" not in errors and own.contents() == {}
     assert (own.root / "logs/resume/own/last").exists()
 
@@ -284,9 +285,9 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_used(damage, project
     last.write_bytes(DAMAGES[damage](last.read_bytes()))
     train("own")
     errors, made = capsys.readouterr().err, own.contents()
-    assert "warning: logs/resume/own/last is damaged (" in errors and "it is set aside as last.damaged and not used." in errors
+    assert "warning: logs/resume/own/last is damaged (" in errors and "renamed to last.damaged and not used." in errors
     assert "()" not in errors
-    assert "own: goes on in epoch 2 of 3, after 0 steps of it (logs/resume/own/previous)" in errors
+    assert "own: resuming at epoch 2 of 3, step 0 (logs/resume/own/previous)" in errors
     assert last.with_name("last.damaged").exists() and made == trained_anew(own)
 
 
@@ -298,9 +299,7 @@ def test_what_is_no_file_is_set_aside_as_well(make, project, monkeypatch, capsys
     last.unlink()
     make(last)
     train("own")
-    assert (
-        "warning: logs/resume/own/last is damaged (it is no file): it is set aside as last.damaged and not used." in capsys.readouterr().err
-    )
+    assert "warning: logs/resume/own/last is damaged (it is not a file): renamed to last.damaged and not used." in capsys.readouterr().err
     assert own.contents() == trained_anew(own)
 
 
@@ -310,7 +309,7 @@ def test_two_damaged_states_are_set_aside_and_the_run_starts_anew(project, monke
     for path in (last, last.with_name("previous")):
         path.write_bytes(b"")
     train("own")
-    assert "goes on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
     assert own.contents() == trained_anew(own)
 
 
@@ -344,10 +343,10 @@ def test_a_state_of_another_run_is_set_aside_with_what_is_other(other, project, 
     train("own")
     errors = capsys.readouterr().err
     assert (
-        f"warning: logs/resume/own/last is of another run (other {'data' if other == 'data' else 'params'}): it is set aside as last.other"
+        f"warning: logs/resume/own/last is of another run (different {'data' if other == 'data' else 'params'}): renamed to last.other"
         in errors
     )
-    assert "goes on" not in errors and own.contents() == trained_anew(own)
+    assert "resuming" not in errors and own.contents() == trained_anew(own)
 
 
 def test_how_often_a_run_is_saved_is_no_ingredient(project, monkeypatch, capsys):
@@ -356,7 +355,7 @@ def test_how_often_a_run_is_saved_is_no_ingredient(project, monkeypatch, capsys)
     own.params["runtime"]["save_minutes"] = 0.5
     own.write()
     train("own")
-    assert "own: goes on in epoch 2 of 3" in capsys.readouterr().err
+    assert "own: resuming at epoch 2 of 3" in capsys.readouterr().err
 
 
 def test_code_libraries_and_device_are_ingredients(tmp_path, monkeypatch):
@@ -383,7 +382,7 @@ def test_a_run_that_ended_and_was_lost_is_there_at_once(project, capsys):
         (own.folder / path).unlink()
     capsys.readouterr()
     train("own")
-    assert "own: goes on after its last epoch, 3 (logs/resume/own/last)" in capsys.readouterr().err
+    assert "own: resuming after the last epoch, 3 (logs/resume/own/last)" in capsys.readouterr().err
     assert own.contents() == first
 
 
@@ -400,7 +399,7 @@ def test_a_run_that_dvc_has_noted_is_trained_again_when_asked_for(project, monke
     train("own")
     assert own.contents() == first and len(steps) >= 9
     said = capsys.readouterr()
-    assert said.err.splitlines()[-1] == "own: that is what dvc.lock has already; it is trained again from the start."
+    assert said.err.splitlines()[-1] == "own: dvc.lock has this result already; training again from the start."
     assert said.out.count("own: best epoch ") == 1
 
 
@@ -499,12 +498,12 @@ def test_what_is_said_of_a_run_that_was_stopped_and_could_not_be_saved_is_true(p
 
     with monkeypatch.context() as patch:
         patch.setattr(resume, "write_files", full)
-        with pytest.raises(Stopped, match=r"after 1 steps of it: the next run begins anew\.$"):
+        with pytest.raises(Stopped, match=r"step 1: the next run starts from scratch\.$"):
             fitted("shapes", StoppingKeeper(place, 0))
-    with pytest.raises(Stopped, match=r"after 1 steps of it: the next run goes on from there\.$"):
+    with pytest.raises(Stopped, match=r"step 1: the next run resumes there\.$"):
         fitted("shapes", StoppingKeeper(place, 0))
     monkeypatch.setattr(resume, "write_files", full)
-    with pytest.raises(Stopped, match=r"after 2 steps of it: the next run goes on from the last state that was saved\.$"):
+    with pytest.raises(Stopped, match=r"step 2: the next run resumes from the last saved state\.$"):
         fitted("shapes", StoppingKeeper(place, 0))
 
 

@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_once_and_is_no_reason_to_end(tmp_path, monkeypatch,
                     board.writer.flush()
     assert board.is_off and threading.excepthook is hook
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"warning: {board.folder} cannot be written ([Errno 28] No space left on device): the training goes on")
+    assert said.startswith(f"warning: {board.folder} cannot be written ([Errno 28] No space left on device): the training continues")
 
 
 def test_a_folder_that_cannot_be_made_is_no_reason_to_end(tmp_path, monkeypatch, capsys):

@@ -48,7 +48,7 @@ def test_layers_keep_their_own_rates():
 
 @pytest.mark.parametrize("network", [nn.Linear(1, 1), nn.Sequential(nn.Dropout(0.0))])
 def test_a_network_without_dropout_is_refused(network):
-    with pytest.raises(UserError, match=r"params.yaml: models.own.train.late_dropout is for a network with dropout"):
+    with pytest.raises(UserError, match=r"params.yaml: models.own.train.late_dropout needs a network with dropout"):
         LateDropout(network, 0.5, 2, KEY)
     LateDropout(network, None, 2, KEY).start_epoch(1)
 

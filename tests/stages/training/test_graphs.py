@@ -89,5 +89,5 @@ def test_a_step_that_cannot_be_recorded_is_refused_and_trains_where_it_says_so(g
         if not graphs:
             assert fit(own, NoKeeper(), lambda *_: None).rows
             continue
-        with pytest.raises(UserError, match=r"cannot be recorded as a CUDA graph \(.+\): write CUDA_GRAPHS = False into its file in"):
+        with pytest.raises(UserError, match=r"cannot be captured as a CUDA graph \(.+\): write CUDA_GRAPHS = False into its file in"):
             fit(own, NoKeeper(), lambda *_: None)

@@ -320,7 +320,7 @@ def test_measuring_never_augments(monkeypatch):
 
 @pytest.mark.parametrize("name", ["numbers", "patients", "words", "codes"])
 def test_augmentations_of_what_is_no_picture_are_refused(name):
-    with pytest.raises(UserError, match=r"train\.augment works on pictures, and the dataset has (features|characters): make it"):
+    with pytest.raises(UserError, match=r"train\.augment works only on pictures, but the dataset has (features|characters): set it"):
         run(name, augment=[{"name": "RandomHorizontalFlip"}])
 
 

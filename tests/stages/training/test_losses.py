@@ -125,7 +125,7 @@ def test_a_loss_that_is_no_mean_is_refused(name, task, reduction):
 
 
 def test_a_loss_that_leaves_many_numbers_is_refused():
-    refused = pytest.raises(UserError, match=r"loss leaves more than one number: take out reduce")
+    refused = pytest.raises(UserError, match=r"loss gives more than one number: remove reduce")
     with refused, pytest.warns(UserWarning, match="deprecated"):
         build_loss("MSE", {"reduce": False}, "regression", 2, "loss")
 
@@ -140,7 +140,7 @@ def test_an_argument_that_is_not_finite_is_refused(name, task, value):
 @pytest.mark.parametrize(("name", "task"), [pair for pair in FITTING if pair[1] != "regression"])
 def test_weights_of_another_number_than_the_outputs_are_refused(name, task):
     number = NUM_OUTPUTS[task] + 1
-    with pytest.raises(UserError, match=rf"loss\.weight has {number} numbers, and the network {number - 1} outputs: give one for each"):
+    with pytest.raises(UserError, match=rf"loss\.weight has {number} numbers, but the network has {number - 1} outputs: give one for each"):
         build_loss(name, {"weight": [1.0] * number}, task, NUM_OUTPUTS[task], "loss")
 
 
