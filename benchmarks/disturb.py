@@ -7,7 +7,7 @@ Writes:  benchmarks/results/disturb.json
 Kills: `python -m pipelines.rebuild` of some small models gets SIGKILL, again and again, each at a moment drawn from the time that it takes
 undisturbed. After each kill nothing of it may be alive within 10 s, and dvc.lock and .gitignore must be whole. Once a rebuild comes to
 its end, dvc.lock and all that it built are compared with what it leaves undisturbed, which is what `dvc repro` leaves; then all is
-forgotten, and it begins anew.
+forgotten, and it starts from scratch.
 
 Collisions: a rebuild of many stages, each of which saves many files, while another program takes the repository's lock again and
 again, half of the times for longer than DVC itself would wait (3 s) before it gives up and forgets what has run, and `dvc status` and

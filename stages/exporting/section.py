@@ -1,4 +1,4 @@
-"""The section `export` of params.yaml, and what `datasets.<name>.about` says for whoever receives a model."""
+"""The section `export` of params.yaml, and what `datasets.<name>.about` says to the people who receive a model."""
 
 from typing import Annotated, Literal
 

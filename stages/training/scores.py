@@ -41,7 +41,7 @@ class Score:
         return loss / count, metric / count
 
     def forget(self) -> None:
-        """Back to nothing seen; in place, for a recorded step goes on adding to these very tensors."""
+        """Back to nothing seen; in place, for a recorded step adds to these very tensors."""
         for own in self.state():
             own.zero_()
 
