@@ -89,7 +89,7 @@ def test_two_processes_learn_what_one_learns(project):
 @pytest.mark.slow
 @pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
 def test_lbfgs_asks_all_processes_for_the_loss_equally_often(line_search, project):
-    own = project("words", optimizer={"name": "LBFGS", "line_search_fn": line_search}, lr=0.3, epochs=5)
+    own = project("words", optimizer={"name": "LBFGS", "line_search_fn": line_search}, lr=0.03, epochs=5)
     assert len(losses(trained(own))) == 10
 
 
