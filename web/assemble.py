@@ -52,7 +52,7 @@ def install_runtime() -> None:
         sys.exit("error: the page's runtime, onnxruntime-web, is installed by npm, which is not here: install Node.js, and run again.")
     install = ["npm", "install", "--no-package-lock", "--no-fund", "--no-audit", "--silent"]
     if subprocess.run(install, cwd=WEB, check=False).returncode:
-        sys.exit("error: npm could not install onnxruntime-web (see above): mend that, and run again.")
+        sys.exit("error: npm could not install onnxruntime-web (see above): fix that, and run again.")
 
 
 def assemble(folder: Path, models: Path) -> int:
@@ -109,7 +109,7 @@ def listen(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
         return http.server.ThreadingHTTPServer((HOST, port), functools.partial(Handler, directory=str(folder)))
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such port"
-        sys.exit(f"error: port {port} cannot be had ({reason}): name another, as in make demo PORT=8010.")
+        sys.exit(f"error: port {port} is not available ({reason}): name another, as in make demo PORT=8010.")
 
 
 def serve(server: http.server.ThreadingHTTPServer) -> None:
