@@ -68,7 +68,7 @@ export function fold(text) {
 
 function asNumber(cell) {
   const value = /^\s*[+-]?(\d|\.\d)[\d.e+-]*\s*$/i.test(cell) ? Number(cell) : NaN; // 0x10 is one to Number()
-  if (!Number.isFinite(Math.fround(value))) throw new Error(`${cell} is no finite number; leave the cell empty where a value is missing`);
+  if (!Number.isFinite(Math.fround(value))) throw new Error(`${cell} is not a finite number; leave the cell empty where a value is missing`);
   return value;
 }
 

@@ -476,10 +476,12 @@ def as_number(cell: str, name: str, what: str) -> float:
     if not cell:
         return float("nan")
     if not is_number(cell):
-        raise Refused(f"{what}: {name} is {cell!r}, which is no number: give one, such as 1.5")
+        raise Refused(f"{what}: {name} is {cell!r}, which is not a number: give one, such as 1.5")
     value = float(cell)
     if not abs(value) <= LARGEST:
-        raise Refused(f"{what}: {name} is {cell}, which is no finite number: leave the cell empty (null in JSON) where a value is missing")
+        raise Refused(
+            f"{what}: {name} is {cell}, which is not a finite number: leave the cell empty (null in JSON) where a value is missing"
+        )
     return value
 
 

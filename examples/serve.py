@@ -194,7 +194,7 @@ def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[
     except ValueError as error:
         raise predict.Refused(f"the body is no {'JSON' if is_json else 'text'} in UTF-8 ({error})") from error
     if is_json and not (isinstance(inputs, list) and all(isinstance(one, list | dict if names else str) for one in inputs)):
-        raise predict.Refused(f"the body is no list of {'rows' if names else 'texts'}")
+        raise predict.Refused(f"the body is not a list of {'rows' if names else 'texts'}")
     if not names:
         found = (as_text(line, place, signature) for place, line in enumerate(inputs, start=1))
     elif is_json:
@@ -224,7 +224,7 @@ def as_row(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> pred
     """Of JSON, where null is missing."""
     if isinstance(row, dict):
         if unknown := sorted(set(row) - set(names)):
-            raise predict.Refused(f"{what} has {unknown[0]!r}, which is no feature; the model takes {', '.join(names)}")
+            raise predict.Refused(f"{what} has {unknown[0]!r}, which is not a feature; the model takes {', '.join(names)}")
         if missing := [name for name in names if name not in row]:
             raise predict.Refused(f"{what} has no {', '.join(missing)}: say null where a value is missing")
         row = [row[name] for name in names]

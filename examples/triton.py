@@ -34,11 +34,11 @@ def main() -> None:
     except predict.Refused as error:
         sys.exit(f"error: {error}.")
     if arguments.folder.exists() and not arguments.folder.is_dir():
-        sys.exit(f"error: {arguments.folder} is no folder: name another.")
+        sys.exit(f"error: {arguments.folder} is not a folder: name another.")
     for name in models:
         entry = arguments.folder / name
         if os.path.lexists(entry) and not (entry / "config.pbtxt").is_file():
-            sys.exit(f"error: {entry} is there and is no entry of a model repository: name another FOLDER, or remove it.")
+            sys.exit(f"error: {entry} is there and is not an entry of a model repository: name another FOLDER, or remove it.")
     try:
         for name, (file, model) in models.items():
             lay_out(arguments.folder / name, name, file, model.signature)

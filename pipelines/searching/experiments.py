@@ -26,7 +26,7 @@ def base_of(root: Path) -> tuple[str, str]:
         top = Path(git("rev-parse", "--show-toplevel", folder=root))
     except GitError as error:
         why = str(error).rstrip(".")
-        raise SearchError(f"experiments are kept in git, and this is no git repository ({why}): git init, and commit.") from error
+        raise SearchError(f"experiments are kept in git, and this is not a git repository ({why}): git init, and commit.") from error
     if top.resolve() != root.resolve():
         raise SearchError(f"the root of the git repository is {top}: run the sweep there.")
     try:

@@ -48,7 +48,7 @@ PASSWORD = HOME / "password"  # of the servers that are started here, as user:pa
 LOOPBACK = ("127.0.0.1", "localhost")
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # asks no proxy
 GRACE_S, START_S = 3, 120
-STOPPED = "error: stopped: what was done until now is kept; the same command goes on from there."
+STOPPED = "error: stopped: what was done until now is kept; the same command resumes there."
 NUM_RETRIES = 2  # of a request to a server that does not answer: about ten seconds
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

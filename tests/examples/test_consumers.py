@@ -219,8 +219,8 @@ def test_javascript_refuses_a_model_that_is_cut_short(released, javascript, tmp_
     ("model", "given", "named"),
     [
         ("diabetes_mlp", "1,2", "has 2 numbers; expected Pregnancies"),
-        ("line_gd", "x", "x is no finite number"),
-        ("line_gd", "1e39", "1e39 is no finite number"),
+        ("line_gd", "x", "x is not a finite number"),
+        ("line_gd", "1e39", "1e39 is not a finite number"),
         ("names_gru", "王", "has no character that can be written in ASCII"),
         ("names_gru", "a" * 1001, "a text has 1001 characters; 1000 are read at most"),
         ("names_gru", "a\tb", "has a control character"),

@@ -85,7 +85,7 @@ def refusal(predict):
 
 def test_a_stranger_runs_it_with_a_file_and_an_input(exported, tmp_path):
     model = exported("numbers")
-    said = {"0.5": "0.5: y ", "x": "error: x: x is 'x', which is no number: give one, such as 1.5.\n"}
+    said = {"0.5": "0.5: y ", "x": "error: x: x is 'x', which is not a number: give one, such as 1.5.\n"}
     for given, code in (("0.5", 0), ("x", 1)):
         ended = subprocess.run([sys.executable, str(SCRIPT), str(model), given], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert ended.returncode == code
@@ -277,16 +277,16 @@ def test_a_number_is_answered_with_its_name(exported, answer):
     ("name", "given", "said"),
     [
         ("patients", "1,2", "1,2 has 2 numbers, expected 3: a, b, c."),
-        ("patients", "1,two,3", "1,two,3: b is 'two', which is no number: give one, such as 1.5."),
+        ("patients", "1,two,3", "1,two,3: b is 'two', which is not a number: give one, such as 1.5."),
         (
             "patients",
             "1,nan,3",
-            "1,nan,3: b is nan, which is no finite number: leave the cell empty (null in JSON) where a value is missing.",
+            "1,nan,3: b is nan, which is not a finite number: leave the cell empty (null in JSON) where a value is missing.",
         ),
         (
             "patients",
             "1,1e39,3",
-            "1,1e39,3: b is 1e39, which is no finite number: leave the cell empty (null in JSON) where a value is missing.",
+            "1,1e39,3: b is 1e39, which is not a finite number: leave the cell empty (null in JSON) where a value is missing.",
         ),
         ("patients", "absent.csv", "there is no file absent.csv."),
         ("patients", "absent", "absent is neither a file nor 3 numbers with commas between them: a, b, c."),

@@ -285,14 +285,14 @@ def test_what_is_no_entry_of_a_repository_is_left_alone(lay_out, models, tmp_pat
     """`triton.py models models` would take the place of what was trained."""
     before = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
     said, code = lay_out("models", "models")
-    assert code == 1 and said.endswith(" is there and is no entry of a model repository: name another FOLDER, or remove it.")
+    assert code == 1 and said.endswith(" is there and is not an entry of a model repository: name another FOLDER, or remove it.")
     assert {path: path.read_bytes() for path in models.rglob("*") if path.is_file()} == before
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "words").symlink_to("nowhere")
-    assert lay_out("other", "models")[0].startswith("error: other/words is there and is no entry of a model repository")
+    assert lay_out("other", "models")[0].startswith("error: other/words is there and is not an entry of a model repository")
     (tmp_path / "file").write_text("")
     assert lay_out("file/in/it", "models") == ("error: file/in/it cannot be written (Not a directory): name another folder.", 1)
-    assert lay_out("file", "models") == ("error: file is no folder: name another.", 1)
+    assert lay_out("file", "models") == ("error: file is not a folder: name another.", 1)
 
 
 def test_a_model_whose_name_is_a_path_is_refused(lay_out, tmp_path):

@@ -105,7 +105,7 @@ def test_files_that_git_does_not_know_are_named(repository):
 
 def test_a_folder_without_git_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(
-        SearchError, match=r"experiments are kept in git, and this is no git repository \(git rev-parse: not a git.*: git init"
+        SearchError, match=r"experiments are kept in git, and this is not a git repository \(git rev-parse: not a git.*: git init"
     ):
         base_of(tmp_path)
 
