@@ -160,7 +160,7 @@ class Release:
         if lacking:
             raise ReleaseError(
                 f"not committed: {', '.join(sorted(lacking))}; what is released is built from that, so nobody could build it again from a "
-                "clone: commit it (git add --force, where git ignores it), or move it away, and run again."
+                "clone: commit it (git add --force, where git ignores it; dvc add FOLDER for raw data), or move it away, and run again."
             )
 
     def decide(self) -> dict[str, Verdict]:

@@ -16,8 +16,7 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import torch
 from pydantic import ConfigDict, Field
@@ -29,7 +28,7 @@ from stages.evaluation.section import Evaluate
 from stages.exporting.section import About, Export, Int8Layers
 from stages.shell.arguments import fitting
 from stages.shell.errors import UserError, run_stage
-from stages.shell.refusals import refuse_augmentation
+from stages.shell.refusals import refuse_augmentation, refuse_incomplete, refuse_misfit
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
@@ -264,9 +263,9 @@ def check_model(name: str, values: dict[str, Any], recipes: dict[str, Any], data
         raise UserError(f"params.yaml: {key}.architecture.name is missing; expected one of {', '.join(part_names('architectures'))}.")
     hint_at_torchvision(entry.architecture["name"], f"{key}.architecture")
     part = take_part("architectures", entry.architecture["name"], f"{key}.architecture.name")
-    refuse_incomplete(part, entry.architecture["name"])
+    refuse_incomplete(part)
     check_section(part.Params, entry.architecture, f"{key}.architecture")
-    refuse_misfit(part, entry, dataset, key)
+    refuse_misfit(part, dataset.input_kind, dataset.task, entry.dataset, key)
     for recipe in unique(read_recipe(entry.train, recipes, origin, f"{key}.train") for origin in ("sample", "official")):
         check_recipe(recipe, dataset, f"{key}.train")
     if entry.gate is not None:
@@ -293,30 +292,6 @@ def hint_at_torchvision(name: Any, key: str) -> None:
         raise UserError(f"params.yaml: {key}.name is {name!r}, a network of torchvision: expected {how}.")
 
 
-def refuse_incomplete(part: ModuleType, name: str) -> None:
-    """A family of networks whose file lacks something is named by the file, not by params.yaml."""
-    file = f"stages/architectures/{name}.py"
-    if missing := [thing for thing in ("INPUTS", "PER", "Params", "build") if not hasattr(part, thing)]:
-        raise UserError(f"{file} lacks {', '.join(missing)}: compare it with stages/architectures/mlp.py.")
-    if get_args(part.Params.model_fields["name"].annotation) != (name,):
-        raise UserError(f'{file}: the field `name` of its Params must be Literal["{name}"], the file\'s name.')
-
-
-def refuse_misfit(part: ModuleType, entry: ModelEntry, dataset: Any, key: str) -> None:
-    """An architecture takes some kinds of input and learns some tasks; the dataset must have one of each."""
-    name = entry.architecture["name"]
-    if dataset.input_kind not in part.INPUTS:
-        raise UserError(
-            f"params.yaml: {key}.architecture.name is {name}, which takes {' or '.join(part.INPUTS)}, "
-            f"but the dataset {entry.dataset} has {dataset.input_kind}: choose another architecture or dataset."
-        )
-    if take_task(dataset.task).PER != part.PER:
-        raise UserError(
-            f"params.yaml: {key}.architecture.name is {name}, which answers once per {part.PER}, "
-            f"but the dataset {entry.dataset} is a {dataset.task} task: choose another architecture or dataset."
-        )
-
-
 def check_recipe(recipe: Recipe, dataset: Any, key: str) -> None:
     """Builds every named part once and rehearses steps on a single weight, so that wrong arguments show now."""
     # How many classes there are is known only when the data is there: as many as the loss has weights for will do.
@@ -341,7 +316,7 @@ def check_gate(gate: ModelGate, task: str, key: str) -> None:
         raise UserError(f"params.yaml: {key}.metric is {gate.metric!r}; expected one of {', '.join(metrics)} for a {task} task.")
     expected = {"higher": "at_least", "lower": "at_most"}[metrics[gate.metric]]
     if [name for name in ("at_least", "at_most") if getattr(gate, name) is not None] != [expected]:
-        raise UserError(f"params.yaml: {key} expects {expected}, and no other bound, for the metric {gate.metric}.")
+        raise UserError(f"params.yaml: {key} expects {expected} alone as the bound of the metric {gate.metric}.")
 
 
 class Square:

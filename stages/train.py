@@ -23,7 +23,7 @@ from stages.common.splits import SplitFile
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.shell.errors import UserError, reason, run_stage, tell
-from stages.shell.refusals import refuse_unwritable
+from stages.shell.refusals import refuse_incomplete, refuse_misfit, refuse_unwritable
 from stages.shell.resume import STATES, Keeper, StartOver, ingredients
 from stages.shell.tensorboard import NUM_SHOWN, TensorBoard
 from stages.training.batches import Batches
@@ -65,6 +65,9 @@ def train_once(
     torch.manual_seed(runtime.seed)
     key, architecture = f"models.{name}", look_up(read_params(), "models", name, "architecture")
     processed, folder = Path("data") / meta.dataset / "processed", Path("models") / name
+    part = take_part("architectures", architecture["name"], f"{key}.architecture.name")
+    refuse_incomplete(part)  # its file may be newer than the last check
+    refuse_misfit(part, meta.input.kind, meta.task, meta.dataset, key)
     network = build_fitting(architecture, meta, f"{key}.architecture")
     decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
     files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
@@ -145,6 +148,9 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
         raise UserError(
             f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {reason(error)}."
         ) from error
+    except (NameError, AttributeError, LookupError, NotImplementedError, ArithmeticError) as error:
+        file, why = f"stages/architectures/{architecture['name']}.py", f"{type(error).__name__}: {reason(error)}"
+        raise UserError(f"{file} fails on {meta.dataset}'s inputs of {'x'.join(map(str, shape))} ({why}): fix the file.") from error
     if logits.shape[-1] != meta.num_outputs:
         raise UserError(
             f"params.yaml: {key} gives {logits.shape[-1]} outputs, but {meta.dataset} needs {meta.num_outputs}: change its sizes."

@@ -20,7 +20,7 @@ from stages.common.meta import read_meta
 from stages.common.splits import SPLITS, read_split
 from stages.preprocess import preprocess
 from stages.reading.source import write_source
-from tests.toy import RUNTIME
+from tests.toy import RUNTIME, source_of
 
 REPOSITORY = Path(__file__).parents[1]
 MIRROR = Path(os.environ.get("DATASETS_MIRROR") or REPOSITORY.parent / "shared/datasets")
@@ -37,7 +37,7 @@ def from_mirror(name):
 def build(root, name, entry):
     """Preprocess data/<name>/raw, which the caller has filled, as official data; returns meta and every split."""
     runtime = RUNTIME
-    (root / "params.yaml").write_text(json.dumps({"runtime": runtime, "datasets": {name: entry}}))
+    (root / "params.yaml").write_text(json.dumps({"runtime": runtime, "datasets": {name: entry | {"raw": f"data/{name}/raw"}}}))
     write_source(root / "data" / name / "raw", "official")
     with contextlib.chdir(root):
         preprocess(name)
@@ -50,7 +50,7 @@ def build_plain(root, name):
     entry = PARAMS["datasets"][name]
     raw = root / "data" / name / "raw"
     raw.mkdir(parents=True)
-    for file in entry["download"]["official"]:
+    for file in PARAMS["sources"][source_of(name)]["official"]:
         shutil.copy(from_mirror(file["path"]), raw / Path(file["path"]).name)
     return build(root, name, entry)
 
@@ -142,7 +142,7 @@ def test_hymenoptera_leaves_out_the_gif_that_says_image_not_found(tmp_path):
     assert files == {"train/ants": 124, "train/bees": 121, "val/ants": 70, "val/bees": 83}
     meta, splits = build(tmp_path, "hymenoptera", entry)
     assert meta.left_out.count == 1
-    assert meta.left_out.examples[0].startswith("train/ants/imageNotFound.gif: ")
+    assert meta.left_out.examples[0].startswith("hymenoptera_data/train/ants/imageNotFound.gif: ")
     both = [meta.counts["train"].per_class[name] + meta.counts["val"].per_class[name] for name in meta.classes]
     assert both == [123, 121] and meta.counts["test"].per_class == {"ants": 70, "bees": 83}
     assert splits["train"][0].shape[1:] == (256, 256, 3) and splits["test"][0].shape[1:] == (224, 224, 3)

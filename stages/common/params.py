@@ -6,10 +6,11 @@ changes a result has a default, and every mistake ends in a sentence that names 
 
 import copy
 import functools
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -55,7 +56,16 @@ ONE_OR_EACH = Discriminator(lambda value: EACH.tag if isinstance(value, dict) el
 class RawFolder(Section):
     """`datasets.<name>.raw`: the folder of a dataset's raw files, below data/."""
 
-    raw: str = Field(pattern=r"^data/[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
+    raw: str
+
+    @field_validator("raw")
+    @classmethod
+    def _is_a_folder_of_its_own(cls, raw: str) -> str:
+        if not re.fullmatch(r"data/[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", raw):
+            raise ValueError("expected a folder below data/, such as data/birds/raw, in letters, digits, _, - and .")
+        if raw.startswith("data/checked/") or raw.split("/")[2] == "processed":
+            raise ValueError("expected a folder that no stage writes, such as data/birds/raw")
+        return raw
 
 
 SectionType = TypeVar("SectionType", bound=Section)

@@ -8,11 +8,13 @@ from types import ModuleType
 
 from stages.shell.errors import UserError, reason
 
+NAME = r"[a-z0-9_]+"
 STAGES = Path(__file__).parents[1]
 
 
 def part_names(shelf: str) -> list[str]:
-    return sorted(path.stem for path in (STAGES / shelf).glob("*.py") if path.stem != "__init__")
+    """Of files whose names are of a to z, 0 to 9 and _."""
+    return sorted(path.stem for path in (STAGES / shelf).glob("*.py") if re.fullmatch(NAME, path.stem) and path.stem != "__init__")
 
 
 @functools.cache  # asked at every batch
@@ -29,7 +31,7 @@ def take_task(name: str) -> ModuleType:
 
 def take_part(shelf: str, name: str, key: str) -> ModuleType:
     """The module stages/<shelf>/<name>.py; `key` is the params.yaml key that named it, for the error's sentence."""
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]+", name) or name not in part_names(shelf):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name) or name not in part_names(shelf):
         raise UserError(f"params.yaml: {key} is {name!r}; expected one of {', '.join(part_names(shelf))} (the files in stages/{shelf}/).")
     try:
         return importlib.import_module(f"stages.{shelf}.{name}")

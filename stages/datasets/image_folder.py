@@ -84,7 +84,7 @@ def _class_names(raw: Path, preprocess: Preprocess, left_out: LeftOutItems) -> l
         for path in sorted((raw / folder).iterdir()):
             if path.is_dir() and not path.name.startswith("."):
                 found[folder].append(path.name)
-            elif path.name not in (".source", ".gitignore"):
+            elif not is_of_a_desktop(path):
                 left_out.add(path.relative_to(raw).as_posix(), "not a class folder")
     train, test = [*found.values(), *found.values()][:2]
     for name in sorted(set(train) ^ set(test)):
@@ -114,13 +114,20 @@ def _held_out(files: Files, fraction: float, seed: int) -> tuple[Files, Files]:
     return [file for file, out in zip(files, mask, strict=True) if not out], [file for file, out in zip(files, mask, strict=True) if out]
 
 
+def is_of_a_desktop(path: Path) -> bool:
+    """A hidden file, or what a desktop leaves in folders that were opened: it is no data, and not worth a word."""
+    return path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini")
+
+
 def _list_files(raw: Path, folder: str, classes: list[str], left_out: LeftOutItems) -> Files:
     """(picture, class) sorted by class and name; what is no picture by its name is left out."""
     files: Files = []
     for label, name in enumerate(classes):
         before = len(files)
         for path in sorted((raw / folder / name).iterdir()):
-            if path.name.startswith(".") or path.suffix.lower() not in EXTENSIONS or not path.is_file():
+            if is_of_a_desktop(path):
+                continue
+            if path.suffix.lower() not in EXTENSIONS or not path.is_file():
                 left_out.add(path.relative_to(raw).as_posix(), f"not a picture file ({', '.join(sorted(EXTENSIONS))})")
             else:
                 files.append((path, label))

@@ -15,7 +15,9 @@ def read_errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: check its name in params.yaml, or run the stage download again.") from error
+        raise UserError(
+            f"{path} is missing: check its name in params.yaml, or bring it back (the stage download, or dvc checkout for data of your own)."
+        ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is a truncated or damaged gzip file ({reason(error)}): fetch it again.") from error
     except OSError as error:

@@ -3,11 +3,13 @@
 import math
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 from torch import Tensor
 
 from stages.common.files import naming
-from stages.common.shelves import take_input
+from stages.common.shelves import part_names, take_input, take_task
 from stages.modelling.model import Model
 from stages.shell.errors import UserError
 from stages.training.recipe import Recipe, Schedule
@@ -45,7 +47,10 @@ def refuse_cycle(schedule: Schedule, num_moves: int, key: str) -> None:
     share = schedule.arguments.get("pct_start", 0.3)
     if schedule.name == "OneCycleLR" and isinstance(share, int | float) and (share >= 1 or math.isclose(share * num_moves, 1)):
         length = f"{num_moves} {schedule.interval}s"
-        raise UserError(f"params.yaml: {key}.pct_start is {share:g}; of {length} more than one must be left to rise, and one to fall.")
+        raise UserError(
+            f"params.yaml: {key}.pct_start is {share:g}; of {length} more than one must be left to rise, and one to fall: "
+            "train for more epochs, lower batch_size, or raise pct_start."
+        )
 
 
 def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) -> None:
@@ -54,3 +59,33 @@ def refuse_another_size(images: Tensor, inputs: Tensor, model: Model, key: str) 
     if made not in (list(inputs.shape[1:]), model.meta.input.shape):
         given, wanted = ("x".join(map(str, shape)) for shape in (made, model.meta.input.shape))
         raise UserError(f"params.yaml: {key} makes pictures of {given} (height, width, channels); the network gets {wanted}.")
+
+
+def refuse_incomplete(part: ModuleType) -> None:
+    """A family of networks whose file lacks something is named by the file, not by params.yaml."""
+    name = part.__name__.rpartition(".")[2]
+    file = f"stages/architectures/{name}.py"
+    if missing := [thing for thing in ("INPUTS", "PER", "Params", "build") if not hasattr(part, thing)]:
+        raise UserError(f"{file} lacks {', '.join(missing)}: compare it with stages/architectures/mlp.py.")
+    if get_args(part.Params.model_fields["name"].annotation) != (name,):
+        raise UserError(f'{file}: the field `name` of its Params must be Literal["{name}"], the file\'s name.')
+    if unknown := [kind for kind in part.INPUTS if kind not in part_names("inputs")]:
+        raise UserError(f"{file}: INPUTS has {unknown[0]!r}; expected some of {', '.join(part_names('inputs'))}.")
+    units = sorted({take_task(task).PER for task in part_names("tasks")})
+    if part.PER not in units:
+        raise UserError(f"{file}: PER is {part.PER!r}; expected {' or '.join(units)}.")
+
+
+def refuse_misfit(part: ModuleType, kind: str, task: str, dataset: str, key: str) -> None:
+    """An architecture takes some kinds of input and answers once an item, or once a character; the dataset must have the same."""
+    name = part.__name__.rpartition(".")[2]
+    if kind not in part.INPUTS:
+        raise UserError(
+            f"params.yaml: {key}.architecture.name is {name}, which takes {' or '.join(part.INPUTS)}, "
+            f"but the dataset {dataset} has {kind}: choose another architecture or dataset."
+        )
+    if take_task(task).PER != part.PER:
+        raise UserError(
+            f"params.yaml: {key}.architecture.name is {name}, which answers once per {part.PER}, "
+            f"but the dataset {dataset} is a {task} task: choose another architecture or dataset."
+        )

@@ -21,6 +21,7 @@ from stages.common.splits import SPLITS, read_split
 from stages.download import download
 from stages.inputs import features, image
 from stages.preprocess import preprocess
+from stages.reading import pictures
 from stages.reading.idx import write_idx
 from stages.shell.errors import UserError
 from tests.toy import RUNTIME, source_of
@@ -82,7 +83,7 @@ def test_tensors_are_what_meta_says(built):
         inputs, targets = read_split(built.processed[0], split)
         assert len(inputs) == len(targets) == meta.counts[split].total
         assert inputs.dtype == meta.input.dtype
-        assert targets.dtype == (np.float32 if meta.task == "regression" else np.int64)
+        assert targets.dtype == {"regression": np.float32, "multilabel": np.uint8}.get(meta.task, np.int64)
         if meta.input.kind == "image" and split != "train":
             assert list(inputs.shape[1:]) == meta.input.shape
         if meta.task in ("binary", "multiclass"):
@@ -150,6 +151,15 @@ def change_image_folder(raw, processed):
     (test / "ants/0000.jpg").rename(test / "bees/moved.jpg")
 
 
+def change_tagged_images(raw, processed):
+    """Inverts the pictures that are in test; a picture's labels decide its split, so they stay."""
+    test = {picture.tobytes() for picture in read_split(processed, "test")[0]}
+    for path in sorted((raw / "pictures").iterdir()):
+        picture = Image.open(path).convert("RGB")
+        if np.asarray(picture).tobytes() in test:
+            ImageOps.invert(picture).save(path)
+
+
 def change_names(raw, processed):
     path = raw / "names_test.csv.gz"
     path.write_bytes(gzip.compress(b'"Ooo","Polish"\n"Iii","Irish"\n'))
@@ -161,6 +171,7 @@ CHANGES = {
     "mnist": change_mnist,
     "cifar10": change_cifar10,
     "image_folder": change_image_folder,
+    "tagged_images": change_tagged_images,
     "names": change_names,
 }
 
@@ -231,9 +242,9 @@ MANY = {
 def peak_and_size(root, kind, number, monkeypatch):
     write, _, section = MANY[kind]
     part = take_part("datasets", kind, "kind")
-    for chunk, value in (("CHUNK", 32), ("CHUNK_BYTES", 200_000)):
-        if hasattr(part, chunk):
-            monkeypatch.setattr(part, chunk, value)
+    monkeypatch.setattr(pictures, "CHUNK_BYTES", 200_000)
+    if hasattr(part, "CHUNK"):
+        monkeypatch.setattr(part, "CHUNK", 32)
     raw = root / "data/many/raw"
     raw.mkdir(parents=True)
     write(raw, number)

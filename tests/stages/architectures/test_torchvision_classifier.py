@@ -308,6 +308,6 @@ def test_networks_that_normalise_themselves_do_so_with_pretrained_weights_alone(
 
 def test_a_mirror_s_address_with_a_name_in_it_is_refused_unshown(monkeypatch):
     monkeypatch.setenv("DATASETS_MIRROR", "http://user:secret@127.0.0.1:9")
-    with pytest.raises(UserError, match="holds a user's name") as refused:
+    with pytest.raises(UserError, match="DATASETS_MIRROR has a user name") as refused:
         torchvision_classifier.fetch_weights(f"{CLOSED}/resnet18-00000000.pth")
     assert "secret" not in str(refused.value)

@@ -128,7 +128,7 @@ def test_three_classes_make_a_multiclass_task(place):
     [
         (LINES, {"label": "kind"}, "table.csv has no column 'kind' (its first line has a, sort, b)"),
         (LINES, {"zero_is_missing": ["c"]}, "has no column 'c'"),
-        (LINES, {"zero_is_missing": ["sort"]}, "The label 'sort' stands in preprocess.zero_is_missing"),
+        (LINES, {"zero_is_missing": ["sort"]}, "preprocess.zero_is_missing names the label, 'sort'"),
         (["a,sort,a", "1,1,1"], {"zero_is_missing": []}, "all different, at least two; it has a, sort, a"),
         (["sort", "1"], {"zero_is_missing": []}, "all different, at least two; it has sort"),
         ([""], {}, "(its first line has nothing)"),

@@ -63,7 +63,8 @@ def test_names_types_and_shapes_are_those_that_consumers_are_promised(name):
         assert outputs == [("prediction", "tensor(float)", ["batch", len(data.meta.outputs)])]
     else:
         leading = ["batch", "length"] if data.meta.task == "sequence" else ["batch"]
-        assert outputs == [("probabilities", "tensor(float)", [*leading, len(data.meta.classes)]), ("label", "tensor(int64)", leading)]
+        labels = [*leading, len(data.meta.classes)] if data.meta.task == "multilabel" else leading
+        assert outputs == [("probabilities", "tensor(float)", [*leading, len(data.meta.classes)]), ("label", "tensor(int64)", labels)]
 
 
 @pytest.mark.parametrize("name", MODELS)
