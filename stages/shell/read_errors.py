@@ -16,7 +16,7 @@ def read_errors_named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} is missing: check its name in params.yaml, or bring it back (dvc checkout, or the stage download)."
+            f"{path} is missing: check its name in params.yaml, or get it back (dvc checkout, or the stage download)."
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is a truncated or damaged gzip file ({reason(error)}): fetch it again.") from error
