@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# What waits for a GPU, in about 10 minutes on one: the tests that need CUDA, then the races against the lessons' loop.
+# Run it with DATASETS_MIRROR set to a folder with the real data. It writes logs/on_gpu/, one file for each part, and results/train.json.
+#
+# PYTHON names the interpreter (default: .venv/bin/python, else python3). It needs torch, torchvision, pydantic, ruamel.yaml, safetensors,
+# onnx, onnxruntime, scikit-learn, pytest, pytest-xdist and pytest-timeout; neither dvc nor prefect.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+OUT=${OUT:-logs/on_gpu}
+mkdir -p "$OUT"
+
+part() {  # NAME SECONDS COMMAND...: runs it, bounded in time, and notes how it ended
+    local name=$1 seconds=$2 started=$SECONDS code=0
+    shift 2
+    timeout "$seconds" "$@" > "$OUT/$name.txt" 2>&1 || code=$?
+    echo "$name: exit code $code after $((SECONDS - started)) s" | tee -a "$OUT/summary.txt"
+}
+
+"$PYTHON" -c 'import torch; print(torch.__version__, torch.cuda.get_device_name(0))' | tee "$OUT/hardware.txt" || exit 1
+part tests 240 "$PYTHON" -m pytest -q -n 4 -m "" tests/stages/training tests/stages/shell tests/stages/modelling
+part races 300 "$PYTHON" -m benchmarks.train mnist_cnn names_gru cifar10_cnn
