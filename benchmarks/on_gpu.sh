@@ -17,6 +17,7 @@ part() {  # NAME SECONDS COMMAND...: runs it, bounded in time, and notes how it 
     echo "$name: exit code $code after $((SECONDS - started)) s" | tee -a "$OUT/summary.txt"
 }
 
-"$PYTHON" -c 'import torch; print(torch.__version__, torch.cuda.get_device_name(0))' | tee "$OUT/hardware.txt" || exit 1
+"$PYTHON" -c 'import sys, torch; torch.cuda.is_available() or sys.exit("error: torch finds no CUDA device here"); print(torch.__version__, torch.cuda.get_device_name(0))' \
+    | tee "$OUT/hardware.txt"; [ "${PIPESTATUS[0]}" = 0 ] || exit 1
 part tests 240 "$PYTHON" -m pytest -q -n 4 -m "" tests/stages/training tests/stages/shell tests/stages/modelling
 part races 300 "$PYTHON" -m benchmarks.train mnist_cnn names_gru cifar10_cnn
