@@ -157,6 +157,8 @@ def settings_of_server(url: str, port: int) -> dict[str, str]:
     """What the server gets in its environment, beside what the operator has set there."""
     settings = SETTINGS | {
         "PREFECT_HOME": str(HOME),  # relative: the address of an SQLite file cannot have every character that a folder can
+        # Prefect would copy its UI into the environment, which other users may share, and which this user may not be allowed to write.
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(HOME / "ui"),
         "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{host}:{port}" for host in LOOPBACK),  # of its own UI
     }

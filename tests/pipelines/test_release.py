@@ -292,7 +292,7 @@ def clone_lacks():
     def check(*names):
         assert preconditions() == (
             f"not committed: {', '.join(names)}; what is released is built from that, so nobody could build it again from a clone: "
-            "commit it (git add --force, where git ignores it), or move it away, and run again."
+            "commit it (git add --force, where git ignores it; dvc add FOLDER for raw data), or move it away, and run again."
         )
 
     return check
