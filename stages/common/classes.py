@@ -29,7 +29,16 @@ def measure(targets: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, 
     # Of the classes that the test split or a prediction has, as scikit-learn averages them.
     result["macro_f1"] = float(metrics.f1_score(targets, labels, average="macro", zero_division=0))
     result["calibration_error"] = calibration_error(labels == targets, probabilities.max(axis=1))
+    if probabilities.shape[1] == 2 and len(np.unique(targets)) == 2:
+        result |= interval("auc", auc, (targets, probabilities[:, 1]))
     return result
+
+
+def auc(targets: np.ndarray, positive: np.ndarray) -> float:
+    """NaN for a resample that holds one class only."""
+    from sklearn import metrics
+
+    return metrics.roc_auc_score(targets, positive) if len(np.unique(targets)) > 1 else float("nan")
 
 
 def calibration_error(right: np.ndarray, confidence: np.ndarray) -> float:

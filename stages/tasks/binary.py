@@ -48,15 +48,7 @@ def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:
 
 
 def measure(targets: np.ndarray, outputs: list[np.ndarray], interval: classes.Interval) -> classes.Metrics:
-    result = classes.measure(targets, outputs[0], outputs[1], interval)
-    return result | interval("auc", auc, (targets, outputs[0][:, 1])) if len(np.unique(targets)) == 2 else result
-
-
-def auc(targets: np.ndarray, positive: np.ndarray) -> float:
-    """NaN for a resample that holds one class only."""
-    from sklearn import metrics
-
-    return metrics.roc_auc_score(targets, positive) if len(np.unique(targets)) > 1 else float("nan")
+    return classes.measure(targets, outputs[0], outputs[1], interval)
 
 
 def rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[classes.Row]:

@@ -60,6 +60,11 @@ def test_auc_is_the_share_of_pairs_in_order():
     assert_intervals_hold_their_values(result)
 
 
+def test_auc_is_there_for_two_of_several_classes_too():
+    targets, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], dtype=np.float32)
+    assert measure(multiclass, targets, probabilities, probabilities.argmax(axis=1))["auc"] == 1.0
+
+
 def test_auc_is_left_out_for_more_than_two_classes_and_where_one_class_is_there():
     assert "auc" not in classify([0, 1, 2], [0, 1, 2])
     assert "auc" not in classify([1, 1, 1], [1, 0, 1], num_classes=2)
