@@ -133,7 +133,7 @@ def test_the_configurations_are_what_triton_reads_and_what_the_files_take(lay_ou
                 sizes = [str(axis.dim_value or -1) for axis in value.type.tensor_type.shape.dim][1:]
                 assert tensor["dims"] == (sizes or ["1"])
                 assert ("reshape" in tensor) == (sizes == [])
-        is_classifier = own.signature.task in ("binary", "multiclass")
+        is_classifier = own.signature.task in ("binary", "multiclass", "multilabel")
         assert config["output"][0].get("label_filename") == ("labels.txt" if is_classifier else None)
 
 
