@@ -126,7 +126,7 @@ def test_all_models_are_served_without_this_project(released, serving_python, tm
             given = an_input_for(released, model, tmp_path)
             body = (tmp_path / given).read_bytes() if given.endswith(".png") else given.encode()
             (answer,) = requests.post(f"{address}/{model}", data=body, timeout=60).json()["answers"]
-            assert {"label", "text", "prediction"} & answer.keys()
+            assert {"label", "labels", "text", "prediction"} & answer.keys()
         server.terminate()
 
 
