@@ -1,7 +1,7 @@
 """Takes released versions back, so that the one before is the newest again for GTO and for DVC.
 
 A tag MODEL@v1.2.0! takes the version out of GTO's registry. DVC 3.67 (`dvc artifacts get`) does not look at it and gives the greatest
-version whatever became of it, so the version before gets a new number too, on a commit of the same files.
+version, taken back or not, so the version before gets a new number too, on a commit of the same files.
 """
 
 from pipelines.releasing.git import Git

@@ -112,7 +112,7 @@ class Slots:
     def counted(self, slot: Slot, is_wanted: Callable[[], bool]) -> Iterator[None]:
         """Within it the server counts the devices as taken; waits until it may, or they are not wanted any more.
 
-        Raises SlotError where the server has no such limit. Where the server goes away meanwhile, the stage goes on: its GPU is locked on
+        Raises SlotError where the server has no such limit. Where the server goes away meanwhile, the stage continues: its GPU is locked on
         this machine.
         """
         taken = contextlib.ExitStack()

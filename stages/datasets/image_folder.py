@@ -10,10 +10,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
-from stages.common.splits import hold_out
 from stages.reading.contents import Contents
 from stages.reading.left_out import LeftOutItems, printable
-from stages.reading.pictures import EXTENSIONS, Files, Pictures, decoded
+from stages.reading.pictures import EXTENSIONS, Files, Pictures, decoded, held_out
 from stages.shell.errors import UserError
 
 
@@ -110,8 +109,7 @@ def _list_splits(raw: Path, preprocess: Preprocess, classes: list[str], seed: in
 
 
 def _held_out(files: Files, fraction: float, seed: int) -> tuple[Files, Files]:
-    mask = hold_out(np.array([label for _, label in files]), fraction, seed)
-    return [file for file, out in zip(files, mask, strict=True) if not out], [file for file, out in zip(files, mask, strict=True) if out]
+    return held_out(files, [label for _, label in files], fraction, seed)
 
 
 def is_of_a_desktop(path: Path) -> bool:

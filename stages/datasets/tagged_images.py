@@ -8,10 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from pydantic import Field
 
-from stages.common.splits import hold_out
 from stages.reading.contents import Contents
 from stages.reading.left_out import LeftOutItems, printable
-from stages.reading.pictures import EXTENSIONS, Files, Pictures, decoded
+from stages.reading.pictures import EXTENSIONS, Files, Pictures, decoded, held_out
 from stages.reading.rows import numbered_rows
 from stages.shell.errors import UserError
 
@@ -86,5 +85,4 @@ def _problem(raw: Path, cells: list[str], header: list[str]) -> str:
 
 def _held_out(files: Files, fraction: float, seed: int) -> tuple[Files, Files]:
     """Spread over the pictures with the same classes in proportion."""
-    mask = hold_out(np.array(["".join(map(str, targets)) for _, targets in files]), fraction, seed)
-    return [file for file, out in zip(files, mask, strict=True) if not out], [file for file, out in zip(files, mask, strict=True) if out]
+    return held_out(files, ["".join(map(str, targets)) for _, targets in files], fraction, seed)

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from stages.common.meta import Input, Resize
 from stages.common.params import Section
-from stages.common.splits import SPLITS
+from stages.common.splits import SPLITS, hold_out
 from stages.reading.contents import Chunk
 from stages.reading.left_out import LeftOutItems
 
@@ -67,6 +67,12 @@ class Pictures(Section):
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if self.normalize == "imagenet" else (None, None)
         resize = None if self.resize is None else Resize(shorter_side=self.resize, crop=self.crop)
         return Input(kind="image", shape=list(self.shape()), dtype="uint8", mean=mean, std=std, resize=resize)
+
+
+def held_out(files: Files, labels: list[Any], fraction: float, seed: int) -> tuple[Files, Files]:
+    """The files that stay, and `fraction` of them, chosen by the seed and spread over their labels in proportion."""
+    mask = hold_out(np.array(labels), fraction, seed)
+    return [file for file, out in zip(files, mask, strict=True) if not out], [file for file, out in zip(files, mask, strict=True) if out]
 
 
 def decoded(raw: Path, files: dict[str, Files], section: Pictures, target_dtype: type, left_out: LeftOutItems) -> Iterator[Chunk]:
