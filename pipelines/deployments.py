@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from httpx import HTTPError
 from prefect import Flow
@@ -33,7 +33,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectExcep
 from prefect.runner import Runner
 from prefect.schedules import Schedule
 from prefect.settings import get_current_settings, temporary_settings
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ImportString, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ImportString, InstanceOf, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -52,59 +52,45 @@ class DeploymentError(Exception):
     """A mistake in prefect.yaml, or a deployment that cannot be served here. The message is one sentence."""
 
 
-def is_flow(found: Any) -> Flow[..., Any]:
-    if not isinstance(found, Flow):
-        raise ValueError("not a Prefect flow; expected MODULE.FLOW, such as pipelines.rebuild.rebuild")
-    return found
-
-
-class Limit(ConcurrencyLimitConfig):
-    limit: PositiveInt
-
-
 class Deployment(BaseModel):
     """An entry of `deployments`: of what `prefect deploy` understands, that which can be served without a work pool."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    entrypoint: Annotated[ImportString[Any], AfterValidator(is_flow)]
+    entrypoint: ImportString[InstanceOf[Flow[..., Any]]]  # MODULE.FLOW, such as pipelines.rebuild.rebuild
     description: str | None = None
     version: str | None = None
     tags: list[str] = []
     parameters: dict[str, Any] = {}
     schedules: list[Schedule] = []
-    concurrency_limit: Annotated[Limit | None, BeforeValidator(lambda given: {"limit": given} if isinstance(given, int) else given)] = None
+    concurrency_limit: int | ConcurrencyLimitConfig | None = None
     work_pool: dict[str, Any] | None = None  # of `prefect deploy` alone
-
-    def as_served(self) -> RunnerDeployment:
-        """Raises DeploymentError where Prefect refuses it."""
-        try:
-            return self.entrypoint.to_deployment(
-                name=f"{self.name}{os.environ.get(SUFFIX, '')}",
-                description=self.description,
-                version=self.version,
-                parameters=self.parameters,
-                tags=[*self.tags, this_place()],
-                schedules=self.schedules,
-                concurrency_limit=self.concurrency_limit,
-                entrypoint_type=EntrypointType.MODULE_PATH,
-            )
-        except (PrefectException, ValueError) as error:
-            raise DeploymentError(f"{FILE}: the deployment {self.name}: {' '.join(str(error).split()).rstrip('.')}.") from error
 
 
 def read_deployments() -> list[RunnerDeployment]:
     """Those of prefect.yaml, as far as they are of use here. Raises DeploymentError."""
     try:
         content = YAML(typ="safe").load(FILE)
-        entries = TypeAdapter(list[Deployment]).validate_python(content.get("deployments") if isinstance(content, dict) else None)
+        entries: Any = TypeAdapter(list[Deployment]).validate_python(content.get("deployments") if isinstance(content, dict) else None)
+        return [
+            entry.entrypoint.to_deployment(
+                name=f"{entry.name}{os.environ.get(SUFFIX, '')}",
+                tags=[*entry.tags, this_place()],
+                entrypoint_type=EntrypointType.MODULE_PATH,
+                **{key: getattr(entry, key) for key in ("description", "version", "parameters", "schedules", "concurrency_limit")},
+            )
+            for entry in entries
+        ]
     except ValidationError as error:
         first = error.errors()[0]
         raise DeploymentError(f"{FILE}: {'.'.join(map(str, ['deployments', *first['loc']]))}: {first['msg']}.") from error
-    except (OSError, YAMLError) as error:
-        raise DeploymentError(f"{FILE}: {' '.join(str(error).split())}.") from error
-    return [entry.as_served() for entry in entries]
+    except (OSError, YAMLError, PrefectException, ValueError) as error:
+        raise DeploymentError(f"{FILE}: {one_line(error)}.") from error
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 @contextlib.contextmanager
@@ -230,24 +216,22 @@ class Served(Runner):
 
 
 def serve(deployments: list[RunnerDeployment]) -> None:
-    """Starts their runs, until Ctrl-C or SIGTERM. Schedules go on where they were when this is started again."""
+    """Starts their runs, until Ctrl-C or SIGTERM. Schedules go on where they were when this is started again.
+
+    Raises DeploymentError where the server refuses a deployment.
+    """
     os.environ[SERVED_BY] = str(os.getpid())  # runs end with this process, however that ends
     runner = Served(pause_on_shutdown=False)
     for deployment in deployments:
-        add(runner, deployment)
+        try:
+            with contextlib.suppress(DeploymentApplyError):  # another `make serve` was faster: the next time it is there
+                runner.add_deployment(deployment)
+                continue
+            runner.add_deployment(deployment)
+        except DeploymentApplyError as error:
+            raise DeploymentError(f"the server refuses {deployment.full_name}: {one_line(error)}.") from error
     with watching(deployments, runner.handle_sigterm), contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(runner.start())
-
-
-def add(runner: Runner, deployment: RunnerDeployment) -> None:
-    """Raises DeploymentError where the server refuses the deployment."""
-    try:
-        try:
-            runner.add_deployment(deployment)
-        except DeploymentApplyError:  # another `make serve` was faster: by now it is there
-            runner.add_deployment(deployment)
-    except DeploymentApplyError as error:
-        raise DeploymentError(f"the server refuses {deployment.full_name}: {' '.join(str(error).split()).rstrip('.')}.") from error
 
 
 def main() -> None:

@@ -14,27 +14,27 @@ ends in the same tags.
 import argparse
 import re
 import sys
-from dataclasses import replace
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.futures import wait
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from pipelines.dvc.errors import GraphError
-from pipelines.dvc.lock_file import parsed
+from pipelines.dvc.lock_file import hash_of, parsed
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.releasing.comparison import evaluated_again
-from pipelines.releasing.gate import Gate, Interval, NotComparable, read_metric, read_rows
+from pipelines.releasing.gate import Gate, HeldBack, Interval, read_metric, read_rows
 from pipelines.releasing.git import Git
 from pipelines.releasing.remotes import Remotes
-from pipelines.releasing.rolling_back import take_back
-from pipelines.releasing.verdicts import Outcome, Verdict, as_message, as_state, as_table, not_pushed
+from pipelines.releasing.verdict import Outcome, Verdict, as_state, as_table, not_pushed
 from pipelines.releasing.versions import (
     Bump,
     ReleaseError,
@@ -45,25 +45,21 @@ from pipelines.releasing.versions import (
     lock_of,
     newest,
     read_versions,
+    take_back,
 )
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
 from pipelines.running.locks import BusyError
-from pipelines.running.slots import SlotError, num_cores
+from pipelines.running.slots import SlotError, Slots, num_cores, num_gpus
 from pipelines.serving.presence import announce
-from pipelines.serving.server import run_for_command_line
+from pipelines.serving.server import run_for_command_line, stopped
 
 LOGS = Path("logs") / "release"
 AT_ONCE: Any = ThreadPoolTaskRunner(max_workers=num_cores())  # Prefect's type of it does not fit where Prefect wants it
 
-
 # Prefect keeps and shows what a run was given. Its server refuses what does not match before there is a run.
 NO_CREDENTIALS = r"^(?![\s\S]*://[\s\S]*@)"
 GitRemote = Annotated[str, Field(json_schema_extra={"pattern": NO_CREDENTIALS})]
-
-
-class HeldBack(Exception):
-    """The message is a part of a sentence that says why."""
 
 
 @flow(persist_result=False, task_runner=AT_ONCE)
@@ -89,26 +85,26 @@ def release(
     log = get_run_logger()
     try:
         announce()
-        refuse_credentials(push_to)
         if roll_back is not None and (models or accept or bump != "minor" or (remote and not push_to)):
             raise ReleaseError(
                 "to roll back and to release are two commands: with roll_back give push_to, and remote with it, or nothing else."
             )
-        pipeline, git = Pipeline(Path.cwd(), log.warning), Git(Path.cwd())
-        remotes = Remotes(pipeline, git, remote, push_to)
+        remotes = Remotes(Pipeline(Path.cwd(), log.warning), Git(Path.cwd()), remote, push_to)
         # Rebuilds and other releases wait: from what is read here to the tags nothing may change.
-        with pipeline.held(), Commands(folder_of_run(LOGS)) as commands:
+        with remotes.pipeline.held(), Commands(folder_of_run(LOGS)) as commands:
             if roll_back is not None:
                 return rolled_back(roll_back, remotes)
             made = Release(remotes, commands, models or [], accept or [], bump)
             made.check()
-            with pipeline.reading(made.stages):
+            with remotes.pipeline.reading(made.stages):
                 verdicts = made.decide()
                 kept = made.publish(verdicts)
-    except (BusyError, GraphError, GitError, ReleaseError, SlotError) as error:
+    except (BusyError, GraphError, GitError, ReleaseError) as error:
         return Failed(message=str(error))
     except OSError as error:
         return Failed(message=f"{error.filename or 'the disk'}: {error.strerror}: fix that and run again; what was tagged is whole.")
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        return stopped(error)
     create_markdown_artifact(as_table(verdicts), key="release", description="What became of every model")
     log.info("%s", as_table(verdicts))
     return as_state(verdicts, kept)
@@ -132,22 +128,22 @@ class Release:
         self.pipeline, self.git = remotes.pipeline, remotes.git
         self.params, self.artifacts = self.pipeline.params(), self.pipeline.artifacts()
         self.models = list(dict.fromkeys(models)) or list(self.params["models"])
-        self.verdicts = dict[str, Verdict]()
 
     def check(self) -> None:
         """Raises, in one sentence, whatever stands in the way of a release, before any work is done for it."""
         known = list(self.params["models"])
         if unknown := [model for model in [*self.models, *self.accept] if model not in known]:
             raise ReleaseError(f"params.yaml has no model {', '.join(unknown)}; known: {', '.join(known)}.")
-        self.branch = self.git.check_branch()
+        self.branch, self.head = self.git.check_branch(), self.git.head()
         self.git.check_identity()
         wanted = [f"{stage}@{model}" for model in self.models for stage in ("evaluate", "export")]
-        self.stages = [stage.name for stage in self.pipeline.plan(wanted)]
+        self.stages = {stage.name: stage for stage in self.pipeline.plan(wanted)}
         self.check_tree()
         if stale := [name for name in self.stages if not self.pipeline.is_up_to_date(name)]:
             raise ReleaseError(f"not up to date: {', '.join(stale)}; run python -m pipelines.rebuild, and then the release again.")
-        self.remotes.check(self.branch, known)
-        self.versions, self.head = read_versions(self.git.root), self.git.head()
+        self.remotes.check_dvc()
+        self.remotes.check_git(self.branch, known)
+        self.versions = read_versions(self.git.root)
 
     def check_tree(self) -> None:
         """What is released must be what its commit says, params and code too, or nobody could build it again from a clone."""
@@ -165,35 +161,41 @@ class Release:
 
     def decide(self) -> dict[str, Verdict]:
         """What is to become of every model; each is a task of its own, since a last version may have to be evaluated."""
+        verdicts = {model: Verdict(why="see Prefect's log") for model in self.models}
 
         @task(name="gate", task_run_name="gate@{model}", cache_policy=NO_CACHE, persist_result=False)
         def judge(model: str) -> State[None]:
-            verdict = self.verdicts[model] = self.judged(model)
+            verdict = verdicts[model] = self.judged(model)
             return (Failed if verdict.outcome is Outcome.HELD_BACK else Completed)(message=verdict.text)
 
         wait([judge.submit(model) for model in self.models])
-        return {model: self.verdicts.get(model, Verdict(Outcome.HELD_BACK, why="see Prefect's log")) for model in self.models}
+        return verdicts
 
     def judged(self, model: str) -> Verdict:
         """Runs in a thread of its own."""
         last = newest(self.of(model))
-        known = Verdict(Outcome.HELD_BACK, last=last.name if last else "")
+        verdict = Verdict(last=last.name if last else "")
         try:
             if (gate := Gate.of(self.params, model)) is None:
                 raise HeldBack(f"it has no gate: add models.{model}.gate to params.yaml, with the figure to reach")
-            known = replace(known, metric=gate.metric, now=read_metric(Path("models") / model / "metrics.json", gate.metric))
+            verdict.metric, verdict.now = gate.metric, read_metric(Path("models") / model / "metrics.json", gate.metric)
             exported = exported_hash(self.pipeline.noted(), model)
             if last and self.exported(last) == exported:
-                return replace(known, outcome=Outcome.ALREADY, version=last.name, passed_gate=last.passed_gate)
-            self.refuse(model, exported, gate, known.now)
+                verdict.outcome, verdict.version, verdict.passed_gate = Outcome.ALREADY, last.name, last.passed_gate
+                return verdict
+            self.refuse(model, exported, gate, verdict.now)
             if last and model not in self.accept:
-                before, difference = self.compared(model, last, gate)
-                known = replace(known, before=before, difference=difference)
+                verdict.before, difference = self.compared(last, gate)
+                verdict.difference = difference
                 if gate.is_worse(difference):
-                    raise HeldBack(worse(model, gate, known))
+                    raise HeldBack(
+                        f"{gate.score} differs by {difference.signed} from that of {last.name} on the same test split, which may be worse "
+                        f"than the tolerance of {gate.tolerance:g}: to release it all the same, {model} --accept {model}"
+                    )
+            verdict.outcome, verdict.version = Outcome.RELEASED, following(self.of(model), self.bump)
         except (HeldBack, GraphError, OSError) as error:
-            return replace(known, why=" ".join(str(error).split()))
-        return replace(known, outcome=Outcome.RELEASED, version=following(self.of(model), self.bump))
+            verdict.why = one_line(error)
+        return verdict
 
     def of(self, model: str) -> list[Version]:
         return self.versions.get(model, [])
@@ -220,28 +222,51 @@ class Release:
         if refusal := gate.refusal(now.value):
             raise HeldBack(refusal)
 
-    def compared(self, model: str, last: Version, gate: Gate) -> tuple[Interval | None, Interval]:
+    def compared(self, last: Version, gate: Gate) -> tuple[Interval | None, Interval]:
         """The last version's metric on the present test split, and the difference of the scores, row by row."""
-        source = parsed(self.git.tells("show", f"{last.commit}:params.yaml") or "{}", f"params.yaml of {last.tag}").get("source")
+        model = last.model
         predictions, metrics = (Path("models") / model / name for name in ("plots/predictions.csv", "metrics.json"))
         try:
+            source = parsed(self.git.tells("show", f"{last.commit}:params.yaml") or "{}", f"params.yaml of {last.tag}").get("source")
             if source not in (None, self.params["source"]):
-                raise NotComparable(f"it was trained with source: {source}, and this one with source: {self.params['source']}")
-            with evaluated_again(last, self.remotes, self.commands) as folder:
+                raise HeldBack(f"it was trained with source: {source}, and this one with source: {self.params['source']}")
+            with tempfile.TemporaryDirectory(dir=self.commands.logs, prefix=f"{model}.") as name:
+                folder = Path(name)
+                self.evaluate(last, folder)
                 difference = gate.difference(read_rows(folder / predictions), read_rows(predictions))
                 return read_metric(folder / metrics, gate.metric), difference
-        except (NotComparable, GraphError, OSError, ValueError, KeyError) as error:
-            why = " ".join(str(error).split()).rstrip(".")
-            raise HeldBack(f"{last.name} cannot be compared with it ({why}): to do without, {model} --accept {model}") from error
+        except (HeldBack, GraphError, SlotError, OSError, ValueError, KeyError) as error:
+            why = f"{last.name} cannot be compared with it ({one_line(error).rstrip('.')})"
+            raise HeldBack(f"{why}: to do without, {model} --accept {model}") from error
+
+    def evaluate(self, version: Version, folder: Path) -> None:
+        """Evaluates a version's weights, from DVC's cache or remote, in `folder`, with the present code, data and params.yaml."""
+        stage, root = self.stages[f"evaluate@{version.model}"], self.git.root
+        own = Path("models") / version.model / "checkpoint.safetensors"
+        md5 = hash_of(lock_of(self.git, version), f"train@{version.model}", own.as_posix())
+        if md5 is None:
+            raise HeldBack(f"the dvc.lock of {version.tag} notes no checkpoint")
+        # All of stages: an earlier version may be of another architecture than the present one.
+        places = {path.relative_to(root) for path in self.pipeline.reads(stage.name)} | {Path("params.yaml")}
+        links = {place: root / place for place in places if place.parts[0] != "stages"} | {Path("stages"): root / "stages"}
+        for place, target in (links | {own: self.pipeline.fetch(md5, self.remotes.of_dvc)}).items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).symlink_to(target)
+        assert stage.command is not None
+        with Slots.of(self.pipeline).held(num_gpus(stage), lambda: not self.commands.is_over) as slot:
+            tell = partial(get_run_logger().info, "%s")
+            ended = self.commands.run(f"gate@{version.model}", stage.command, folder, slot.environment, tell, slot.files)
+        if ended.code:
+            raise HeldBack(f"with the present code and data, evaluate ends with {ended}")
 
     def publish(self, verdicts: dict[str, Verdict]) -> dict[str, str]:
         """Makes the decisions true, in an order in which nobody ever finds a tag without its data. The tags that it kept here, and why."""
         if going := {model: verdict for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED}:
-            tags = {f"{model}@{verdict.version}": as_message(model, verdict) for model, verdict in going.items()}
-            for tag in tags:  # GTO sees annotated tags only; git wants no second of the same name
-                if self.git.tells("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
-                    raise ReleaseError(f"there is a tag {tag} that is not annotated, so no version: git tag --delete {tag}, and run again.")
-            self.remotes.push_data()
+            try:
+                self.pipeline.push(self.remotes.of_dvc)  # what dvc.lock notes: all of it is in DVC's cache, else it would not be up to date
+            except GraphError as error:
+                nothing = "so nothing was tagged: fix that, and run again."
+                raise ReleaseError(f"data and models could not be pushed to the DVC remote ({error}), {nothing}") from error
             if self.git.head() != self.head:
                 raise ReleaseError(
                     "somebody has committed, or switched the branch, while the release was decided: nothing was tagged; run again."
@@ -250,7 +275,7 @@ class Release:
             if written or any(version.commit == commit for model in going for version in self.of(model)):  # GTO knows one a commit
                 names = ", ".join(f"{model} {verdict.version}" for model, verdict in going.items())
                 commit = self.git.commit(written, f"Release {names}\n\nWhat the pipeline wrote for it, and nothing else.\n")
-            self.git.tag({tag: (commit, message) for tag, message in tags.items()})
+            self.git.tag({f"{model}@{verdict.version}": (commit, verdict.as_message(model)) for model, verdict in going.items()})
         return self.remotes.push_tags(self.branch, again=" ".join(self.named))
 
 
@@ -258,19 +283,8 @@ def present(paths: list[Path]) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-def refuse_credentials(push_to: str | None) -> None:
-    """Without repeating them."""
-    if push_to and not re.match(NO_CREDENTIALS, push_to):
-        how = "name it by git remote add NAME ADDRESS, leave the password to a credential helper of git's, and give --push-to NAME"
-        raise ReleaseError(f"--push-to is an address with a user name or password, which Prefect would keep and show: {how}.")
-
-
-def worse(model: str, gate: Gate, known: Verdict) -> str:
-    assert known.difference is not None
-    return (
-        f"{gate.score} differs by {known.difference.signed} from that of {known.last} on the same test split, which may be worse than the "
-        f"tolerance of {gate.tolerance:g}: to release it all the same, {model} --accept {model}"
-    )
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def main() -> None:
@@ -283,12 +297,11 @@ def main() -> None:
     parser.add_argument("--remote", metavar="NAME", help="the DVC remote that gets data and models; default: DVC's default one")
     parser.add_argument("--push-to", metavar="NAME", help="the git remote that gets the branch and the tags; default: none")
     parser.add_argument("--roll-back", metavar="MODEL[@VERSION]", help="take this version (or the newest) back, and nothing else")
-    arguments = vars(parser.parse_args())
-    try:
-        refuse_credentials(arguments["push_to"])
-    except ReleaseError as error:
-        sys.exit(f"error: {error}")
-    run_for_command_line(release, arguments)
+    arguments = parser.parse_args()
+    if arguments.push_to and not re.match(NO_CREDENTIALS, arguments.push_to):
+        how = "name it by git remote add NAME ADDRESS, leave the password to a credential helper of git's, and give --push-to NAME"
+        sys.exit(f"error: --push-to is an address with a user name or password, which Prefect would keep and show: {how}.")
+    run_for_command_line(release, vars(arguments))
 
 
 if __name__ == "__main__":

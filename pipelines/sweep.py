@@ -9,12 +9,13 @@ Trial 0 is what all others are compared with: the present values. It is trained 
 """
 
 import argparse
+import hashlib
 import json
+import re
 import shlex
 import shutil
 import sys
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,25 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed, Failed, State
 
+from pipelines.dvc.checked import facts_of
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.commands import Commands
 from pipelines.running.git import GitError, git
 from pipelines.running.locks import BusyError
 from pipelines.running.slots import SlotError, Slots, num_gpus, usual_jobs
-from pipelines.searching.experiments import experiments_of, file_of
-from pipelines.searching.plan import Plan, as_plan, refuse_experiments_of_another, refuse_what_trials_lack
-from pipelines.searching.space import SearchError, as_given, key_and_value, overrides
+from pipelines.searching.experiments import base_of, experiments_of, unknown_to_git
+from pipelines.searching.space import SearchError, as_given, as_space, as_text, key_and_value, overrides, recipe_of
 from pipelines.searching.study import Study, Trial, only_one
 from pipelines.searching.trial import NOT_THE_STAGE
 from pipelines.serving.presence import announce
-from pipelines.serving.server import run_for_command_line
+from pipelines.serving.server import run_for_command_line, stopped
 
-CODE = Path(__file__).parents[1]
+CODE, LOGS = Path(__file__).parents[1], Path("logs") / "sweep"
 REFUSED = "Refused"  # the state of a trial whose stage has ended badly, and would again
 
 
@@ -70,25 +72,24 @@ def sweep(
     log = get_run_logger()
     try:
         announce()
-        for what, number in (("trials", trials), ("jobs", 1 if jobs is None else jobs)):
-            if number < 1:
+        for what, number in (("trials", trials), ("jobs", jobs)):
+            if number is not None and number < 1:
                 raise SearchError(f"{what} is {number}; expected at least 1.")
-        plan = as_plan(Pipeline(Path.cwd(), log.warning), model, space or {}, metric, seed, name)
-        refuse_what_trials_lack(plan)
-        with only_one(plan.folder) as lock:
+        made = Sweep(Pipeline(Path.cwd(), log.warning), model, space or {}, metric, seed, name)
+        made.refuse_what_trials_lack()
+        with only_one(made.folder) as lock:
             if fresh:
-                for ref in experiments_of(plan.pipeline.root, plan.name).values():
-                    git("update-ref", "-d", ref, folder=plan.pipeline.root)
-                shutil.rmtree(plan.folder, ignore_errors=True)
-            study = plan.study()
-            refuse_experiments_of_another(plan, study)
-            with Commands(plan.folder / "said") as commands:
-                made = Sweep(plan, study, commands, lock, jobs or usual_jobs(plan.pipeline)).run(trials)
+                made.forget()
+            made.open_study()
+            with Commands(made.folder / "said") as commands:
+                made.run(commands, lock, trials, jobs or usual_jobs(made.pipeline))
     except (BusyError, SearchError, GraphError, GitError, OSError) as error:
         return Failed(message=str(error))
-    create_markdown_artifact(made.as_table(), key="sweep", description=f"Trials of {plan.name}, the best first")
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        return stopped(error)
+    create_markdown_artifact(made.as_table(), key="sweep", description=f"Trials of {made.name}, the best first")
     log.info("\n%s", made.as_table())
-    return Failed(message=made.verdict()) if made.failures else Completed(message=made.verdict())
+    return (Failed if made.failures() else Completed)(message=made.verdict())
 
 
 class TrialFailed(SearchError):
@@ -96,22 +97,72 @@ class TrialFailed(SearchError):
 
 
 class Sweep:
-    """The study's trials, as many at once as there are `jobs`. The open file `lock` is held by each as long as anything of it lives."""
+    """The search, in the study `name`, upon what git has now, for the values in `space` with which `model` has the best `metric`.
 
-    def __init__(self, plan: Plan, study: Study, commands: Commands, lock: int, jobs: int):
-        self.plan, self.study, self.commands, self.lock, self.jobs = plan, study, commands, lock, jobs
-        self.root, self.log, self.work = plan.pipeline.root, get_run_logger(), plan.folder / "work"
-        self.slots = Slots.of(plan.pipeline)
-        self.gpus = max(num_gpus(stage) for stage in plan.pipeline.plan([plan.target]))
+    Its methods raise SearchError for what stands in its way.
+    """
 
-    def run(self, trials: int) -> "Made":
-        """Makes `trials` of them in all, first those that were begun before. No folders stay but those of trials that were hindered."""
-        if self.plan.pipeline.is_up_to_date(self.plan.target):
-            self.study.tell(self.study.trials[0], read_figure((self.root / self.training).read_text(encoding="utf-8"), self.plan.metric))
-        begun, running, hindered = deque(self.study.unfinished()), dict[PrefectFuture[Any], Trial](), dict[int, str]()
+    def __init__(self, pipeline: Pipeline, model: str, space: dict[str, str | list[Any]], metric: str | None, seed: int, name: str | None):
+        self.pipeline, self.root, self.model, self.seed = pipeline, pipeline.root, model, seed
+        self.params, self.hindered = pipeline.params(), dict[int, str]()  # why something else than its stage was in a trial's way
+        if model not in self.params["models"]:
+            raise SearchError(f"params.yaml has no model {model}; known there: {', '.join(self.params['models'])}.")
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise SearchError(f"the name is {name!r}; expected letters, digits, _ and -, a letter or digit first.")
+        self.space = as_space(space, model, self.params)
+        self.metric, self.is_error = as_metric(metric, model, self.params, self.root)
+        texts = {key: as_text(part) for key, part in self.space.items()}
+        name = name or hashlib.sha256(json.dumps([texts, self.metric, seed], sort_keys=True).encode()).hexdigest()[:6]
+        self.name, self.target, self.training = f"{model}-{name}", f"train@{model}", f"models/{model}/training.json"
+        self.commit, self.tree = base_of(self.root)
+        self.folder = self.root / LOGS / self.name
+
+    def refuse_what_trials_lack(self) -> None:
+        """Every trial begins with what git and DVC's cache have."""
+        stages = self.pipeline.plan([self.target])
+        read = {key for stage in stages for key in self.pipeline.keys_read_by(stage.name)}
+        if idle := [key for key in self.space if not any(f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}.") for one in read)]:
+            raise SearchError(f"{idle[0]} changes nothing of {self.target}: search over keys that it reads.")
+        if unknown := unknown_to_git(self.root, {path for stage in stages for path in self.pipeline.code_of(stage.name)}):
+            raise SearchError(f"git does not know {', '.join(unknown)}, so no trial would have it: git add it, or move it away.")
+        if stale := [stage.name for stage in stages[:-1] if stage.command and not self.pipeline.is_up_to_date(stage.name)]:
+            names = ", ".join(stale)
+            raise SearchError(f"{names} must be up to date, or every trial would make it again: dvc repro {' '.join(stale)} first.")
+
+    def forget(self) -> None:
+        """Removes the study with its experiments."""
+        for ref in experiments_of(self.root, self.name).values():
+            git("update-ref", "-d", ref, folder=self.root)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def open_study(self) -> None:
+        about = {
+            "space": ", ".join(f"{self.short(key)}={as_text(part)}" for key, part in self.space.items()),
+            "metric": self.metric,
+            "seed": self.seed,
+            "state of the files": f"commit {self.commit[:10]}, tree {self.tree[:10]}",
+        }
+        self.study = Study(self.folder, about, self.space, "minimize" if self.is_error else "maximize", self.seed)
+        # A trial of this very study that was running is looked for among the experiments: there must be no other's.
+        if self.study.is_new and (names := sorted(experiments_of(self.root, self.name))):
+            raise SearchError(
+                f"there are experiments {names[0]} to {names[-1]}, and {self.folder.relative_to(self.root)} knows nothing of them: "
+                "--name gives this search a name of its own, --fresh removes them."
+            )
+
+    def run(self, commands: Commands, lock: int, trials: int, jobs: int) -> None:
+        """Makes `trials` of them in all, first those that were begun before. No folders stay but those of trials that were hindered.
+
+        The open file `lock` is held by each trial as long as anything of it lives.
+        """
+        self.commands, self.lock, self.slots, self.log = commands, lock, Slots.of(self.pipeline), get_run_logger()
+        self.gpus = max(num_gpus(stage) for stage in self.pipeline.plan([self.target]))
+        if self.pipeline.is_up_to_date(self.target):
+            self.study.tell(self.study.trials[0], read_figure((self.root / self.training).read_text(encoding="utf-8"), self.metric))
+        begun, running = deque(self.study.unfinished()), dict[PrefectFuture[Any], Trial]()
         self.clear(but={trial.number for trial in begun})
         while True:
-            while len(running) < self.jobs and (begun or len(self.study.trials) <= trials):
+            while len(running) < jobs and (begun or len(self.study.trials) <= trials):
                 trial = begun.popleft() if begun else self.study.ask()
                 running[self.start(trial)] = trial
             if not running:
@@ -119,48 +170,49 @@ class Sweep:
             future = next(as_completed(list(running)))
             future.wait()  # else its state is asked of the server
             trial, state = running.pop(future), future.state
-            if state.is_completed() or state.name == REFUSED:
-                figure = state.result() if state.is_completed() else None
-                self.study.tell(trial, figure, "" if state.is_completed() else str(state.message))
+            if state.is_completed():
+                self.study.tell(trial, state.result())
+            elif state.name == REFUSED:
+                self.study.tell(trial, None, str(state.message))
             else:
-                hindered[trial.number] = str(state.message)
-        self.clear(but=set(hindered))
-        return Made(self.plan, self.study, hindered)
-
-    @property
-    def training(self) -> str:
-        return f"models/{self.plan.model}/training.json"
+                self.hindered[trial.number] = str(state.message)
+        self.clear(but=set(self.hindered))
 
     def start(self, trial: Trial) -> PrefectFuture[Any]:
         """Hands the trial to Prefect, as a task of its number, whose result is the figure."""
-        values = {self.plan.short(key): value for key, value in self.study.values(trial).items()} or "the present values"
+        values = {self.short(key): value for key, value in self.study.values(trial).items()} or "the present values"
         self.log.info("trial %d: %s", trial.number, json.dumps(values))
 
         @task(name="trial", task_run_name=f"trial {trial.number}", cache_policy=NO_CACHE, persist_result=False)
         def run_trial() -> State[float]:
+            name = self.experiment(trial)
             try:
-                figure = self.figure_of(trial)
+                # An experiment that is there already was made by a run that died before it could note it.
+                if name not in experiments_of(self.root, self.name):
+                    self.make(trial, name)
+                ref = experiments_of(self.root, self.name)[name]
+                figure = read_figure(git("show", f"{ref}:{self.training}", folder=self.root), self.metric)
             except TrialFailed as error:
                 return Failed(name=REFUSED, message=str(error).rstrip("."))
             except (GitError, SlotError, OSError) as error:
                 return Failed(message=str(error).rstrip("."))
-            return Completed(message=f"{self.plan.metric} {figure:g}", data=figure)
+            return Completed(message=f"{self.metric} {figure:g}", data=figure)
 
         return run_trial.submit(return_state=False)
 
-    def figure_of(self, trial: Trial) -> float:
-        """Runs in a thread of its own. An experiment that is there already was made by a run that died before it could note it."""
-        name = self.plan.experiment(trial)
-        if name not in experiments_of(self.root, self.plan.name):
-            self.make(trial, name)
-        return read_figure(file_of(self.root, experiments_of(self.root, self.plan.name)[name], self.training), self.plan.metric)
-
     def make(self, trial: Trial, name: str) -> None:
-        plan, number = self.plan, f"{trial.number:03d}"
-        values = overrides(self.study.values(trial), plan.model, plan.pipeline.params())
-        told = {"root": str(self.root), "folder": str(self.work / number), "commit": plan.commit, "tree": plan.tree, "name": name}
-        arguments = json.dumps(told | {"target": plan.target, "values": values})
-        command = f"exec python -m pipelines.searching.trial {shlex.quote(arguments)}"
+        """Runs in a thread of its own."""
+        number = f"{trial.number:03d}"
+        arguments = {
+            "root": str(self.root),
+            "folder": str(self.folder / "work" / number),
+            "commit": self.commit,
+            "tree": self.tree,
+            "target": self.target,
+            "values": overrides(self.study.values(trial), self.model, self.params),
+            "name": name,
+        }
+        command = f"exec python -m pipelines.searching.trial {shlex.quote(json.dumps(arguments))}"
         with self.slots.held(self.gpus, lambda: not self.commands.is_over) as slot:
             tell = partial(self.log.info, "trial %d: %s", trial.number)
             ended = self.commands.run(number, command, CODE, slot.environment, tell, [*slot.files, self.lock])
@@ -171,11 +223,64 @@ class Sweep:
 
     def clear(self, but: set[int]) -> None:
         """Removes the folders of trials that are over."""
-        for path in self.work.glob("*"):
+        for path in (self.folder / "work").glob("*"):
             if int(path.stem) not in but:
                 shutil.rmtree(path)
-        if self.work.exists() and not any(self.work.iterdir()):
-            self.work.rmdir()
+        if not but:
+            shutil.rmtree(self.folder / "work", ignore_errors=True)
+
+    def experiment(self, trial: Trial) -> str:
+        return f"{self.name}-{trial.number:03d}"
+
+    def short(self, key: str) -> str:
+        return key.removeprefix(f"models.{self.model}.train.")
+
+    # What has come of it
+
+    def failures(self) -> list[str]:
+        failed = {trial.number: trial.why for trial in self.study.trials if trial.why}
+        again = {number: f"{why}; the same command tries it again" for number, why in self.hindered.items()}
+        return [f"trial {number} ({why})" for number, why in sorted((failed | again).items())]
+
+    def verdict(self) -> str:
+        """One sentence."""
+        present, ended, failures = self.study.trials[0], self.study.best_first(), self.failures()
+        num = len(ended) + len(self.hindered) + bool(present.why)
+        said = f"{len(failures)} of {num} trials failed: {', '.join(failures)}; " if failures else f"{num} trial{'s' * (num > 1)}: "
+        if not ended or ended[0].figure is None:
+            return f"{said}none has a figure."
+        name, figure, than = self.experiment(ended[0]), ended[0].figure, ""
+        if present.figure is not None:
+            is_better = self.study.sign * (present.figure - figure) > 0
+            than = f"; the present values have {present.figure:g}{'' if is_better else ', so none is better than they are'}"
+        return f"{said}the best is {name} with {self.metric} {figure:g} (dvc exp apply {name}){than}."
+
+    def as_table(self) -> str:
+        """Markdown that is as narrow as it can be: the present values first, then a line a trial, the best first."""
+        present = {key: key_and_value(key, self.model, self.params)[1] for key in self.space}
+        rows = [["trial", self.metric, *map(self.short, self.space), "experiment"]]
+        for trial in [self.study.trials[0], *self.study.best_first()]:
+            values = [json.dumps(value, default=str) for value in (present | self.study.values(trial)).values()]
+            name = self.experiment(trial) if trial.number else "the present values"
+            figure = "failed" if trial.figure is None else f"{trial.figure:g}"
+            rows.append([str(trial.number), figure, *values, trial.why or name])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        rows.insert(1, ["-" * width for width in widths])
+        lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([*(f"| {line} |" for line in lines), "", self.verdict()])
+
+
+def as_metric(metric: str | None, model: str, params: Any, root: Path) -> tuple[str, bool]:
+    """The figure of training.json, without its split, and whether smaller is better: the given one, or that by which the recipe chooses."""
+    try:
+        facts = facts_of(root, params["models"][model]["dataset"])
+    except (OSError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise SearchError(f"what the training of {model} measures is not known ({reason}): dvc repro check first.") from error
+    metric = metric or ("loss" if recipe_of(params, model).get("best_by") == "loss" else facts.score)
+    if metric not in ("loss", facts.score):
+        raise SearchError(f"the metric is {metric!r}; expected loss or {facts.score}, which is what the training of {model} measures.")
+    return metric, metric == "loss" or facts.is_error(metric)
 
 
 def read_figure(content: str, metric: str) -> float:
@@ -185,52 +290,6 @@ def read_figure(content: str, metric: str) -> float:
         if isinstance(figure := figures.get(f"{split}_{metric}"), int | float):
             return float(figure)
     raise TrialFailed(f"training.json has no {metric}, but {', '.join(figures)}")
-
-
-# What has come of them
-
-
-@dataclass(frozen=True)
-class Made:
-    """What the study has come to. `hindered` are trials that something else than their stage was in the way of, with the reason."""
-
-    plan: Plan
-    study: Study
-    hindered: dict[int, str]
-
-    @property
-    def failures(self) -> list[str]:
-        failed = {trial.number: trial.why for trial in self.study.trials if trial.why}
-        again = {number: f"{why}; the same command tries it again" for number, why in self.hindered.items()}
-        return [f"trial {number} ({why})" for number, why in sorted((failed | again).items())]
-
-    def verdict(self) -> str:
-        """One sentence."""
-        present, ended, failures = self.study.trials[0], self.study.best_first(), self.failures
-        num = len(ended) + len(self.hindered) + bool(present.why)
-        said = f"{len(failures)} of {num} trials failed: {', '.join(failures)}; " if failures else f"{num} trial{'s' * (num > 1)}: "
-        if not ended or ended[0].figure is None:
-            return f"{said}none has a figure."
-        name, figure, than = self.plan.experiment(ended[0]), ended[0].figure, ""
-        if present.figure is not None:
-            is_better = self.study.sign * (present.figure - figure) > 0
-            than = f"; the present values have {present.figure:g}{'' if is_better else ', so none is better than they are'}"
-        return f"{said}the best is {name} with {self.plan.metric} {figure:g} (dvc exp apply {name}){than}."
-
-    def as_table(self) -> str:
-        """Markdown that is as narrow as it can be: the present values first, then a line a trial, the best first."""
-        params = self.plan.pipeline.params()
-        present = {key: key_and_value(key, self.plan.model, params)[1] for key in self.plan.space}
-        rows = [["trial", self.plan.metric, *map(self.plan.short, self.plan.space), "experiment"]]
-        for trial in [self.study.trials[0], *self.study.best_first()]:
-            values = [json.dumps(value, default=str) for value in (present | self.study.values(trial)).values()]
-            name = self.plan.experiment(trial) if trial.number else "the present values"
-            figure = "failed" if trial.figure is None else f"{trial.figure:g}"
-            rows.append([str(trial.number), figure, *values, trial.why or name])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
-        lines.insert(1, ["-" * width for width in widths])
-        return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", self.verdict()])
 
 
 def main() -> None:

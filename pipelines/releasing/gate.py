@@ -16,8 +16,8 @@ import pandas as pd
 from pipelines.dvc.checked import facts_of
 
 
-class NotComparable(Exception):
-    """The message is a part of a sentence."""
+class HeldBack(Exception):
+    """The message is a part of a sentence that says why."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,12 @@ class Gate:
         if gate is None:
             return None
         facts = facts_of(root, params["models"][model]["dataset"])
-        is_error, is_score_error = facts.is_error(gate["metric"]), facts.is_error(facts.score)
+        is_error = facts.is_error(gate["metric"])
         side = "at_most" if is_error else "at_least"
-        bound, tolerance = gate[side], gate["tolerance"]
-        return cls(
-            key=f"models.{model}.gate.{side}" + (f".{source}" if isinstance(bound, dict) else ""),
-            metric=gate["metric"],
-            is_error=is_error,
-            score=facts.score,
-            is_score_error=is_score_error,
-            bound=bound[source] if isinstance(bound, dict) else bound,
-            tolerance=tolerance[source] if isinstance(tolerance, dict) else tolerance,
-            num_resamples=params["gate"]["num_resamples"],
-            confidence=params["gate"]["confidence"],
-            seed=params["runtime"]["seed"],
-        )
+        bound, tolerance = (part[source] if isinstance(part, dict) else part for part in (gate[side], gate["tolerance"]))
+        key = f"models.{model}.gate.{side}" + (f".{source}" if isinstance(gate[side], dict) else "")
+        is_score_error, seed = facts.is_error(facts.score), params["runtime"]["seed"]
+        return cls(key, gate["metric"], is_error, facts.score, is_score_error, bound, tolerance, **params["gate"], seed=seed)
 
     def refusal(self, value: float) -> str | None:
         """Why the bound holds the model back; None if it does not."""
@@ -85,9 +76,9 @@ class Gate:
         return f"{self.metric} is {value:.4g}; expected {side} {self.bound:g} (params.yaml: {self.key})"
 
     def difference(self, before: pd.DataFrame, now: pd.DataFrame) -> Interval:
-        """Of the mean scores, now less before; each end of the interval is as sure as `confidence`. Raises NotComparable."""
+        """Of the mean scores, now less before; each end of the interval is as sure as `confidence`. Raises HeldBack."""
         if now.empty or not before["actual"].equals(now["actual"]):
-            raise NotComparable("its predictions are not of the same test rows and classes")
+            raise HeldBack("its predictions are not of the same test rows and classes")
         scores = (rows["score"].astype(float).to_numpy() for rows in (now, before))
         return mean_interval(next(scores) - next(scores), self.num_resamples, self.confidence, self.seed)
 

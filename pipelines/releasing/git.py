@@ -5,8 +5,6 @@ from pathlib import Path
 
 from pipelines.running.git import GitError, git
 
-UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")  # files in .git
-
 
 class Git:
     """The repository whose root is the folder `root`. Raises GitError where git refuses, with git's reason."""
@@ -37,15 +35,9 @@ class Git:
 
     def check_branch(self) -> str:
         """The branch that a release commits on."""
-        branch = self.tells("symbolic-ref", "--quiet", "--short", "HEAD")
-        if not branch:
-            raise GitError("git is on no branch (a detached HEAD): switch to the one to release from, and run again.")
-        if not self.tells("rev-parse", "--verify", "--quiet", "HEAD"):
-            raise GitError(f"the branch {branch} has no commit yet: commit the code, params.yaml and dvc.yaml first.")
-        for name in UNDER_WAY:
-            if (self.root / self.run("rev-parse", "--git-path", name)).exists():
-                raise GitError(f"a merge, rebase, cherry-pick or revert is under way ({name}): end it, and run again.")
-        return branch
+        if branch := self.tells("symbolic-ref", "--quiet", "--short", "HEAD"):
+            return branch
+        raise GitError("git is on no branch (a detached HEAD): switch to the one to release from, and run again.")
 
     def lines(self, command: str, *arguments: str, paths: Iterable[Path] = ()) -> list[str]:
         """What git lists of these paths."""
@@ -69,7 +61,8 @@ class Git:
 
         Contents are compared, because git can be told to take a file for unchanged (git update-index --skip-worktree).
         """
-        head, root = self.files_of("HEAD"), self.root.resolve()
+        entries = (line.split("\t", 1) for line in self.lines("ls-tree", "-r", "HEAD"))
+        head, root = {path: what.split()[2] for what, path in entries}, self.root.resolve()
         targets = {file: file.resolve() for file in sorted(files) if file.is_file()}
         inside = [target.relative_to(root).as_posix() for target in targets.values() if target.is_relative_to(root)]
         now = dict(zip(inside, self.run("hash-object", "--stdin-paths", stdin="\n".join(inside)).splitlines(), strict=True))
@@ -78,24 +71,16 @@ class Git:
         known = {file for file, name in names.items() if any(path.as_posix() in head for path in (name, *name.parents))}  # links are files
         return [names[file].as_posix() for file, target in targets.items() if target not in same or file not in known]
 
-    def files_of(self, revision: str) -> dict[str, str]:
-        """The files of a commit or tag, and the hashes of their contents."""
-        return {path: what.split()[2] for what, path in (line.split("\t", 1) for line in self.lines("ls-tree", "-r", revision))}
-
     def head(self) -> str:
         return self.run("rev-parse", "HEAD")
 
     def commit(self, paths: list[str], message: str) -> str:
         """Commits the files as they are, and nothing else that is staged; without files it is an empty commit. The new commit."""
-        specs = [f":(top,literal){path}" for path in paths]
+        specs = ["--", *(f":(top,literal){path}" for path in paths)] if paths else []
         if specs:
-            self.run("add", "--", *specs)
-        self.run("commit", "--quiet", "--allow-empty", "--only", "--file=-", *(["--", *specs] if specs else []), stdin=message)
+            self.run("add", *specs)
+        self.run("commit", "--quiet", "--allow-empty", "--only", "--file=-", *specs, stdin=message)
         return self.head()
-
-    def commit_again(self, commit: str, message: str) -> str:
-        """A new commit, on no branch, that follows `commit` and holds the same files."""
-        return self.run("commit-tree", f"{commit}^{{tree}}", "-p", commit, "-F", "-", stdin=message)
 
     def tag(self, tags: dict[str, tuple[str, str]]) -> None:
         """Makes annotated tags of names to (commit, message): all or, where one of them cannot be, none."""
@@ -116,17 +101,19 @@ class Git:
         lines = self.run("ls-remote", "--heads", "--tags", "--", remote).splitlines()
         return {name: found for found, name in (line.split("\t") for line in lines) if not name.endswith("^{}")}
 
-    def check_remote(self, remote: str, branch: str | None, models: set[str]) -> None:
+    def check_remote(self, remote: str, branch: str | None, models: Iterable[str]) -> None:
         """Raises GitError where a push of the branch, or of the models' next tags, must fail."""
         theirs, ours = self.on_remote(remote), self.tags()
         for ref, found in theirs.items():
             name = ref.removeprefix("refs/tags/")
-            if name != ref and name.partition("@")[0] in models and "@v" in name and ours.get(name) != found:
-                if name in ours:
-                    theirs_instead = f"git tag --delete {name} and git fetch {remote} tag {name} take theirs"
-                    raise GitError(f"{remote} has {name}, which is another tag here: look at both; {theirs_instead}; then run again.")
-                raise GitError(f"{remote} has {name}, which is not here: git fetch --tags {remote}, and run again.")
-        tip = theirs.get(f"refs/heads/{branch}") if branch else None
+            model, is_version, _ = name.partition("@v")
+            if name == ref or not is_version or model not in models or ours.get(name) == found:
+                continue
+            if name in ours:
+                theirs_instead = f"git tag --delete {name} and git fetch {remote} tag {name} take theirs"
+                raise GitError(f"{remote} has {name}, which is another tag here: look at both; {theirs_instead}; then run again.")
+            raise GitError(f"{remote} has {name}, which is not here: git fetch --tags {remote}, and run again.")
+        tip = theirs.get(f"refs/heads/{branch}")
         if tip and self.tells("merge-base", tip, "HEAD") != tip:  # git refuses where it has never seen the tip
             raise GitError(f"{remote} has commits of {branch} that are not here: git pull {remote} {branch}, and run again.")
 

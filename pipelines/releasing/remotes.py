@@ -1,6 +1,7 @@
 """The two remotes of a release: DVC's, for data and models, and git's, where no version's tag goes whose data is not on DVC's."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.dvc.at_commit import data_at
@@ -22,8 +23,7 @@ class Remotes:
     of_dvc: str | None
     of_git: str | None
 
-    def check(self, branch: str | None, models: list[str]) -> None:
-        """Raises, in a sentence, what would stop a push of the branch, of the models' next tags or of their data."""
+    def check_dvc(self) -> None:
         try:
             self.pipeline.check_remote(self.of_dvc)
         except MissingPackage:
@@ -31,19 +31,11 @@ class Remotes:
         except GraphError as error:
             how = "a release pushes to the DVC remote of --remote, or to the default one: dvc remote add, commit .dvc/config, run again"
             raise ReleaseError(f"{str(error).rstrip('.')}; {how}.") from error
-        self.check_git(branch, models)
 
-    def check_git(self, branch: str | None, models: list[str]) -> None:
+    def check_git(self, branch: str | None, models: Iterable[str]) -> None:
+        """Raises GitError where a push of the branch, or of the models' next tags, must fail."""
         if self.of_git:
-            self.git.check_remote(self.of_git, branch, set(models))
-
-    def push_data(self) -> None:
-        """What dvc.lock notes now: all of it is in DVC's cache, else it would not be up to date."""
-        try:
-            self.pipeline.push(self.of_dvc)
-        except GraphError as error:
-            nothing = "so nothing was tagged: fix that, and run again."
-            raise ReleaseError(f"data and models could not be pushed to the DVC remote ({error}), {nothing}") from error
+            self.git.check_remote(self.of_git, branch, models)
 
     def push_tags(self, branch: str | None, again: str) -> dict[str, str]:
         """Pushes the versions' tags that the git remote has not, also hand-made ones, with the branch; returns those it kept here, and why.
@@ -58,17 +50,14 @@ class Remotes:
             lost = self.push_data_of([tag for tag, (_, registers) in about.items() if registers])
             kept = {about[tag][0] for tag in lost}  # what takes such a version back stays here too
             if going := [tag for tag, (version, _) in about.items() if version not in kept]:
-                for one in (one for versions in read_versions(self.git.root).values() for one in versions):
-                    if one.tag in going and not one.passed_gate:
-                        self.pipeline.tell(f"{one.tag} is pushed: it was tagged by hand, and has not passed the gate.")
+                for version in (version for versions in read_versions(self.git.root).values() for version in versions):
+                    if version.tag in going and not version.passed_gate:
+                        self.pipeline.tell(f"{version.tag} is pushed: it was tagged by hand, and has not passed the gate.")
                 self.git.push(self.of_git, branch, going)
         except (GitError, GraphError) as error:
-            remote = f"--remote {self.of_dvc}" if self.of_dvc else ""
-            arguments = " ".join(filter(None, [again, remote, f"--push-to {self.of_git}"]))
-            why = str(error).rstrip(".")
-            raise GitError(
-                f"the tags are made, and not yet pushed ({why}): python -m pipelines.release {arguments} pushes them."
-            ) from error
+            arguments = " ".join(filter(None, [again, self.of_dvc and f"--remote {self.of_dvc}", f"--push-to {self.of_git}"]))
+            why = f"the tags are made, and not yet pushed ({str(error).rstrip('.')})"
+            raise GitError(f"{why}: python -m pipelines.release {arguments} pushes them.") from error
         return lost
 
     def push_data_of(self, tags: list[str]) -> dict[str, str]:

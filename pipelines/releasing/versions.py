@@ -49,22 +49,18 @@ class Version:
 
 def read_versions(root: Path) -> dict[str, list[Version]]:
     """Every model's versions, the greatest first."""
-    scm = ScmGit(str(root))
+    scm, found = ScmGit(str(root)), dict[str, list[Version]]()
     try:
         state = TagVersionManager(scm=scm, config=RegistryConfig()).update_state(BaseRegistryState())
     finally:
         scm.close()
-    return {model: as_versions(model, artifact.get_versions(active_only=False)) for model, artifact in state.get_artifacts().items()}
-
-
-def as_versions(model: str, found: list[Any]) -> list[Version]:
-    """GTO's versions of a model, in the same order."""
-    messages = {version.version: version.message for version in found if version.is_registered}
-    return [
-        Version(model, version.version, version.commit_hexsha, version.is_active, passed_gate(model, version.version, messages))
-        for version in found
-        if version.is_registered
-    ]
+    for model, artifact in state.get_artifacts().items():
+        registered = [version for version in artifact.get_versions(active_only=False) if version.is_registered]
+        messages = {version.version: version.message for version in registered}
+        found[model] = [
+            Version(model, one.version, one.commit_hexsha, one.is_active, passed_gate(model, one.version, messages)) for one in registered
+        ]
+    return found
 
 
 def passed_gate(model: str, name: str, messages: dict[str, str]) -> bool:
@@ -72,7 +68,7 @@ def passed_gate(model: str, name: str, messages: dict[str, str]) -> bool:
     message = messages.get(name, "")
     if again := re.match(rf"{re.escape(f'{model}@{name}')} is (\S+) again\b", message):  # of a version that came back
         return passed_gate(model, again[1], {other: messages[other] for other in messages if other != name})
-    return re.match(rf"{re.escape(f'{model} {name}')}\n\n\S+ \S+ \[", message) is not None  # as_message() of verdicts.py
+    return re.match(rf"{re.escape(f'{model} {name}')}\n\n\S+ \S+ \[", message) is not None  # as_message() of verdict.py
 
 
 def last_release(root: Path) -> Callable[[str], tuple[str, dict[str, float]] | None]:
@@ -97,10 +93,7 @@ def newest(versions: list[Version]) -> Version | None:
 
 def following(versions: list[Version], bump: Bump) -> str:
     """The name after the greatest, rolled back or not."""
-    if not versions:
-        return FIRST
-    greatest = SemVer(versions[0].name)
-    return {"major": greatest.bump_major, "minor": greatest.bump_minor, "patch": greatest.bump_patch}[bump]().version
+    return getattr(SemVer(versions[0].name), f"bump_{bump}")().version if versions else FIRST
 
 
 def lock_of(git: Git, version: Version) -> Any:
@@ -122,3 +115,36 @@ def subject_of(tag: str) -> tuple[str, bool] | None:
 def can_be_tagged(model: str) -> bool:
     """GTO wants a letter or digit at both ends."""
     return parse_name(f"{model}@{FIRST}", raise_on_fail=False).get("name") == model
+
+
+def take_back(git: Git, what: str) -> tuple[Version, str]:
+    """Rolls back MODEL@v1.2.0, or the newest version of MODEL, with all that are of the same bytes: the version, and what became of it.
+
+    A tag MODEL@v1.2.0! takes the version out of GTO's registry. DVC 3.67 (`dvc artifacts get`) does not look at it and gives the greatest
+    version, taken back or not, so the version before gets a new number too, on a commit of the same files.
+    """
+    model, all_versions = what.partition("@")[0], read_versions(git.root)
+    if model not in all_versions:
+        known = ", ".join(sorted(all_versions)) or "none"
+        raise ReleaseError(f"{model} has no version that could be rolled back; models that have: {known}.")
+    versions = all_versions[model]
+    version = newest(versions) if what == model else next((one for one in versions if one.tag == what), None)
+    if version is None:
+        names = ", ".join(f"{one.tag}{'' if one.is_released else ' (rolled back)'}" for one in versions)
+        raise ReleaseError(f"{what} is not a released version; known: {names}.")
+    gone: list[Version] = []
+    if version.is_released:
+        hashes = {one: exported_hash(lock_of(git, one), model) for one in versions}  # a version that came back has those of another
+        gone = [one for one in versions if one.is_released and (one == version or hashes[one] == hashes[version] is not None)]
+    left = newest([one for one in versions if one not in gone])
+    said = f"the newest version is {left.tag}" if left else f"{model} has no released version left"
+    if not gone:
+        return version, f"{version.tag} was rolled back before; {said}."
+    tags = {f"{one.tag}!": (one.commit, f"{model} {one.name} is rolled back") for one in gone}
+    if left and left != versions[0]:
+        tag = f"{model}@{following(versions, 'patch')}"
+        message = f"{tag} is {left.name} again"
+        tags[tag] = git.run("commit-tree", f"{left.commit}^{{tree}}", "-p", left.commit, "-F", "-", stdin=message), message  # on no branch
+        said = f"the newest version is {tag}, which is {left.name} again"
+    git.tag(tags)
+    return version, f"{', '.join(one.tag for one in gone)} rolled back; {said}."

@@ -24,15 +24,12 @@ def base_of(root: Path) -> tuple[str, str]:
     """
     try:
         top = Path(git("rev-parse", "--show-toplevel", folder=root))
-    except GitError as error:
-        why = str(error).rstrip(".")
-        raise SearchError(f"experiments are kept in git, and this is not a git repository ({why}): git init, and commit.") from error
-    if top.resolve() != root.resolve():
-        raise SearchError(f"the root of the git repository is {top}: run the sweep there.")
-    try:
         commit = git("rev-parse", "--verify", "HEAD^{commit}", folder=root)
     except GitError as error:
-        raise SearchError("experiments are made upon a commit, and there is none yet: git add and git commit first.") from error
+        why = str(error).rstrip(".")
+        raise SearchError(f"experiments are made upon a commit of git's, and there is none ({why}): git init, and commit.") from error
+    if top.resolve() != root.resolve():
+        raise SearchError(f"the root of the git repository is {top}: run the sweep there.")
     if conflicts := git("diff", "--name-only", "--diff-filter=U", folder=root).splitlines():
         raise SearchError(f"a merge has left conflicts in {', '.join(conflicts)}: resolve them first.")
     changed = git("stash", "create", folder=root, environment=identity(root))  # a commit that no reference names
@@ -50,9 +47,7 @@ def identity(root: Path) -> dict[str, str]:
 
 
 def unknown_to_git(root: Path, paths: set[Path]) -> list[str]:
-    """Files among `paths` that an experiment would not have, because git neither knows nor ignores them."""
-    if not paths:
-        return []
+    """Files among `paths`, of which there is at least one, that an experiment would lack: git neither knows nor ignores them."""
     return git("ls-files", "--others", "--exclude-standard", "--", *map(str, sorted(paths)), folder=root).splitlines()
 
 
@@ -60,11 +55,6 @@ def experiments_of(root: Path, study: str) -> dict[str, str]:
     """The references of a study's experiments by their names, upon whatever commit."""
     refs = git("for-each-ref", "--format=%(refname)", "refs/exps", folder=root).splitlines()
     return {name: ref for ref in refs if re.fullmatch(rf"{re.escape(study)}-\d{{3,}}", name := ref.rpartition("/")[2])}
-
-
-def file_of(root: Path, ref: str, path: str) -> str:
-    """A file of an experiment. Raises GitError."""
-    return git("show", f"{ref}:{path}", folder=root)
 
 
 def check_out(root: Path, tree: str, folder: Path, index: Path) -> None:

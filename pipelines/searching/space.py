@@ -9,8 +9,6 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from functools import reduce
-from operator import getitem
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -20,7 +18,6 @@ from ruamel.yaml.error import YAMLError
 from pipelines.dvc.lock_file import MISSING, find
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-LARGEST = 1e15  # whole numbers are exact up to there
 DIGITS = 4  # of a float that is tried, or of the range's width if that is less: more would say nothing, and be hard to read
 EXAMPLE = "--range lr=0.0005..0.01:log, --choice optimizer.weight_decay=0,0.01,0.05"
 
@@ -37,11 +34,9 @@ def recipe_of(params: Any, model: str) -> dict[str, Any]:
 
     Keys that other recipes have, and this one has not, are null in it.
     """
-    train, recipes = find(params, f"models.{model}.train"), params.get("recipes") or {}
-    if not isinstance(train, dict):
-        raise SearchError(f"params.yaml has no models.{model}.train, which says how {model} is trained.")
+    train, recipes = params["models"][model]["train"], params["recipes"]
     known = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
-    return known | recipes.get(train.get("recipe"), {}) | {key: value for key, value in train.items() if key != "recipe"}
+    return known | recipes[train["recipe"]] | {key: value for key, value in train.items() if key != "recipe"}
 
 
 def overrides(values: dict[str, Any], model: str, params: Any) -> dict[str, Any]:
@@ -51,9 +46,9 @@ def overrides(values: dict[str, Any], model: str, params: Any) -> dict[str, Any]
         if not key.startswith(prefix):
             written[key] = value
             continue
-        top, *rest = key.removeprefix(prefix).split(".")
-        *sections, last = top, *rest
-        reduce(getitem, sections, recipe)[last] = value
+        *sections, last = key.removeprefix(prefix).split(".")
+        (find(recipe, ".".join(sections)) if sections else recipe)[last] = value
+        top = [*sections, last][0]
         written[prefix + top] = recipe[top]
     return written
 
@@ -74,10 +69,8 @@ def as_space(given: dict[str, str | list[Any]], model: str, params: Any) -> Spac
     space: Space = {}
     for key, what in given.items():
         name, value = key_and_value(key, model, params)
-        if name in space:
-            raise SearchError(f"{name} is given twice: give one range or one choice.")
-        if within := [other for other in space if other.startswith(f"{name}.") or name.startswith(f"{other}.")]:
-            raise SearchError(f"of {name} and {within[0]} one is within the other: give one of them.")
+        if within := [other for other in space if f"{other}.".startswith(f"{name}.") or name.startswith(f"{other}.")]:
+            raise SearchError(f"of {name} and {within[0]} one is within the other: give one of them, once.")
         space[name] = as_choice(key, what) if isinstance(what, list) else as_range(key, what, value)
     if not space:
         raise SearchError(f"nothing to search over: give keys of the recipe of {model}, for example {EXAMPLE}.")
@@ -92,30 +85,22 @@ def as_range(key: str, text: str, present: Any) -> Part:
     if isinstance(present, bool) or not isinstance(present, int | float | None):
         raise SearchError(f"{key} is not a number, but {json.dumps(present, default=str)}: list its values instead (--choice {key}=...).")
     ends, is_log = matched.groups()[:2], matched[3] is not None
-    low, high = map(float, ends)
     are_whole = all(end.lstrip("+-").isdecimal() for end in ends)
     if isinstance(present, int) and not are_whole:
         raise SearchError(f"{key} is a whole number, and the range {text} is not: give whole bounds, for example 1..8.")
-    if not max(abs(low), abs(high)) <= LARGEST:
-        raise SearchError(f"the range of {key} is {text}; expected bounds of {LARGEST:g} at most.")
-    if not low < high:
-        raise SearchError(f"the range of {key} is {text}; expected the smaller bound first.")
-    if is_log and low <= 0:
-        raise SearchError(f"the range of {key} is {text}; with :log its bounds must be larger than 0.")
-    if are_whole and not isinstance(present, float):
-        return IntDistribution(int(low), int(high), log=is_log)
-    return FloatDistribution(low, high, log=is_log)
+    try:
+        if are_whole and not isinstance(present, float):
+            return IntDistribution(int(ends[0]), int(ends[1]), log=is_log)
+        return FloatDistribution(float(ends[0]), float(ends[1]), log=is_log)
+    except ValueError as error:  # the larger bound first; with :log, bounds that are not larger than 0
+        raise SearchError(f"the range of {key} is {text}: {str(error).rstrip('.')}.") from error
 
 
 def as_choice(key: str, values: list[Any]) -> Part:
-    if not values:
-        raise SearchError(f"the choice of {key} is empty: give its values, for example --choice {key}=0,0.01,0.05.")
     try:
         return CategoricalDistribution(tuple(dict.fromkeys(json.dumps(value, allow_nan=False) for value in values)))
-    except (TypeError, ValueError) as error:
-        raise SearchError(
-            f"the choice of {key} has a value that JSON cannot hold ({error}): give numbers, texts, lists or null."
-        ) from error
+    except (TypeError, ValueError) as error:  # it is empty, or has a value that JSON has not
+        raise SearchError(f"the choice of {key} cannot be searched ({error}): give numbers, texts, lists or null.") from error
 
 
 def as_given(ranges: Iterable[str], choices: Iterable[str]) -> dict[str, str | list[Any]]:
@@ -123,10 +108,8 @@ def as_given(ranges: Iterable[str], choices: Iterable[str]) -> dict[str, str | l
     given: dict[str, str | list[Any]] = {}
     for option, argument in [*(("--range", text) for text in ranges), *(("--choice", text) for text in choices)]:
         key, equals, text = argument.partition("=")
-        if not equals or not key:
-            raise SearchError(f"{option} {argument} has no KEY=; expected for example {EXAMPLE}.")
-        if key in given:
-            raise SearchError(f"{key} is given twice: give one range or one choice.")
+        if not equals or key in given:
+            raise SearchError(f"{option} {argument}: expected KEY=, and each key once; for example {EXAMPLE}.")
         try:
             given[key] = text if option == "--range" else list(YAML(typ="safe").load(f"[{text}]"))
         except YAMLError as error:
@@ -146,5 +129,5 @@ def value_of(part: Part, drawn: Any) -> Any:
         return json.loads(drawn)
     if isinstance(part, IntDistribution):
         return drawn
-    decimals = max(DIGITS - 1 - math.floor(math.log10(abs(number))) for number in (drawn, part.high - part.low) if number)
-    return min(max(round(drawn, decimals), part.low), part.high)
+    digits = [DIGITS - 1 - math.floor(math.log10(abs(number))) for number in (drawn, part.high - part.low) if number]
+    return min(max(round(drawn, max(digits, default=0)), part.low), part.high)

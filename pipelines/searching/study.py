@@ -62,29 +62,22 @@ class Study:
     def __init__(self, folder: Path, about: dict[str, Any], space: Space, direction: Literal["minimize", "maximize"], seed: int):
         self.path, self.about, self.space, self.seed = folder / "study.json", about, space, seed
         folder.mkdir(exist_ok=True)
-        self.sign = -1 if direction == "maximize" else 1
+        self.is_new, self.sign = not self.path.exists(), -1 if direction == "maximize" else 1
         self.optuna, self.trials = optuna.create_study(direction=direction), [Trial(0)]
+        if self.is_new:
+            return
         try:
-            noted: Any = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {"about": about, "trials": []}
-            self.refuse_another(noted["about"])
-            self.trials = [Trial(**trial) for trial in noted["trials"]] or self.trials
+            noted = json.loads(self.path.read_text(encoding="utf-8"))
+            for what, now in about.items():
+                if (before := noted["about"][what]) != now:
+                    change = f"the study {folder.name} has another {what}: {before}, and now {now}"
+                    raise SearchError(f"{change}; --name gives this search a name of its own, {AGAIN}.")
+            self.trials = [Trial(**trial) for trial in noted["trials"]]
             for trial in self.trials[1:]:
                 made = create_trial(state=trial.state, value=trial.figure, params=trial.drawn, distributions=dict(space))
                 self.optuna.add_trial(made)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise SearchError(f"{self.path} is damaged ({error}): {AGAIN}.") from error
-
-    def refuse_another(self, noted: dict[str, Any]) -> None:
-        for what, now in self.about.items():
-            if noted.get(what) != now:
-                raise SearchError(
-                    f"the study {self.path.parent.name} has another {what}: {shown(noted.get(what))}, and now {shown(now)}; "
-                    f"--name gives this search a name of its own, {AGAIN}."
-                )
-
-    @property
-    def is_new(self) -> bool:
-        return not self.path.exists()
 
     def unfinished(self) -> list[Trial]:
         """Trial 0 and those that an earlier run has begun, as far as they have not ended."""
@@ -117,8 +110,3 @@ class Study:
         """Those that have ended but for trial 0, the best first, and then those that have failed."""
         ended = [trial for trial in self.trials[1:] if trial.state.is_finished()]
         return sorted(ended, key=lambda trial: (trial.figure is None, self.sign * (trial.figure or 0.0), trial.number))
-
-
-def shown(value: Any) -> str:
-    text = ", ".join(f"{key}={part}" for key, part in value.items()) if isinstance(value, dict) else str(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -15,27 +15,27 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.experiments import begin_copy, set_params
-from pipelines.dvc.pipeline import Pipeline, Stage
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.dvc.waiting import repository_lock
 from pipelines.running.git import GitError
 from pipelines.searching.experiments import check_out, keep
 
 NOT_THE_STAGE = 75
 INDEX, PART = Path(".dvc/tmp/index"), Path(".dvc/tmp/index.part")  # git's, of the trial's folder
+asked = list[int]()  # the requests to stop
+say = partial(print, flush=True)
 
 
-def make(
-    is_asked: Callable[[], bool], root: Path, folder: Path, commit: str, tree: str, target: str, values: dict[str, Any], name: str
-) -> int:
+def make(root: Path, folder: Path, commit: str, tree: str, target: str, values: dict[str, Any], name: str) -> int:
     """Makes, or resumes, in `folder` the experiment `name` of the repository `root`: the stage `target` with `values` in params.yaml.
 
-    Returns the exit code, and early once it is asked to. Raises GraphError and GitError.
+    Returns the exit code, as a shell gives it, and early once it is asked to stop. Raises GraphError and GitError.
     """
     if not (folder / INDEX).exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -49,12 +49,16 @@ def make(
     stages = pipeline.plan([target])
     pipeline.take_from_cache(stage.name for stage in stages[:-1])
     for stage in stages:
-        if is_asked():
+        if asked:
             return 128 + signal.SIGTERM
         is_run = not pipeline.is_up_to_date(stage.name) and pipeline.begin(stage.name)
-        if is_run and (code := run(stage)):
-            pipeline.give_up(stage.name)
-            return code
+        if is_run:
+            assert stage.command is not None
+            environment = os.environ | {"DVC_STAGE": stage.name}
+            code = subprocess.run(["/bin/sh", "-c", stage.command], cwd=stage.folder, env=environment, check=False).returncode
+            if code:
+                pipeline.give_up(stage.name)
+                return 128 - code if code < 0 else code
         with repository_lock(root, say):  # no `dvc gc` can come between the end of a training and its experiment
             if is_run:
                 pipeline.finish(stage.name)
@@ -64,25 +68,12 @@ def make(
     return 0
 
 
-def run(stage: Stage) -> int:
-    """Runs the stage's command; the exit code as a shell gives it."""
-    assert stage.command is not None
-    environment = os.environ | {"DVC_STAGE": stage.name}
-    code = subprocess.run(["/bin/sh", "-c", stage.command], cwd=stage.folder, env=environment, check=False).returncode
-    return 128 - code if code < 0 else code
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
-
-
 def main() -> None:
-    asked = list[int]()
     # The stage gets it as well, and ends; what has been done by then is put away here.
     signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     try:
         trial = json.loads(sys.argv[1])
-        sys.exit(make(lambda: bool(asked), **trial | {name: Path(trial[name]) for name in ("root", "folder")}))
+        sys.exit(make(Path(trial.pop("root")), Path(trial.pop("folder")), **trial))
     except (GraphError, GitError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(NOT_THE_STAGE)

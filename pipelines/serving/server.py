@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.settings.legacy import Setting
-from prefect.states import State
+from prefect.states import Cancelled, State
 
 from pipelines.running.commands import close, start
 from pipelines.running.locks import locked
@@ -48,14 +49,9 @@ PASSWORD = HOME / "password"  # of the servers that are started here, as user:pa
 LOOPBACK = ("127.0.0.1", "localhost")
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # asks no proxy
 GRACE_S, START_S = 3, 120
-STOPPED = "error: stopped: what was done until now is kept; the same command resumes there."
 NUM_RETRIES = 2  # of a request to a server that does not answer: about ten seconds
-SETTINGS = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Slots that are held when the server ends are known to the next one.
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-}
 own = set[str]()  # the addresses of servers that were started for one flow alone
+stopped_by = list[signal.Signals]()  # the signals that have ended this process's flow
 
 
 def without_empty_traceback(record: logging.LogRecord) -> bool:
@@ -70,26 +66,6 @@ logging.getLogger("prefect.task_runs").addFilter(without_empty_traceback)
 
 class ServerError(Exception):
     """The message is one sentence."""
-
-
-@contextlib.contextmanager
-def prefect_server() -> Iterator[None]:
-    """Within it flows talk to the server that is configured (PREFECT_API_URL), or else to that of `make serve`.
-
-    Where there is none, to one that is started for them alone and ends with this process, however that ends.
-    """
-    bypass_proxies()
-    configured, here = get_current_settings().api, served()
-    if here and (not configured.url or (configured.url == here and not configured.auth_string)):
-        with temporary_settings(access_to(here)):
-            yield
-    elif configured.url:
-        yield
-    else:
-        # Without an address of the UI, which it has not, Prefect shows no links to there.
-        with server_at(free_port(), "--no-ui") as url, temporary_settings(access_to(url) | {PREFECT_UI_URL: ""}):
-            own.add(url)
-            yield
 
 
 def bypass_proxies() -> None:
@@ -155,7 +131,10 @@ def server_at(port: int, *options: str) -> Iterator[str]:
 
 def settings_of_server(url: str, port: int) -> dict[str, str]:
     """What the server gets in its environment, beside what the operator has set there."""
-    settings = SETTINGS | {
+    settings = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Slots that are held when the server ends are known to the next one.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_HOME": str(HOME),  # relative: the address of an SQLite file cannot have every character that a folder can
         # Prefect would copy its UI into the environment, which other users may share, and which this user may not be allowed to write.
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(HOME / "ui"),
@@ -201,14 +180,25 @@ def is_own_server() -> bool:
 
 
 def use_prefect_server() -> None:
-    """prefect_server() until the interpreter ends: Prefect sends its last logs only then."""
+    """From now on flows talk to the server that is configured (PREFECT_API_URL), or else to that of `make serve`.
+
+    Where there is none, to one that is started for them alone and ends with this process, however that ends.
+    """
+    bypass_proxies()
+    configured, here = get_current_settings().api, served()
     until_the_end = contextlib.ExitStack()
-    until_the_end.enter_context(prefect_server())
-    atexit.register(until_the_end.close)
+    if here and (not configured.url or (configured.url == here and not configured.auth_string)):
+        until_the_end.enter_context(temporary_settings(access_to(here)))
+    elif not configured.url:
+        url = until_the_end.enter_context(server_at(free_port(), "--no-ui"))
+        # Without an address of the UI, which it has not, Prefect shows no links to there.
+        until_the_end.enter_context(temporary_settings(access_to(url) | {PREFECT_UI_URL: ""}))
+        own.add(url)
+    atexit.register(until_the_end.close)  # Prefect sends its last logs only then
 
 
 def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
-    """Runs a flow; unless all goes well, the process ends with a sentence and exit code 1 (Ctrl-C: 130)."""
+    """Runs a flow; unless all goes well, the process ends with a sentence and exit code 1 (Ctrl-C: 130, SIGTERM: 143)."""
     try:
         use_prefect_server()
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: NUM_RETRIES}):
@@ -218,14 +208,20 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
     except (HTTPError, RuntimeError) as error:
         print(f"error: {no_answer(error)}; what was done until now is kept.", file=sys.stderr, flush=True)
         os._exit(1)  # at a usual end Prefect tries again to send its logs, for up to 20 s, and complains after this sentence
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(130)
-    except TerminationSignal:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(143)
+    except (KeyboardInterrupt, TerminationSignal) as error:
+        state = stopped(error)
+    if stopped_by:
+        print(f"error: {state.message}", file=sys.stderr)
+        sys.exit(128 + stopped_by[-1])
     if not state.is_completed():
         sys.exit(f"error: {state.message}")
+
+
+def stopped(error: BaseException) -> State[Any]:
+    """The last state of a flow that Ctrl-C or SIGTERM (Prefect's TerminationSignal) has stopped."""
+    stopped_by.append(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+    message = f"stopped by {stopped_by[-1].name}: what was done until now is kept; the same command resumes there."
+    return Cancelled(name="Stopped", message=message)
 
 
 def no_answer(error: HTTPError | RuntimeError) -> str:

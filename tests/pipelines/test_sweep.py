@@ -11,13 +11,13 @@ import pytest
 from dvc.api import exp_show
 from dvc.lock import make_lock
 from dvc.repo import Repo
+from pipelines.searching.plan import as_metric, as_plan, refuse_what_trials_lack
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from ruamel.yaml import YAML
 
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.searching.experiments import check_out, experiments_of, file_of, git, keep
-from pipelines.searching.plan import as_metric, as_plan, refuse_what_trials_lack
 from pipelines.searching.space import SearchError
 from pipelines.searching.study import only_one
 from pipelines.sweep import Sweep, TrialFailed, main, read_figure, sweep

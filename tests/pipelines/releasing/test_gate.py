@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.releasing.gate import Gate, Interval, NotComparable, mean_interval, read_metric, read_rows
+from pipelines.releasing.gate import Gate, HeldBack, Interval, mean_interval, read_metric, read_rows
 
 ACCURACY = Gate("models.m.gate.at_least.sample", "accuracy", False, "accuracy", False, 0.9, 0.05, 500, 0.95, 0)
 MAE = Gate("models.m.gate.at_most.sample", "mae", True, "mae", True, 0.5, 0.1, 500, 0.95, 0)
@@ -112,12 +112,12 @@ def test_worse_is_what_may_be_worse_beyond_the_tolerance(gate, difference, is_wo
 
 @pytest.mark.parametrize("before", [rows("aab"), rows("aa", actual="b"), rows("")])
 def test_predictions_of_other_rows_are_not_compared(before):
-    with pytest.raises(NotComparable, match="not of the same test rows and classes"):
+    with pytest.raises(HeldBack, match="not of the same test rows and classes"):
         ACCURACY.difference(before, rows("aa"))
 
 
 def test_a_test_split_without_rows_is_not_compared():
-    with pytest.raises(NotComparable):
+    with pytest.raises(HeldBack):
         ACCURACY.difference(rows(""), rows(""))
 
 

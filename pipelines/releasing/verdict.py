@@ -14,11 +14,11 @@ class Outcome(StrEnum):
     HELD_BACK = "held back"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verdict:
     """What becomes of a model, and the figures that say so; `why` is a part of a sentence where it is held back."""
 
-    outcome: Outcome
+    outcome: Outcome = Outcome.HELD_BACK
     version: str = ""
     why: str = ""
     metric: str = ""
@@ -40,12 +40,11 @@ class Verdict:
         now = f"{self.metric} {self.now}" if self.now else ""
         return [now, f"{self.last}: {self.before}" if self.before else self.last, self.difference.signed if self.difference else ""]
 
-
-def as_message(model: str, verdict: Verdict) -> str:
-    """Of a tag."""
-    now, before, difference = verdict.figures
-    compared = f"; {before} on the same test split, difference {difference}" if difference else ""
-    return f"{model} {verdict.version}\n\n{now}{compared}"
+    def as_message(self, model: str) -> str:
+        """Of the tag; passed_gate() of versions.py knows it by its form."""
+        now, before, difference = self.figures
+        compared = f"; {before} on the same test split, difference {difference}" if difference else ""
+        return f"{model} {self.version}\n\n{now}{compared}"
 
 
 def as_table(verdicts: dict[str, Verdict]) -> str:
@@ -63,11 +62,10 @@ def as_state(verdicts: dict[str, Verdict], kept: dict[str, str]) -> State[None]:
     """Failed where a model was held back, or a tag was not pushed (`kept`)."""
     held = [f"{model} ({verdict.why})" for model, verdict in verdicts.items() if verdict.outcome is Outcome.HELD_BACK]
     new = [f"{model} {verdict.version}" for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]
-    gone = f"released: {', '.join(new) or 'nothing new'}"
     by_hand = [f"{model} {verdict.version}" for model, verdict in verdicts.items() if not verdict.passed_gate]
-    besides = f"; tagged by hand, without having passed the gate: {', '.join(by_hand)}" if by_hand else ""
-    besides += f"; {not_pushed(kept)}" if kept else ""
-    if held:
-        return Failed(message=f"{len(held)} of {len(verdicts)} models were held back: {', '.join(held)}; {gone}{besides}.")
-    message = f"{gone}; {len(verdicts) - len(new)} of {len(verdicts)} models are already released{besides}."
-    return Failed(message=message) if kept else Completed(message=message)
+    parts = [f"{len(held)} of {len(verdicts)} models were held back: {', '.join(held)}"] if held else []
+    parts.append(f"released: {', '.join(new) or 'nothing new'}")
+    parts += [] if held else [f"{len(verdicts) - len(new)} of {len(verdicts)} models are already released"]
+    parts += [f"tagged by hand, without having passed the gate: {', '.join(by_hand)}"] if by_hand else []
+    parts += [not_pushed(kept)] if kept else []
+    return (Failed if held or kept else Completed)(message=f"{'; '.join(parts)}.")
