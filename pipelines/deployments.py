@@ -73,20 +73,21 @@ def read_deployments() -> list[RunnerDeployment]:
     try:
         content = YAML(typ="safe").load(FILE)
         entries: Any = TypeAdapter(list[Deployment]).validate_python(content.get("deployments") if isinstance(content, dict) else None)
-        return [
-            entry.entrypoint.to_deployment(
-                name=f"{entry.name}{os.environ.get(SUFFIX, '')}",
-                tags=[*entry.tags, this_place()],
-                entrypoint_type=EntrypointType.MODULE_PATH,
-                **{key: getattr(entry, key) for key in ("description", "version", "parameters", "schedules", "concurrency_limit")},
-            )
-            for entry in entries
-        ]
     except ValidationError as error:
         first = error.errors()[0]
         raise DeploymentError(f"{FILE}: {'.'.join(map(str, ['deployments', *first['loc']]))}: {first['msg']}.") from error
-    except (OSError, YAMLError, PrefectException, ValueError) as error:
+    except (OSError, YAMLError) as error:
         raise DeploymentError(f"{FILE}: {one_line(error)}.") from error
+    served = []
+    for entry in entries:
+        given = entry.model_dump(include={"description", "version", "parameters"})
+        given |= {"schedules": entry.schedules, "concurrency_limit": entry.concurrency_limit}
+        name, tags = f"{entry.name}{os.environ.get(SUFFIX, '')}", [*entry.tags, this_place()]
+        try:
+            served.append(entry.entrypoint.to_deployment(name=name, tags=tags, entrypoint_type=EntrypointType.MODULE_PATH, **given))
+        except (PrefectException, ValueError) as error:
+            raise DeploymentError(f"{FILE}: the deployment {entry.name}: {one_line(error)}.") from error
+    return served
 
 
 def one_line(error: Exception) -> str:

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import http.server
 import os
-import pty
 import shutil
 import stat
 import subprocess
@@ -73,32 +72,19 @@ def known(home, monkeypatch):
         client.delete_deployment(made)
 
 
-def deployed(client):
-    """The deployment, as the server has it."""
-    return client.read_deployment_by_name("rebuild/of a test")
-
-
-def test_without_the_password_the_server_answers_nothing_but_that_it_is_there(known):
-    url, _ = known
+def test_without_the_password_and_from_a_foreign_page_the_server_answers_nothing_but_that_it_is_there(known):
+    url, client = known
     assert is_healthy(url)
     for wrong in (None, ("reprise", "guess")):
         for path in ("deployments/filter", "flow_runs/filter", "admin/database/clear"):
             assert httpx.post(f"{url}/{path}", json={}, auth=wrong).status_code == 401
         assert httpx.get(f"{url}/admin/settings", auth=wrong).status_code == 401
-
-
-def test_a_form_of_a_foreign_page_deletes_nothing(known):
-    url, client = known
-    answer = httpx.post(f"{url}/deployments/bulk_delete", content='{"x":"="}', headers={"Content-Type": "text/plain"})
-    assert answer.status_code == 401
-    assert deployed(client)
-
-
-@pytest.mark.parametrize(("origin", "status"), [("http://evil.example", 400), ("null", 400), ("http://127.0.0.1:9100", 400), (None, 200)])
-def test_pages_of_the_servers_own_ui_alone_may_ask(known, origin, status):
-    url, _ = known
-    asked = {"Origin": origin or url.removesuffix("/api").replace("127.0.0.1", "localhost"), "Access-Control-Request-Method": "PATCH"}
-    assert httpx.options(f"{url}/deployments/x", headers=asked).status_code == status
+    form = httpx.post(f"{url}/deployments/bulk_delete", content='{"x":"="}', headers={"Content-Type": "text/plain"})
+    assert form.status_code == 401 and client.read_deployment_by_name("rebuild/of a test")
+    own = url.removesuffix("/api").replace("127.0.0.1", "localhost")
+    for origin, status in {"http://evil.example": 400, "null": 400, "http://127.0.0.1:9100": 400, own: 200}.items():
+        asked = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
+        assert httpx.options(f"{url}/deployments/x", headers=asked).status_code == status
 
 
 COMMAND = """<script>
@@ -114,8 +100,6 @@ const call = (method, path, body) => fetch("URL" + path, {method, headers, body:
   } catch { document.title = "refused"; }
 })();
 </script>"""
-FORM = """<form id="f" method="post" enctype="text/plain" action="URL/deployments/bulk_delete"><input name='{"x":"' value='"}'></form>
-<script>document.getElementById("f").submit()</script>"""
 
 
 def test_a_foreign_page_in_the_operators_browser_commands_nothing(browser, known):
@@ -125,19 +109,9 @@ def test_a_foreign_page_in_the_operators_browser_commands_nothing(browser, known
         page.goto(f"http://127.0.0.1:{port}")
         page.wait_for_function("document.title")
         assert page.title() == "refused"
-    one = deployed(client)
+    one = client.read_deployment_by_name("rebuild/of a test")
     assert (one.entrypoint, one.pull_steps) == ("pipelines.rebuild.rebuild", [])
     assert client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[one.id]))) == []
-
-
-def test_a_form_that_submits_itself_in_the_operators_browser_deletes_nothing(browser, known):
-    url, client = known
-    with answering(200, FORM.replace("URL", url)) as (port, _):
-        page = browser.new_page()
-        with page.expect_response(f"{url}/deployments/bulk_delete") as answer:
-            page.goto(f"http://127.0.0.1:{port}")
-        assert answer.value.status == 401
-    assert deployed(client)
 
 
 def test_the_ui_asks_for_the_password_and_talks_to_nobody_else(browser, known):
@@ -151,24 +125,17 @@ def test_the_ui_asks_for_the_password_and_talks_to_nobody_else(browser, known):
     assert {one for one in asked if not one.startswith((url.removesuffix("/api"), "data:", "blob:"))} == set()
 
 
-def test_what_the_server_keeps_is_for_its_user_alone(home):
-    folder = home[0] / "logs" / "prefect"
+def test_what_the_server_keeps_is_for_its_user_alone_and_the_password_on_no_command_line(known):
+    folder = Path("logs") / "prefect"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".toml"]
     assert {"password", "server.log", "prefect.db"} <= {path.name for path in files}
-    assert {path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in files if path.suffix != ".toml"} == {
-        path.name: 0 for path in files if path.suffix != ".toml"
-    }
-
-
-def test_the_password_stands_on_no_command_line(known):
-    secret = server.password().partition(":")[2]
-    lines = []
+    assert [path.name for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+    secret, lines = server.password().partition(":")[2], []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             lines.append(path.read_bytes().decode(errors="replace"))
-    assert any("prefect\0server\0start" in line for line in lines)
-    assert not any(secret in line for line in lines)
+    assert any("prefect\0server\0start" in line for line in lines) and not any(secret in line for line in lines)
 
 
 def test_the_password_lasts_and_an_empty_file_is_filled(tmp_path, monkeypatch):
@@ -180,16 +147,6 @@ def test_the_password_lasts_and_an_empty_file_is_filled(tmp_path, monkeypatch):
     server.PASSWORD.write_text("")
     assert server.password() not in (first, "")
     assert stat.S_IMODE(server.PASSWORD.stat().st_mode) == 0o600
-
-
-def test_files_that_cannot_be_written_are_refused_in_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("logs").write_text("a file")
-    with (
-        pytest.raises(ServerError, match=r"logs.*: the Prefect server keeps its files in logs/prefect, which must be this user's"),
-        server_at(free_port()),
-    ):
-        pass
 
 
 def test_a_server_that_was_killed_is_not_looked_for_where_it_was(tmp_path, monkeypatch):
@@ -207,6 +164,18 @@ def test_a_server_that_was_killed_is_not_looked_for_where_it_was(tmp_path, monke
         assert served() is None and asked == []
 
 
+def test_a_server_that_cannot_be_started_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("logs").write_text("a file")
+    with answering(200) as (port, _):
+        for place, sentence in (
+            (free_port(), r"logs.*: the Prefect server keeps its files in logs/prefect, which must be this user's and writable"),
+            (port, f"^port {port} is taken: name a free one in PREFECT_SERVER_API_PORT, or the server there in PREFECT_API_URL"),
+        ):
+            with pytest.raises(ServerError, match=sentence), server_at(place):
+                pass
+
+
 # How it is reached
 
 
@@ -218,19 +187,15 @@ def no_proxies(monkeypatch):
         monkeypatch.delenv(name)
 
 
-KEPT = {
-    "": "127.0.0.1,localhost",
-    "corp.example, localhost": "corp.example,localhost,127.0.0.1",
-    "*": "*",
-}
-
-
 @pytest.mark.parametrize("spelling", ["NO_PROXY", "no_proxy"])
-@pytest.mark.parametrize("before", KEPT)
-def test_hosts_that_need_no_proxy_stay_and_loopback_is_added(no_proxies, monkeypatch, spelling, before):
-    monkeypatch.setenv(spelling, before)
-    bypass_proxies()
-    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == KEPT[before]
+def test_hosts_that_need_no_proxy_stay_and_loopback_is_added(no_proxies, monkeypatch, spelling):
+    kept = {"": "127.0.0.1,localhost", "corp.example, localhost": "corp.example,localhost,127.0.0.1", "*": "*"}
+    for before, after in kept.items():
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(spelling, before)
+        bypass_proxies()
+        assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == after
 
 
 @pytest.mark.slow
@@ -251,30 +216,20 @@ def test_a_proxy_that_prefect_cannot_use_is_said_in_a_sentence(no_proxies, monke
         bypass_proxies()
 
 
-ANSWERS = {
-    401: "refuses us (401): set PREFECT_API_AUTH_STRING to what it wants, and start again",
-    403: "refuses us (403): set PREFECT_API_AUTH_STRING to what it wants, and start again",
-    404: "answers 404 Not Found: see its log, or whether it is a Prefect server at all",
-    502: "answers 502 Bad Gateway: see its log, or whether it is a Prefect server at all",
-}
-
-
-@pytest.mark.parametrize("status", ANSWERS)
-def test_whatever_answers_instead_of_a_server_is_said(status):
-    asked = httpx.Request("GET", "http://127.0.0.1:1/api/health")
-    with pytest.raises(httpx.HTTPStatusError) as caught:
-        httpx.Response(status, request=asked).raise_for_status()
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
-        assert no_answer(caught.value).startswith(f"the Prefect server at http://127.0.0.1:1/api {ANSWERS[status]}")
-
-
-def test_a_page_that_answers_instead_of_a_server_is_said(small):
+def test_whatever_answers_instead_of_a_server_is_said(small):
+    refuses = "refuses us ({}): set PREFECT_API_AUTH_STRING to what it wants, and start again"
+    answers = {401: refuses.format(401), 403: refuses.format(403), 404: "answers 404 Not Found: see its log, or whether it is a Prefect"}
+    for status, sentence in answers.items():
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            httpx.Response(status, request=httpx.Request("GET", "http://127.0.0.1:1/api/health")).raise_for_status()
+        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+            assert no_answer(caught.value).startswith(f"the Prefect server at http://127.0.0.1:1/api {sentence}")
     with answering(200, "<p>hello") as (port, _):
         url = f"http://127.0.0.1:{port}/api"
         with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
-            with pytest.raises((httpx.HTTPError, RuntimeError)) as caught:
+            with pytest.raises((httpx.HTTPError, RuntimeError)) as failed:
                 rebuild(return_state=True)
-            assert no_answer(caught.value).startswith(f"the Prefect server at {url} does not answer (")
+            assert no_answer(failed.value).startswith(f"the Prefect server at {url} does not answer (")
 
 
 def test_a_server_that_refuses_a_flow_is_told_apart_from_one_that_is_away(small, known):
@@ -309,22 +264,3 @@ def test_a_flow_runs_as_a_user_without_a_name_and_a_home(small):
     result = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=200)
     assert result.returncode == 0, result.stderr
     assert Path("size.json").exists()
-
-
-WATCHED = """
-import atexit, os, sys
-asked = []
-sys.addaudithook(lambda event, arguments: asked.append(arguments) if event in ("socket.getaddrinfo", "socket.connect") else None)
-atexit.register(lambda: os._exit(len(asked)))  # which comes last
-import pipelines.rebuild
-"""
-
-
-def test_prefect_tells_its_makers_nothing(tmp_path):
-    """As it does where it is imported for the first time in somebody's home, and at a terminal."""
-    env = {key: value for key, value in environment(HOME=str(tmp_path)).items() if key not in ("CI", "DO_NOT_TRACK")}
-    terminal, end = pty.openpty()
-    result = subprocess.run([sys.executable, "-c", WATCHED], env=env, stdout=end, stderr=end, check=False, timeout=100)
-    os.close(end)
-    os.close(terminal)
-    assert result.returncode == 0
