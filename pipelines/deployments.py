@@ -13,12 +13,10 @@ serve the same names is refused while that one lives.
 
 import asyncio
 import contextlib
-import contextvars
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +37,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipelines.running.slots import LIMIT, gpus_of_machine
 from pipelines.serving.presence import SERVED_BY, mark_the_dead, other_place, this_place
-from pipelines.serving.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, served, server_at
+from pipelines.serving.server import PASSWORD, ServerError, access_to, announced, bypass_proxies, no_answer, one_line, served, server_at
 
 FILE = Path("prefect.yaml")
 LOOK_S = 15  # between two looks for runs whose process has died
@@ -90,10 +88,6 @@ def read_deployments() -> list[RunnerDeployment]:
     return served
 
 
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
-
-
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """The address of the server that is configured, or of one with its UI that is started here, which flows of this folder find too."""
@@ -108,14 +102,10 @@ def server() -> Iterator[str]:
         yield url
 
 
-def create_limits() -> None:
-    """The limits that flows wait for, as many as this machine has GPUs. One that is there stays as it is: the operator's."""
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_global_concurrency_limit_by_name(LIMIT)
-        except ObjectNotFound:
-            with contextlib.suppress(ObjectAlreadyExists):  # another `make serve` was faster
-                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=max(1, len(gpus_of_machine()))))
+def create_limit() -> None:
+    """The limit that flows wait for, of as many places as this machine has GPUs. One that is there stays as it is: the operator's."""
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=max(1, len(gpus_of_machine()))))
 
 
 def known(deployments: list[RunnerDeployment]) -> dict[str, DeploymentResponse]:
@@ -176,53 +166,14 @@ def identity(schedule: DeploymentSchedule | DeploymentScheduleCreate | Deploymen
     return schedule.schedule.model_dump(exclude={"anchor_date"})  # that of an interval is the time of the start
 
 
-@contextlib.contextmanager
-def watching(deployments: list[RunnerDeployment], stop: Callable[[], None]) -> Iterator[None]:
-    """Within it, runs whose process dies are marked as crashed; where another folder has taken the names over, it is stopped.
-
-    Raises DeploymentError in the end if so.
-    """
-    over, taken = threading.Event(), dict[str, str]()
-
-    def watch() -> None:
-        while not over.wait(LOOK_S) and not taken:
-            for name in mark_the_dead():
-                print(f"{name} had died: it is marked as crashed.", flush=True)
-            with contextlib.suppress(HTTPError):
-                taken.update(elsewhere(known(deployments)))
-            if taken:
-                stop()
-
-    watcher = threading.Thread(target=contextvars.copy_context().run, args=(watch,))  # where the server is, is said in the context
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-    for name, place in taken.items():
-        raise DeploymentError(f"{name} is now served in {place}: stop `make serve` there, {OWN_NAMES}.")
-
-
-class Served(Runner):
-    """Prefect's runner, which on SIGTERM ends as on Ctrl-C: its own way leaves behind the runs that it has started."""
-
-    async def start(self, run_once: bool = False, webserver: bool | None = None) -> None:
-        self.work = asyncio.current_task()
-        await super().start(run_once, webserver)
-
-    def handle_sigterm(self, *_: Any) -> None:
-        assert self.work is not None
-        self.work.get_loop().call_soon_threadsafe(self.work.cancel)
-
-
 def serve(deployments: list[RunnerDeployment]) -> None:
     """Starts their runs, until Ctrl-C or SIGTERM. Schedules go on where they were when this is started again.
 
-    Raises DeploymentError where the server refuses a deployment.
+    Meanwhile runs whose process dies are marked as crashed. Raises DeploymentError where the server refuses a deployment, or another folder
+    takes its name over.
     """
     os.environ[SERVED_BY] = str(os.getpid())  # runs end with this process, however that ends
-    runner = Served(pause_on_shutdown=False)
+    runner, taken = Runner(pause_on_shutdown=False), dict[str, str]()
     for deployment in deployments:
         try:
             with contextlib.suppress(DeploymentApplyError):  # another `make serve` was faster: the next time it is there
@@ -231,8 +182,29 @@ def serve(deployments: list[RunnerDeployment]) -> None:
             runner.add_deployment(deployment)
         except DeploymentApplyError as error:
             raise DeploymentError(f"the server refuses {deployment.full_name}: {one_line(error)}.") from error
-    with watching(deployments, runner.handle_sigterm), contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(runner.start())
+
+    async def watch(work: asyncio.Task[Any]) -> None:
+        while not taken:
+            await asyncio.sleep(LOOK_S)
+            for name in await asyncio.to_thread(mark_the_dead):
+                print(f"{name} had died: it is marked as crashed.", flush=True)
+            with contextlib.suppress(HTTPError):
+                taken.update(elsewhere(await asyncio.to_thread(known, deployments)))
+        work.cancel()
+
+    async def run() -> None:
+        work, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert work is not None
+        # On SIGTERM it ends as on Ctrl-C: Prefect's own way leaves behind the runs that it has started.
+        runner.handle_sigterm = lambda *_: loop.call_soon_threadsafe(work.cancel)  # type: ignore[method-assign,assignment]
+        watcher = asyncio.create_task(watch(work))
+        await runner.start()
+        watcher.cancel()
+
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        asyncio.run(run())
+    for name, place in taken.items():
+        raise DeploymentError(f"{name} is now served in {place}: stop `make serve` there, {OWN_NAMES}.")
 
 
 def main() -> None:
@@ -240,7 +212,7 @@ def main() -> None:
         deployments = read_deployments()
         is_own = not get_current_settings().api.url
         with server() as url:
-            create_limits()
+            create_limit()
             mark_the_dead()
             refuse_served_elsewhere(deployments)
             secret, names = f" (its password is in {PASSWORD})" if is_own else "", ", ".join(one.full_name for one in deployments)

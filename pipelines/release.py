@@ -15,6 +15,7 @@ import argparse
 import re
 import sys
 import tempfile
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -31,28 +32,16 @@ from pydantic import Field
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import hash_of, parsed
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.releasing.gate import Gate, HeldBack, Interval, read_metric, read_rows
+from pipelines.releasing import versions
+from pipelines.releasing.gate import Gate, HeldBack, Interval, Outcome, Verdict, as_state, as_table, not_pushed, read_metric, read_rows
 from pipelines.releasing.git import Git
-from pipelines.releasing.remotes import Remotes
-from pipelines.releasing.verdict import Outcome, Verdict, as_state, as_table, not_pushed
-from pipelines.releasing.versions import (
-    Bump,
-    ReleaseError,
-    Version,
-    can_be_tagged,
-    exported_hash,
-    following,
-    lock_of,
-    newest,
-    read_versions,
-    take_back,
-)
+from pipelines.releasing.versions import Bump, ReleaseError, Remotes, Version
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
 from pipelines.running.locks import BusyError
 from pipelines.running.slots import SlotError, Slots, num_cores, num_gpus
 from pipelines.serving.presence import announce
-from pipelines.serving.server import run_for_command_line, stopped
+from pipelines.serving.server import one_line, run_for_command_line, stopped
 
 LOGS = Path("logs") / "release"
 AT_ONCE: Any = ThreadPoolTaskRunner(max_workers=num_cores())  # Prefect's type of it does not fit where Prefect wants it
@@ -86,9 +75,7 @@ def release(
     try:
         announce()
         if roll_back is not None and (models or accept or bump != "minor" or (remote and not push_to)):
-            raise ReleaseError(
-                "to roll back and to release are two commands: with roll_back give push_to, and remote with it, or nothing else."
-            )
+            raise ReleaseError("to roll back and to release are two commands: with roll_back give only push_to, and remote with it.")
         remotes = Remotes(Pipeline(Path.cwd(), log.warning), Git(Path.cwd()), remote, push_to)
         # Rebuilds and other releases wait: from what is read here to the tags nothing may change.
         with remotes.pipeline.held(), Commands(folder_of_run(LOGS)) as commands:
@@ -113,7 +100,7 @@ def release(
 def rolled_back(what: str, remotes: Remotes) -> State[None]:
     remotes.git.check_identity()
     remotes.check_git(None, [what.partition("@")[0]])
-    version, message = take_back(remotes.git, what)
+    version, message = versions.take_back(remotes.git, what)
     # Of the model alone, the same command would take one version more back.
     kept = remotes.push_tags(None, again=f"--roll-back {version.tag}")
     get_run_logger().info("%s", message)
@@ -141,9 +128,9 @@ class Release:
         self.check_tree()
         if stale := [name for name in self.stages if not self.pipeline.is_up_to_date(name)]:
             raise ReleaseError(f"not up to date: {', '.join(stale)}; run python -m pipelines.rebuild, and then the release again.")
-        self.remotes.check_dvc()
+        self.pipeline.check_remote(self.remotes.of_dvc)
         self.remotes.check_git(self.branch, known)
-        self.versions = read_versions(self.git.root)
+        self.versions = defaultdict(list, versions.read_versions(self.git.root))
 
     def check_tree(self) -> None:
         """What is released must be what its commit says, params and code too, or nobody could build it again from a clone."""
@@ -154,10 +141,8 @@ class Release:
         code = (self.git.root / "stages").rglob("*.py")  # what a stage imports need not be among its dependencies
         lacking = {*self.git.not_in_head({*self.pipeline.sources_of(self.stages), *code, *config}), *self.git.ignored(present(ours))}
         if lacking:
-            raise ReleaseError(
-                f"not committed: {', '.join(sorted(lacking))}; what is released is built from that, so nobody could build it again from a "
-                "clone: commit it (git add --force, where git ignores it; dvc add FOLDER for raw data), or move it away, and run again."
-            )
+            how = "commit it (git add --force, where git ignores it; dvc add FOLDER for raw data), or move it away, and run again"
+            raise ReleaseError(f"not committed: {', '.join(sorted(lacking))}; nobody could build it again from a clone: {how}.")
 
     def decide(self) -> dict[str, Verdict]:
         """What is to become of every model; each is a task of its own, since a last version may have to be evaluated."""
@@ -173,54 +158,39 @@ class Release:
 
     def judged(self, model: str) -> Verdict:
         """Runs in a thread of its own."""
-        last = newest(self.of(model))
+        known = self.versions[model]
+        last = versions.newest(known)
         verdict = Verdict(last=last.name if last else "")
         try:
             if (gate := Gate.of(self.params, model)) is None:
                 raise HeldBack(f"it has no gate: add models.{model}.gate to params.yaml, with the figure to reach")
             verdict.metric, verdict.now = gate.metric, read_metric(Path("models") / model / "metrics.json", gate.metric)
-            exported = exported_hash(self.pipeline.noted(), model)
-            if last and self.exported(last) == exported:
+            exported = hash_of(self.pipeline.noted(), f"export@{model}", f"models/{model}/exported")
+            if last and versions.noted(self.git, last, "export", "exported") == exported:
                 verdict.outcome, verdict.version, verdict.passed_gate = Outcome.ALREADY, last.name, last.passed_gate
                 return verdict
-            self.refuse(model, exported, gate, verdict.now)
+            if model not in self.artifacts:
+                raise HeldBack(f"dvc.yaml has no artifact {model}, by which its versions are found: add a line under artifacts there")
+            if versions.subject_of(f"{model}@{versions.FIRST}") is None:
+                raise HeldBack("GTO reads no tag of this name, which must begin and end with a letter or a digit")
+            gone = [version for version in known if not version.is_released]
+            taken_back = [version.name for version in gone if versions.noted(self.git, version, "export", "exported") == exported]
+            if taken_back and model not in self.accept:
+                again = f"rebuild it with other params, or release it all the same with {model} --accept {model}"
+                raise HeldBack(f"it is, byte for byte, {taken_back[0]}, which was rolled back: {again}")
+            if verdict.now is None:
+                raise HeldBack(f"evaluate could not measure {gate.metric} on this test split (models.{model}.gate.metric)")
+            gate.check(verdict.now.value)
             if last and model not in self.accept:
-                verdict.before, difference = self.compared(last, gate)
-                verdict.difference = difference
-                if gate.is_worse(difference):
-                    raise HeldBack(
-                        f"{gate.score} differs by {difference.signed} from that of {last.name} on the same test split, which may be worse "
-                        f"than the tolerance of {gate.tolerance:g}: to release it all the same, {model} --accept {model}"
-                    )
-            verdict.outcome, verdict.version = Outcome.RELEASED, following(self.of(model), self.bump)
+                verdict.before, verdict.difference = self.compared(last, gate)
+                if gate.is_worse(verdict.difference):
+                    than = f"from that of {last.name} on the same test split, which may be worse than the tolerance of {gate.tolerance:g}"
+                    again = f"to release it all the same, {model} --accept {model}"
+                    raise HeldBack(f"{gate.score} differs by {verdict.difference.signed} {than}: {again}")
+            verdict.outcome, verdict.version = Outcome.RELEASED, versions.following(known, self.bump)
         except (HeldBack, GraphError, OSError) as error:
             verdict.why = one_line(error)
         return verdict
-
-    def of(self, model: str) -> list[Version]:
-        return self.versions.get(model, [])
-
-    def exported(self, version: Version) -> str | None:
-        return exported_hash(lock_of(self.git, version), version.model)
-
-    def refuse(self, model: str, exported: str | None, gate: Gate, now: Interval | None) -> None:
-        """Raises HeldBack for what can be said without the last version."""
-        if model not in self.artifacts:
-            raise HeldBack(
-                f"dvc.yaml has no artifact {model}, by which its versions are found: add a line under artifacts there, and commit it"
-            )
-        if not can_be_tagged(model):
-            raise HeldBack("GTO reads no tag of this name, which must begin and end with a letter or a digit")
-        taken_back = [version for version in self.of(model) if not version.is_released and self.exported(version) == exported]
-        if taken_back and model not in self.accept:
-            raise HeldBack(
-                f"it is, byte for byte, {taken_back[0].name}, which was rolled back: rebuild it with other params, or release it all the "
-                f"same with {model} --accept {model}"
-            )
-        if now is None:
-            raise HeldBack(f"evaluate could not measure {gate.metric} on this test split (models.{model}.gate.metric)")
-        if refusal := gate.refusal(now.value):
-            raise HeldBack(refusal)
 
     def compared(self, last: Version, gate: Gate) -> tuple[Interval | None, Interval]:
         """The last version's metric on the present test split, and the difference of the scores, row by row."""
@@ -236,14 +206,14 @@ class Release:
                 difference = gate.difference(read_rows(folder / predictions), read_rows(predictions))
                 return read_metric(folder / metrics, gate.metric), difference
         except (HeldBack, GraphError, SlotError, OSError, ValueError, KeyError) as error:
-            why = f"{last.name} cannot be compared with it ({one_line(error).rstrip('.')})"
+            why = f"{last.name} cannot be compared with it ({one_line(error)})"
             raise HeldBack(f"{why}: to do without, {model} --accept {model}") from error
 
     def evaluate(self, version: Version, folder: Path) -> None:
         """Evaluates a version's weights, from DVC's cache or remote, in `folder`, with the present code, data and params.yaml."""
         stage, root = self.stages[f"evaluate@{version.model}"], self.git.root
         own = Path("models") / version.model / "checkpoint.safetensors"
-        md5 = hash_of(lock_of(self.git, version), f"train@{version.model}", own.as_posix())
+        md5 = versions.noted(self.git, version, "train", own.name)
         if md5 is None:
             raise HeldBack(f"the dvc.lock of {version.tag} notes no checkpoint")
         # All of stages: an earlier version may be of another architecture than the present one.
@@ -265,14 +235,12 @@ class Release:
             try:
                 self.pipeline.push(self.remotes.of_dvc)  # what dvc.lock notes: all of it is in DVC's cache, else it would not be up to date
             except GraphError as error:
-                nothing = "so nothing was tagged: fix that, and run again."
-                raise ReleaseError(f"data and models could not be pushed to the DVC remote ({error}), {nothing}") from error
+                failed = f"data and models could not be pushed to the DVC remote ({error})"
+                raise ReleaseError(f"{failed}, so nothing was tagged: fix that, and run again.") from error
             if self.git.head() != self.head:
-                raise ReleaseError(
-                    "somebody has committed, or switched the branch, while the release was decided: nothing was tagged; run again."
-                )
-            commit, written = self.head, self.git.not_committed(present(self.pipeline.written_besides()))
-            if written or any(version.commit == commit for model in going for version in self.of(model)):  # GTO knows one a commit
+                raise ReleaseError("somebody has committed, or switched the branch, meanwhile: nothing was tagged; run again.")
+            commit, written = self.head, self.git.changed("all", present(self.pipeline.written_besides()))
+            if written or any(version.commit == commit for model in going for version in self.versions[model]):  # GTO knows one a commit
                 names = ", ".join(f"{model} {verdict.version}" for model, verdict in going.items())
                 commit = self.git.commit(written, f"Release {names}\n\nWhat the pipeline wrote for it, and nothing else.\n")
             self.git.tag({f"{model}@{verdict.version}": (commit, verdict.as_message(model)) for model, verdict in going.items()})
@@ -281,10 +249,6 @@ class Release:
 
 def present(paths: list[Path]) -> list[Path]:
     return [path for path in paths if path.exists()]
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def main() -> None:

@@ -34,12 +34,11 @@ from pipelines.running.commands import Commands
 from pipelines.running.git import GitError, git
 from pipelines.running.locks import BusyError
 from pipelines.running.slots import SlotError, Slots, num_gpus, usual_jobs
-from pipelines.searching.experiments import base_of, experiments_of, unknown_to_git
 from pipelines.searching.space import SearchError, as_given, as_space, as_text, key_and_value, overrides, recipe_of
 from pipelines.searching.study import Study, Trial, only_one
-from pipelines.searching.trial import NOT_THE_STAGE
+from pipelines.searching.trial import NOT_THE_STAGE, base_of, experiments_of
 from pipelines.serving.presence import announce
-from pipelines.serving.server import run_for_command_line, stopped
+from pipelines.serving.server import one_line, run_for_command_line, stopped
 
 CODE, LOGS = Path(__file__).parents[1], Path("logs") / "sweep"
 REFUSED = "Refused"  # the state of a trial whose stage has ended badly, and would again
@@ -78,9 +77,7 @@ def sweep(
         made = Sweep(Pipeline(Path.cwd(), log.warning), model, space or {}, metric, seed, name)
         made.refuse_what_trials_lack()
         with only_one(made.folder) as lock:
-            if fresh:
-                made.forget()
-            made.open_study()
+            made.open_study(fresh)
             with Commands(made.folder / "said") as commands:
                 made.run(commands, lock, trials, jobs or usual_jobs(made.pipeline))
     except (BusyError, SearchError, GraphError, GitError, OSError) as error:
@@ -123,19 +120,18 @@ class Sweep:
         read = {key for stage in stages for key in self.pipeline.keys_read_by(stage.name)}
         if idle := [key for key in self.space if not any(f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}.") for one in read)]:
             raise SearchError(f"{idle[0]} changes nothing of {self.target}: search over keys that it reads.")
-        if unknown := unknown_to_git(self.root, {path for stage in stages for path in self.pipeline.code_of(stage.name)}):
+        code = {str(path) for stage in stages for path in self.pipeline.code_of(stage.name)}
+        if unknown := git("ls-files", "--others", "--exclude-standard", "--", *code, folder=self.root).splitlines():
             raise SearchError(f"git does not know {', '.join(unknown)}, so no trial would have it: git add it, or move it away.")
         if stale := [stage.name for stage in stages[:-1] if stage.command and not self.pipeline.is_up_to_date(stage.name)]:
             names = ", ".join(stale)
             raise SearchError(f"{names} must be up to date, or every trial would make it again: dvc repro {' '.join(stale)} first.")
 
-    def forget(self) -> None:
-        """Removes the study with its experiments."""
-        for ref in experiments_of(self.root, self.name).values():
-            git("update-ref", "-d", ref, folder=self.root)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def open_study(self) -> None:
+    def open_study(self, fresh: bool) -> None:
+        if fresh:
+            for ref in experiments_of(self.root, self.name).values():
+                git("update-ref", "-d", ref, folder=self.root)
+            shutil.rmtree(self.folder, ignore_errors=True)
         about = {
             "space": ", ".join(f"{self.short(key)}={as_text(part)}" for key, part in self.space.items()),
             "metric": self.metric,
@@ -145,10 +141,8 @@ class Sweep:
         self.study = Study(self.folder, about, self.space, "minimize" if self.is_error else "maximize", self.seed)
         # A trial of this very study that was running is looked for among the experiments: there must be no other's.
         if self.study.is_new and (names := sorted(experiments_of(self.root, self.name))):
-            raise SearchError(
-                f"there are experiments {names[0]} to {names[-1]}, and {self.folder.relative_to(self.root)} knows nothing of them: "
-                "--name gives this search a name of its own, --fresh removes them."
-            )
+            unknown = f"there are experiments {names[0]} to {names[-1]}, and {self.folder.relative_to(self.root)} knows nothing of them"
+            raise SearchError(f"{unknown}: --name gives this search a name of its own, --fresh removes them.")
 
     def run(self, commands: Commands, lock: int, trials: int, jobs: int) -> None:
         """Makes `trials` of them in all, first those that were begun before. No folders stay but those of trials that were hindered.
@@ -202,17 +196,10 @@ class Sweep:
 
     def make(self, trial: Trial, name: str) -> None:
         """Runs in a thread of its own."""
-        number = f"{trial.number:03d}"
-        arguments = {
-            "root": str(self.root),
-            "folder": str(self.folder / "work" / number),
-            "commit": self.commit,
-            "tree": self.tree,
-            "target": self.target,
-            "values": overrides(self.study.values(trial), self.model, self.params),
-            "name": name,
-        }
-        command = f"exec python -m pipelines.searching.trial {shlex.quote(json.dumps(arguments))}"
+        number, values = f"{trial.number:03d}", overrides(self.study.values(trial), self.model, self.params)
+        folder = self.folder / "work" / number
+        arguments = [str(self.root), str(folder), self.commit, self.tree, self.target, name, json.dumps(values)]
+        command = f"exec {shlex.join(['python', '-m', 'pipelines.searching.trial', *arguments])}"
         with self.slots.held(self.gpus, lambda: not self.commands.is_over) as slot:
             tell = partial(self.log.info, "trial %d: %s", trial.number)
             ended = self.commands.run(number, command, CODE, slot.environment, tell, [*slot.files, self.lock])
@@ -256,18 +243,15 @@ class Sweep:
         return f"{said}the best is {name} with {self.metric} {figure:g} (dvc exp apply {name}){than}."
 
     def as_table(self) -> str:
-        """Markdown that is as narrow as it can be: the present values first, then a line a trial, the best first."""
+        """Markdown: the present values first, then a line a trial, the best first."""
         present = {key: key_and_value(key, self.model, self.params)[1] for key in self.space}
-        rows = [["trial", self.metric, *map(self.short, self.space), "experiment"]]
+        rows = [["trial", self.metric, *map(self.short, self.space), "experiment"], ["---"] * (len(self.space) + 3)]
         for trial in [self.study.trials[0], *self.study.best_first()]:
             values = [json.dumps(value, default=str) for value in (present | self.study.values(trial)).values()]
             name = self.experiment(trial) if trial.number else "the present values"
             figure = "failed" if trial.figure is None else f"{trial.figure:g}"
             rows.append([str(trial.number), figure, *values, trial.why or name])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        rows.insert(1, ["-" * width for width in widths])
-        lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([*(f"| {line} |" for line in lines), "", self.verdict()])
+        return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", self.verdict()])
 
 
 def as_metric(metric: str | None, model: str, params: Any, root: Path) -> tuple[str, bool]:
@@ -275,8 +259,7 @@ def as_metric(metric: str | None, model: str, params: Any, root: Path) -> tuple[
     try:
         facts = facts_of(root, params["models"][model]["dataset"])
     except (OSError, ValueError, LookupError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise SearchError(f"what the training of {model} measures is not known ({reason}): dvc repro check first.") from error
+        raise SearchError(f"what the training of {model} measures is not known ({one_line(error)}): dvc repro check first.") from error
     metric = metric or ("loss" if recipe_of(params, model).get("best_by") == "loss" else facts.score)
     if metric not in ("loss", facts.score):
         raise SearchError(f"the metric is {metric!r}; expected loss or {facts.score}, which is what the training of {model} measures.")
@@ -293,9 +276,7 @@ def read_figure(content: str, metric: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.sweep", description="Search for the values of params.yaml with which a model is best on val."
-    )
+    parser = argparse.ArgumentParser(prog="python -m pipelines.sweep", description="Search for the values with which a model is best.")
     parser.add_argument("model", metavar="MODEL", help="one of the models of params.yaml")
     parser.add_argument("--range", action="append", default=[], metavar="KEY=LOW..HIGH[:log]", help="for example lr=0.0005..0.01:log")
     parser.add_argument("--choice", action="append", default=[], metavar="KEY=VALUE,VALUE", help="for example clip_norm=null,1.0")

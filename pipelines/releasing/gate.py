@@ -1,4 +1,4 @@
-"""Whether a model may be released: the bound that it must reach, and the paired bootstrap against the last version.
+"""Whether a model may be released: the bound that it must reach, the paired bootstrap against the last version, and how that is told.
 
 A row of predictions.csv is a test item (of sequences a character, of several regressed numbers one of them), and has the score that its
 task gives it. Both models' scores of the same rows are drawn together, again and again, whatever metric the bound is of. Which way a metric
@@ -7,11 +7,13 @@ and the score are better is in data/checked/datasets/<dataset>.json, which the s
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from prefect.states import Completed, Failed, State
 
 from pipelines.dvc.checked import facts_of
 
@@ -66,14 +68,13 @@ class Gate:
         is_score_error, seed = facts.is_error(facts.score), params["runtime"]["seed"]
         return cls(key, gate["metric"], is_error, facts.score, is_score_error, bound, tolerance, **params["gate"], seed=seed)
 
-    def refusal(self, value: float) -> str | None:
-        """Why the bound holds the model back; None if it does not."""
+    def check(self, value: float) -> None:
+        """Raises HeldBack where the metric does not reach the bound."""
         if self.bound is None:
-            return f"params.yaml gives no bound: {self.key} is null"
-        if value <= self.bound if self.is_error else value >= self.bound:
-            return None
-        side = "at most" if self.is_error else "at least"
-        return f"{self.metric} is {value:.4g}; expected {side} {self.bound:g} (params.yaml: {self.key})"
+            raise HeldBack(f"params.yaml gives no bound: {self.key} is null")
+        if not (value <= self.bound if self.is_error else value >= self.bound):
+            side = "at most" if self.is_error else "at least"
+            raise HeldBack(f"{self.metric} is {value:.4g}; expected {side} {self.bound:g} (params.yaml: {self.key})")
 
     def difference(self, before: pd.DataFrame, now: pd.DataFrame) -> Interval:
         """Of the mean scores, now less before; each end of the interval is as sure as `confidence`. Raises HeldBack."""
@@ -106,3 +107,69 @@ def read_metric(metrics: Path, name: str) -> Interval | None:
     if name not in values:
         return None
     return Interval(values[name], values.get(f"{name}_low", values[name]), values.get(f"{name}_high", values[name]))
+
+
+# What becomes of each model: in the tag, in Prefect's table, and as the flow's last state
+
+
+class Outcome(StrEnum):
+    RELEASED = "released as"
+    ALREADY = "already released as"
+    HELD_BACK = "held back"
+
+
+@dataclass
+class Verdict:
+    """What becomes of a model, and the figures that say so; `why` is a part of a sentence where it is held back."""
+
+    outcome: Outcome = Outcome.HELD_BACK
+    version: str = ""
+    why: str = ""
+    metric: str = ""
+    now: Interval | None = None
+    last: str = ""
+    before: Interval | None = None
+    difference: Interval | None = None
+    passed_gate: bool = True  # of a version that is already released
+
+    @property
+    def text(self) -> str:
+        if self.outcome is Outcome.HELD_BACK:
+            return f"held back: {self.why}"
+        return f"{self.outcome} {self.version}{'' if self.passed_gate else ', which was tagged by hand and has not passed the gate'}"
+
+    @property
+    def figures(self) -> list[str]:
+        """The metric now, that of the last version, and the difference, as far as they are known."""
+        now = f"{self.metric} {self.now}" if self.now else ""
+        return [now, f"{self.last}: {self.before}" if self.before else self.last, self.difference.signed if self.difference else ""]
+
+    def as_message(self, model: str) -> str:
+        """Of the tag; passed_gate() of versions.py knows it by its form."""
+        now, before, difference = self.figures
+        compared = f"; {before} on the same test split, difference {difference}" if difference else ""
+        return f"{model} {self.version}\n\n{now}{compared}"
+
+
+def as_table(verdicts: dict[str, Verdict]) -> str:
+    """Markdown: a line for each model."""
+    rows = [f"| {' | '.join([model, verdict.text, *verdict.figures])} |" for model, verdict in verdicts.items()]
+    return "\n".join(["| model | outcome | metric | last version | difference |", "|---|---|---|---|---|", *rows])
+
+
+def not_pushed(tags: dict[str, str]) -> str:
+    """A part of a sentence about tags that were not pushed, and why."""
+    return "not pushed: " + ", ".join(f"{tag} ({why})" for tag, why in tags.items())
+
+
+def as_state(verdicts: dict[str, Verdict], kept: dict[str, str]) -> State[None]:
+    """Failed where a model was held back, or a tag was not pushed (`kept`)."""
+    held = [f"{model} ({verdict.why})" for model, verdict in verdicts.items() if verdict.outcome is Outcome.HELD_BACK]
+    new = [f"{model} {verdict.version}" for model, verdict in verdicts.items() if verdict.outcome is Outcome.RELEASED]
+    by_hand = [f"{model} {verdict.version}" for model, verdict in verdicts.items() if not verdict.passed_gate]
+    parts = [f"{len(held)} of {len(verdicts)} models were held back: {', '.join(held)}"] if held else []
+    parts.append(f"released: {', '.join(new) or 'nothing new'}")
+    parts += [] if held else [f"{len(verdicts) - len(new)} of {len(verdicts)} models are already released"]
+    parts += [f"tagged by hand, without having passed the gate: {', '.join(by_hand)}"] if by_hand else []
+    parts += [not_pushed(kept)] if kept else []
+    return (Failed if held or kept else Completed)(message=f"{'; '.join(parts)}.")

@@ -28,10 +28,8 @@ class Git:
     def check_identity(self) -> None:
         for role in ("AUTHOR", "COMMITTER"):
             if not self.tells("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT"):  # else git makes up a name of the machine's
-                raise GitError(
-                    "git does not know who releases: set git config user.name and user.email, or GIT_AUTHOR_NAME, GIT_AUTHOR_EMAIL, "
-                    "GIT_COMMITTER_NAME and GIT_COMMITTER_EMAIL."
-                )
+                how = f"set git config user.name and user.email, or GIT_{role}_NAME and GIT_{role}_EMAIL"
+                raise GitError(f"git does not know who releases: {how}.")
 
     def check_branch(self) -> str:
         """The branch that a release commits on."""
@@ -44,13 +42,9 @@ class Git:
         specs = [f":(top,literal){path.relative_to(self.root)}" for path in paths]
         return [line for line in self.run(command, "-z", *arguments, "--", *specs).split("\0") if line]
 
-    def changed(self) -> list[str]:
-        """Tracked files that are not as HEAD has them, in the working tree or staged; paths from the root."""
-        return [line[3:] for line in self.lines("status", "--porcelain", "--no-renames", "--untracked-files=no")]
-
-    def not_committed(self, paths: list[Path]) -> list[str]:
-        """Those of the files that HEAD has not, or not like this."""
-        return [line[3:] for line in self.lines("status", "--porcelain", "--no-renames", "--untracked-files=all", paths=paths)]
+    def changed(self, untracked: str = "no", paths: Iterable[Path] = ()) -> list[str]:
+        """Files that are not as HEAD has them, in the working tree or staged; paths from the root. `untracked` ones too, if "all"."""
+        return [line[3:] for line in self.lines("status", "--porcelain", "--no-renames", f"--untracked-files={untracked}", paths=paths)]
 
     def ignored(self, paths: list[Path]) -> list[str]:
         """Those of the files that git does not know and would not add, because a .gitignore names them."""
@@ -107,12 +101,9 @@ class Git:
         for ref, found in theirs.items():
             name = ref.removeprefix("refs/tags/")
             model, is_version, _ = name.partition("@v")
-            if name == ref or not is_version or model not in models or ours.get(name) == found:
-                continue
-            if name in ours:
-                theirs_instead = f"git tag --delete {name} and git fetch {remote} tag {name} take theirs"
-                raise GitError(f"{remote} has {name}, which is another tag here: look at both; {theirs_instead}; then run again.")
-            raise GitError(f"{remote} has {name}, which is not here: git fetch --tags {remote}, and run again.")
+            if name != ref and is_version and model in models and ours.get(name) != found:
+                take = f"git tag --delete {name}; git fetch {remote} tag {name}" if name in ours else f"git fetch --tags {remote}"
+                raise GitError(f"{remote} has {name}, which is {'another tag' if name in ours else 'not'} here: {take}, and run again.")
         tip = theirs.get(f"refs/heads/{branch}")
         if tip and self.tells("merge-base", tip, "HEAD") != tip:  # git refuses where it has never seen the tip
             raise GitError(f"{remote} has commits of {branch} that are not here: git pull {remote} {branch}, and run again.")

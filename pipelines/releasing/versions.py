@@ -7,10 +7,11 @@ of another form has not passed the gate. This tells mistakes, not forgeries: tag
 
 import json
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gto.base import BaseRegistryState
 from gto.config import RegistryConfig
@@ -19,11 +20,15 @@ from gto.tag import TagVersionManager, parse_name
 from gto.versions import SemVer
 from scmrepo.git import Git as ScmGit
 
+from pipelines.dvc.at_commit import data_at
+from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import hash_of, parsed
+from pipelines.dvc.pipeline import Pipeline
 from pipelines.releasing.git import Git
 from pipelines.running.git import GitError
 
 FIRST = "v1.0.0"
+MADE_BY = ("train", "evaluate", "export")  # the checkpoint too, with which the next version is compared
 
 Bump = Literal["major", "minor", "patch"]
 
@@ -68,7 +73,7 @@ def passed_gate(model: str, name: str, messages: dict[str, str]) -> bool:
     message = messages.get(name, "")
     if again := re.match(rf"{re.escape(f'{model}@{name}')} is (\S+) again\b", message):  # of a version that came back
         return passed_gate(model, again[1], {other: messages[other] for other in messages if other != name})
-    return re.match(rf"{re.escape(f'{model} {name}')}\n\n\S+ \S+ \[", message) is not None  # as_message() of verdict.py
+    return re.match(rf"{re.escape(f'{model} {name}')}\n\n\S+ \S+ \[", message) is not None  # as_message() of gate.py
 
 
 def last_release(root: Path) -> Callable[[str], tuple[str, dict[str, float]] | None]:
@@ -96,25 +101,16 @@ def following(versions: list[Version], bump: Bump) -> str:
     return getattr(SemVer(versions[0].name), f"bump_{bump}")().version if versions else FIRST
 
 
-def lock_of(git: Git, version: Version) -> Any:
-    """dvc.lock as it was; None where the commit has none, for it may have been tagged by hand."""
-    return parsed(git.tells("show", f"{version.commit}:dvc.lock"), f"dvc.lock of {version.tag}")
-
-
-def exported_hash(lock: Any, model: str) -> str | None:
-    """Of what a dvc.lock says is released as the model."""
-    return hash_of(lock, f"export@{model}", f"models/{model}/exported")
+def noted(git: Git, version: Version, stage: str, output: str) -> str | None:
+    """The hash of a stage's output in dvc.lock as it was; None where the commit notes none, for it may have been tagged by hand."""
+    lock = parsed(git.tells("show", f"{version.commit}:dvc.lock"), f"dvc.lock of {version.tag}")
+    return hash_of(lock, f"{stage}@{version.model}", f"models/{version.model}/{output}")
 
 
 def subject_of(tag: str) -> tuple[str, bool] | None:
     """The version MODEL@v1.2.0 that a tag is about, and whether it registers it and does not take it back; None of any other tag."""
     parts = parse_name(tag, raise_on_fail=False)
     return (f"{parts['name']}@{parts['version']}", parts["action"] is Action.REGISTER) if "version" in parts else None
-
-
-def can_be_tagged(model: str) -> bool:
-    """GTO wants a letter or digit at both ends."""
-    return parse_name(f"{model}@{FIRST}", raise_on_fail=False).get("name") == model
 
 
 def take_back(git: Git, what: str) -> tuple[Version, str]:
@@ -134,7 +130,7 @@ def take_back(git: Git, what: str) -> tuple[Version, str]:
         raise ReleaseError(f"{what} is not a released version; known: {names}.")
     gone: list[Version] = []
     if version.is_released:
-        hashes = {one: exported_hash(lock_of(git, one), model) for one in versions}  # a version that came back has those of another
+        hashes = {one: noted(git, one, "export", "exported") for one in versions}  # a version that came back has those of another
         gone = [one for one in versions if one.is_released and (one == version or hashes[one] == hashes[version] is not None)]
     left = newest([one for one in versions if one not in gone])
     said = f"the newest version is {left.tag}" if left else f"{model} has no released version left"
@@ -148,3 +144,69 @@ def take_back(git: Git, what: str) -> tuple[Version, str]:
         said = f"the newest version is {tag}, which is {left.name} again"
     git.tag(tags)
     return version, f"{', '.join(one.tag for one in gone)} rolled back; {said}."
+
+
+@dataclass(frozen=True)
+class Remotes:
+    """The DVC remote `of_dvc`, or the default one, and the git remote `of_git`, where no version's tag goes whose data is not on DVC's."""
+
+    pipeline: Pipeline
+    git: Git
+    of_dvc: str | None
+    of_git: str | None
+
+    def check_git(self, branch: str | None, models: Iterable[str]) -> None:
+        """Raises GitError where a push of the branch, or of the models' next tags, must fail."""
+        if self.of_git:
+            self.git.check_remote(self.of_git, branch, models)
+
+    def push_tags(self, branch: str | None, again: str) -> dict[str, str]:
+        """Pushes the versions' tags that the git remote has not, also hand-made ones, with the branch; returns those it kept here, and why.
+
+        Raises GitError, which says to run `again` to push them.
+        """
+        if not self.of_git:
+            return {}
+        theirs = self.git.on_remote(self.of_git)
+        about = {tag: found for tag in self.git.tags() if f"refs/tags/{tag}" not in theirs and (found := subject_of(tag))}
+        try:
+            lost = self.push_data_of([tag for tag, (_, registers) in about.items() if registers])
+            kept = {about[tag][0] for tag in lost}  # what takes such a version back stays here too
+            if going := [tag for tag, (version, _) in about.items() if version not in kept]:
+                for version in (version for versions in read_versions(self.git.root).values() for version in versions):
+                    if version.tag in going and not version.passed_gate:
+                        self.pipeline.tell(f"{version.tag} is pushed: it was tagged by hand, and has not passed the gate.")
+                self.git.push(self.of_git, branch, going)
+        except (GitError, GraphError) as error:
+            arguments = " ".join(filter(None, [again, self.of_dvc and f"--remote {self.of_dvc}", f"--push-to {self.of_git}"]))
+            why = f"the tags are made, and not yet pushed ({str(error).rstrip('.')})"
+            raise GitError(f"{why}: python -m pipelines.release {arguments} pushes them.") from error
+        return lost
+
+    def push_data_of(self, tags: list[str]) -> dict[str, str]:
+        """Pushes what the DVC remote lacks of these versions' data. The tags whose data is lost, and what of it, as parts of a sentence.
+
+        It is asked for every file. What a version needs is what its stages wrote and read: without the data it cannot be built again.
+        """
+        by_commit, needed, reasons = defaultdict[str, list[str]](list), dict[str, dict[str, str]](), dict[str, str]()
+        for tag in tags:
+            by_commit[self.git.tells("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")].append(tag)
+        for commit, of_commit in by_commit.items():
+            stages = {tag: [f"{stage}@{tag.partition('@')[0]}" for stage in MADE_BY] for tag in of_commit}
+            noted = data_at(self.git.root, commit, stages) if commit else {}
+            for tag in of_commit:
+                if isinstance(data := noted.get(tag, {}), GraphError):
+                    reasons[tag] = f"{str(data).rstrip('.')}: git tag --delete {tag}"
+                elif f"models/{tag.partition('@')[0]}/exported" not in data:
+                    reasons[tag] = f"the dvc.lock of its commit notes no exported model of this name: git tag --delete {tag}"
+                else:
+                    needed[tag] = data
+        wanted = {md5 for data in needed.values() for md5 in data.values()}
+        lost = self.pipeline.push_hashes(wanted, self.of_dvc) if wanted else set()
+        for tag, data in needed.items():
+            if paths := sorted(path for path, md5 in data.items() if md5 in lost):
+                what = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+                reasons[tag] = (
+                    f"neither DVC's cache nor the DVC remote has {what} of it: build it again at that tag, or git tag --delete {tag}"
+                )
+        return reasons

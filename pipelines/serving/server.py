@@ -14,7 +14,6 @@ import secrets
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -23,7 +22,6 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import httpx
 from httpx import HTTPError, HTTPStatusError
@@ -73,17 +71,15 @@ def bypass_proxies() -> None:
 
     Raises ServerError where the environment names a proxy with which Prefect cannot make any request.
     """
-    kept = {name: os.environ.get(name) or os.environ.get(other, "") for name, other in (("NO_PROXY", "no_proxy"), ("no_proxy", "NO_PROXY"))}
-    for name, value in kept.items():
-        hosts = [host.strip() for host in value.split(",") if host.strip()]
-        # An asterisk stands for all hosts only where it is alone.
-        os.environ[name] = "*" if hosts == ["*"] else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+    names = ("NO_PROXY", "no_proxy")
+    hosts = [host.strip() for name in names for host in os.environ.get(name, "").split(",") if host.strip()]
+    os.environ |= dict.fromkeys(names, "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK])))  # * stands for all alone
     try:
         if urllib.request.getproxies():
             httpx.Client().close()
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        names = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
-        raise ServerError(f"Prefect cannot use the proxy in {names} ({str(error).rstrip('.')}): unset it for this command.") from error
+        why = f"Prefect cannot use the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY ({one_line(error)})"
+        raise ServerError(f"{why}: unset it for this command.") from error
 
 
 def access_to(url: str) -> dict[Setting, str]:
@@ -112,8 +108,8 @@ def server_at(port: int, *options: str) -> Iterator[str]:
     """
     if is_taken(port):
         raise ServerError(f"port {port} is taken: name a free one in PREFECT_SERVER_API_PORT, or the server there in PREFECT_API_URL.")
-    url, python = f"http://127.0.0.1:{port}/api", shlex.quote(sys.executable)
-    command = f"exec {python} -m prefect server start --host 127.0.0.1 --port {port} {' '.join(options)}"
+    url, until = f"http://127.0.0.1:{port}/api", time.monotonic() + START_S
+    command = f"exec {shlex.quote(sys.executable)} -m prefect server start --host 127.0.0.1 --port {port} {' '.join(options)}"
     try:
         HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
         HOME.chmod(0o700)  # parameters of runs are in there
@@ -122,7 +118,11 @@ def server_at(port: int, *options: str) -> Iterator[str]:
         what = f"{error.filename or HOME}: {error.strerror}"
         raise ServerError(f"{what}: the Prefect server keeps its files in {HOME}, which must be this user's and writable.") from error
     try:
-        wait_until_healthy(url, process)
+        while not is_healthy(url):
+            if process.poll() is not None or time.monotonic() > until:
+                other = f" (something else answers at {url})" if is_taken(port) else ""
+                raise ServerError(f"the Prefect server did not start{other}: see {HOME / 'server.log'}")
+            time.sleep(0.05)
         yield url
     finally:
         close(process)
@@ -231,11 +231,16 @@ def no_answer(error: HTTPError | RuntimeError) -> str:
     server = f"the Prefect server at {get_current_settings().api.url}"
     reason = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
     if not isinstance(reason, HTTPStatusError):
-        return f"{server} does not answer ({' '.join(str(error).split())}): start again when it runs"
+        return f"{server} does not answer ({one_line(error)}): start again when it runs"
     status = reason.response.status_code
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return f"{server} refuses us ({status}): set PREFECT_API_AUTH_STRING to what it wants, and start again"
     return f"{server} answers {status} {reason.response.reason_phrase}: see its log, or whether it is a Prefect server at all"
+
+
+def one_line(error: BaseException) -> str:
+    """What it says, as a part of a sentence."""
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def is_taken(port: int) -> bool:
@@ -247,16 +252,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]") -> None:
-    """Raises ServerError where the server does not come up."""
-    until = time.monotonic() + START_S
-    while not is_healthy(url):
-        if process.poll() is not None or time.monotonic() > until:
-            other = f" (something else answers at {url})" if is_taken(urlsplit(url).port or 80) else ""
-            raise ServerError(f"the Prefect server did not start{other}: see {HOME / 'server.log'}")
-        time.sleep(0.05)
 
 
 def is_healthy(url: str) -> bool:

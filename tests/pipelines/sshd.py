@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,18 +26,9 @@ Subsystem sftp internal-sftp
 """
 
 
-@dataclass(frozen=True)
-class Sshd:
-    port: int
-    keyfile: Path
-
-    def address(self, folder: Path) -> str:
-        return f"ssh://127.0.0.1:{self.port}{folder}"
-
-
 @contextlib.contextmanager
-def running_sshd(folder: Path) -> Iterator[Sshd]:
-    """Skips the test where there is no sshd."""
+def running_sshd(folder):
+    """Its address, and the file with the user's key. Skips the test where there is no sshd."""
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if program is None:
         pytest.skip("there is no sshd here (on Debian: apt-get install openssh-server)")
@@ -56,7 +45,7 @@ def running_sshd(folder: Path) -> Iterator[Sshd]:
         while not is_taken(port):
             assert process.poll() is None and time.monotonic() < until, (folder / "log").read_text()
             time.sleep(0.02)
-        yield Sshd(port, folder / "user")
+        yield f"ssh://127.0.0.1:{port}", folder / "user"
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # connections, which have processes of their own, would outlive it
         process.wait()

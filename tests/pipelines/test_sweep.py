@@ -15,9 +15,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from ruamel.yaml import YAML
 
 from pipelines.dvc.pipeline import Pipeline
-from pipelines.searching.experiments import check_out, experiments_of, git, keep
 from pipelines.searching.space import SearchError
 from pipelines.searching.study import only_one
+from pipelines.searching.trial import check_out, experiments_of, git, keep
 from pipelines.sweep import Sweep, TrialFailed, as_metric, main, read_figure, sweep
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
 from tests.pipelines.small import command_line

@@ -1,6 +1,7 @@
 """The bound, and the paired bootstrap, on predictions of a few rows."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -18,40 +19,19 @@ def rows(predicted, actual="a"):
 
 
 def numbers(*errors):
-    rows = {
-        "actual": ["1.0" for _ in errors],
-        "predicted": [str(1.0 + error) for error in errors],
-        "score": [str(abs(error)) for error in errors],
-    }
-    return pd.DataFrame(rows, dtype=str)
+    content = [["1.0", str(1.0 + error), str(abs(error))] for error in errors]
+    return pd.DataFrame(content, columns=["actual", "predicted", "score"], dtype=str)
 
 
-@pytest.mark.parametrize(
-    ("gate", "value", "passes"), [(ACCURACY, 0.9, True), (ACCURACY, 0.89, False), (MAE, 0.5, True), (MAE, 0.51, False)]
-)
-def test_a_bound_is_reached_on_its_side(gate, value, passes):
-    assert (gate.refusal(value) is None) == passes
-
-
-def test_a_bound_that_is_not_reached_is_named():
-    assert ACCURACY.refusal(0.8123456) == "accuracy is 0.8123; expected at least 0.9 (params.yaml: models.m.gate.at_least.sample)"
-    assert MAE.refusal(2.0) == "mae is 2; expected at most 0.5 (params.yaml: models.m.gate.at_most.sample)"
-
-
-def test_the_gate_of_a_model_is_that_of_its_source(tmp_path):
-    gate = {"metric": "rmse", "at_most": {"sample": 1.0, "official": None}, "tolerance": {"sample": 0.1, "official": 0.2}}
-    assert gate_of(tmp_path, gate) == Gate("models.m.gate.at_most.sample", "rmse", True, "mae", True, 1.0, 0.1, 100, 0.9, 3)
-    assert gate_of(tmp_path, gate, "official").refusal(0.1) == "params.yaml gives no bound: models.m.gate.at_most.official is null"
-
-
-@pytest.mark.parametrize("source", ["sample", "official"])
-def test_bound_and_tolerance_may_be_one_number_for_both_sources(tmp_path, source):
-    gate = {"metric": "rmse", "at_most": 0, "at_least": None, "tolerance": 0.1}
-    assert gate_of(tmp_path, gate, source) == Gate("models.m.gate.at_most", "rmse", True, "mae", True, 0, 0.1, 100, 0.9, 3)
-
-
-def test_a_model_may_have_no_gate(tmp_path):
-    assert gate_of(tmp_path, None) is None and Gate.of({"source": "sample", "models": {"m": {}}}, "m") is None
+def test_a_bound_is_reached_on_its_side_or_named():
+    ACCURACY.check(0.9)
+    MAE.check(0.5)
+    for gate, value, why in (
+        (ACCURACY, 0.8923456, "accuracy is 0.8923; expected at least 0.9 (params.yaml: models.m.gate.at_least.sample)"),
+        (MAE, 0.51, "mae is 0.51; expected at most 0.5 (params.yaml: models.m.gate.at_most.sample)"),
+    ):
+        with pytest.raises(HeldBack, match=f"^{re.escape(why)}$"):
+            gate.check(value)
 
 
 def gate_of(folder, gate, source="sample"):
@@ -62,38 +42,31 @@ def gate_of(folder, gate, source="sample"):
     return Gate.of(params | {"source": source}, "m", folder)
 
 
-def test_the_difference_of_classes_is_that_of_the_accuracies():
+def test_the_gate_of_a_model_is_that_of_its_source_or_of_both_and_there_may_be_none(tmp_path):
+    gate = {"metric": "rmse", "at_most": {"sample": 1.0, "official": None}, "tolerance": {"sample": 0.1, "official": 0.2}}
+    assert gate_of(tmp_path, gate) == Gate("models.m.gate.at_most.sample", "rmse", True, "mae", True, 1.0, 0.1, 100, 0.9, 3)
+    assert gate_of(tmp_path, gate, "official").bound is None
+    gate = {"metric": "rmse", "at_most": 0, "at_least": None, "tolerance": 0.1}
+    for source in ("sample", "official"):
+        assert gate_of(tmp_path, gate, source) == Gate("models.m.gate.at_most", "rmse", True, "mae", True, 0, 0.1, 100, 0.9, 3)
+    assert gate_of(tmp_path, None) is None
+
+
+def test_the_difference_is_that_of_the_accuracies_or_the_mean_absolute_errors_row_by_row():
     difference = ACCURACY.difference(rows("aaab" * 25), rows("aabb" * 25))
     assert difference.value == -0.25
     assert difference.low < -0.25 < difference.high < 0
-
-
-def test_the_difference_of_numbers_is_that_of_their_mean_absolute_errors():
-    difference = MAE.difference(numbers(0.5, -0.5), numbers(0.25, -0.75))
-    assert difference.value == 0
-    assert (difference.low, difference.high) == (-0.25, 0.25)
-
-
-def test_rows_are_compared_with_themselves():
-    """Half of the rows are wrong, the same ones: unpaired, such accuracies would differ by chance."""
+    assert MAE.difference(numbers(0.5, -0.5), numbers(0.25, -0.75)) == Interval(0, -0.25, 0.25)
+    # Half of the rows are wrong, the same ones: unpaired, such accuracies would differ by chance.
     assert ACCURACY.difference(rows("ab" * 50), rows("ab" * 50)) == Interval(0, 0, 0)
 
 
-def test_one_row_has_no_spread():
-    assert MAE.difference(numbers(0.5), numbers(0.75)) == Interval(0.25, 0.25, 0.25)
-
-
-def test_the_interval_is_that_of_the_normal_approximation_where_rows_are_many():
+def test_the_interval_is_that_of_the_normal_approximation_where_rows_are_many_and_follows_from_the_seed():
     values = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], 4000, p=[0.1, 0.8, 0.1])
     interval, spread = mean_interval(values, 2000, 0.95, seed=0), 1.645 * values.std() / np.sqrt(len(values))
     assert interval.low == pytest.approx(values.mean() - spread, abs=0.1 * spread)
     assert interval.high == pytest.approx(values.mean() + spread, abs=0.1 * spread)
-
-
-def test_the_same_seed_gives_the_same_interval():
-    values = np.random.default_rng(2).normal(size=50)
-    assert mean_interval(values, 100, 0.95, seed=7) == mean_interval(values, 100, 0.95, seed=7)
-    assert mean_interval(values, 100, 0.95, seed=7) != mean_interval(values, 100, 0.95, seed=8)
+    assert mean_interval(values, 100, 0.95, seed=7) == mean_interval(values, 100, 0.95, seed=7) != mean_interval(values, 100, 0.95, seed=8)
 
 
 @pytest.mark.parametrize(
@@ -110,24 +83,15 @@ def test_worse_is_what_may_be_worse_beyond_the_tolerance(gate, difference, is_wo
     assert gate.is_worse(difference) == is_worse
 
 
-@pytest.mark.parametrize("before", [rows("aab"), rows("aa", actual="b"), rows("")])
-def test_predictions_of_other_rows_are_not_compared(before):
-    with pytest.raises(HeldBack, match="not of the same test rows and classes"):
-        ACCURACY.difference(before, rows("aa"))
-
-
-def test_a_test_split_without_rows_is_not_compared():
-    with pytest.raises(HeldBack):
-        ACCURACY.difference(rows(""), rows(""))
+def test_predictions_of_other_rows_or_of_none_are_not_compared():
+    for before, now in ((rows("aab"), rows("aa")), (rows("aa", actual="b"), rows("aa")), (rows(""), rows(""))):
+        with pytest.raises(HeldBack, match="not of the same test rows and classes"):
+            ACCURACY.difference(before, now)
 
 
 def test_figures_are_read_as_evaluate_writes_them(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"mae": 0.5, "mae_low": 0.4, "mae_high": 0.6, "r2": 0.9}))
     (tmp_path / "predictions.csv").write_text('actual,predicted\n"a, b",NA\n1.0,1\n')
-    assert read_metric(tmp_path / "metrics.json", "mae") == Interval(0.5, 0.4, 0.6)
-    assert read_metric(tmp_path / "metrics.json", "r2") == Interval(0.9, 0.9, 0.9)
-    assert read_metric(tmp_path / "metrics.json", "auc") is None
-    assert read_rows(tmp_path / "predictions.csv").to_dict("records") == [
-        {"actual": "a, b", "predicted": "NA"},
-        {"actual": "1.0", "predicted": "1"},
-    ]
+    found = {name: read_metric(tmp_path / "metrics.json", name) for name in ("mae", "r2", "auc")}
+    assert found == {"mae": Interval(0.5, 0.4, 0.6), "r2": Interval(0.9, 0.9, 0.9), "auc": None}
+    assert read_rows(tmp_path / "predictions.csv").to_numpy().tolist() == [["a, b", "NA"], ["1.0", "1"]]

@@ -1,11 +1,11 @@
-"""pipelines/searching/experiments.py with real git."""
+"""pipelines.searching.trial.py with real git."""
 
 import re
 
 import pytest
 
-from pipelines.searching.experiments import base_of, check_out, experiments_of, git, keep
 from pipelines.searching.space import SearchError
+from pipelines.searching.trial import base_of, check_out, experiments_of, git, keep
 
 
 @pytest.fixture
