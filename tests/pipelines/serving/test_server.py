@@ -198,18 +198,6 @@ def test_hosts_that_need_no_proxy_stay_and_loopback_is_added(no_proxies, monkeyp
         assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == after
 
 
-@pytest.mark.slow
-def test_a_flow_asks_no_proxy_for_what_is_on_loopback(small):
-    Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace("cmd: cat out", "cmd: echo $NO_PROXY $no_proxy; cat out"))
-    with answering(502) as (port, asked):
-        proxies = {name: f"http://127.0.0.1:{port}" for name in PROXIES if name.lower() != "no_proxy"}
-        result = run("-m", "pipelines.rebuild", env=environment(**proxies, NO_PROXY="corp.example"))
-    assert result.returncode == 0, result.stderr
-    assert asked == []
-    (log,) = Path("logs/rebuild").rglob("both.log")
-    assert log.read_text() == "corp.example,127.0.0.1,localhost corp.example,127.0.0.1,localhost\n"
-
-
 def test_a_proxy_that_prefect_cannot_use_is_said_in_a_sentence(no_proxies, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks4://127.0.0.1:9")
     with pytest.raises(ServerError, match=r"Prefect cannot use the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY \(.*\): unset it"):
