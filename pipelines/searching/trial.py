@@ -76,11 +76,14 @@ def make(root: Path, folder: Path, commit: str, tree: str, target: str, name: st
 def base_of(root: Path) -> tuple[str, str]:
     """What experiments start from: HEAD, and a tree of it with what has been changed since in files that git knows. Nothing is touched.
 
-    Raises GitError where there is no commit, or a merge has left conflicts, and SearchError outside the root.
+    Raises GitError where there is no commit, and SearchError where a merge has left conflicts, or outside the root.
     """
     commit, top = git("rev-parse", "HEAD", folder=root), Path(git("rev-parse", "--show-toplevel", folder=root))
     if top.resolve() != root.resolve():
         raise SearchError(f"the root of the git repository is {top}: run the sweep there.")
+    # git diff also refreshes the index: of files that were only touched, git stash would end with exit code 1.
+    if conflicts := git("diff", "--name-only", "--diff-filter=U", folder=root).splitlines():
+        raise SearchError(f"a merge has left conflicts in {', '.join(conflicts)}: resolve them first.")
     changed = git("stash", "create", folder=root, environment=identity(root))  # a commit that no reference names
     return commit, git("rev-parse", f"{changed or commit}^{{tree}}", folder=root)
 

@@ -199,6 +199,7 @@ def use_prefect_server() -> None:
 
 def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
     """Runs a flow; unless all goes well, the process ends with a sentence and exit code 1 (Ctrl-C: 130, SIGTERM: 143)."""
+    stopped_by.clear()
     try:
         use_prefect_server()
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: NUM_RETRIES}):

@@ -12,6 +12,8 @@ from dvc.repo import Repo
 from dvc.repo.artifacts import Artifacts
 from ruamel.yaml import YAML
 
+from tests.pipelines.small import make_repository
+
 DVC_YAML = """
 stages:
   preprocess:
@@ -99,20 +101,13 @@ def git(*arguments, folder="."):
 
 def make_releasable(folder):
     """The repository, built and committed; beside it its DVC remote, the folder `store`, and its git remote, the empty `origin`."""
-    git("init", "--quiet", "--initial-branch=main", folder=folder)
+    files = {"stages/__init__.py": "", "stages/evaluate.py": EVALUATE, "stages/families/plain.sh": PLAIN, "stages/common/__init__.py": ""}
+    files |= {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, ".gitignore": IGNORED, ".dvc/config": CONFIG}
+    for dataset, metrics in {"rights": {"accuracy": "higher", "auc": "higher"}, "nears": {"mae": "lower", "rmse": "lower"}}.items():
+        files[f"data/checked/datasets/{dataset}.json"] = json.dumps({"score": next(iter(metrics)), "metrics": metrics})
+    make_repository(folder, files | {"rows.txt": "\n".join(["cat", "mouse"] * 20)})
     git("init", "--quiet", "--bare", "--initial-branch=main", "../origin", folder=folder)
     git("remote", "add", "origin", "../origin", folder=folder)
-    Repo.init(str(folder)).close()
-    (folder / ".dvc" / "config").write_text(CONFIG)
-    code = {"stages/__init__.py": "", "stages/evaluate.py": EVALUATE, "stages/families/plain.sh": PLAIN, "stages/common/__init__.py": ""}
-    for name, text in (code | {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, ".gitignore": IGNORED}).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    for dataset, metrics in {"rights": {"accuracy": "higher", "auc": "higher"}, "nears": {"mae": "lower", "rmse": "lower"}}.items():
-        checked = folder / "data" / "checked" / "datasets" / f"{dataset}.json"
-        checked.parent.mkdir(parents=True, exist_ok=True)
-        checked.write_text(json.dumps({"score": next(iter(metrics)), "metrics": metrics}))
-    (folder / "rows.txt").write_text("\n".join(["cat", "mouse"] * 20))
     build(folder)
     commit(folder)
 

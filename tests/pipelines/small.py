@@ -51,6 +51,7 @@ def make_repository(folder, files):
     (folder / ".dvc" / "tmp").mkdir(parents=True)
     files = {".dvc/config": "", ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvcignore": "", **files}
     for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
 
 

@@ -20,7 +20,7 @@ from pipelines.searching.study import only_one
 from pipelines.searching.trial import check_out, experiments_of, git, keep
 from pipelines.sweep import Sweep, TrialFailed, as_metric, main, read_figure, sweep
 from tests.pipelines.running.test_supervisor import is_alive, wait_until
-from tests.pipelines.small import command_line
+from tests.pipelines.small import command_line, make_repository, repro
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
@@ -100,20 +100,15 @@ def built(tmp_path_factory):
     """A repository in which all is built and committed."""
     folder = tmp_path_factory.mktemp("built") / "toy"
     folder.mkdir()
+    ignored = {".gitignore": "/data/points\n/models/*/model.txt\n/logs\n", ".dvcignore": "logs/\n"}
+    graph = GRAPH.replace("PYTHON", sys.executable)
+    make_repository(folder, {"dvc.yaml": graph, "params.yaml": PARAMS, "train.py": TRAIN, **ignored})
     write_facts(folder)
-    git("init", "--quiet", folder=folder)
     git("config", "user.name", "a", folder=folder)
     git("config", "user.email", "a@b", folder=folder)
-    Repo.init(str(folder)).close()
-    (folder / "dvc.yaml").write_text(GRAPH.replace("PYTHON", sys.executable))
-    (folder / "params.yaml").write_text(PARAMS)
-    (folder / "train.py").write_text(TRAIN)
-    (folder / ".gitignore").write_text("/data/points\n/models/*/model.txt\n/logs\n")
-    (folder / ".dvcignore").write_text("logs/\n")
-    with pytest.MonkeyPatch.context() as patch, Repo(str(folder)) as repository:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOY", str(tmp_path_factory.mktemp("notes")))
-        patch.chdir(folder)
-        repository.reproduce()
+        repro(folder=folder)
     git("add", ".", folder=folder)
     git("commit", "--quiet", "--message", "all", folder=folder)
     return folder

@@ -34,6 +34,7 @@ def make(repository, name, **contents):
 
 def test_an_experiment_is_a_commit_upon_its_base_and_touches_nothing_else(repository):
     before = git("status", "--porcelain=v2", "--branch", folder=repository)
+    (repository / "a.txt").touch()
     folder = make(repository, "toy-a-001", out="made\n", new="new\n")
     (ref,) = experiments_of(repository, "toy-a").values()
     head = git("rev-parse", "HEAD", folder=repository)
@@ -73,9 +74,13 @@ def test_the_experiments_of_a_study_are_told_from_anothers(repository):
 def test_a_folder_that_experiments_cannot_start_from_is_refused_in_a_sentence(repository, tmp_path):
     (tmp_path / "new").mkdir()
     git("init", "--quiet", folder=tmp_path / "new")
+    blob = git("rev-parse", "HEAD:a.txt", folder=repository)
+    entries = "".join(f"100644 {blob} {stage}\ta.txt\n" for stage in (1, 2, 3))
+    git("update-index", "--index-info", folder=repository, stdin=f"0 {'0' * 40}\ta.txt\n{entries}")  # as a merge leaves it
     for folder, sentence in (
         (tmp_path, r"^git rev-parse: not a git repository.*\.$"),
         (tmp_path / "new", r"^git rev-parse: ambiguous argument 'HEAD': unknown revision.*\.$"),
+        (repository, r"^a merge has left conflicts in a\.txt: resolve them first\.$"),
         (repository / "sub", r"^the root of the git repository is .*/repository: run the sweep there\.$"),
     ):
         with pytest.raises((GitError, SearchError), match=sentence):
