@@ -153,6 +153,7 @@ def test_what_the_operator_switched_off_stays_so_and_flows_find_the_server(serve
     assert by_hand["paused"]
 
     # A flow beside it finds the server, and knows its password, also where it is told the address.
+    wait_until(lambda: not served.runs("Late", "Pending", "Running"), SECONDS)  # of the schedule, until it was switched off
     before = len(served.runs("Completed"))
     for more in ({}, {"PREFECT_API_URL": served.url}):
         result = subprocess.run([sys.executable, "-m", "pipelines.rebuild"], env=environment(**more), capture_output=True, check=False)
