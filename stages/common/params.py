@@ -18,11 +18,9 @@ from stages.shell.errors import UserError, reason
 from stages.shell.sentences import problem
 
 PARAMS_FILE = Path("params.yaml")
-MAX_DEPTH = 20
-TOO_DEEP = f"params.yaml is nested more than {MAX_DEPTH} deep, or an alias contains itself: fix the file and run again."
 
-# The last two are for a value that only looks right, such as the date 2026-13-01.
-NOT_YAML = (YAMLError, ValueError, LookupError)
+# ValueError and LookupError are for a value that only looks right, such as the date 2026-13-01; RecursionError for [[[[[...
+NOT_YAML = (YAMLError, ValueError, LookupError, RecursionError)
 
 Source = Literal["sample", "official"]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -83,8 +81,6 @@ def read_params() -> dict[str, Any]:
 def parse_params(content: bytes) -> dict[str, Any]:
     try:
         params = YAML(typ="safe").load(content)
-    except RecursionError as error:
-        raise UserError(TOO_DEEP) from error
     except NOT_YAML as error:
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
@@ -92,19 +88,7 @@ def parse_params(content: bytes) -> dict[str, Any]:
         raise UserError(f"params.yaml{where}: {problem}; fix the file and run again.") from error
     if not isinstance(params, dict):
         raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...).")
-    refuse_deep(params, {})
     return params
-
-
-def refuse_deep(value: Any, seen: dict[int, int], depth: int = 0) -> None:
-    """Refuses what is nested too deeply, or (by YAML's aliases) within itself; `seen` has the depth at which each part was met."""
-    if not isinstance(value, dict | list) or seen.get(id(value), -1) >= depth:
-        return
-    if depth > MAX_DEPTH:
-        raise UserError(TOO_DEEP)
-    seen[id(value)] = depth
-    for part in value.values() if isinstance(value, dict) else value:
-        refuse_deep(part, seen, depth + 1)
 
 
 def look_up(params: dict[str, Any], *keys: str) -> Any:

@@ -4,14 +4,13 @@ The drawn pictures are in the format of the official binary version (stages/data
 range of colours.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.official import Official
+from stages.reading.fetch import Official
 
 STAND_IN = "A stand-in for CIFAR-10: drawn shapes of ten kinds, 32x32, under its class names, which they do not show."
 FOLDER = "cifar-10-batches-bin"
@@ -52,43 +51,35 @@ def _draw_records(number: int, rng: np.random.Generator) -> np.ndarray:
     records = np.empty((number, RECORD), dtype=np.uint8)
     for record, label in zip(records, rng.permutation(np.arange(number) % NUM_CLASSES), strict=True):
         record[0] = label
-        record[1:] = _draw(LOOKS[label], rng).transpose(2, 0, 1).ravel()
+        shape, texture, hue = LOOKS[label]
+        record[1:] = _draw(shape, texture, hue, rng).transpose(2, 0, 1).ravel()
     return records
 
 
-@dataclass(frozen=True)
-class Look:
-    """What a class looks like: no shape, texture or hue (0 to 1) belongs to one class alone."""
-
-    shape: str
-    texture: str
-    hue: float
-
-
-LOOKS = [
-    Look("disc", "plain", 0.0),
-    Look("square", "plain", 0.0),
-    Look("triangle", "plain", 0.33),
-    Look("disc", "stripes", 0.0),
-    Look("square", "stripes", 0.33),
-    Look("ring", "plain", 0.66),
-    Look("triangle", "stripes", 0.33),
-    Look("ring", "stripes", 0.66),
-    Look("cross", "plain", 0.66),
-    Look("cross", "stripes", 0.33),
+LOOKS = [  # of each class: no shape, texture or hue (0 to 1) belongs to one alone
+    ("disc", "plain", 0.0),
+    ("square", "plain", 0.0),
+    ("triangle", "plain", 0.33),
+    ("disc", "stripes", 0.0),
+    ("square", "stripes", 0.33),
+    ("ring", "plain", 0.66),
+    ("triangle", "stripes", 0.33),
+    ("ring", "stripes", 0.66),
+    ("cross", "plain", 0.66),
+    ("cross", "stripes", 0.33),
 ]
 
 
-def _draw(look: Look, rng: np.random.Generator) -> np.ndarray:
+def _draw(shape: str, texture: str, hue: float, rng: np.random.Generator) -> np.ndarray:
     """One picture, uint8 [32, 32, 3]: the shape at a random place, size and turn before a sloping background, with noise."""
     row, column = np.mgrid[:SIDE, :SIDE] - rng.uniform(12, 20, size=(2, 1, 1))
     turn, radius = rng.uniform(-0.3, 0.3), rng.uniform(7, 11)
     y = (row * np.cos(turn) - column * np.sin(turn)) / radius
     x = (row * np.sin(turn) + column * np.cos(turn)) / radius
-    ink = _inside(look.shape, y, x).astype(float)
-    if look.texture == "stripes":
+    ink = _inside(shape, y, x).astype(float)
+    if texture == "stripes":
         ink *= 0.35 + 0.65 * (np.sin((y + x) * radius * rng.uniform(1.2, 1.8)) > 0)
-    colour = _colour(look.hue + rng.normal(0, 0.12), rng.uniform(0.6, 1.0))
+    colour = _colour(hue + rng.normal(0, 0.12), rng.uniform(0.6, 1.0))
     background = _colour(rng.random(), rng.uniform(0.1, 0.6)) * (0.8 + 0.02 * (row * rng.normal() + column * rng.normal()))[..., None]
     picture: np.ndarray = background * (1 - ink[..., None]) + colour * ink[..., None] + rng.normal(0, 0.12, size=(SIDE, SIDE, 3))
     return np.asarray(np.rint(255 * np.clip(picture, 0, 1)), dtype=np.uint8)
