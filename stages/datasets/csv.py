@@ -4,6 +4,7 @@ Reads   raw/<file> (plain, or gzipped as .csv.gz), twice: once for the labels, w
         for the features, so memory holds a label a row and the numbers of one chunk.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -83,26 +84,19 @@ def _header(path: Path, preprocess: Preprocess) -> list[str]:
     return header
 
 
-class BadRowError(Exception):
-    """Its arguments: the column, empty where the row as a whole is at fault, and why the row is left out."""
-
-
 def _good_rows(path: Path, header: list[str], preprocess: Preprocess, left_out: LeftOutItems) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features float32 [k, num_features] and labels int64 [k], in the file's order, a chunk at a time."""
-    place = header.index(preprocess.label)
+    place, classes = header.index(preprocess.label), range(len(preprocess.classes))
     features, labels = [], []
     rows = numbered_rows(path)
     next(rows)
     for number, cells in rows:
         try:
             values = _numbers(cells, header)
-            label = values.pop(place)
-            if label not in range(len(preprocess.classes)):
-                reason = f"{cells[place]!r} is not a class from 0 to {len(preprocess.classes) - 1}"
-                raise BadRowError(f", column {preprocess.label}", reason)
-        except BadRowError as bad:
-            column, reason = bad.args
-            left_out.add(f"{path.name} line {number}{column}", reason)
+            if (label := values.pop(place)) not in classes:
+                raise ValueError(f"column {preprocess.label} has {cells[place]!r}, expected a class from 0 to {len(classes) - 1}")
+        except ValueError as error:
+            left_out.add(f"{path.name} line {number}", str(error))
             continue
         features.append(values)
         labels.append(label)
@@ -114,15 +108,15 @@ def _good_rows(path: Path, header: list[str], preprocess: Preprocess, left_out: 
 
 
 def _numbers(cells: list[str], header: list[str]) -> list[float]:
+    """Raises ValueError that says what is wrong with the row."""
     if len(cells) != len(header):
-        raise BadRowError("", f"has {len(cells)} cells, not {len(header)}")
-    values = []
+        raise ValueError(f"has {len(cells)} cells, not {len(header)}")
+    numbers = []
     for cell, name in zip(cells, header, strict=True):
         try:
-            value = float(cell)
+            numbers.append(float(cell))
         except ValueError:
-            raise BadRowError(f", column {name}", f"{cell!r} is not a number" if cell else "the cell is empty") from None
-        if not abs(value) <= LARGEST or "_" in cell:  # float() takes 1_000, which no CSV file means as a number
-            raise BadRowError(f", column {name}", f"{cell!r} is not a finite number of float32")
-        values.append(value)
-    return values
+            numbers.append(math.nan)
+        if not abs(numbers[-1]) <= LARGEST or "_" in cell:  # float() takes 1_000, which no CSV file means as a number
+            raise ValueError(f"column {name} has {cell!r}, expected a finite number of float32")
+    return numbers

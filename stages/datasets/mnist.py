@@ -94,11 +94,10 @@ def _read_idx(path: Path, shape: tuple[int, ...], expected: int | None = None) -
     with read_errors_named(path), gzip.open(path, "rb") as file:
         header = file.read(8 + 4 * len(shape))
         number = int.from_bytes(header[4:8], "big")
-        if header != struct.pack(f">4B{1 + len(shape)}I", 0, 0, 8, 1 + len(shape), number, *shape) or number > MAX_ITEMS:
-            wanted = "labels" if not shape else f"pictures of {SIDE}x{SIDE}"
-            raise UserError(f"{path} is not an idx file of up to {MAX_ITEMS:,} {wanted}: it begins with {header.hex() or 'nothing'}.")
-        if expected not in (None, number):
-            raise UserError(f"{path} promises {number:,} pictures and its labels file {expected:,} labels: fetch both again.")
+        right = struct.pack(f">4B{1 + len(shape)}I", 0, 0, 8, 1 + len(shape), number, *shape)
+        if header != right or number > MAX_ITEMS or expected not in (None, number):
+            wanted = f"{expected:,} pictures of {SIDE}x{SIDE}" if shape else f"at most {MAX_ITEMS:,} labels"
+            raise UserError(f"{path} is not an idx file of {wanted}: it begins with {header.hex() or 'nothing'}; fetch both again.")
         for start in range(0, number, CHUNK):
             count = min(CHUNK, number - start)
             content = file.read(count * math.prod(shape))

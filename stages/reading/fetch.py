@@ -27,7 +27,7 @@ from stages.shell.errors import DISK_FULL, UserError, reason
 
 MIRROR = "DATASETS_MIRROR"
 TRIES = 3
-BACKOFF_SECONDS = 1.0  # before the second try; doubled before each one after it
+BACKOFF_SECONDS = 1.0  # before the second try; one more before each one after it
 TIMEOUT_SECONDS = (10, 60)  # to connect; between two pieces of the answer
 MAX_SECONDS = 3600  # for one address, all tries together: a byte a minute would be within the other limits
 CHUNK = 1 << 16
@@ -188,24 +188,20 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _download(url: str, target: Path, max_megabytes: int) -> None:
-    """Download to `target`, trying again from the start where a second try may help."""
+    """Download to `target`; what failed is tried again from the start."""
     import requests  # needed by few that import this module, and costs a fifth of a second
 
     with _limited(MAX_SECONDS):
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(TRIES):
+            time.sleep(BACKOFF_SECONDS * attempt)
             try:
                 _download_once(url, target, max_megabytes)
                 return
+            except requests.HTTPError as error:
+                what = printable(f"the server answered {error.response.status_code} {error.response.reason}")
             except (requests.RequestException, ValueError) as error:  # ValueError: of an address such as http://[::1/
-                answer = getattr(error, "response", None)
-                if answer is not None:
-                    what = printable(f"the server answered {answer.status_code} {answer.reason}")
-                else:
-                    what = f"no whole answer came ({type(error).__name__})"
-                refused = answer is not None and answer.status_code < 500 and answer.status_code != requests.codes.too_many_requests
-                if attempt == TRIES or refused:
-                    raise UserError(what + (f", {attempt} times" if attempt > 1 else "")) from error
-                time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
+                what = f"no whole answer came ({type(error).__name__})"
+        raise UserError(f"{what}, {TRIES} times")
 
 
 @contextlib.contextmanager
@@ -215,13 +211,12 @@ def _limited(seconds: float) -> Iterator[None]:
     def stop(*_: Any) -> NoReturn:
         raise UserError(f"the download was not complete after {seconds:,} seconds")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _download_once(url: str, target: Path, max_megabytes: int) -> None:
