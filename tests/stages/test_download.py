@@ -92,7 +92,9 @@ def test_each_source_is_made_or_fetched_and_says_which(project):
         assert read_source(Path("data/line/raw")) == ("generated", "")
         download("ants")
         expected = {"sample.txt": b"xxx"} if source == "sample" else {"one.bin": b"1", "two.bin": b"2"}
-        assert data() == {"data/line/raw/numbers.json": b"[1, 2]"} | {f"data/ants/raw/{name}": content for name, content in expected.items()}
+        assert data() == {"data/line/raw/numbers.json": b"[1, 2]"} | {
+            f"data/ants/raw/{name}": content for name, content in expected.items()
+        }
         assert read_source(Path("data/ants/raw")) == (source, STAND_IN if source == "sample" else "")
 
 
