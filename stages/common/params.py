@@ -4,7 +4,6 @@ Every section is typed where it is used; what several stages share (`source`, `r
 changes a result has a default, and every mistake ends in a sentence that names the key and what was expected.
 """
 
-import copy
 import functools
 import re
 from pathlib import Path
@@ -19,8 +18,8 @@ from stages.shell.sentences import problem
 
 PARAMS_FILE = Path("params.yaml")
 
-# ValueError and LookupError are for a value that only looks right, such as the date 2026-13-01; RecursionError for [[[[[...
-NOT_YAML = (YAMLError, ValueError, LookupError, RecursionError)
+# The last two are for a value that only looks right, such as the date 2026-13-01.
+NOT_YAML = (YAMLError, ValueError, LookupError)
 
 Source = Literal["sample", "official"]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -70,9 +69,9 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 
 def read_params() -> dict[str, Any]:
-    """The whole of params.yaml as plain dicts and lists."""
+    """The whole of params.yaml as plain dicts and lists, which are all callers': change nothing in them."""
     try:
-        return copy.deepcopy(parse_params(PARAMS_FILE.read_bytes()))
+        return parse_params(PARAMS_FILE.read_bytes())
     except FileNotFoundError as error:
         raise UserError("params.yaml is not in this folder: run the command in the root of the repository.") from error
 

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,36 +20,25 @@ class Interrupted(BaseException):
     """Stands for anything that can end a block, a Ctrl-C too."""
 
 
-def names_in(folder: Path) -> list[str]:
+def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_bytes_are_written_whole_over_longer_ones(tmp_path: Path) -> None:
-    write_files({tmp_path / "a": b"longer"})
-    write_files({tmp_path / "a": b"new"})
-    assert (tmp_path / "a").read_bytes() == b"new"
-    assert names_in(tmp_path) == ["a"]
-
-
-def test_rows_have_unix_line_ends_and_empty_cells_for_none() -> None:
+def test_rows_have_unix_line_ends_and_empty_cells_for_none():
     assert as_csv([{"epoch": 1, "name": 'a "b", c'}, {"epoch": None, "name": "é"}]).decode() == 'epoch,name\n1,"a ""b"", c"\n,é\n'
     with pytest.raises(ValueError, match="fields not in fieldnames"):
         as_csv([{"epoch": 1}, {"epoch": 2, "more": 3}])
 
 
-def test_json_keeps_the_order_of_keys_and_letters_beyond_ascii() -> None:
+def test_json_keeps_the_order_of_keys_and_letters_beyond_ascii():
     text = as_json({"z": "é", "a": [1, 2.5, None]}).decode()
     assert text.index('"z"') < text.index('"a"') and "é" in text and text.endswith("}\n")
     assert json.loads(text) == {"z": "é", "a": [1, 2.5, None]}
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_number_that_json_has_not_is_refused(number: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        as_json({"loss": number})
+        as_json({"loss": float("nan")})
 
 
-def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
+def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path):
     path = tmp_path / "data" / "raw"
     for name in ("old", "new"):
         with replacing_folder(path) as beside:
@@ -60,7 +48,7 @@ def test_a_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
     assert names_in(path.parent) == ["raw"]
 
 
-def test_a_block_that_fails_leaves_the_old_folder(tmp_path: Path) -> None:
+def test_a_block_that_fails_leaves_the_old_folder(tmp_path):
     path = tmp_path / "raw"
     with replacing_folder(path) as beside:
         (beside / "old").write_text("old")
@@ -72,13 +60,7 @@ def test_a_block_that_fails_leaves_the_old_folder(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["raw"]
 
 
-def test_a_block_that_fails_where_nothing_was_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted), replacing_folder(tmp_path / "raw"):
-        raise Interrupted
-    assert names_in(tmp_path) == []
-
-
-def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(tmp_path: Path) -> None:
+def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(tmp_path):
     old = tmp_path / ".raw.old"
     old.mkdir()
     (old / "old").write_text("old")
@@ -89,13 +71,13 @@ def test_a_kill_between_the_two_renames_is_put_right_by_the_next_run(tmp_path: P
     assert names_in(tmp_path) == ["raw"]
 
 
-def test_a_second_rename_that_fails_brings_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_rename_that_fails_brings_the_old_folder_back(tmp_path, monkeypatch):
     path = tmp_path / "raw"
     with replacing_folder(path) as beside:
         (beside / "old").write_text("old")
     rename = Path.rename
 
-    def fail_for_the_new(self: Path, target: Path) -> Path:
+    def fail_for_the_new(self, target):
         if self.name == ".raw.part":
             raise Interrupted
         return rename(self, target)
@@ -117,7 +99,7 @@ with replacing_folder(Path(sys.argv[1])) as beside:
 """
 
 
-def test_a_killed_run_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path):
     path = tmp_path / "raw"
     with replacing_folder(path) as beside:
         (beside / "old").write_text("old")
@@ -131,7 +113,7 @@ def test_a_killed_run_leaves_the_old_folder_and_the_next_run_cleans_up(tmp_path:
     assert names_in(tmp_path) == ["raw"]
 
 
-def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+def test_several_files_are_replaced_together_or_not_at_all(tmp_path):
     paths = [tmp_path / "a.csv", tmp_path / "plots/b.csv"]
     write_files(dict.fromkeys(paths, b"old"))
     (tmp_path / "a folder").write_text("in the way")
@@ -141,29 +123,24 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> No
     assert names_in(tmp_path) == ["a folder", "a.csv", "plots"] and names_in(tmp_path / "plots") == ["b.csv"]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_a_failure_names_the_file_that_was_to_be_written(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails names none, and a rename the file beside it."""
-
-    def failing(_path: Path, _content: bytes) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(Path, "write_bytes", failing)
-    with pytest.raises(OSError, match=re.escape(os.strerror(number))) as raised:
-        write_files({tmp_path / "a": b"new"})
-    assert raised.value.errno == number and raised.value.filename == str(tmp_path / "a")
-    assert names_in(tmp_path) == []
-
-
-def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+def test_a_failure_names_the_file_that_was_to_be_written(tmp_path, monkeypatch):
+    """A rename that fails names the file beside it, and a write none."""
     (tmp_path / "a").mkdir()
     with pytest.raises(IsADirectoryError) as raised:
         write_files({tmp_path / "a": b"new"})
     assert raised.value.filename == str(tmp_path / "a") and raised.value.filename2 is None
+
+    def failing(_path, _content):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(OSError, match="full") as raised:
+        write_files({tmp_path / "b": b"new"})
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(tmp_path / "b")
     assert names_in(tmp_path) == ["a"]
 
 
-def test_two_processes_never_write_the_same_file(tmp_path: Path) -> None:
+def test_two_processes_never_write_the_same_file(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
     (tmp_path / ".a.json.part").touch()
@@ -176,7 +153,7 @@ def test_two_processes_never_write_the_same_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new" and names_in(tmp_path) == ["a.json"]
 
 
-def test_two_processes_never_write_into_the_same_folder(tmp_path: Path) -> None:
+def test_two_processes_never_write_into_the_same_folder(tmp_path):
     program = f"""
 from pathlib import Path
 from stages.shell.errors import UserError
@@ -196,7 +173,7 @@ except UserError as error:
     assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout == "wrote\n"
 
 
-def test_a_file_where_the_folder_should_be_is_replaced_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_where_the_folder_should_be_is_replaced_and_leaves_nothing(tmp_path):
     (tmp_path / "raw").write_text("not a folder")
     for _ in range(2):
         with replacing_folder(tmp_path / "raw") as beside:
