@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stages.common.files import as_json, replacing_folder
-from stages.common.meta import Counts, Meta
+from stages.common.meta import Counts, LeftOut, Meta
 from stages.common.params import RawFolder, Runtime, check_section, look_up, read_params
 from stages.common.shelves import take_input, take_part, take_task
 from stages.common.splits import SPLITS, SplitWriter
@@ -49,7 +49,7 @@ def preprocess(name: str) -> None:
             classes=contents.classes,
             outputs=contents.outputs,
             counts=counts,
-            left_out=contents.left_out.summary(),
+            left_out=LeftOut(count=contents.left_out.count, examples=contents.left_out.examples),
         )
         (processed / "meta.json").write_bytes(as_json(meta.model_dump(mode="json")))
 

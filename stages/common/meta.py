@@ -20,9 +20,8 @@ class Resize(Section):
 
 
 class Input(Section):
-    """What one input is before any preprocessing; the network's own preprocessing is built from this.
-
-    `kind` names a file of stages/inputs, which says what the other keys mean; in `shape` null is an axis of any size.
+    """What one input is before any preprocessing. `kind` names a file of stages/inputs, which says what the other keys mean; in `shape`
+    null is an axis of any size.
     """
 
     kind: str

@@ -32,10 +32,6 @@ class Section(BaseModel):
 
 
 class Runtime(Section):
-    """`runtime`: the seed of everything random, threads of one process, where networks run, in how many processes one is trained,
-    from what size on a split is streamed, and how often a training is saved.
-    """
-
     seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=1, le=1024)
     device: Literal["auto", "cpu", "cuda"]
@@ -102,7 +98,6 @@ def look_up(params: dict[str, Any], *keys: str) -> Any:
 
 
 def read_section(model: type[SectionType], *keys: str) -> SectionType:
-    """The section of params.yaml at `keys`, checked against `model`."""
     return check_section(model, look_up(read_params(), *keys), ".".join(keys))
 
 

@@ -25,10 +25,9 @@ DTYPES = {"uint8": "U8", "int16": "I16", "int64": "I64", "float32": "F32"}
 
 
 class SplitWriter:
-    """Writes one split: chunks of inputs and targets go to two files without a name beside `path`, joined behind a header at the end.
+    """Writes one split: chunks go to two files without a name, joined behind a header at the end of the block, if that ends well.
 
-    Use it as a context manager, in a folder that is replaced whole: a block that fails may leave a part of `path`. `input_shape`
-    and `target_shape` are those of one item, dtypes numpy names.
+    Use it in a folder that is replaced whole. The shapes are of one item, dtypes numpy names.
     """
 
     def __init__(self, path: Path, input_shape: tuple[int, ...], input_dtype: str, target_shape: tuple[int, ...], target_dtype: str):
@@ -37,18 +36,17 @@ class SplitWriter:
 
     def __enter__(self) -> "SplitWriter":
         self.stack = contextlib.ExitStack()
-        folder = self.path.parent
-        self.files = {name: self.stack.enter_context(tempfile.TemporaryFile(dir=folder)) for name in self.tensors}  # noqa: SIM115
+        self.files = [self.stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent)) for _ in self.tensors]  # noqa: SIM115
         return self
 
     def add(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         """Append a chunk: inputs [k, *input_shape], targets [k, *target_shape]."""
         if len(inputs) != len(targets):
             raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets in one chunk")
-        for (name, (shape, dtype)), values in zip(self.tensors.items(), (inputs, targets), strict=True):
+        for file, (name, (shape, dtype)), values in zip(self.files, self.tensors.items(), (inputs, targets), strict=True):
             if values.shape[1:] != shape:
                 raise ValueError(f"{name} of shape {values.shape[1:]}, not {shape}")
-            self.files[name].write(np.ascontiguousarray(values, dtype=dtype).tobytes())
+            file.write(np.ascontiguousarray(values, dtype=dtype).tobytes())
         self.count += len(inputs)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -66,7 +64,7 @@ class SplitWriter:
         text += b" " * (-len(text) % 8)
         with self.path.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            for part in self.files.values():
+            for part in self.files:
                 part.seek(0)
                 shutil.copyfileobj(part, file, 1 << 20)
 
@@ -105,10 +103,8 @@ class SplitFile:
         return self.read_all(name, [(place, place + 1) for place in places])
 
     def read_all(self, name: str, places: list[tuple[int, int]]) -> np.ndarray:
-        """Rows from several places (start and stop of each), one after another.
-
-        They are read, not mapped: a file that is cut meanwhile is an error then, where the process would be killed, and pages that were
-        looked at do not count as its memory.
+        """Rows from several places (start and stop of each). They are read, not mapped: a file that is cut meanwhile would kill the
+        process, and pages that were looked at count as its memory.
         """
         dtype, shape, offset = self.tensors[name]
         rows = np.empty((sum(stop - start for start, stop in places), *shape[1:]), dtype)

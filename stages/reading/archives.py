@@ -21,8 +21,7 @@ MAX_ENTRIES = 1_000_000  # files and folders
 MAX_NAME = 1024  # characters of an entry's whole path
 HEADER_BYTES = 1 << 20  # of a tar between two entries; a long name needs a few kB
 NOT_PLAIN = "is a link, a device or of another special kind, or compressed by another method than deflate"
-# What zipfile, tarfile and gzip raise on bytes that are not theirs: a place before the file's start is an OSError, headers nested too
-# deep are a RuntimeError.
+# What zipfile, tarfile and gzip raise on bytes that are not theirs.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError, OSError)
 
 # Name, size in bytes, whether it is a plain file or folder, and the opened content (None: a folder, or not plain).
@@ -30,11 +29,10 @@ Entry = tuple[str, int, bool, IO[bytes] | None]
 
 
 def unpack(archive: Path, into: Path, max_megabytes: int, folder: str | None = None) -> None:
-    """Write the archive's folders and files, or its one folder `folder`, into the folder `into`, which is new or empty.
+    """Write the archive's folders and files, or its one folder `folder`, into `into`, which is new or empty, without modes and times.
 
-    All of it may have `max_megabytes` (of 10**6 bytes). Modes and times in the archive are ignored. Raises UserError, naming the
-    archive and the entry, for anything hostile or damaged; what was unpacked by then stays in `into`, for the caller to remove. An
-    archive that is cut between two entries can pass: its SHA-256, or its content's, is the caller's to check.
+    All of it may have `max_megabytes` (of 10**6 bytes). UserError names the archive and a hostile entry; what was unpacked by then stays.
+    An archive that is cut between two entries can pass: its SHA-256, or its content's, is the caller's to check.
     """
     name, bytes_left, folders = "", max_megabytes * 10**6, set[PurePosixPath]()
     try:

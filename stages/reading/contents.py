@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from stages.common.meta import Input, LeftOut, Origin
+from stages.common.meta import Input, Origin
 from stages.shell.errors import UserError
 
 NUM_EXAMPLES = 5
@@ -48,9 +48,6 @@ class LeftOutItems:
         if self.count > 0.9 * total:
             advice = "with so many, check first that the dataset's keys in params.yaml name the right files and columns"
         raise UserError(f"{self.count} of {total} items are bad, more than max_bad_fraction ({max_fraction}) allows: {named}; {advice}.")
-
-    def summary(self) -> LeftOut:
-        return LeftOut(count=self.count, examples=self.examples)
 
 
 @dataclass(frozen=True)

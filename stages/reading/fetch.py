@@ -4,7 +4,6 @@ The mirror is the environment's DATASETS_MIRROR, a folder or an http(s) address 
 Wherever a file came from, its SHA-256 is checked, so the place cannot change a result; size and time of a download are limited.
 """
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -46,11 +45,7 @@ Megabytes = Annotated[int, Field(ge=1)]  # of 10**6 bytes
 
 
 class Unpack(Section):
-    """An archive is unpacked into raw/, `max_megabytes` at most, and then removed.
-
-    `folder` is the one folder of the archive that is kept (null: everything); a mirror may hold it instead of the
-    archive if `contents_sha256` pins what is in it (see the function of that name).
-    """
+    """An archive is unpacked into raw/, all of it or its one `folder`, which a mirror may hold if `contents_sha256` pins its files."""
 
     max_megabytes: Megabytes
     folder: Annotated[PlainPath, Field(pattern="^[^/]+$")] | None = None
@@ -90,10 +85,7 @@ class Official(Section):
 
 
 def fetch(file: RemoteFile, raw: Path) -> None:
-    """Put the file, or what is in it if it is an archive, into the folder `raw`; to be called in the main thread.
-
-    Raises UserError, with what happened at every place, if none has it; nothing of it is then in `raw`.
-    """
+    """Put the file, or what is in an archive, into the folder `raw`, from the main thread; UserError says what happened at every place."""
     failures = []
     for place in _places(file):
         with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:
@@ -148,8 +140,7 @@ def _content(file: RemoteFile, place: Path | str, scratch: Path) -> Path:
             _copy(place, fetched)
         else:
             _download(place, fetched, file.max_megabytes)
-        if file.sha256:
-            _check("it", file.sha256, _sha256(fetched))
+        _check("it", file.sha256, _sha256(fetched))
         if unpack:
             archives.unpack(fetched, content, unpack.max_megabytes, unpack.folder)
     if unpack and unpack.contents_sha256:
@@ -157,8 +148,8 @@ def _content(file: RemoteFile, place: Path | str, scratch: Path) -> Path:
     return content
 
 
-def _check(what: str, expected: str, got: str) -> None:
-    if got != expected:
+def _check(what: str, expected: str | None, got: str) -> None:
+    if expected and got != expected:
         raise UserError(f"{what} has SHA-256 {got}, expected {expected}")
 
 
@@ -188,33 +179,24 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _download(url: str, target: Path, max_megabytes: int) -> None:
-    """Download to `target`; what failed is tried again from the start."""
+    """Download to `target`; what failed is tried again from the start. An alarm ends it, whatever it waits for: a name or a byte."""
     import requests  # needed by few that import this module, and costs a fifth of a second
 
-    with _limited(MAX_SECONDS):
+    def stop(*_: Any) -> NoReturn:
+        raise UserError(f"the download was not complete after {MAX_SECONDS:,} seconds")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+    try:
         for attempt in range(TRIES):
             time.sleep(BACKOFF_SECONDS * attempt)
             try:
-                _download_once(url, target, max_megabytes)
-                return
+                return _download_once(url, target, max_megabytes)
             except requests.HTTPError as error:
                 what = printable(f"the server answered {error.response.status_code} {error.response.reason}")
             except (requests.RequestException, ValueError) as error:  # ValueError: of an address such as http://[::1/
                 what = f"no whole answer came ({type(error).__name__})"
         raise UserError(f"{what}, {TRIES} times")
-
-
-@contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raises UserError in the block once it has taken `seconds`, whatever it waits for: a name, a header or a byte of the body."""
-
-    def stop(*_: Any) -> NoReturn:
-        raise UserError(f"the download was not complete after {seconds:,} seconds")
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -231,8 +213,7 @@ def _download_once(url: str, target: Path, max_megabytes: int) -> None:
         size = answer.raw.length_remaining or 0
         with tqdm(total=size or None, desc=target.name, unit="B", unit_scale=True, disable=None) as bar:  # None: on a terminal only
             for piece in itertools.chain([b""], answer.iter_content(CHUNK)):  # the empty one: the promised size is looked at first
-                file.write(piece)
-                bar.update(len(piece))
+                bar.update(file.write(piece))
                 if max(size, file.tell()) > max_megabytes * 10**6:
                     raise UserError(
                         f"it has more than {max_megabytes} MB: if that is right, raise max_megabytes of the file in params.yaml"

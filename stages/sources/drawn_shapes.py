@@ -1,7 +1,5 @@
-"""CIFAR-10's files: the official ones, or small drawn pictures of ten kinds under its class names, which they do not show.
-
-The drawn pictures are in the format of the official binary version (stages/datasets/cifar10.py). A class is a shape, a texture and a
-range of colours.
+"""CIFAR-10's files in its binary format (stages/datasets/cifar10.py): the official ones, or small drawn pictures of ten kinds under its
+class names, which they do not show.
 """
 
 from pathlib import Path
@@ -13,9 +11,6 @@ from stages.common.params import Section
 from stages.reading.fetch import Official
 
 STAND_IN = "A stand-in for CIFAR-10: drawn shapes of ten kinds, 32x32, under its class names, which they do not show."
-FOLDER = "cifar-10-batches-bin"
-TRAIN_FILES = [f"data_batch_{number}.bin" for number in range(1, 6)]
-TEST_FILE = "test_batch.bin"
 SIDE, NUM_CLASSES = 32, 10
 RECORD = 1 + 3 * SIDE * SIDE
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -35,14 +30,11 @@ class Source(Official):
 
 def generate(raw: Path, source: Source) -> None:
     """Write the six batch files and batches.meta.txt; each batch has its classes in random order."""
-    sample = source.sample
-    folder = raw / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(sample.seed)
-    train = _draw_records(sample.num_train, rng)
-    for name, part in zip(TRAIN_FILES, np.array_split(train, len(TRAIN_FILES)), strict=True):
-        (folder / name).write_bytes(part.tobytes())
-    (folder / TEST_FILE).write_bytes(_draw_records(sample.num_test, rng).tobytes())
+    folder, rng = raw / "cifar-10-batches-bin", np.random.default_rng(source.sample.seed)
+    folder.mkdir()
+    for number, part in enumerate(np.array_split(_draw_records(source.sample.num_train, rng), 5), start=1):
+        (folder / f"data_batch_{number}.bin").write_bytes(part.tobytes())
+    (folder / "test_batch.bin").write_bytes(_draw_records(source.sample.num_test, rng).tobytes())
     (folder / "batches.meta.txt").write_text("\n".join(CLASSES) + "\n\n", encoding="utf-8")
 
 

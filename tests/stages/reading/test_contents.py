@@ -29,8 +29,8 @@ def test_exactly_the_allowed_share_is_a_warning_and_one_more_an_error(capsys):
 
 
 def test_only_the_first_few_are_kept_and_all_are_counted():
-    summary = collected(1000).summary()
-    assert summary.count == 1000 and summary.examples == [f"row {index}: bad" for index in range(5)]
+    items = collected(1000)
+    assert items.count == 1000 and items.examples == [f"row {index}: bad" for index in range(5)]
 
 
 @pytest.mark.parametrize(
