@@ -8,20 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from stages.reading.contents import Contents, LeftOutItems, printable
 from stages.reading.pictures import EXTENSIONS, Files, Pictures, open_pictures, split_files
 from stages.shell.errors import UserError
 
-
-def stays_in_raw(folder: str) -> str:
-    if ".." in folder.split("/"):
-        raise ValueError("expected a folder within raw/")
-    return folder
-
-
-Folder = Annotated[str, Field(pattern=r"^[^/\\.][^\\]*$"), AfterValidator(stays_in_raw)]
+Folder = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*(/[^/\\.][^/\\]*)*/?$")]  # no path that leaves raw/
 
 
 class Preprocess(Pictures):

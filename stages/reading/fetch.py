@@ -115,10 +115,7 @@ def _places(file: RemoteFile) -> Iterator[Path | str]:
     if mirror and mirror.startswith(("http://", "https://")):
         yield f"{mirror.rstrip('/')}/{quote(file.path)}"
     elif mirror:
-        folder = Path(mirror).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"{MIRROR} is {mirror!r}, which is neither a folder nor an http(s) address: set it to one, or unset it.")
-        place = folder / file.path
+        place = Path(mirror).expanduser() / file.path
         unpacked = place.with_name(file.unpack.folder) if file.unpack and file.unpack.folder and file.unpack.contents_sha256 else place
         yield unpacked if unpacked.is_dir() and not place.exists() else place
     yield from file.urls

@@ -135,6 +135,7 @@ def archive(name, size=4):
         (archive("../evil"), None, "'../evil' leaves the folder"),
         (None, None, "no stand-in"),
     ],
+    ids=["another file", "a hostile archive", "a part that fails"],
 )
 def test_after_a_failure_the_earlier_raw_is_intact_and_nothing_else_stays(project, content, sha256, said):
     write_params("sample", ants=photos())

@@ -123,6 +123,7 @@ def test_a_table_that_cannot_be_read_is_refused(place, lines, changes, sentence)
         (gzip.compress(b"a,sort,b\n1,1,\xff\xfe\n"), "table.csv.gz is not UTF-8 text"),
         (gzip.compress("\n".join(LINES).encode())[:-30], "table.csv.gz is a truncated or damaged gzip file"),
     ],
+    ids=["missing", "not text", "truncated"],
 )
 def test_a_file_that_cannot_be_read_is_named(place, content, sentence):
     place.describe("csv", **(TABLE | {"file": "table.csv.gz"}))
