@@ -79,15 +79,12 @@ def write_splits(contents: Contents, task: ModuleType, processed: Path) -> tuple
                 raise UserError(f"No item is left for {split}: check the raw files and the fractions in params.yaml.")
         if "val" not in writers:
             add("val", inputs[:0], targets[:0])
-        counts = {split: count(writers[split].count, per_class.get(split), classes) for split in SPLITS}
-    for name, number in (counts["train"].per_class or {}).items():
+    by_name = {split: dict(zip(classes, numbers.tolist(), strict=True)) for split, numbers in per_class.items()}
+    for name, number in by_name.get("train", {}).items():
         if number == 0:
             raise UserError(f"The class {name!r} has no item in train: add some, or remove it from the dataset's classes.")
+    counts = {split: Counts(total=writers[split].count, per_class=by_name.get(split)) for split in SPLITS}
     return counts, measurement.measured() if measurement is not None else {}
-
-
-def count(total: int, per_class: np.ndarray | None, classes: list[str]) -> Counts:
-    return Counts(total=total, per_class=None if per_class is None else dict(zip(classes, per_class.tolist(), strict=True)))
 
 
 if __name__ == "__main__":

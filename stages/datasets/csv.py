@@ -6,6 +6,7 @@ Reads   raw/<file> (plain, or gzipped as .csv.gz), twice: once for the labels, w
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -86,37 +87,29 @@ def _header(path: Path, preprocess: Preprocess) -> list[str]:
 
 def _good_rows(path: Path, header: list[str], preprocess: Preprocess, left_out: LeftOutItems) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features float32 [k, num_features] and labels int64 [k], in the file's order, a chunk at a time."""
-    place, classes = header.index(preprocess.label), range(len(preprocess.classes))
-    features, labels = [], []
-    rows = numbered_rows(path)
-    next(rows)
-    for number, cells in rows:
-        try:
-            values = _numbers(cells, header)
-            if (label := values.pop(place)) not in classes:
-                raise ValueError(f"column {preprocess.label} has {cells[place]!r}, expected a class from 0 to {len(classes) - 1}")
-        except ValueError as error:
-            left_out.add(f"{path.name} line {number}", str(error))
-            continue
-        features.append(values)
-        labels.append(label)
-        if len(labels) * len(values) >= CHUNK_NUMBERS:
-            yield np.array(features, dtype=np.float32), np.array(labels, dtype=np.int64)
-            features, labels = [], []
-    if labels:
-        yield np.array(features, dtype=np.float32), np.array(labels, dtype=np.int64)
+    rows = _numbers(path, header, preprocess, left_out)
+    place = header.index(preprocess.label)
+    while chunk := list(islice(rows, math.ceil(CHUNK_NUMBERS / (len(header) - 1)))):
+        labels = np.array([row.pop(place) for row in chunk], dtype=np.int64)
+        yield np.array(chunk, dtype=np.float32), labels
 
 
-def _numbers(cells: list[str], header: list[str]) -> list[float]:
-    """Raises ValueError that says what is wrong with the row."""
-    if len(cells) != len(header):
-        raise ValueError(f"has {len(cells)} cells, not {len(header)}")
-    numbers = []
-    for cell, name in zip(cells, header, strict=True):
-        try:
-            numbers.append(float(cell))
-        except ValueError:
-            numbers.append(math.nan)
-        if not abs(numbers[-1]) <= LARGEST or "_" in cell:  # float() takes 1_000, which no CSV file means as a number
-            raise ValueError(f"column {name} has {cell!r}, expected a finite number of float32")
-    return numbers
+def _numbers(path: Path, header: list[str], preprocess: Preprocess, left_out: LeftOutItems) -> Iterator[list[float]]:
+    """The cells of every good row."""
+    classes = range(len(preprocess.classes))
+    for number, cells in islice(numbered_rows(path), 1, None):
+        problem = "" if len(cells) == len(header) else f"has {len(cells)} cells, not {len(header)}"
+        numbers = []
+        for cell, name in zip(cells, header, strict=False):
+            try:
+                numbers.append(float(cell))
+            except ValueError:
+                numbers.append(math.nan)
+            if not abs(numbers[-1]) <= LARGEST or "_" in cell:  # float() takes 1_000, which no CSV file means as a number
+                problem = problem or f"column {name} has {cell!r}, expected a finite number of float32"
+            elif name == preprocess.label and numbers[-1] not in classes:
+                problem = problem or f"column {name} has {cell!r}, expected a class from 0 to {len(classes) - 1}"
+        if problem:
+            left_out.add(f"{path.name} line {number}", problem)
+        else:
+            yield numbers

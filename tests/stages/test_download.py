@@ -1,5 +1,6 @@
 """`python -m stages.download NAME` writes data/NAME/raw whole, or says in one sentence why not and leaves what was there."""
 
+import functools
 import hashlib
 import http.server
 import io
@@ -154,19 +155,9 @@ def test_after_a_failure_the_earlier_raw_is_intact_and_nothing_else_stays(projec
 
 @pytest.fixture
 def address():
-    """A server on loopback that answers everything with ROWS."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(ROWS)))
-            self.end_headers()
-            self.wfile.write(ROWS)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    """A server on loopback of the mirror's files."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="mirror")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
