@@ -18,8 +18,8 @@ from stages.shell.sentences import problem
 
 PARAMS_FILE = Path("params.yaml")
 
-# The last two are for a value that only looks right, such as the date 2026-13-01.
-NOT_YAML = (YAMLError, ValueError, LookupError)
+# The last three are for a value that only looks right, such as the date 2026-13-01, and for very deep nesting.
+NOT_YAML = (YAMLError, ValueError, LookupError, RecursionError)
 
 Source = Literal["sample", "official"]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
