@@ -11,9 +11,20 @@ from stages.common.params import Section
 from stages.reading.fetch import Official
 
 STAND_IN = "A stand-in for CIFAR-10: drawn shapes of ten kinds, 32x32, under its class names, which they do not show."
-SIDE, NUM_CLASSES = 32, 10
+SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE
-CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+LOOKS = {  # shape, texture and hue (0 to 1) of each class: none of them belongs to one class alone
+    "airplane": ("disc", "plain", 0.0),
+    "automobile": ("square", "plain", 0.0),
+    "bird": ("triangle", "plain", 0.33),
+    "cat": ("disc", "stripes", 0.0),
+    "deer": ("square", "stripes", 0.33),
+    "dog": ("ring", "plain", 0.66),
+    "frog": ("triangle", "stripes", 0.33),
+    "horse": ("ring", "stripes", 0.66),
+    "ship": ("cross", "plain", 0.66),
+    "truck": ("cross", "stripes", 0.33),
+}
 
 
 class Sample(Section):
@@ -35,31 +46,17 @@ def generate(raw: Path, source: Source) -> None:
     for number, part in enumerate(np.array_split(_draw_records(source.sample.num_train, rng), 5), start=1):
         (folder / f"data_batch_{number}.bin").write_bytes(part.tobytes())
     (folder / "test_batch.bin").write_bytes(_draw_records(source.sample.num_test, rng).tobytes())
-    (folder / "batches.meta.txt").write_text("\n".join(CLASSES) + "\n\n", encoding="utf-8")
+    (folder / "batches.meta.txt").write_text("\n".join(LOOKS) + "\n\n", encoding="utf-8")
 
 
 def _draw_records(number: int, rng: np.random.Generator) -> np.ndarray:
     """Records uint8 [number, 3073], the classes evenly spread and shuffled."""
     records = np.empty((number, RECORD), dtype=np.uint8)
-    for record, label in zip(records, rng.permutation(np.arange(number) % NUM_CLASSES), strict=True):
-        record[0] = label
-        shape, texture, hue = LOOKS[label]
+    looks = list(LOOKS.values())
+    for record, label in zip(records, rng.permutation(np.arange(number) % len(looks)), strict=True):
+        record[0], (shape, texture, hue) = label, looks[label]
         record[1:] = _draw(shape, texture, hue, rng).transpose(2, 0, 1).ravel()
     return records
-
-
-LOOKS = [  # of each class: no shape, texture or hue (0 to 1) belongs to one alone
-    ("disc", "plain", 0.0),
-    ("square", "plain", 0.0),
-    ("triangle", "plain", 0.33),
-    ("disc", "stripes", 0.0),
-    ("square", "stripes", 0.33),
-    ("ring", "plain", 0.66),
-    ("triangle", "stripes", 0.33),
-    ("ring", "stripes", 0.66),
-    ("cross", "plain", 0.66),
-    ("cross", "stripes", 0.33),
-]
 
 
 def _draw(shape: str, texture: str, hue: float, rng: np.random.Generator) -> np.ndarray:
