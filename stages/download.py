@@ -12,8 +12,8 @@ from pathlib import Path
 from stages.common.files import replacing_folder
 from stages.common.params import check_section, check_source, look_up, read_params
 from stages.common.shelves import take_part
+from stages.reading.contents import write_source
 from stages.reading.fetch import fetch
-from stages.reading.source import write_source
 from stages.shell.errors import UserError, run_stage
 
 

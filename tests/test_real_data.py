@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from stages.common.meta import read_meta
 from stages.common.splits import SPLITS, read_split
 from stages.preprocess import preprocess
-from stages.reading.source import write_source
+from stages.reading.contents import write_source
 from tests.toy import RUNTIME, source_of
 
 REPOSITORY = Path(__file__).parents[1]

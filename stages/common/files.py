@@ -22,8 +22,24 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     call puts that back before anything else. Raises UserError while another process is at it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    beside, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+
+    def tidy() -> None:
+        if old.exists() and not path.exists():  # stopped between the two renames
+            old.rename(path)
+        _remove(beside)
+        _remove(old)
+
     with alone_with(path.parent):
-        yield from _replacing_folder(path)
+        tidy()
+        beside.mkdir()
+        try:
+            yield beside
+            if path.exists():
+                path.rename(old)
+            beside.rename(path)
+        finally:
+            tidy()
 
 
 @contextlib.contextmanager
@@ -34,38 +50,16 @@ def alone_with(path: Path, refusal: str = "") -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _locked(descriptor, path):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.path.samestat(path.stat(), os.fstat(descriptor))  # else its owner has renamed it in this very moment
+        except (BlockingIOError, FileNotFoundError):
+            held = False
+        if not held:
             raise UserError(refusal or f"Another process is writing {path}: wait until it has ended, and run the stage again.")
         yield
     finally:
         os.close(descriptor)
-
-
-def _locked(descriptor: int, path: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(path.stat(), os.fstat(descriptor))  # else its owner has renamed it in this very moment
-    except (BlockingIOError, FileNotFoundError):
-        return False
-
-
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    beside, old = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():
-        old.rename(path)
-    for leftover in (beside, old):
-        _remove(leftover)
-    beside.mkdir()
-    try:
-        yield beside
-        if path.exists():
-            path.rename(old)
-        beside.rename(path)
-    finally:
-        if old.exists() and not path.exists():  # stopped between the two renames
-            old.rename(path)
-        for leftover in (beside, old):
-            _remove(leftover)
 
 
 def _remove(path: Path) -> None:

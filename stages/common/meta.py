@@ -20,9 +20,8 @@ class Resize(Section):
 
 
 class Input(Section):
-    """What one input is before any preprocessing; the network's own preprocessing is built from this.
-
-    `kind` names a file of stages/inputs, which says what the other keys mean; in `shape` null is an axis of any size.
+    """What one input is before any preprocessing. `kind` names a file of stages/inputs, which says what the other keys mean; in `shape`
+    null is an axis of any size.
     """
 
     kind: str
@@ -73,13 +72,10 @@ class Meta(Section):
 
 
 def read_meta(processed: Path) -> Meta:
+    path, stage = processed / "meta.json", f"python -m stages.preprocess {processed.parent.name}"
     try:
-        return Meta.model_validate_json((processed / "meta.json").read_text(encoding="utf-8"))
+        return Meta.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise UserError(
-            f"{processed}/meta.json is missing: run python -m stages.preprocess {processed.parent.name} (or dvc repro) first."
-        ) from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{processed}/meta.json is not what this version writes: run python -m stages.preprocess {processed.parent.name} again."
-        ) from error
+        raise UserError(f"{path} is missing: run {stage} (or dvc repro) first.") from error
+    except ValidationError as error:
+        raise UserError(f"{path} is not what this version writes: run {stage} again.") from error

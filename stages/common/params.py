@@ -4,7 +4,6 @@ Every section is typed where it is used; what several stages share (`source`, `r
 changes a result has a default, and every mistake ends in a sentence that names the key and what was expected.
 """
 
-import copy
 import functools
 import re
 from pathlib import Path
@@ -18,11 +17,9 @@ from stages.shell.errors import UserError, reason
 from stages.shell.sentences import problem
 
 PARAMS_FILE = Path("params.yaml")
-MAX_DEPTH = 20
-TOO_DEEP = f"params.yaml is nested more than {MAX_DEPTH} deep, or an alias contains itself: fix the file and run again."
 
-# The last two are for a value that only looks right, such as the date 2026-13-01.
-NOT_YAML = (YAMLError, ValueError, LookupError)
+# The last three are for a value that only looks right, such as the date 2026-13-01, and for very deep nesting.
+NOT_YAML = (YAMLError, ValueError, LookupError, RecursionError)
 
 Source = Literal["sample", "official"]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -35,10 +32,6 @@ class Section(BaseModel):
 
 
 class Runtime(Section):
-    """`runtime`: the seed of everything random, threads of one process, where networks run, in how many processes one is trained,
-    from what size on a split is streamed, and how often a training is saved.
-    """
-
     seed: int = Field(ge=0, lt=2**31)
     threads: int = Field(ge=1, le=1024)
     device: Literal["auto", "cpu", "cuda"]
@@ -72,9 +65,9 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 
 def read_params() -> dict[str, Any]:
-    """The whole of params.yaml as plain dicts and lists."""
+    """The whole of params.yaml as plain dicts and lists, which are all callers': change nothing in them."""
     try:
-        return copy.deepcopy(parse_params(PARAMS_FILE.read_bytes()))
+        return parse_params(PARAMS_FILE.read_bytes())
     except FileNotFoundError as error:
         raise UserError("params.yaml is not in this folder: run the command in the root of the repository.") from error
 
@@ -83,8 +76,6 @@ def read_params() -> dict[str, Any]:
 def parse_params(content: bytes) -> dict[str, Any]:
     try:
         params = YAML(typ="safe").load(content)
-    except RecursionError as error:
-        raise UserError(TOO_DEEP) from error
     except NOT_YAML as error:
         place = getattr(error, "problem_mark", None)
         where = f" line {place.line + 1}, column {place.column + 1}" if place else ""
@@ -92,19 +83,7 @@ def parse_params(content: bytes) -> dict[str, Any]:
         raise UserError(f"params.yaml{where}: {problem}; fix the file and run again.") from error
     if not isinstance(params, dict):
         raise UserError("params.yaml must hold keys and values (source, runtime, datasets, models, ...).")
-    refuse_deep(params, {})
     return params
-
-
-def refuse_deep(value: Any, seen: dict[int, int], depth: int = 0) -> None:
-    """Refuses what is nested too deeply, or (by YAML's aliases) within itself; `seen` has the depth at which each part was met."""
-    if not isinstance(value, dict | list) or seen.get(id(value), -1) >= depth:
-        return
-    if depth > MAX_DEPTH:
-        raise UserError(TOO_DEEP)
-    seen[id(value)] = depth
-    for part in value.values() if isinstance(value, dict) else value:
-        refuse_deep(part, seen, depth + 1)
 
 
 def look_up(params: dict[str, Any], *keys: str) -> Any:
@@ -119,7 +98,6 @@ def look_up(params: dict[str, Any], *keys: str) -> Any:
 
 
 def read_section(model: type[SectionType], *keys: str) -> SectionType:
-    """The section of params.yaml at `keys`, checked against `model`."""
     return check_section(model, look_up(read_params(), *keys), ".".join(keys))
 
 

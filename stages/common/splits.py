@@ -7,11 +7,12 @@ padded) or float32 [n, num_outputs] (regression).
 
 import contextlib
 import json
+import math
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,9 @@ DTYPES = {"uint8": "U8", "int16": "I16", "int64": "I64", "float32": "F32"}
 
 
 class SplitWriter:
-    """Writes one split: chunks of inputs and targets go to two files beside `path`, joined behind a header at the end.
+    """Writes one split: chunks go to two files without a name, joined behind a header at the end of the block, if that ends well.
 
-    Use it as a context manager, in a folder that is replaced whole: a block that fails may leave a part of `path`. `input_shape`
-    and `target_shape` are those of one item, dtypes numpy names.
+    Use it in a folder that is replaced whole. The shapes are of one item, dtypes numpy names.
     """
 
     def __init__(self, path: Path, input_shape: tuple[int, ...], input_dtype: str, target_shape: tuple[int, ...], target_dtype: str):
@@ -35,45 +35,38 @@ class SplitWriter:
         self.tensors = {"inputs": (input_shape, np.dtype(input_dtype)), "targets": (target_shape, np.dtype(target_dtype))}
 
     def __enter__(self) -> "SplitWriter":
-        self.files = {name: self._beside(name).open("wb") for name in self.tensors}
+        self.stack = contextlib.ExitStack()
+        self.files = [self.stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent)) for _ in self.tensors]  # noqa: SIM115
         return self
 
     def add(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         """Append a chunk: inputs [k, *input_shape], targets [k, *target_shape]."""
         if len(inputs) != len(targets):
             raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets in one chunk")
-        for (name, (shape, dtype)), values in zip(self.tensors.items(), (inputs, targets), strict=True):
+        for file, (name, (shape, dtype)), values in zip(self.files, self.tensors.items(), (inputs, targets), strict=True):
             if values.shape[1:] != shape:
                 raise ValueError(f"{name} of shape {values.shape[1:]}, not {shape}")
-            self.files[name].write(np.ascontiguousarray(values, dtype=dtype).tobytes())
+            file.write(np.ascontiguousarray(values, dtype=dtype).tobytes())
         self.count += len(inputs)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            for file in self.files.values():
-                file.close()
+        with self.stack:
             if error is None:
                 self._join()
-        finally:
-            for name in self.tensors:
-                self._beside(name).unlink(missing_ok=True)
-
-    def _beside(self, name: str) -> Path:
-        return self.path.with_name(f".{self.path.stem}.{name}")
 
     def _join(self) -> None:
         header, start = {}, 0
         for name, (shape, dtype) in self.tensors.items():
-            end = start + self.count * int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            end = start + self.count * math.prod(shape) * dtype.itemsize
             header[name] = {"dtype": DTYPES[dtype.name], "shape": [self.count, *shape], "data_offsets": [start, end]}
             start = end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         with self.path.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            for name in self.tensors:
-                with self._beside(name).open("rb") as part:
-                    shutil.copyfileobj(part, file, 1 << 20)
+            for part in self.files:
+                part.seek(0)
+                shutil.copyfileobj(part, file, 1 << 20)
 
 
 class SplitFile:
@@ -81,23 +74,20 @@ class SplitFile:
 
     def __init__(self, processed: Path, split: str):
         self.path = processed / f"{split}.safetensors"
-        with _naming(self.path):
-            with self.path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length))
-            self.tensors = {name: self._describe(header[name], 8 + length) for name in ("inputs", "targets")}
-            counts = {name: shape[0] for name, (_, shape, _) in self.tensors.items()}
-            if counts["inputs"] != counts["targets"]:
-                raise ValueError(f"it has {counts['inputs']} inputs and {counts['targets']} targets")
-        self.count, self.num_bytes = counts["inputs"], self.path.stat().st_size
-
-    def _describe(self, entry: dict[str, Any], start: int) -> tuple[np.dtype, tuple[int, ...], int]:
-        """Dtype, shape and place in the file of a tensor; refuses one that the file is too short for."""
-        dtype = np.dtype({name: kind for kind, name in DTYPES.items()}[entry["dtype"]])
-        shape, (first, last) = tuple(entry["shape"]), entry["data_offsets"]
-        if last - first != dtype.itemsize * int(np.prod(shape, dtype=np.int64)) or start + last > self.path.stat().st_size:
-            raise ValueError("it is shorter than it says")
-        return dtype, shape, start + first
+        self.tensors: dict[str, tuple[np.dtype, tuple[int, ...], int]] = {}  # dtype, shape and place in the file
+        numpys = {name: np.dtype(kind) for kind, name in DTYPES.items()}
+        with _naming(self.path), self.path.open("rb") as file:
+            self.num_bytes = self.path.stat().st_size
+            start = 8 + int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(start - 8))
+            for name in ("inputs", "targets"):
+                dtype, shape, (first, last) = numpys[header[name]["dtype"]], tuple(header[name]["shape"]), header[name]["data_offsets"]
+                if last - first != dtype.itemsize * math.prod(shape) or start + last > self.num_bytes:
+                    raise ValueError("it is shorter than it says")
+                self.tensors[name] = dtype, shape, start + first
+            self.count, num_targets = (shape[0] for _, shape, _ in self.tensors.values())
+            if self.count != num_targets:
+                raise ValueError(f"it has {self.count} inputs and {num_targets} targets")
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows of `inputs` or `targets`."""
@@ -113,22 +103,18 @@ class SplitFile:
         return self.read_all(name, [(place, place + 1) for place in places])
 
     def read_all(self, name: str, places: list[tuple[int, int]]) -> np.ndarray:
-        """Rows from several places (start and stop of each), one after another.
-
-        They are read, not mapped: a file that is cut meanwhile is an error then, where the process would be killed, and pages that were
-        looked at do not count as its memory.
+        """Rows from several places (start and stop of each). They are read, not mapped: a file that is cut meanwhile would kill the
+        process, and pages that were looked at count as its memory.
         """
         dtype, shape, offset = self.tensors[name]
         rows = np.empty((sum(stop - start for start, stop in places), *shape[1:]), dtype)
         row_bytes, filled = rows.nbytes // max(len(rows), 1), 0
-        with _naming(self.path), self.path.open("rb", buffering=0) as file:
+        with _naming(self.path), self.path.open("rb") as file:
             for start, stop in (place for place in places if place[0] < place[1]):
                 piece = rows[filled : filled + stop - start].data.cast("B")
                 file.seek(offset + start * row_bytes)
-                while len(piece):
-                    if not (count := file.readinto(piece)):
-                        raise ValueError("it has become shorter")
-                    piece = piece[count:]
+                if file.readinto(piece) < len(piece):
+                    raise ValueError("it has become shorter")
                 filled += stop - start
         return rows
 
@@ -166,3 +152,21 @@ def hold_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     for name, share in zip(names, shares, strict=True):
         held_out[rng.permutation(np.flatnonzero(labels == name))[:share]] = True
     return held_out
+
+
+def choose_splits(labels: np.ndarray, seed: int, val_fraction: float, test_fraction: float = 0.0) -> np.ndarray:
+    """For every item the place of its split in SPLITS, uint8 [n], stratified by label; `val_fraction` is of what test leaves."""
+    places = np.where(hold_out(labels, test_fraction, seed), 2, 0).astype(np.uint8)
+    remaining = np.flatnonzero(places == 0)
+    places[remaining[hold_out(labels[remaining], val_fraction, seed)]] = 1
+    return places
+
+
+def by_split(chunks: Iterable[tuple[np.ndarray, np.ndarray]], places: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(split, inputs, targets) of chunks of inputs and targets, each item given to the split at its place."""
+    start = 0
+    for inputs, targets in chunks:
+        here = places[start : start + len(targets)]
+        start += len(targets)
+        for place, split in enumerate(SPLITS):
+            yield split, inputs[here == place], targets[here == place]

@@ -7,15 +7,15 @@ Reads   raw/cifar-10-batches-bin/{data_batch_1..5,test_batch}.bin and batches.me
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.meta import Input
 from stages.common.params import Section
-from stages.common.splits import hold_out
+from stages.common.splits import by_split, choose_splits
 from stages.reading.contents import Chunk, Contents
-from stages.reading.left_out import LeftOutItems
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
 
@@ -28,29 +28,18 @@ CHUNK = 512
 
 
 class Preprocess(Section):
+    task: ClassVar[str] = "multiclass"
+    input_kind: ClassVar[str] = "image"
     val_fraction: float = Field(ge=0, lt=1)
-
-    @property
-    def task(self) -> str:
-        return "multiclass"
-
-    @property
-    def input_kind(self) -> str:
-        return "image"
 
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     folder = raw / FOLDER
     return Contents(
         description="CIFAR-10: small colour photographs of ten kinds of things, 32x32.",
-        task=preprocess.task,
-        input=Input(kind=preprocess.input_kind, shape=[SIDE, SIDE, 3], dtype="uint8"),
+        input=Input(kind="image", shape=[SIDE, SIDE, 3], dtype="uint8"),
         classes=_read_class_names(folder / "batches.meta.txt"),
-        outputs=None,
-        item_shape=(SIDE, SIDE, 3),
-        target_shape=(),
         chunks=_chunks(folder, preprocess.val_fraction, seed),
-        left_out=LeftOutItems(),
         measure=True,
     )
 
@@ -66,33 +55,20 @@ def _read_class_names(path: Path) -> list[str]:
 
 def _chunks(folder: Path, val_fraction: float, seed: int) -> Iterator[Chunk]:
     train = [folder / name for name in TRAIN_FILES]
-    labels = [records[:, 0].copy() for path in train for records in _records(path)]
-    held_out = hold_out(np.concatenate([np.empty(0, np.uint8), *labels]), val_fraction, seed)
-    start = 0
-    for records in (records for path in train for records in _records(path)):
-        val = held_out[start : start + len(records)]
-        start += len(records)
-        yield "train", *_pictures(records[~val])
-        yield "val", *_pictures(records[val])
-    for records in _records(folder / TEST_FILE):
-        yield "test", *_pictures(records)
+    labels = np.concatenate([np.empty(0, np.int64), *(labels for path in train for _, labels in _items(path))])
+    yield from by_split((chunk for path in train for chunk in _items(path)), choose_splits(labels, seed, val_fraction))
+    yield from (("test", *chunk) for chunk in _items(folder / TEST_FILE))
 
 
-def _records(path: Path) -> Iterator[np.ndarray]:
-    """Records uint8 [<= CHUNK, 3073] of a batch file, their labels checked."""
+def _items(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pictures uint8 [k, 32, 32, 3] and classes int64 [k] of a batch file, at most CHUNK at a time."""
     with read_errors_named(path), path.open("rb") as file:
         size = path.stat().st_size
         if size == 0 or size % RECORD:
             raise UserError(f"{path} has {size:,} bytes, not a whole number of records of {RECORD:,}: it is damaged, fetch it again.")
         for start in range(0, size // RECORD, CHUNK):
-            content = file.read(CHUNK * RECORD)
-            records = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD)
+            records = np.frombuffer(file.read(CHUNK * RECORD), dtype=np.uint8).reshape(-1, RECORD)
             for place in np.flatnonzero(records[:, 0] >= NUM_CLASSES)[:1]:
                 raise UserError(f"{path} has the label {records[place, 0]} at record {start + place}, expected 0 to 9: fetch it again.")
-            yield records
-
-
-def _pictures(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 [k, 32, 32, 3] and classes int64 [k]."""
-    planes = records[:, 1:].reshape(-1, 3, SIDE, SIDE)
-    return planes.transpose(0, 2, 3, 1), records[:, 0].astype(np.int64)
+            planes = records[:, 1:].reshape(-1, 3, SIDE, SIDE)
+            yield planes.transpose(0, 2, 3, 1), records[:, 0].astype(np.int64)

@@ -4,18 +4,19 @@ Reads   raw/<file> (plain, or gzipped as .csv.gz), twice: once for the labels, w
         for the features, so memory holds a label a row and the numbers of one chunk.
 """
 
+import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from stages.common.meta import Input
 from stages.common.params import Section
-from stages.common.splits import SPLITS, hold_out
-from stages.reading.contents import Chunk, Contents
-from stages.reading.left_out import LeftOutItems, printable
+from stages.common.splits import by_split, choose_splits
+from stages.reading.contents import Contents, LeftOutItems, printable
 from stages.reading.rows import numbered_rows
 from stages.shell.errors import UserError
 
@@ -26,6 +27,7 @@ LARGEST = float(np.finfo(np.float32).max)
 class Preprocess(Section):
     """`classes` are in the order of the label's numbers; `test_fraction` is of all rows, `val_fraction` of what remains."""
 
+    input_kind: ClassVar[str] = "features"
     file: str
     label: str
     classes: Annotated[list[str], Field(min_length=2, max_length=10_000)]
@@ -51,116 +53,63 @@ class Preprocess(Section):
     def task(self) -> str:
         return "binary" if len(self.classes) == 2 else "multiclass"
 
-    @property
-    def input_kind(self) -> str:
-        return "features"
-
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
-    table = Table(raw / preprocess.file, preprocess)
-    left_out = LeftOutItems()
-    labels = np.concatenate([np.empty(0, np.int16), *(labels.astype(np.int16) for _, labels in table.chunks(left_out))])
+    path, left_out = raw / preprocess.file, LeftOutItems()
+    header = _header(path, preprocess)
+    features = [name for name in header if name != preprocess.label]
+    rows = _good_rows(path, header, preprocess, left_out)
+    labels = np.concatenate([np.empty(0, np.int16), *(labels.astype(np.int16) for _, labels in rows)])
     left_out.settle(len(labels) + left_out.count, preprocess.max_bad_fraction)
-    places = _places(labels, preprocess, seed)
+    again = _good_rows(path, header, preprocess, LeftOutItems())  # the first pass has already counted the bad rows
     return Contents(
-        description=f"The rows of {preprocess.file}: {len(table.features)} numeric features and the label {preprocess.label}.",
-        task=preprocess.task,
-        input=Input(
-            kind=preprocess.input_kind,
-            shape=[len(table.features)],
-            dtype="float32",
-            names=table.features,
-            zero_is_missing=preprocess.zero_is_missing,
-        ),
+        description=f"The rows of {preprocess.file}: {len(features)} numeric features and the label {preprocess.label}.",
+        input=Input(kind="features", shape=[len(features)], dtype="float32", names=features, zero_is_missing=preprocess.zero_is_missing),
         classes=preprocess.classes,
-        outputs=None,
-        item_shape=(len(table.features),),
-        target_shape=(),
-        chunks=_split_chunks(table, places),
+        chunks=by_split(again, choose_splits(labels, seed, preprocess.val_fraction, preprocess.test_fraction)),
         left_out=left_out,
         measure=preprocess.standardise,
     )
 
 
-def _places(labels: np.ndarray, preprocess: Preprocess, seed: int) -> np.ndarray:
-    """For every row the place of its split in SPLITS, uint8 [n], stratified by label."""
-    places = np.where(hold_out(labels, preprocess.test_fraction, seed), 2, 0).astype(np.uint8)
-    remaining = np.flatnonzero(places == 0)
-    places[remaining[hold_out(labels[remaining], preprocess.val_fraction, seed)]] = 1
-    return places
+def _header(path: Path, preprocess: Preprocess) -> list[str]:
+    header = next(numbered_rows(path), (0, []))[1]
+    names = printable(", ".join(header)) or "nothing"
+    for name in [preprocess.label, *preprocess.zero_is_missing]:
+        if name not in header:
+            raise UserError(f"{path} has no column {name!r} (its first line has {names}): fix label or zero_is_missing.")
+    if preprocess.label in preprocess.zero_is_missing:
+        raise UserError(f"preprocess.zero_is_missing names the label, {preprocess.label!r}: name only features.")
+    if len(set(header)) != len(header) or len(header) < 2:
+        raise UserError(f"{path} must begin with the names of its columns, all different, at least two; it has {names}.")
+    return header
 
 
-def _split_chunks(table: "Table", places: np.ndarray) -> Iterator[Chunk]:
-    start = 0
-    for features, labels in table.chunks(LeftOutItems()):  # the first pass has already counted the bad rows
-        here = places[start : start + len(labels)]
-        start += len(labels)
-        for place, split in enumerate(SPLITS):
-            yield split, features[here == place], labels[here == place]
+def _good_rows(path: Path, header: list[str], preprocess: Preprocess, left_out: LeftOutItems) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Features float32 [k, num_features] and labels int64 [k], in the file's order, a chunk at a time."""
+    rows = _numbers(path, header, preprocess, left_out)
+    place = header.index(preprocess.label)
+    while chunk := list(islice(rows, math.ceil(CHUNK_NUMBERS / (len(header) - 1)))):
+        labels = np.array([row.pop(place) for row in chunk], dtype=np.int64)
+        yield np.array(chunk, dtype=np.float32), labels
 
 
-class Table:
-    """A CSV file, its header read and checked."""
-
-    def __init__(self, path: Path, preprocess: Preprocess):
-        self.path, self.num_classes = path, len(preprocess.classes)
-        self.header = next(numbered_rows(path), (0, []))[1]
-        self._check_header(preprocess)
-        self.label = self.header.index(preprocess.label)
-        self.features = [name for name in self.header if name != preprocess.label]
-
-    def _check_header(self, preprocess: Preprocess) -> None:
-        names = printable(", ".join(self.header)) or "nothing"
-        for name in [preprocess.label, *preprocess.zero_is_missing]:
-            if name not in self.header:
-                raise UserError(f"{self.path} has no column {name!r} (its first line has {names}): fix label or zero_is_missing.")
-        if preprocess.label in preprocess.zero_is_missing:
-            raise UserError(f"preprocess.zero_is_missing names the label, {preprocess.label!r}: name only features.")
-        if len(set(self.header)) != len(self.header) or len(self.header) < 2:
-            raise UserError(f"{self.path} must begin with the names of its columns, all different, at least two; it has {names}.")
-
-    def chunks(self, left_out: LeftOutItems) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features float32 [k, num_features] and labels int64 [k] of the good rows, in the file's order."""
-        features, labels = [], []
-        rows = numbered_rows(self.path)
-        next(rows)
-        for number, cells in rows:
+def _numbers(path: Path, header: list[str], preprocess: Preprocess, left_out: LeftOutItems) -> Iterator[list[float]]:
+    """The cells of every good row."""
+    classes = range(len(preprocess.classes))
+    for number, cells in islice(numbered_rows(path), 1, None):
+        problem = "" if len(cells) == len(header) else f"has {len(cells)} cells, not {len(header)}"
+        numbers = []
+        for cell, name in zip(cells, header, strict=False):
             try:
-                label, values = self._parse(cells)
-            except BadRowError as bad:
-                left_out.add(f"{self.path.name} line {number}{bad.column}", bad.reason)
-                continue
-            features.append(values)
-            labels.append(label)
-            if len(labels) * len(self.features) >= CHUNK_NUMBERS:
-                yield np.array(features, dtype=np.float32), np.array(labels, dtype=np.int64)
-                features, labels = [], []
-        if labels:
-            yield np.array(features, dtype=np.float32), np.array(labels, dtype=np.int64)
-
-    def _parse(self, cells: list[str]) -> tuple[int, list[float]]:
-        if len(cells) != len(self.header):
-            raise BadRowError("", f"has {len(cells)} cells, not {len(self.header)}")
-        values = [_number(cell, name) for cell, name in zip(cells, self.header, strict=True)]
-        label = values.pop(self.label)
-        if label not in range(self.num_classes):
-            reason = f"{cells[self.label]!r} is not a class from 0 to {self.num_classes - 1}"
-            raise BadRowError(f", column {self.header[self.label]}", reason)
-        return int(label), values
-
-
-class BadRowError(Exception):
-    """Why a row is left out; `column` is empty where the row as a whole is at fault."""
-
-    def __init__(self, column: str, reason: str):
-        self.column, self.reason = column, reason
-
-
-def _number(cell: str, name: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        raise BadRowError(f", column {name}", f"{cell!r} is not a number" if cell else "the cell is empty") from None
-    if abs(value) <= LARGEST and "_" not in cell:  # float() takes 1_000, which no CSV file means as a number
-        return value
-    raise BadRowError(f", column {name}", f"{cell!r} is not a finite number of float32")
+                numbers.append(float(cell))
+            except ValueError:
+                numbers.append(math.nan)
+            if not abs(numbers[-1]) <= LARGEST or "_" in cell:  # float() takes 1_000, which no CSV file means as a number
+                problem = problem or f"column {name} has {cell!r}, expected a finite number of float32"
+            elif name == preprocess.label and numbers[-1] not in classes:
+                problem = problem or f"column {name} has {cell!r}, expected a class from 0 to {len(classes) - 1}"
+        if problem:
+            left_out.add(f"{path.name} line {number}", problem)
+        else:
+            yield numbers

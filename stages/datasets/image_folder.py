@@ -5,24 +5,16 @@ Reads   raw/<class>/*, or raw/<train>/<class>/* and raw/<test>/<class>/*, a hund
 """
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from stages.reading.contents import Contents
-from stages.reading.left_out import LeftOutItems, printable
-from stages.reading.pictures import EXTENSIONS, Files, Pictures, decoded, held_out
+from stages.reading.contents import Contents, LeftOutItems, printable
+from stages.reading.pictures import EXTENSIONS, Files, Pictures, open_pictures, split_files
 from stages.shell.errors import UserError
 
-
-def stays_in_raw(folder: str) -> str:
-    if ".." in folder.split("/"):
-        raise ValueError("expected a folder within raw/")
-    return folder
-
-
-Folder = Annotated[str, Field(pattern=r"^[^/\\.][^\\]*$"), AfterValidator(stays_in_raw)]
+Folder = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*(/[^/\\.][^/\\]*)*/?$")]  # no path that leaves raw/
 
 
 class Preprocess(Pictures):
@@ -32,6 +24,8 @@ class Preprocess(Pictures):
     `test_fraction` of the pictures, chosen by the seed, are for the test.
     """
 
+    task: ClassVar[str] = "multiclass"  # of two classes too: the usual networks have an output a class
+    input_kind: ClassVar[str] = "image"
     train: Folder | None = None
     test: Folder | None = None
     test_fraction: float | None = Field(default=None, gt=0, lt=1)
@@ -45,32 +39,15 @@ class Preprocess(Pictures):
             raise ValueError("expected different folders for train and test, and neither within the other")
         return self
 
-    @property
-    def task(self) -> str:
-        return "multiclass"  # of two classes too: the usual networks have an output a class
-
-    @property
-    def input_kind(self) -> str:
-        return "image"
-
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     left_out = LeftOutItems()
     classes = _class_names(raw, preprocess, left_out)
-    files = _list_splits(raw, preprocess, classes, seed, left_out)
-    return Contents(
-        description=f"Pictures in class folders: {', '.join(classes)}.",
-        task=preprocess.task,
-        input=preprocess.input(),
-        classes=classes,
-        outputs=None,
-        item_shape=preprocess.shape(),
-        train_shape=preprocess.shape("train"),
-        target_shape=(),
-        chunks=decoded(raw, files, preprocess, np.int64, left_out),
-        left_out=left_out,
-        measure=preprocess.normalize == "train",
-    )
+    train = _list_files(raw / (preprocess.train or ""), raw, classes, left_out)
+    files = split_files(train, [label for _, label in train], preprocess, preprocess.test_fraction or 0.0, seed)
+    if preprocess.test is not None:
+        files["test"] = _list_files(raw / preprocess.test, raw, classes, left_out)
+    return open_pictures(raw, files, preprocess, classes, f"Pictures in class folders: {', '.join(classes)}.", np.int64, left_out)
 
 
 def _class_names(raw: Path, preprocess: Preprocess, left_out: LeftOutItems) -> list[str]:
@@ -85,8 +62,8 @@ def _class_names(raw: Path, preprocess: Preprocess, left_out: LeftOutItems) -> l
                 found[folder].append(path.name)
             elif not is_of_a_desktop(path):
                 left_out.add(path.relative_to(raw).as_posix(), "not a class folder")
-    train, test = [*found.values(), *found.values()][:2]
-    for name in sorted(set(train) ^ set(test)):
+    train, *others = found.values()
+    for name in sorted(set(train).symmetric_difference(*others) if others else []):
         raise UserError(f"The class folder {printable(name)!r} is in only one of {' and '.join(found)}: add it to the other.")
     if len(train) < 2:
         where = raw / (preprocess.train or "")
@@ -97,32 +74,17 @@ def _class_names(raw: Path, preprocess: Preprocess, left_out: LeftOutItems) -> l
     return train
 
 
-def _list_splits(raw: Path, preprocess: Preprocess, classes: list[str], seed: int, left_out: LeftOutItems) -> dict[str, Files]:
-    """The files of each split: test from its own folder, or held out like val, in every class its share."""
-    train = _list_files(raw, preprocess.train or "", classes, left_out)
-    if preprocess.test_fraction is None:
-        test = _list_files(raw, preprocess.test or "", classes, left_out)
-    else:
-        train, test = _held_out(train, preprocess.test_fraction, seed)
-    train, val = _held_out(train, preprocess.val_fraction, seed)
-    return {"train": train, "val": val, "test": test}
-
-
-def _held_out(files: Files, fraction: float, seed: int) -> tuple[Files, Files]:
-    return held_out(files, [label for _, label in files], fraction, seed)
-
-
 def is_of_a_desktop(path: Path) -> bool:
     """A hidden file, or what a desktop leaves in folders that were opened: it is no data, and not worth a word."""
     return path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini")
 
 
-def _list_files(raw: Path, folder: str, classes: list[str], left_out: LeftOutItems) -> Files:
+def _list_files(folder: Path, raw: Path, classes: list[str], left_out: LeftOutItems) -> Files:
     """(picture, class) sorted by class and name; what is no picture by its name is left out."""
     files: Files = []
     for label, name in enumerate(classes):
         before = len(files)
-        for path in sorted((raw / folder / name).iterdir()):
+        for path in sorted((folder / name).iterdir()):
             if is_of_a_desktop(path):
                 continue
             if path.suffix.lower() not in EXTENSIONS or not path.is_file():
@@ -130,5 +92,5 @@ def _list_files(raw: Path, folder: str, classes: list[str], left_out: LeftOutIte
             else:
                 files.append((path, label))
         if len(files) == before:
-            raise UserError(f"The class folder {raw / folder / name} has no pictures: add some, or remove the class from train and test.")
+            raise UserError(f"The class folder {folder / name} has no pictures: add some, or remove the class from train and test.")
     return files

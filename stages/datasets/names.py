@@ -4,19 +4,18 @@ Reads   raw/names_train.csv.gz and raw/names_test.csv.gz, rows "name","country" 
 """
 
 import unicodedata
-from array import array
 from collections.abc import Container, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.meta import Input
 from stages.common.params import Section
-from stages.common.splits import hold_out
-from stages.reading.contents import Chunk, Contents
-from stages.reading.left_out import LeftOutItems
+from stages.common.splits import by_split, choose_splits
+from stages.reading.contents import Chunk, Contents, LeftOutItems
 from stages.reading.rows import numbered_rows
 from stages.shell.errors import UserError
 
@@ -28,58 +27,40 @@ MAX_COUNTRIES = 10_000
 class Preprocess(Section):
     """Names longer than `max_length` characters are bad rows; `val_fraction` is of train."""
 
+    task: ClassVar[str] = "multiclass"
+    input_kind: ClassVar[str] = "characters"
     max_length: int = Field(ge=1, le=1000)
     val_fraction: float = Field(ge=0, lt=1)
     max_bad_fraction: float = Field(ge=0, le=1)
 
-    @property
-    def task(self) -> str:
-        return "multiclass"
-
-    @property
-    def input_kind(self) -> str:
-        return "characters"
-
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
-    labels, classes = _train_labels(raw / TRAIN_FILE, preprocess.max_length)
-    left_out = LeftOutItems()
+    countries, left_out = _train_countries(raw / TRAIN_FILE, preprocess.max_length), LeftOutItems()
+    label = {country: place for place, country in enumerate(sorted(set(countries)))}
+    places = choose_splits(np.array([label[country] for country in countries], dtype=np.int64), seed, preprocess.val_fraction)
     return Contents(
-        description=f"Surnames and their {len(classes)} countries; a name may stand in train and in test, and under two countries.",
-        task=preprocess.task,
-        input=Input(kind=preprocess.input_kind, shape=[None], dtype="int16"),
-        classes=classes,
-        outputs=None,
-        item_shape=(preprocess.max_length,),
-        target_shape=(),
-        chunks=_chunks(raw, preprocess, classes, hold_out(labels, preprocess.val_fraction, seed), left_out),
+        description=f"Surnames and their {len(label)} countries; a name may stand in train and in test, and under two countries.",
+        input=Input(kind="characters", shape=[None], dtype="int16"),
+        classes=list(label),
+        chunks=_chunks(raw, preprocess, label, places, left_out),
         left_out=left_out,
     )
 
 
-def _train_labels(path: Path, max_length: int) -> tuple[np.ndarray, list[str]]:
-    """The class of every good row of train, int64 [n], and the countries in sorted order."""
-    seen: dict[str, int] = {}
-    order_seen = array("q")
+def _train_countries(path: Path, max_length: int) -> list[str]:
+    """Of every good row of train; a country's text is in memory once."""
+    countries, seen = list[str](), dict[str, str]()
     for _, country in _good_rows(path, max_length, LeftOutItems()):
-        order_seen.append(seen.setdefault(country, len(seen)))
+        countries.append(seen.setdefault(country, country))
         if len(seen) > MAX_COUNTRIES:
             raise UserError(f"{path} has more than {MAX_COUNTRIES:,} countries: its second column should hold a name's country.")
-    classes = sorted(seen)
-    place = {country: number for number, country in enumerate(classes)}
-    places = np.array([place[country] for country in seen], dtype=np.int64)
-    return places[np.frombuffer(order_seen, dtype=np.int64)], classes
+    return countries
 
 
-def _chunks(raw: Path, preprocess: Preprocess, classes: list[str], held_out: np.ndarray, left_out: LeftOutItems) -> Iterator[Chunk]:
-    label = {country: place for place, country in enumerate(classes)}
-    number = 0
-    for inputs, targets in _encoded(_good_rows(raw / TRAIN_FILE, preprocess.max_length, left_out), label, preprocess.max_length):
-        val = held_out[number : number + len(targets)]
-        number += len(targets)
-        yield "train", inputs[~val], targets[~val]
-        yield "val", inputs[val], targets[val]
-    for inputs, targets in _encoded(_good_rows(raw / TEST_FILE, preprocess.max_length, left_out, label), label, preprocess.max_length):
+def _chunks(raw: Path, preprocess: Preprocess, label: dict[str, int], places: np.ndarray, left_out: LeftOutItems) -> Iterator[Chunk]:
+    length, number = preprocess.max_length, len(places)
+    yield from by_split(_encoded(_good_rows(raw / TRAIN_FILE, length, left_out), label, length), places)
+    for inputs, targets in _encoded(_good_rows(raw / TEST_FILE, length, left_out, label), label, length):
         number += len(targets)
         yield "test", inputs, targets
     left_out.settle(number + left_out.count, preprocess.max_bad_fraction)

@@ -5,7 +5,7 @@ Reads raw/train.csv and raw/test.csv, each with the header x,y. Every train poin
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -13,16 +13,14 @@ from pydantic import Field, model_validator
 from stages.common.meta import Input
 from stages.common.params import Section
 from stages.reading.contents import Chunk, Contents
-from stages.reading.left_out import LeftOutItems
 from stages.reading.rows import numbered_rows
 from stages.shell.errors import UserError
-
-HEADER = ["x", "y"]
 
 
 class Preprocess(Section):
     """`input` and `output` say what x and y are; `classes` names y = 0 and y = 1 of a binary task."""
 
+    input_kind: ClassVar[str] = "features"
     task: Literal["regression", "binary"]
     input: str
     output: str
@@ -36,23 +34,14 @@ class Preprocess(Section):
             raise ValueError("expected classes with different names")
         return self
 
-    @property
-    def input_kind(self) -> str:
-        return "features"
-
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
-    description = f"Points written in params.yaml: {preprocess.input} and {preprocess.output}."
     return Contents(
-        description=description,
-        task=preprocess.task,
-        input=Input(kind=preprocess.input_kind, shape=[1], dtype="float32", names=[preprocess.input]),
+        description=f"Points written in params.yaml: {preprocess.input} and {preprocess.output}.",
+        input=Input(kind="features", shape=[1], dtype="float32", names=[preprocess.input]),
         classes=preprocess.classes,
         outputs=[preprocess.output] if preprocess.task == "regression" else None,
-        item_shape=(1,),
-        target_shape=(1,) if preprocess.task == "regression" else (),
         chunks=_chunks(raw, preprocess.task),
-        left_out=LeftOutItems(),
     )
 
 
@@ -65,20 +54,16 @@ def _chunks(raw: Path, task: str) -> Iterator[Chunk]:
 
 def _read_points(path: Path, task: str) -> np.ndarray:
     """Points [n, 2], float64."""
-    rows = numbered_rows(path)
-    if next(rows, (0, []))[1] != HEADER:
+    points, rows = [], numbered_rows(path)
+    if next(rows, (0, []))[1] != ["x", "y"]:
         raise UserError(f"{path} must begin with the line x,y: run the stage download again.")
-    points = [_point(f"{path} line {number}", cells, task) for number, cells in rows]
+    for number, cells in rows:
+        try:
+            x, y = map(float, cells)
+        except ValueError:
+            x = y = np.nan
+        if not np.isfinite([x, y]).all() or (task == "binary" and y not in (0, 1)):
+            expected = "a finite number, and 0 or 1" if task == "binary" else "two finite numbers"
+            raise UserError(f"{path} line {number} is {','.join(cells)!r}, expected {expected}.")
+        points.append([x, y])
     return np.array(points, dtype=np.float64).reshape(-1, 2)
-
-
-def _point(place: str, cells: list[str], task: str) -> list[float]:
-    try:
-        x, y = map(float, cells)
-    except ValueError as error:
-        raise UserError(f"{place} is {','.join(cells)!r}, expected two numbers.") from error
-    if not np.isfinite([x, y]).all():
-        raise UserError(f"{place} is {','.join(cells)!r}, expected finite numbers.")
-    if task == "binary" and y not in (0, 1):
-        raise UserError(f"{place} has y = {y:g}; the task binary expects 0 or 1.")
-    return [x, y]

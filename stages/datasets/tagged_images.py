@@ -4,53 +4,35 @@ Reads   raw/<table>, a CSV file whose header is the column `picture` (a path bel
 """
 
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from stages.reading.contents import Contents
-from stages.reading.left_out import LeftOutItems, printable
-from stages.reading.pictures import EXTENSIONS, Files, Pictures, decoded, held_out
+from stages.reading.contents import Contents, LeftOutItems, printable
+from stages.reading.pictures import EXTENSIONS, Files, Pictures, open_pictures, split_files
 from stages.reading.rows import numbered_rows
 from stages.shell.errors import UserError
 
-PICTURE = "picture"
 MAX_CLASSES = 10_000
 
 
 class Preprocess(Pictures):
     """`table` is the name of the table in raw/; `test_fraction` of its pictures, chosen by the seed, are for the test."""
 
+    task: ClassVar[str] = "multilabel"
+    input_kind: ClassVar[str] = "image"
     table: str = Field(pattern=r"^[^/\\.][^/\\]*$")
     test_fraction: float = Field(gt=0, lt=1)
-
-    @property
-    def task(self) -> str:
-        return "multilabel"
-
-    @property
-    def input_kind(self) -> str:
-        return "image"
 
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
     left_out = LeftOutItems()
-    classes, files = _read_table(raw, raw / preprocess.table, left_out)
-    rest, test = _held_out(files, preprocess.test_fraction, seed)
-    train, val = _held_out(rest, preprocess.val_fraction, seed)
-    return Contents(
-        description=f"Pictures that show any of: {', '.join(classes)}.",
-        task=preprocess.task,
-        input=preprocess.input(),
-        classes=classes,
-        outputs=None,
-        item_shape=preprocess.shape(),
-        train_shape=preprocess.shape("train"),
-        target_shape=(len(classes),),
-        chunks=decoded(raw, {"train": train, "val": val, "test": test}, preprocess, np.uint8, left_out),
-        left_out=left_out,
-        measure=preprocess.normalize == "train",
-    )
+    classes, table = _read_table(raw, raw / preprocess.table, left_out)
+    together = ["".join(map(str, targets)) for _, targets in table]  # pictures with the same classes are split in proportion
+    files = split_files(table, together, preprocess, preprocess.test_fraction, seed)
+    description = f"Pictures that show any of: {', '.join(classes)}."
+    return open_pictures(raw, files, preprocess, classes, description, np.uint8, left_out)
 
 
 def _read_table(raw: Path, path: Path, left_out: LeftOutItems) -> tuple[list[str], Files]:
@@ -58,7 +40,7 @@ def _read_table(raw: Path, path: Path, left_out: LeftOutItems) -> tuple[list[str
     rows = numbered_rows(path)
     header = next(rows, (0, []))[1]
     classes = header[1:]
-    if header[:1] != [PICTURE] or not 1 <= len(classes) <= MAX_CLASSES or len(set(header)) < len(header) or not all(classes):
+    if header[:1] != ["picture"] or not 1 <= len(classes) <= MAX_CLASSES or len(set(header)) < len(header) or not all(classes):
         shown = printable(", ".join(header)) or "nothing"
         raise UserError(f"{path} must begin with the line picture,CLASS,CLASS and so on, all different; it begins with {shown}.")
     files: Files = []
@@ -81,8 +63,3 @@ def _problem(raw: Path, cells: list[str], header: list[str]) -> str:
         if cell not in ("0", "1"):
             return f"column {name} has {cell!r}, expected 0 or 1"
     return ""
-
-
-def _held_out(files: Files, fraction: float, seed: int) -> tuple[Files, Files]:
-    """Spread over the pictures with the same classes in proportion."""
-    return held_out(files, ["".join(map(str, targets)) for _, targets in files], fraction, seed)

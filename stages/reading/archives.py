@@ -13,34 +13,31 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from stages.reading.left_out import printable
+from stages.reading.contents import printable
 from stages.shell.errors import DISK_FULL, UserError, reason
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_ENTRIES = 1_000_000  # files and folders
 MAX_NAME = 1024  # characters of an entry's whole path
 HEADER_BYTES = 1 << 20  # of a tar between two entries; a long name needs a few kB
-LINK, SPECIAL = "is a link", "is a device, a pipe or of another special kind"
-# What zipfile, tarfile and gzip raise on bytes that are not theirs: a place before the file's start is an OSError, headers nested too
-# deep are a RuntimeError.
+NOT_PLAIN = "is a link, a device or of another special kind, or compressed by another method than deflate"
+# What zipfile, tarfile and gzip raise on bytes that are not theirs.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError, OSError)
 
-# Name, size in bytes, why it is refused (None: it is not), and the opened content (None: a folder).
-Entry = tuple[str, int, str | None, IO[bytes] | None]
+# Name, size in bytes, whether it is a plain file or folder, and the opened content (None: a folder, or not plain).
+Entry = tuple[str, int, bool, IO[bytes] | None]
 
 
 def unpack(archive: Path, into: Path, max_megabytes: int, folder: str | None = None) -> None:
-    """Write the archive's folders and files, or its one folder `folder`, into `into`, which is new or empty.
+    """Write the archive's folders and files, or its one folder `folder`, into `into`, which is new or empty, without modes and times.
 
-    All of it may have `max_megabytes` (of 10**6 bytes). Modes and times in the archive are ignored. Raises UserError, naming the
-    archive and the entry, for anything hostile or damaged; what was unpacked by then stays in `into`, for the caller to remove.
+    All of it may have `max_megabytes` (of 10**6 bytes). UserError names the archive and a hostile entry; what was unpacked by then stays.
+    An archive that is cut between two entries can pass: its SHA-256, or its content's, is the caller's to check.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    entries = _zip_entries(archive) if archive.name.endswith(".zip") else _tar_entries(archive)
     name, bytes_left, folders = "", max_megabytes * 10**6, set[PurePosixPath]()
     try:
-        for number, (name, size, problem, content) in enumerate(entries, start=1):
-            problem = problem or name_problem(name)
+        for number, (name, size, is_plain, content) in enumerate((_zip if archive.suffix == ".zip" else _tar)(archive), start=1):
+            problem = name_problem(name) if is_plain else NOT_PLAIN
             bytes_left -= size
             if size < 0 or bytes_left < 0:  # zipfile and tarfile give no byte more than this size
                 problem = f"takes it over {max_megabytes} MB unpacked (if that is right, raise unpack.max_megabytes in params.yaml)"
@@ -49,7 +46,7 @@ def unpack(archive: Path, into: Path, max_megabytes: int, folder: str | None = N
             if number + len(folders) > MAX_ENTRIES:
                 problem = f"is one more than the {MAX_ENTRIES:,} files and folders that are accepted"
             if problem:
-                raise _refusal(archive, name, problem)
+                raise UserError(f"{archive.name} was refused: its entry '{printable(name)}' {problem}.")
             if folder is not None and path.parts[:1] != (folder,):
                 continue
             (into / (path if content is None else path.parent)).mkdir(parents=True, exist_ok=True)
@@ -57,7 +54,7 @@ def unpack(archive: Path, into: Path, max_megabytes: int, folder: str | None = N
                 with (into / path).open("xb") as file:
                     shutil.copyfileobj(content, file)
     except (FileExistsError, NotADirectoryError) as error:  # also where the disk takes A.txt and a.txt for one name
-        raise _refusal(archive, name, "has the name of an entry before it") from error
+        raise UserError(f"{archive.name} was refused: its entry '{printable(name)}' has the name of an entry before it.") from error
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
@@ -65,10 +62,6 @@ def unpack(archive: Path, into: Path, max_megabytes: int, folder: str | None = N
         raise UserError(f"{archive.name} is damaged or was cut short ({what}): fetch it again, or get it from another address.") from error
     if folder is not None and not (into / folder).is_dir():
         raise UserError(f"{archive.name} has no folder {folder}: check unpack.folder in params.yaml.")
-
-
-def _refusal(archive: Path, name: str, problem: str) -> UserError:
-    return UserError(f"{archive.name} was refused: its entry '{printable(name)}' {problem}.")
 
 
 def name_problem(name: str) -> str | None:
@@ -83,54 +76,43 @@ def name_problem(name: str) -> str | None:
     return None
 
 
-def _zip_entries(archive: Path) -> Iterator[Entry]:
+def _zip(archive: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)  # a Unix mode stands in the upper half; 0 where DOS made the archive
-            problem = None
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                problem = LINK if kind == stat.S_IFLNK else SPECIAL
-            elif info.flag_bits & 0x1:  # APPNOTE.TXT 4.4.4
-                problem = "is encrypted"
-            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others can swell to gigabytes in one read
-                problem = f"is compressed by method {info.compress_type} (accepted: stored, deflated)"
+            deflated = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others can swell to gigabytes in one read
+            is_plain = kind in (0, stat.S_IFREG, stat.S_IFDIR) and deflated
             name = info.orig_filename  # with what may follow a zero byte
-            if problem or name.endswith("/"):
-                yield name, info.file_size, problem, None
+            if name.endswith("/") or not is_plain:
+                yield name, info.file_size, is_plain, None
             else:
                 with opened.open(info) as content:
-                    yield name, info.file_size, None, content
+                    yield name, info.file_size, True, content
 
 
-def _tar_entries(archive: Path) -> Iterator[Entry]:
-    with archive.open("rb") as packed, gzip.GzipFile(fileobj=packed) if archive.name.endswith("gz") else packed as file:
+def _tar(archive: Path) -> Iterator[Entry]:
+    with gzip.open(archive) if archive.name.endswith("gz") else archive.open("rb") as file:
         stream = _BoundedStream(file)
-        # As a stream (r|), so that nothing seeks, and block by block, so that the last block read is the last header.
+        # As a stream (r|), so that nothing seeks, and block by block, so that no more is read than the next header.
         with tarfile.open(fileobj=stream, mode="r|", bufsize=tarfile.BLOCKSIZE) as opened:
             while info := opened.next():
-                problem = None
-                if not info.isreg() and not info.isdir():
-                    problem = LINK if info.issym() or info.islnk() else SPECIAL
                 stream.bytes_left = info.size + HEADER_BYTES
-                yield info.name, info.size, problem, None if problem else opened.extractfile(info)
+                is_plain = info.isreg() or info.isdir()
+                yield info.name, info.size, is_plain, opened.extractfile(info) if is_plain else None
                 # These two grow with the entries, and nothing here needs them.
                 opened.members.clear()  # type: ignore[attr-defined]
                 opened.pax_headers.clear()  # type: ignore[attr-defined]
-        if stream.last_block != bytes(tarfile.BLOCKSIZE):  # tarfile takes a header that is cut or damaged for the end
-            raise tarfile.ReadError("the mark at its end is missing")
-        while stream.read():  # the padding, so that a gzip's own checksum is reached and checked
-            pass
 
 
 class _BoundedStream(io.RawIOBase):
     """The bytes of a tar after decompression, `bytes_left` of them: headers too can swell, and tarfile reads them into memory."""
 
     def __init__(self, file: gzip.GzipFile | io.BufferedReader):
-        self.file, self.bytes_left, self.last_block = file, HEADER_BYTES, b""
+        self.file, self.bytes_left = file, HEADER_BYTES
 
     def read(self, size: int = tarfile.BLOCKSIZE) -> bytes:
-        self.last_block = self.file.read(size)
-        self.bytes_left -= len(self.last_block)
+        block = self.file.read(size)
+        self.bytes_left -= len(block)
         if self.bytes_left < 0:
             raise tarfile.ReadError(f"more than {HEADER_BYTES:,} bytes of headers or padding")
-        return self.last_block
+        return block

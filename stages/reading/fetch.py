@@ -4,7 +4,6 @@ The mirror is the environment's DATASETS_MIRROR, a folder or an http(s) address 
 Wherever a file came from, its SHA-256 is checked, so the place cannot change a result; size and time of a download are limited.
 """
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -15,24 +14,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, model_validator
 
 from stages.common.params import Section
 from stages.reading import archives
-from stages.reading.left_out import printable
+from stages.reading.contents import printable
 from stages.shell.errors import DISK_FULL, UserError, reason
 
 MIRROR = "DATASETS_MIRROR"
 TRIES = 3
-BACKOFF_SECONDS = 1.0  # before the second try; doubled before each one after it
+BACKOFF_SECONDS = 1.0  # before the second try; one more before each one after it
 TIMEOUT_SECONDS = (10, 60)  # to connect; between two pieces of the answer
 MAX_SECONDS = 3600  # for one address, all tries together: a byte a minute would be within the other limits
 CHUNK = 1 << 16
-ADVICE = f"check the network and the address, or set {MIRROR} to a folder that holds the file"
 
 
 def _plain(path: str) -> str:
@@ -48,11 +45,7 @@ Megabytes = Annotated[int, Field(ge=1)]  # of 10**6 bytes
 
 
 class Unpack(Section):
-    """An archive is unpacked into raw/, `max_megabytes` at most, and then removed.
-
-    `folder` is the one folder of the archive that is kept (null: everything); a mirror may hold it instead of the
-    archive if `contents_sha256` pins what is in it (see the function of that name).
-    """
+    """An archive is unpacked into raw/, all of it or its one `folder`, which a mirror may hold if `contents_sha256` pins its files."""
 
     max_megabytes: Megabytes
     folder: Annotated[PlainPath, Field(pattern="^[^/]+$")] | None = None
@@ -81,31 +74,30 @@ class RemoteFile(Section):
         return self
 
 
-class _Unfit(Exception):
-    """A place did not give the file: `reason` is what happened there, `advice` what a person can do about it."""
+class Official(Section):
+    """`official`: the files. `addresses`: folders on the web, ending in /, that hold them by the last part of their `path`."""
 
-    def __init__(self, reason: str, advice: str):
-        super().__init__(reason)
-        self.reason, self.advice = reason, advice
+    official: Annotated[list[RemoteFile], Field(min_length=1)]
+    addresses: list[Annotated[WebAddress, Field(pattern=r"/$")]] = Field(default_factory=list)
+
+    def files(self) -> list[RemoteFile]:
+        return [file.model_copy(update={"urls": [*file.urls, *(base + file.name for base in self.addresses)]}) for file in self.official]
 
 
 def fetch(file: RemoteFile, raw: Path) -> None:
-    """Put the file, or what is in it if it is an archive, into the folder `raw`; to be called in the main thread.
-
-    Raises UserError, with what happened at every place, if none has it; nothing of it is then in `raw`.
-    """
-    failures: dict[str, _Unfit] = {}
+    """Put the file, or what is in an archive, into the folder `raw`, from the main thread; UserError says what happened at every place."""
+    failures = []
     for place in _places(file):
         with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:
             try:
                 content = _content(file, place, Path(scratch))
-            except _Unfit as failure:
-                failures[re.sub("//[^/]*@", "//", str(place))] = failure  # an address may hold a name and a password
+            except UserError as error:
+                shown = re.sub("//[^/]*@", "//", str(place))  # an address may hold a name and a password
+                failures.append(f"{printable(shown)}: {reason(error)}")
                 continue
             for path in sorted(content.iterdir()):
                 if (raw / path.name).exists():
-                    advice = "no two official files (and no .source) may have one name in raw/"
-                    raise UserError(f"raw/{printable(path.name)} would be written twice: {advice}.")
+                    raise UserError(f"raw/{printable(path.name)} would be written twice: no two official files may have one name in raw/.")
                 path.rename(raw / path.name)
             return
     if not failures:
@@ -113,9 +105,8 @@ def fetch(file: RemoteFile, raw: Path) -> None:
             f"{printable(file.path)} has no public address that allows plain download: "
             f"set {MIRROR} to a folder that holds it under this path (or to the http(s) address of one)."
         )
-    happened = "; ".join(f"{printable(place)}: {failure.reason}" for place, failure in failures.items())
-    advice = "; ".join(dict.fromkeys(failure.advice for failure in failures.values()))
-    raise UserError(f"{printable(file.path)} could not be fetched ({happened}): {advice}.")
+    advice = f"check the network, the addresses and the pinned SHA-256, or set {MIRROR} to a folder that holds the file"
+    raise UserError(f"{printable(file.path)} could not be fetched ({'; '.join(failures)}): {advice}.")
 
 
 def _places(file: RemoteFile) -> Iterator[Path | str]:
@@ -124,19 +115,14 @@ def _places(file: RemoteFile) -> Iterator[Path | str]:
     if mirror and mirror.startswith(("http://", "https://")):
         yield f"{mirror.rstrip('/')}/{quote(file.path)}"
     elif mirror:
-        folder = Path(mirror).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"{MIRROR} is {mirror!r}, which is neither a folder nor an http(s) address: set it to one, or unset it.")
-        place = folder / file.path
-        if file.unpack and file.unpack.folder and file.unpack.contents_sha256 and not place.exists():
-            unpacked = place.with_name(file.unpack.folder)
-            place = unpacked if unpacked.is_dir() else place
-        yield place
+        place = Path(mirror).expanduser() / file.path
+        unpacked = place.with_name(file.unpack.folder) if file.unpack and file.unpack.folder and file.unpack.contents_sha256 else place
+        yield unpacked if unpacked.is_dir() and not place.exists() else place
     yield from file.urls
 
 
 def _content(file: RemoteFile, place: Path | str, scratch: Path) -> Path:
-    """A folder in `scratch` that holds what belongs into raw/, checked; raises _Unfit if the place does not have it."""
+    """A folder in `scratch` that holds what belongs into raw/, its SHA-256 checked; raises UserError if the place does not give it."""
     content, unpack = scratch / "content", file.unpack
     content.mkdir()
     if isinstance(place, Path) and unpack and unpack.contents_sha256 and place.is_dir():
@@ -151,22 +137,17 @@ def _content(file: RemoteFile, place: Path | str, scratch: Path) -> Path:
             _copy(place, fetched)
         else:
             _download(place, fetched, file.max_megabytes)
-        if file.sha256:
-            _check("it has SHA-256", file.sha256, _sha256(fetched))
+        _check("it", file.sha256, _sha256(fetched))
         if unpack:
-            try:
-                archives.unpack(fetched, content, unpack.max_megabytes, unpack.folder)
-            except UserError as error:
-                raise _Unfit(reason(error), "an archive that was refused or is damaged needs another address") from error
+            archives.unpack(fetched, content, unpack.max_megabytes, unpack.folder)
     if unpack and unpack.contents_sha256:
-        _check("its content has SHA-256", unpack.contents_sha256, contents_sha256(content))
+        _check("its content", unpack.contents_sha256, contents_sha256(content))
     return content
 
 
-def _check(what: str, expected: str, got: str) -> None:
-    if got != expected:
-        advice = "what has another SHA-256 was changed there or damaged on the way, so check the address, or the hash pinned in params.yaml"
-        raise _Unfit(f"{what} {got}, expected {expected}", advice)
+def _check(what: str, expected: str | None, got: str) -> None:
+    if expected and got != expected:
+        raise UserError(f"{what} has SHA-256 {got}, expected {expected}")
 
 
 def contents_sha256(folder: Path) -> str:
@@ -183,47 +164,38 @@ def _sha256(path: Path) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """A file of the mirror, its content only: a mirror may well be read-only, and its modes and times mean nothing here."""
+    if not source.is_file():  # a pipe would keep the stage waiting
+        raise UserError("not there, or not a plain file")
     try:
-        if not source.is_file():  # a pipe would keep the stage waiting
-            raise _Unfit("not there, or not a plain file", f"put the file itself into the folder {MIRROR}")
         with source.open("rb") as file, target.open("xb") as copy:
             shutil.copyfileobj(file, copy)
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        raise _Unfit(f"cannot be copied ({reason(error)})", f"check the folder {MIRROR}") from error
+        raise UserError(f"cannot be copied ({reason(error)})") from error
 
 
 def _download(url: str, target: Path, max_megabytes: int) -> None:
-    """Download to `target`, trying again from the start where a second try may help; raises _Unfit if none did."""
+    """Download to `target`; what failed is tried again from the start. An alarm ends it, whatever it waits for: a name or a byte."""
     import requests  # needed by few that import this module, and costs a fifth of a second
 
-    with _limited(MAX_SECONDS):
-        for attempt in range(1, TRIES + 1):
-            try:
-                _download_once(url, target, max_megabytes)
-                return
-            except (requests.RequestException, ValueError) as error:  # ValueError: of an address such as http://[::1/
-                what, may_pass = _explained(error)
-                if attempt == TRIES or not may_pass:
-                    raise _Unfit(what + (f", {attempt} times" if attempt > 1 else ""), ADVICE) from error
-                time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
+    def stop(*_: Any) -> NoReturn:
+        raise UserError(f"the download was not complete after {MAX_SECONDS:,} seconds")
 
-
-@contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raises _Unfit in the block once it has taken `seconds`, whatever it waits for: a name, a header or a byte of the body."""
-
-    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise _Unfit(f"the download was not complete after {seconds:,} seconds", ADVICE)
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
     try:
-        yield
+        for attempt in range(TRIES):
+            time.sleep(BACKOFF_SECONDS * attempt)
+            try:
+                return _download_once(url, target, max_megabytes)
+            except requests.HTTPError as error:
+                what = printable(f"the server answered {error.response.status_code} {error.response.reason}")
+            except (requests.RequestException, ValueError) as error:  # ValueError: of an address such as http://[::1/
+                what = f"no whole answer came ({type(error).__name__})"
+        raise UserError(f"{what}, {TRIES} times")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _download_once(url: str, target: Path, max_megabytes: int) -> None:
@@ -238,23 +210,8 @@ def _download_once(url: str, target: Path, max_megabytes: int) -> None:
         size = answer.raw.length_remaining or 0
         with tqdm(total=size or None, desc=target.name, unit="B", unit_scale=True, disable=None) as bar:  # None: on a terminal only
             for piece in itertools.chain([b""], answer.iter_content(CHUNK)):  # the empty one: the promised size is looked at first
-                file.write(piece)
-                bar.update(len(piece))
+                bar.update(file.write(piece))
                 if max(size, file.tell()) > max_megabytes * 10**6:
-                    raise _Unfit(f"it has more than {max_megabytes} MB", "if that is right, raise max_megabytes of the file in params.yaml")
-
-
-def _explained(error: Exception) -> tuple[str, bool]:
-    """What happened, and whether the same request may succeed in a moment."""
-    import requests
-
-    if isinstance(error, requests.HTTPError):
-        code = error.response.status_code
-        return printable(f"the server answered {code} {error.response.reason}"), code >= 500 or code == requests.codes.too_many_requests
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection was cut", True
-    if isinstance(error, requests.Timeout):
-        return "the server did not answer in time", True
-    if isinstance(error, requests.ConnectionError):
-        return "the server could not be reached or stopped answering", True
-    return f"the address or its answer is not valid HTTP ({type(error).__name__})", False
+                    raise UserError(
+                        f"it has more than {max_megabytes} MB: if that is right, raise max_megabytes of the file in params.yaml"
+                    )

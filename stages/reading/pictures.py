@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,9 +15,8 @@ from pydantic import Field, model_validator
 
 from stages.common.meta import Input, Resize
 from stages.common.params import Section
-from stages.common.splits import SPLITS, hold_out
-from stages.reading.contents import Chunk
-from stages.reading.left_out import LeftOutItems
+from stages.common.splits import SPLITS, choose_splits
+from stages.reading.contents import Chunk, Contents, LeftOutItems
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
@@ -59,27 +58,33 @@ class Pictures(Section):
             )
         return self
 
-    def shape(self, split: str = "test") -> tuple[int, int, int]:
-        side = self.train_crop if split == "train" else self.crop
-        return side, side, 3
 
-    def input(self) -> Input:
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if self.normalize == "imagenet" else (None, None)
-        resize = None if self.resize is None else Resize(shorter_side=self.resize, crop=self.crop)
-        return Input(kind="image", shape=list(self.shape()), dtype="uint8", mean=mean, std=std, resize=resize)
+def split_files(files: Files, labels: list[Any], section: Pictures, test_fraction: float, seed: int) -> dict[str, Files]:
+    """The files of each split, chosen by the seed, spread over the labels in proportion."""
+    places = choose_splits(np.array(labels), seed, section.val_fraction, test_fraction)
+    return {split: [file for file, its in zip(files, places, strict=True) if its == place] for place, split in enumerate(SPLITS)}
 
 
-def held_out(files: Files, labels: list[Any], fraction: float, seed: int) -> tuple[Files, Files]:
-    """The files that stay, and `fraction` of them, chosen by the seed and spread over their labels in proportion."""
-    mask = hold_out(np.array(labels), fraction, seed)
-    return [file for file, out in zip(files, mask, strict=True) if not out], [file for file, out in zip(files, mask, strict=True) if out]
+def open_pictures(
+    raw: Path, files: dict[str, Files], section: Pictures, classes: list[str], description: str, target_dtype: type, left_out: LeftOutItems
+) -> Contents:
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if section.normalize == "imagenet" else (None, None)
+    resize = None if section.resize is None else Resize(shorter_side=section.resize, crop=section.crop)
+    return Contents(
+        description=description,
+        input=Input(kind="image", shape=[section.crop, section.crop, 3], dtype="uint8", mean=mean, std=std, resize=resize),
+        classes=classes,
+        chunks=_decoded(raw, files, section, target_dtype, left_out),
+        left_out=left_out,
+        measure=section.normalize == "train",
+    )
 
 
-def decoded(raw: Path, files: dict[str, Files], section: Pictures, target_dtype: type, left_out: LeftOutItems) -> Iterator[Chunk]:
-    """(split, pictures uint8 [k, crop, crop, 3], targets [k, ...]), about CHUNK_BYTES at a time; bad pictures are left out."""
-    already_out, num_listed = left_out.count, sum(map(len, files.values()))
+def _decoded(raw: Path, files: dict[str, Files], section: Pictures, target_dtype: type, left_out: LeftOutItems) -> Iterator[Chunk]:
+    """About CHUNK_BYTES at a time; bad pictures are left out."""
+    total = left_out.count + sum(map(len, files.values()))
     for split in SPLITS:
-        crop = section.shape(split)[0]
+        crop = section.train_crop if split == "train" else section.crop
         chunk = min(512, max(1, CHUNK_BYTES // (crop * crop * 3)))
         for start in range(0, len(files[split]), chunk):
             pictures, targets = [], []
@@ -94,7 +99,7 @@ def decoded(raw: Path, files: dict[str, Files], section: Pictures, target_dtype:
                     left_out.add(path.relative_to(raw).as_posix(), f"cannot be read as a picture ({reason})")
             if pictures:
                 yield split, np.stack(pictures), np.array(targets, dtype=target_dtype)
-    left_out.settle(already_out + num_listed, section.max_bad_fraction)
+    left_out.settle(total, section.max_bad_fraction)
 
 
 def load_picture(path: Path, resize: int | None, crop: int) -> np.ndarray:
@@ -102,42 +107,29 @@ def load_picture(path: Path, resize: int | None, crop: int) -> np.ndarray:
 
     Shorter side to `resize`, bilinear with antialiasing, and the crop are rounded as torchvision.transforms does.
     """
-    content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else refuse_large(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.format == "JPEG" and content.count(START_OF_SCAN) > MAX_SCANS:
-                raise ValueError(f"it has more than the {MAX_SCANS} scans that are read")
-            _refuse_huge(image.width, image.height)
-            upright = _to_rgb(ImageOps.exif_transpose(image))
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes are more than the {MAX_BYTES:,} that are read")
+    content = path.read_bytes()
+    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if image.format == "JPEG" and content.count(START_OF_SCAN) > MAX_SCANS:
+            raise ValueError(f"it has more than the {MAX_SCANS} scans that are read")
+        _refuse_huge(image.width, image.height)
+        picture = ImageOps.exif_transpose(image)
+        if picture.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
+            picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
+        if picture.mode in ("I", "F"):
+            raise ValueError("32-bit pixels have no fixed range")
+        picture = picture.convert("RGB")
     if resize is not None:
-        upright = upright.resize(_resized(upright.size, resize), Image.Resampling.BILINEAR)
-    elif upright.size != (crop, crop):
-        raise ValueError(f"is {upright.width}x{upright.height}, expected {crop}x{crop}: set resize in params.yaml")
-    left, top = round((upright.width - crop) / 2), round((upright.height - crop) / 2)
-    return np.asarray(upright.crop((left, top, left + crop, top + crop)))
+        width, height = (int(resize * side / min(picture.size)) for side in picture.size)
+        _refuse_huge(width, height)  # a strip of 1x50,000 would grow into billions
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    elif picture.size != (crop, crop):
+        raise ValueError(f"is {picture.width}x{picture.height}, expected {crop}x{crop}: set resize in params.yaml")
+    left, top = round((picture.width - crop) / 2), round((picture.height - crop) / 2)
+    return np.asarray(picture.crop((left, top, left + crop, top + crop)))
 
 
 def _refuse_huge(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels are more than the {MAX_PIXELS:,} that are read")
-
-
-def _resized(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
-    shortest = min(size)
-    width, height = (int(shorter_side * side / shortest) for side in size)
-    _refuse_huge(width, height)  # a strip of 1x50,000 would grow into billions
-    return width, height
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
-        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels have no fixed range")
-    return image.convert("RGB")
-
-
-def refuse_large(path: Path) -> NoReturn:
-    raise ValueError(f"{path.stat().st_size:,} bytes are more than the {MAX_BYTES:,} that are read")

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
@@ -22,8 +21,9 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     A line is a row: a quote that is not closed on its line spoils that line and not the rest of the file; such a line
     comes as one cell.
     """
+    opening = gzip.open if path.suffix == ".gz" else open
     try:
-        with read_errors_named(path), _open_text(path) as file:
+        with read_errors_named(path), opening(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(iter(partial(file.readline, MAX_LINE_LENGTH), ""), start=1):
                 if len(line) == MAX_LINE_LENGTH:
                     raise UserError(f"{path} line {number} is longer than {MAX_LINE_LENGTH:,} characters: this is not a CSV file of rows.")
@@ -33,12 +33,6 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                     yield number, _cells(line)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
-
-
-def _open_text(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    return path.open(encoding="utf-8-sig")
 
 
 def _cells(line: str) -> list[str]:

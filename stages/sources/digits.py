@@ -1,13 +1,14 @@
 """MNIST's four gzipped idx files: the official ones, or scikit-learn's handwritten digits, 1,797 of 8x8, enlarged."""
 
+import gzip
+import struct
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.idx import write_idx
-from stages.reading.official import Official
+from stages.reading.fetch import Official
 
 STAND_IN = "A stand-in for MNIST: some of scikit-learn's handwritten digits of 8x8, enlarged to 20x20 within 28x28."
 SIDE = 28
@@ -47,3 +48,9 @@ def enlarge(images: np.ndarray) -> np.ndarray:
         grey = Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8))
         picture[4:24, 4:24] = np.asarray(grey.resize((20, 20), Image.Resampling.BICUBIC))
     return pictures
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    """Write uint8 `values` of any shape, gzipped with no time stamp: the same values give the same bytes."""
+    header = struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
+    path.write_bytes(gzip.compress(header + values.astype(np.uint8).tobytes(), mtime=0))

@@ -4,7 +4,6 @@ The drawn pictures are JPEGs of varying size that show figures of insects' make:
 """
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.official import Official
+from stages.reading.fetch import Official
 
 STAND_IN = "A stand-in for photographs of insects: drawn pictures of varying size, which show something else."
 
@@ -49,53 +48,32 @@ def generate(raw: Path, source: Source) -> None:
                 (raw / folder / name / f"{index:04}.jpg").write_bytes(content.getvalue())
 
 
-def _draw(place: int, width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """One picture of class number `place`: an insect-like figure anywhere, any way round, before blurred colours."""
-    background = np.clip(rng.uniform(80, 200, size=3) + rng.normal(0, 30, size=(6, 8, 3)), 0, 255)
-    image = Image.fromarray(background.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
-    figure = Figure(
-        centre=np.array([width, height]) * rng.uniform(0.35, 0.65, size=2),
-        length=min(width, height) * rng.uniform(0.35, 0.6),
-        turn=rng.uniform(0, 2 * np.pi),
-        num_segments=3 + place % 3,
-        width=0.16 if place % 2 == 0 else 0.26,
-        colour=tuple(int(part * rng.uniform(0.8, 1.2)) for part in BODY_COLOURS[place % len(BODY_COLOURS)]),
-        striped=place % 2 == 1,
-    )
-    figure.draw(ImageDraw.Draw(image))
-    noisy = np.asarray(image.filter(ImageFilter.GaussianBlur(1))) + rng.normal(0, 8, size=(height, width, 3))
-    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
-
-
 BODY_COLOURS = [(70, 35, 25), (200, 150, 30), (40, 90, 50), (60, 60, 150), (150, 40, 60)]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A row of segments with a pair of legs each; lengths in pixels, `width` as a part of `length`."""
+def _draw(place: int, width: int, height: int, rng: np.random.Generator) -> Image.Image:
+    """One picture of class number `place`: segments in a row, with legs, anywhere, any way round, before blurred colours."""
+    background = np.clip(rng.uniform(80, 200, size=3) + rng.normal(0, 30, size=(6, 8, 3)), 0, 255)
+    image = Image.fromarray(background.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    canvas = ImageDraw.Draw(image)
+    x, y = np.array([width, height]) * rng.uniform(0.35, 0.65, size=2)
+    length, turn = min(width, height) * rng.uniform(0.35, 0.6), rng.uniform(0, 2 * np.pi)
+    colour = tuple(int(part * rng.uniform(0.8, 1.2)) for part in BODY_COLOURS[place % len(BODY_COLOURS)])
+    num_segments, half_width = 3 + place % 3, (0.16 if place % 2 == 0 else 0.26) * length
 
-    centre: np.ndarray
-    length: float
-    turn: float
-    num_segments: int
-    width: float
-    colour: tuple[int, ...]
-    striped: bool
+    def at(along: float, across: float) -> tuple[float, float]:
+        cos, sin = np.cos(turn), np.sin(turn)
+        return float(x + along * cos - across * sin), float(y + along * sin + across * cos)
 
-    def draw(self, canvas: ImageDraw.ImageDraw) -> None:
-        radius = self.length / self.num_segments
-        for segment in range(self.num_segments):
-            along = (segment - (self.num_segments - 1) / 2) * radius
-            for side in (-1, 1):
-                knee, foot = (along, side * 0.3 * self.length), (along + radius / 2, side * 0.45 * self.length)
-                canvas.line([self._at(along, 0), self._at(*knee), self._at(*foot)], fill=(30, 25, 20), width=max(1, int(self.length / 40)))
-            dark = self.striped and segment % 2 == 1
-            canvas.polygon(self._ellipse(along, radius * 0.6, self.width * self.length), fill=(25, 20, 15) if dark else self.colour)
-
-    def _at(self, along: float, across: float) -> tuple[float, float]:
-        cos, sin = np.cos(self.turn), np.sin(self.turn)
-        return float(self.centre[0] + along * cos - across * sin), float(self.centre[1] + along * sin + across * cos)
-
-    def _ellipse(self, along: float, half_length: float, half_width: float) -> list[tuple[float, float]]:
+    radius = length / num_segments
+    for segment in range(num_segments):
+        along = (segment - (num_segments - 1) / 2) * radius
+        for side in (-1, 1):
+            leg = [at(along, 0), at(along, side * 0.3 * length), at(along + radius / 2, side * 0.45 * length)]
+            canvas.line(leg, fill=(30, 25, 20), width=max(1, int(length / 40)))
         angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-        return [self._at(along + half_length * np.cos(angle), half_width * np.sin(angle)) for angle in angles]
+        ellipse = [at(along + radius * 0.6 * np.cos(angle), half_width * np.sin(angle)) for angle in angles]
+        is_dark = place % 2 == 1 and segment % 2 == 1  # stripes
+        canvas.polygon(ellipse, fill=(25, 20, 15) if is_dark else colour)
+    noisy = np.asarray(image.filter(ImageFilter.GaussianBlur(1))) + rng.normal(0, 8, size=(height, width, 3))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))

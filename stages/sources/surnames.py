@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.common.params import Section
-from stages.reading.official import Official
+from stages.reading.fetch import Official
 from stages.reading.rows import write_rows
 
 STAND_IN = "A stand-in for the surnames of 18 countries: names put together from typical syllables, few of them anyone's."

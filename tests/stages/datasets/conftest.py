@@ -44,6 +44,12 @@ class Place:
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         return read_split(self.processed, name)
 
+    def check_measured(self, meta: Meta) -> None:
+        """Mean and std of each channel are of train alone."""
+        pixels = self.split("train")[0] / 255
+        np.testing.assert_allclose(meta.input.mean or [], pixels.mean(axis=(0, 1, 2)), rtol=1e-12)
+        np.testing.assert_allclose(meta.input.std or [], pixels.std(axis=(0, 1, 2)), rtol=1e-12)
+
     def refusal(self) -> str:
         """The sentence with which preprocess refuses; the earlier result must stand and nothing half-written may be left."""
         with pytest.raises(UserError) as refused:

@@ -4,27 +4,21 @@ import contextlib
 import hashlib
 import io
 import os
-import pty
 import shutil
 import socketserver
-import subprocess
-import sys
-import termios
 import threading
 import time
 import zipfile
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from stages.common.params import check_section
 from stages.reading import fetch as fetching
-from stages.reading.fetch import RemoteFile, Unpack, contents_sha256, fetch
+from stages.reading.fetch import RemoteFile, Unpack, fetch
 from stages.shell.errors import UserError
 
-ROOT = Path(__file__).parents[3]
 CONTENT = bytes(range(256)) * 800
 PINNED = hashlib.sha256(CONTENT).hexdigest()
 NAME = "numbers/numbers.bin"
@@ -121,45 +115,37 @@ def content_of(folder):
 # From addresses
 
 
-@pytest.mark.parametrize("bad", [CUT, NO_ANSWER, CUT_IN_CHUNKS, status(500), status(503), status(429)])
-def test_what_may_pass_is_tried_again_from_the_start(server, raw, bad):
-    fetch(remote(server.add("/any", bad, GOOD)), raw)
-    assert content_of(raw) == {"numbers.bin": CONTENT}
-    assert server.requests["/any"] == 2
-
-
 @pytest.mark.parametrize(
-    ("bad", "said", "tries"),
+    ("bad", "said"),
     [
-        (status(500), "the server answered 500 Sorry, 3 times", 3),
-        (CUT, "the connection was cut, 3 times", 3),
-        (CUT_IN_CHUNKS, "the connection was cut, 3 times", 3),
-        (NO_ANSWER, "the server could not be reached or stopped answering, 3 times", 3),
-        (status(403), "the server answered 403", 1),
-        (status(410), "the server answered 410", 1),
-        (status(404, "\x1b]0;title\x07"), r"the server answered 404 \x1b]0;title\x07", 1),
-        (body(b"other", promised="many"), f"it has SHA-256 {hashlib.sha256(b'other').hexdigest()}, expected {PINNED}", 1),
+        (status(503), "the server answered 503 Sorry"),
+        (CUT, "no whole answer came (ChunkedEncodingError)"),
+        (CUT_IN_CHUNKS, "no whole answer came (ChunkedEncodingError)"),
+        (NO_ANSWER, "no whole answer came (ConnectionError)"),
+        (status(404, "\x1b]0;title\x07"), r"the server answered 404 \x1b]0;title\x07"),
     ],
 )
-def test_an_address_is_given_up_after_a_few_tries_or_at_once_where_they_are_useless(server, raw, bad, said, tries):
-    url = server.add("/f", bad)
-    assert f"numbers/numbers.bin could not be fetched ({url}: {said}" in failure(remote(url), raw)
-    assert server.requests["/f"] == tries
+def test_what_fails_is_tried_again_from_the_start_and_then_at_the_next_address(server, raw, bad, said):
+    fetch(remote(server.add("/once", bad, GOOD)), raw)
+    assert content_of(raw) == {"numbers.bin": CONTENT} and server.requests["/once"] == 2
+    (raw / "numbers.bin").unlink()
+    url = server.add("/always", bad)
+    assert f"numbers/numbers.bin could not be fetched ({url}: {said}, 3 times)" in failure(remote(url), raw)
+    assert server.requests["/always"] == 3
     fetch(remote(url, server.add("/good", GOOD)), raw)
     assert content_of(raw) == {"numbers.bin": CONTENT}
 
 
 def test_a_server_that_falls_silent_is_left_after_the_timeout(server, raw, monkeypatch):
     monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", (0.3, 0.3))
-    monkeypatch.setattr(fetching, "TRIES", 2)
     silent = server.add("/silent", Endless(CUT, b"", pause=10))
     mute = server.add("/mute", Endless(b"", b"", pause=10))
     fetch(remote(silent, mute, server.add("/good", GOOD)), raw)
     assert content_of(raw) == {"numbers.bin": CONTENT}
-    assert server.requests["/silent"] == server.requests["/mute"] == 2
+    assert server.requests["/silent"] == server.requests["/mute"] == 3
 
 
-@pytest.mark.parametrize("start", [b"", b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"])
+@pytest.mark.parametrize("start", [b"HTTP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"])
 def test_an_answer_of_a_byte_now_and_then_is_left_after_the_time_for_the_whole(server, raw, monkeypatch, start):
     monkeypatch.setattr(fetching, "MAX_SECONDS", 0.5)
     slow, began = server.add("/slow", Endless(start, b"x", pause=0.05)), time.monotonic()
@@ -191,16 +177,14 @@ def test_the_proxy_of_the_environment_is_asked(server, raw, monkeypatch):
     assert content_of(raw) == {"numbers.bin": CONTENT}
 
 
-def test_what_happened_at_every_address_is_told_and_what_to_do_once(server, raw):
+def test_what_happened_at_every_address_is_told(server, raw):
     with socketserver.TCPServer(("127.0.0.1", 0), Handler) as closed:
         nowhere = f"127.0.0.1:{closed.server_address[1]}/f"
-    gone, wrong = server.add("/gone", status(404)), server.add("/wrong", body(b"other"))
-    message = failure(remote(gone, wrong, f"http://me:secret@{nowhere}", "http://[::1/f"), raw)
-    assert f"({gone}: the server answered 404 Sorry; {wrong}: it has SHA-256" in message
-    assert f"; http://{nowhere}: the server could not be reached" in message  # without name and password
-    assert "; http://[::1/f: the address or its answer is not valid HTTP" in message
-    assert message.count("check the network and the address, or set DATASETS_MIRROR to a folder that holds the file") == 1
-    assert message.count("check the address, or the hash pinned in params.yaml") == 1
+    wrong = server.add("/wrong", body(b"other"))
+    message = failure(remote(wrong, f"http://me:secret@{nowhere}", "http://[::1/f"), raw)
+    assert f"({wrong}: it has SHA-256 {hashlib.sha256(b'other').hexdigest()}, expected {PINNED}" in message
+    assert f"; http://{nowhere}: no whole answer came (ConnectionError)" in message  # without name and password
+    assert "; http://[::1/f: no whole answer came (InvalidURL), 3 times): check the network, the addresses and the" in message
 
 
 # From the mirror
@@ -213,10 +197,26 @@ def mirror(raw, tmp_path, monkeypatch):
     return tmp_path / "mirror"
 
 
-def test_the_mirror_is_looked_in_first(server, raw, mirror):
+@pytest.mark.parametrize(
+    ("put", "said"),
+    [
+        (lambda place: place.write_bytes(b"other"), "it has SHA-256"),
+        (lambda place: None, "not there, or not a plain file"),
+        (os.mkfifo, "not there, or not a plain file"),
+    ],
+)
+def test_the_mirror_is_looked_in_first_and_what_is_wrong_there_is_named(server, raw, mirror, put, said):
+    put(mirror / NAME)
+    assert f"{mirror / NAME}: {said}" in failure(remote(), raw)
+    fetch(remote(server.add("/f", GOOD)), raw)
+    assert content_of(raw) == {"numbers.bin": CONTENT} and server.requests["/f"] == 1
+    (raw / "numbers.bin").unlink()
+    (mirror / NAME).unlink(missing_ok=True)
     (mirror / NAME).write_bytes(CONTENT)
     fetch(remote(server.add("/f", GOOD)), raw)
-    assert content_of(raw) == {"numbers.bin": CONTENT} and not server.requests
+    assert content_of(raw) == {"numbers.bin": CONTENT} and server.requests["/f"] == 1
+    with pytest.raises(UserError, match=r"raw/numbers\.bin would be written twice"):
+        fetch(remote(), raw)
 
 
 def test_the_mirror_may_be_an_address(server, raw, monkeypatch):
@@ -226,33 +226,17 @@ def test_the_mirror_may_be_an_address(server, raw, monkeypatch):
     assert content_of(raw) == {"two words#1.bin": CONTENT}
 
 
-@pytest.mark.parametrize(
-    ("put", "said"),
-    [
-        (lambda place: place.write_bytes(b"other"), f"it has SHA-256 {hashlib.sha256(b'other').hexdigest()}, expected {PINNED}"),
-        (lambda place: None, "not there, or not a plain file"),
-        (Path.mkdir, "not there, or not a plain file"),
-        (os.mkfifo, "not there, or not a plain file"),
-    ],
-)
-def test_where_the_mirror_has_not_the_right_file_it_is_named_and_the_addresses_follow(server, raw, mirror, put, said):
-    put(mirror / NAME)
-    assert f"{mirror / NAME}: {said}" in failure(remote(), raw)
-    fetch(remote(server.add("/f", GOOD)), raw)
-    assert content_of(raw) == {"numbers.bin": CONTENT}
-
-
-def test_without_an_address_a_mirror_is_asked_for_and_one_that_is_nothing_is_refused(raw, monkeypatch):
+def test_without_an_address_a_mirror_is_asked_for(raw, monkeypatch):
     monkeypatch.setenv("DATASETS_MIRROR", "")
     message = failure(remote(), raw)
     assert "numbers/numbers.bin has no public address that allows plain download: set DATASETS_MIRROR to a folder that holds" in message
     monkeypatch.setenv("DATASETS_MIRROR", "/no/such/folder")
-    assert "DATASETS_MIRROR is '/no/such/folder', which is neither a folder nor an http(s) address" in failure(remote(), raw)
+    assert "/no/such/folder/numbers/numbers.bin: not there" in failure(remote(), raw)
 
 
 # Archives
 
-PHOTOS = {"photos/train/ant.jpg": b"ant", "photos/train/a b.jpg": b"a b", "photos/val/bee.jpg": b"bee" * 1000}
+PHOTOS = {"photos/train/ant.jpg": b"ant", "photos/train/a b.jpg": b"a b", "photos/é.jpg": b"", "photos/val/bee.jpg": b"bee" * 1000}
 PHOTOS_PINNED = hashlib.sha256(
     "".join(f"{hashlib.sha256(PHOTOS[name]).hexdigest()}  {name}\n" for name in sorted(PHOTOS)).encode()
 ).hexdigest()
@@ -285,20 +269,12 @@ def test_one_folder_of_an_archive_and_that_folder_in_the_mirror_give_the_same_ra
     assert "photos.zip: not there" in failure(photos(sha256=PINNED, contents=None), raw)
 
 
-def test_all_of_an_archive_is_unpacked_where_no_folder_is_named(server, raw):
-    content = zipped({**PHOTOS, "readme.txt": b"y"})
-    fetch(photos(server.add("/a", body(content)), sha256=hashlib.sha256(content).hexdigest(), folder=None, contents=None), raw)
-    assert content_of(raw) == {**PHOTOS, "readme.txt": b"y"}
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({**PHOTOS, "photos/val/bee.jpg": b"wasp"}, "its content has SHA-256"),
         ({**PHOTOS, "photos/new.jpg": b""}, "its content has SHA-256"),
         ({"other/x.jpg": b"x"}, "photos.zip has no folder photos"),
         ({**PHOTOS, "../evil": b"y"}, "photos.zip was refused: its entry '../evil' leaves the folder"),
-        ({**PHOTOS, "photos/big": bytes(2_000_000)}, "photos.zip was refused: its entry 'photos/big' takes it over 1 MB"),
     ],
 )
 def test_another_archive_or_a_hostile_one_is_named_and_the_next_address_tried(server, raw, content, said):
@@ -308,35 +284,12 @@ def test_another_archive_or_a_hostile_one_is_named_and_the_next_address_tried(se
     assert content_of(raw) == PHOTOS
 
 
-def test_two_files_of_one_name_are_refused(server, raw):
-    url = server.add("/f", GOOD)
-    fetch(remote(url), raw)
-    with pytest.raises(UserError, match=r"raw/numbers\.bin would be written twice"):
-        fetch(remote(url, path="more/numbers.bin"), raw)
-
-
-def test_contents_are_pinned_in_the_order_of_the_paths_bytes(tmp_path):
-    for name in ["b", "a/z", "a.txt", "B", "é"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
-    lines = [f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n" for name in ["B", "a.txt", "a/z", "b", "é"]]
-    assert contents_sha256(tmp_path) == hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"path": "/etc/passwd"}, "here.path is '/etc/passwd'; expected a path such as"),
-        ({"path": "../b.zip"}, "here.path is '../b.zip'; expected a path such as"),
-        ({"path": "a//b.zip"}, "here.path is 'a//b.zip'; expected a path such as"),
-        ({"path": "a\\b.zip"}, "expected a path such as"),
-        ({"path": ""}, "here.path is ''; expected a path such as"),
-        ({"sha256": None}, "expected a sha256"),
+        *(({"path": path}, "expected a path such as") for path in ("/etc/passwd", "../b.zip", "a//b.zip", "a\\b.zip", "")),
         ({"sha256": None, "unpack": {"max_megabytes": 1}}, "expected a sha256"),
-        ({"sha256": PINNED.upper()}, "here.sha256"),
-        ({"urls": ["ftp://example.org/b.zip"]}, "here.urls.0"),
         ({"path": "a/b.rar", "unpack": {"max_megabytes": 1}}, "b.rar cannot be unpacked; expected one of .zip"),
-        ({"max_megabytes": 0}, "here.max_megabytes"),
         ({"unpack": {"max_megabytes": 1, "folder": ".."}}, "here.unpack.folder is '..'"),
         ({"unpack": {"max_megabytes": 1, "folder": "a/b"}}, "here.unpack.folder"),
     ],
@@ -345,29 +298,3 @@ def test_a_wrong_entry_in_params_is_refused_by_its_key(change, said):
     with pytest.raises(UserError) as caught:
         check_section(RemoteFile, {"path": "a/b.zip", "sha256": PINNED, "urls": ["https://example.org/b.zip"], **change}, "here")
     assert said in str(caught.value)
-
-
-# The bar and the imports
-
-FETCH_ONE = """
-import sys
-from pathlib import Path
-from stages.reading.fetch import RemoteFile, fetch
-assert not {"torch", "requests"} & set(sys.modules)  # requests is for those who download, torch for those who train
-fetch(RemoteFile(path=sys.argv[1], sha256=sys.argv[2], urls=[sys.argv[3]]), Path(sys.argv[4]))
-"""
-
-
-def test_a_terminal_gets_a_bar_and_a_log_nothing(server, raw):
-    command = [sys.executable, "-c", FETCH_ONE, NAME, PINNED, server.add("/f", GOOD), str(raw)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    quiet = subprocess.run(command, env=environment, capture_output=True, check=True)
-    assert quiet.stdout + quiet.stderr == b""
-    (raw / "numbers.bin").unlink()
-    ours, its = pty.openpty()
-    termios.tcsetwinsize(its, (24, 80))
-    subprocess.run(command, env=environment, stderr=its, check=True)
-    os.close(its)
-    shown = os.read(ours, 10_000).decode()
-    os.close(ours)
-    assert "numbers.bin: 100%" in shown and "205k/205k" in shown
