@@ -25,7 +25,7 @@ from stages.reading.contents import printable
 from stages.shell.errors import DISK_FULL, UserError, reason
 
 MIRROR = "DATASETS_MIRROR"
-TRIES = 3
+TRIES, FINAL = 3, {400, 401, 403, 404, 405, 410, 451}  # these answers are not asked for again
 BACKOFF_SECONDS = 1.0  # before the second try; one more before each one after it
 TIMEOUT_SECONDS = (10, 60)  # to connect; between two pieces of the answer
 MAX_SECONDS = 3600  # for one address, all tries together: a byte a minute would be within the other limits
@@ -191,6 +191,8 @@ def _download(url: str, target: Path, max_megabytes: int) -> None:
                 return _download_once(url, target, max_megabytes)
             except requests.HTTPError as error:
                 what = printable(f"the server answered {error.response.status_code} {error.response.reason}")
+                if error.response.status_code in FINAL:
+                    raise UserError(what) from error
             except (requests.RequestException, ValueError) as error:  # ValueError: of an address such as http://[::1/
                 what = f"no whole answer came ({type(error).__name__})"
         raise UserError(f"{what}, {TRIES} times")

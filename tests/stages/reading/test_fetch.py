@@ -122,7 +122,7 @@ def content_of(folder):
         (CUT, "no whole answer came (ChunkedEncodingError)"),
         (CUT_IN_CHUNKS, "no whole answer came (ChunkedEncodingError)"),
         (NO_ANSWER, "no whole answer came (ConnectionError)"),
-        (status(404, "\x1b]0;title\x07"), r"the server answered 404 \x1b]0;title\x07"),
+        (status(500, "\x1b]0;title\x07"), r"the server answered 500 \x1b]0;title\x07"),
     ],
 )
 def test_what_fails_is_tried_again_from_the_start_and_then_at_the_next_address(server, raw, bad, said):
@@ -134,6 +134,12 @@ def test_what_fails_is_tried_again_from_the_start_and_then_at_the_next_address(s
     assert server.requests["/always"] == 3
     fetch(remote(url, server.add("/good", GOOD)), raw)
     assert content_of(raw) == {"numbers.bin": CONTENT}
+
+
+def test_what_is_not_there_is_asked_for_once(server, raw):
+    url = server.add("/moved", status(404))
+    assert f"({url}: the server answered 404 Sorry)" in failure(remote(url), raw)
+    assert server.requests["/moved"] == 1
 
 
 def test_a_server_that_falls_silent_is_left_after_the_timeout(server, raw, monkeypatch):
