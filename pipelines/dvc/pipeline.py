@@ -28,8 +28,8 @@ from dvc_data.hashfile.transfer import find_tree_by_obj_id, transfer
 from pipelines.dvc import run_cache
 from pipelines.dvc.errors import GraphError, of_remotes, refusals, transfers
 from pipelines.dvc.known import PREFIX
-from pipelines.dvc.lock_file import LOCK, PARAMS, LockFile, find, read_yaml, refuse_marks
-from pipelines.dvc.waiting import TMP, Patience, lock_of, paths_in_use, take
+from pipelines.dvc.lock_file import LOCK, PARAMS, TMP, LockFile, find, read_yaml, refuse_marks
+from pipelines.dvc.waiting import Patience, lock_of, paths_in_use, take, undisturbed
 
 Value = TypeVar("Value")
 
@@ -69,8 +69,7 @@ class Pipeline:
     def __init__(self, root: Path, tell: Callable[[str], None]):
         self.root, self.tell, self.mutex = root, tell, threading.RLock()
         self.holds, self.seen = dict[str, contextlib.ExitStack](), dict[str, dict[str, Any]]()
-        self.stages = dict[str, Any]()
-        self.lock = LockFile(root / LOCK, root / TMP, [])
+        self.stages, self.lock = dict[str, Any](), LockFile(root, [])
         with refusals():
             self.repo, self.guard = opened(root), lock_of(root)
         with self._alone():
@@ -85,17 +84,16 @@ class Pipeline:
             self.repo.close()
             self.repo = opened(self.root)
             self.graph = get_active_graph(self.repo.index.graph)
-            self.in_order = plan_repro(self.graph)
-            self.stages = {stage.addressing: stage for stage in self.in_order}
-            self.makers = {Path(out.fs_path): stage.addressing for stage in self.in_order for out in stage.outs}
-            self.lock = LockFile(self.lock.path, self.lock.scratch, [stage.name for stage in self.in_order if stage.cmd])
+            self.stages = {stage.addressing: stage for stage in plan_repro(self.graph)}
+            self.makers = {Path(out.fs_path): name for name, stage in self.stages.items() for out in stage.outs}
+            self.lock = LockFile(self.root, [stage.name for stage in self.stages.values() if stage.cmd])
 
     def plan(self, targets: Iterable[str] = ()) -> list[Stage]:
         """The stages that the targets need, themselves included, each after those that it waits for; without targets, all."""
         with self._alone(), refusals():
             chosen = collect_stages(self.repo, targets) if targets else None
             wanted = {stage.addressing for stage in plan_repro(self.graph, chosen)}
-        return [self._described(stage) for stage in self.in_order if stage.addressing in wanted]
+        return [self._described(stage) for name, stage in self.stages.items() if name in wanted]
 
     def _described(self, stage: Any) -> Stage:
         after = tuple(sorted(upstream.addressing for upstream in self.graph.successors(stage)))
@@ -108,18 +106,17 @@ class Pipeline:
 
     def is_up_to_date(self, name: str) -> bool:
         """Whether its command, dependencies, params and outputs are those that dvc.lock notes."""
-        with self._alone(), refusals(name):
-            return next(self._changes(self._stage(name)), None) is None
+        with self._at(name) as stage:
+            return next(self._changes(stage), None) is None
 
     def changes(self, name: str) -> list[Change]:
         """In what it differs from what dvc.lock notes; empty where it is up to date."""
-        with self._alone(), refusals(name):
-            return list(self._changes(self._stage(name)))
+        with self._at(name) as stage:
+            return list(self._changes(stage))
 
     def is_known(self, name: str) -> bool:
         """Whether begin() would take its outputs, which persist, from DVC's cache."""
-        with self._alone(), refusals(name):
-            stage = self._stage(name)
+        with self._at(name) as stage:
             return run_cache.persists(stage) and not stage.frozen and run_cache.known_outs(self.repo, stage) is not None
 
     def _changes(self, stage: Any) -> Iterator[Change]:
@@ -163,20 +160,16 @@ class Pipeline:
 
         Waits while another DVC command reads or writes the same paths. Then nobody else can until finish() or give_up().
         """
-        with self._alone_with_paths_of(name), refusals(name):
-            stage = self._stage(name)
+        with self._alone_with_paths_of(name) as stage:
             if not stage.cmd or stage.frozen:  # DVC looks at the outputs only
                 if stage.reproduce(force=force):
                     stage.dump()
                 return False
             stage.remove_outs(ignore_remove=False, force=False)
             if not force and run_cache.restore(self.repo, stage):
-                run_cache.save(stage)
                 self._note(stage)
                 return False
-            if force:  # restore() has saved them
-                run_cache.save_deps(stage)
-            self.seen[name] = run_cache.inputs_seen(stage)
+            self.seen[name] = run_cache.save_deps(stage)
             self._hold(name)
             return True
 
@@ -184,10 +177,7 @@ class Pipeline:
         """Saves the outputs of a stage whose command has ended well, and notes them in dvc.lock."""
         with self._alone(), transfers(name):
             self._release(name)
-            stage = self._stage(name)
-            run_cache.save(stage)
-            run_cache.refuse_changed(name, stage, self.seen.pop(name))
-            self._note(stage)
+            self._note(self._stage(name), self.seen.pop(name))
 
     def give_up(self, name: str) -> None:
         """Lets go of a stage whose command has failed."""
@@ -195,9 +185,9 @@ class Pipeline:
             self._release(name)
             self.seen.pop(name, None)
 
-    def _note(self, stage: Any) -> None:
-        """Puts what a stage has saved into the run cache, the cache and dvc.lock."""
-        run_cache.note(self.repo, stage)
+    def _note(self, stage: Any, before: dict[str, Any] | None = None) -> None:
+        """Puts what a stage has made into the run cache, the cache and dvc.lock. Raises Changed."""
+        run_cache.save(self.repo, stage, before)
         stage.commit()
         self.lock.note(stage)
 
@@ -247,13 +237,8 @@ class Pipeline:
         """Within it no other DVC command starts to write what the stages read and wrote. Raises GraphError if one does already."""
         hold = contextlib.ExitStack()
         with self._alone():
-            stages = [self._stage(name) for name in names]
-            paths = sorted({str(thing.fs_path) for stage in stages for thing in (*stage.deps, *stage.outs)})
-            try:
-                hold.enter_context(paths_in_use(self.root, "release", paths, []))
-            except LockError as error:
-                who = " ".join(str(error).split("\n\n")[0].split())
-                raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
+            things = [thing for name in names for thing in (*self._stage(name).deps, *self._stage(name).outs)]
+            hold.enter_context(undisturbed(self.root, "release", sorted({str(thing.fs_path) for thing in things}), []))
         with hold:
             yield
 
@@ -265,8 +250,8 @@ class Pipeline:
     def written_besides(self) -> list[Path]:
         """The files that git keeps and the pipeline itself writes: dvc.lock, outputs outside DVC's cache (metrics), and .dvc files."""
         with self._alone():
-            outs = [Path(out.fs_path) for stage in self.in_order for out in stage.outs if stage.cmd and not out.use_cache]
-            return [self.lock.path, *outs, *(Path(stage.path) for stage in self.in_order if not stage.cmd)]
+            outs = [Path(out.fs_path) for stage in self.stages.values() for out in stage.outs if stage.cmd and not out.use_cache]
+            return [self.lock.path, *outs, *(Path(stage.path) for stage in self.stages.values() if not stage.cmd)]
 
     def reads(self, name: str) -> list[Path]:
         """The paths of the stage's dependencies."""
@@ -337,18 +322,24 @@ class Pipeline:
             yield
 
     @contextlib.contextmanager
-    def _alone_with_paths_of(self, name: str) -> Iterator[None]:
-        """As _alone(), as soon as no other DVC command is at work on the stage's paths."""
+    def _at(self, name: str) -> Iterator[Any]:
+        """As _alone(), with a stage that errors name."""
+        with self._alone(), refusals(name):
+            yield self._stage(name)
+
+    @contextlib.contextmanager
+    def _alone_with_paths_of(self, name: str) -> Iterator[Any]:
+        """As _at(), as soon as no other DVC command is at work on the stage's paths."""
         patience = Patience(self.tell, f"{name}: another DVC command is at work on its files")
         while True:
-            with self._alone():
+            with self._at(name) as stage:
                 try:
                     self._hold(name)
                 except LockError:
                     pass
                 else:
                     self._release(name)
-                    yield
+                    yield stage
                     return
             patience.wait()
 
@@ -388,6 +379,4 @@ def one_command(lines: str | list[str] | None) -> str | None:
     What looks for known outputs before a command is left out: begin() does.
     """
     lines = [line.removeprefix(PREFIX) for line in (lines.splitlines() if isinstance(lines, str) else lines or [])]
-    if not lines or len(lines) == 1:
-        return lines[0] if lines else None
-    return " && ".join(f"(\n{line}\n)" for line in lines)
+    return " && ".join(lines if len(lines) < 2 else [f"(\n{line}\n)" for line in lines]) or None

@@ -147,7 +147,7 @@ def test_a_dry_run_shows_it_and_changes_nothing(small, capsys):
     rename("steep", "slope", dry_run=True)
     assert everything() == before
     said = capsys.readouterr().out
-    assert "\n-  steep:\n+  slope:\n" in said and "The model steep would be called slope.\n" in said
+    assert "The model steep would be called slope.\n" in said
 
 
 @pytest.mark.parametrize(("old", "new"), [("steep", "slope"), ("line", "points")])
@@ -163,7 +163,7 @@ def test_a_renaming_that_is_killed_anywhere_is_ended_by_the_same_command(small, 
         monkeypatch.chdir(tmp_path / str(place))
         was_killed, steps = False, iter(range(1000))
         with monkeypatch.context() as patch:
-            for thing, name in ((entries.project, "write"), (entries.rename, "delete"), (Path, "rename")):
+            for thing, name in ((entries.project, "replace"), (entries.rename, "delete"), (Path, "rename")):
                 patch.setattr(thing, name, dying(getattr(thing, name), steps, place))
             try:
                 rename(old, new)

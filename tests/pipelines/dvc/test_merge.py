@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.dvc.entries import lock_entries, with_entries
 from pipelines.dvc.errors import GraphError
+from pipelines.dvc.lock_file import parsed_lock, with_entries
 from pipelines.dvc.merge import end_conflict, main
 from tests.pipelines.small import ENVIRONMENT, commit, dvc, make_repository, repro
 
@@ -63,7 +63,7 @@ def merge_lock():
 
 
 def stages_in_lock():
-    return sorted(lock_entries(Path("dvc.lock").read_text()))
+    return sorted(parsed_lock(Path("dvc.lock").read_text())["stages"])
 
 
 def stages_of(*models):
