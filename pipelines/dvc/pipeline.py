@@ -69,9 +69,10 @@ class Pipeline:
     def __init__(self, root: Path, tell: Callable[[str], None]):
         self.root, self.tell, self.mutex = root, tell, threading.RLock()
         self.holds, self.seen = dict[str, contextlib.ExitStack](), dict[str, dict[str, Any]]()
+        self.repo: Any = None
         self.stages, self.lock = dict[str, Any](), LockFile(root, [])
         with refusals():
-            self.repo, self.guard = opened(root), lock_of(root)
+            self.guard = lock_of(root)
         with self._alone():
             self._remove_torn_list_of_paths()
 
@@ -81,8 +82,11 @@ class Pipeline:
             return
         refuse_marks(self.root, PARAMS, "dvc.yaml", LOCK)
         with refusals():
-            self.repo.close()
-            self.repo = opened(self.root)
+            if self.repo:
+                self.repo.close()
+            self.repo = Repo(str(self.root))
+            self.repo.lock = LockNoop()  # self.guard is taken instead
+            self.repo.lock.lock()
             self.graph = get_active_graph(self.repo.index.graph)
             self.stages = {stage.addressing: stage for stage in plan_repro(self.graph)}
             self.makers = {Path(out.fs_path): name for name, stage in self.stages.items() for out in stage.outs}
@@ -363,14 +367,6 @@ class Pipeline:
 
     def _release(self, name: str) -> None:
         self.holds.pop(name, contextlib.ExitStack()).close()
-
-
-def opened(root: Path) -> Any:
-    """DVC's repository `root`. Its lock is taken by Pipeline, and not by DVC's own commands within."""
-    repo = Repo(str(root))
-    repo.lock = LockNoop()
-    repo.lock.lock()
-    return repo
 
 
 def one_command(lines: str | list[str] | None) -> str | None:

@@ -33,6 +33,8 @@ class Patience:
 
 def lock_of(root: Path) -> Any:
     """DVC's own lock of the repository `root`, not yet taken."""
+    if not (root / ".dvc").is_dir():
+        raise GraphError("there is no DVC repository here (no folder .dvc): run the command in the root of the repository.")
     (root / TMP).mkdir(exist_ok=True)
     return make_lock(str(root / TMP / "lock"), tmp_dir=str(root / TMP), hardlink_lock=uses_hardlinks(root))
 
