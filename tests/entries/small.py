@@ -1,6 +1,8 @@
 """A small project for remove and rename, as if it had been built: the real dvc.yaml, two of each section, files in all places."""
 
+import itertools
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -138,22 +140,45 @@ def everything():
     return {str(path): path.read_bytes() for path in kept}
 
 
-def lock_blocks(text=None):
+def lock_blocks():
     """The text of each stage's entry in dvc.lock."""
-    text = text or Path("dvc.lock").read_text()
-    return dict(re.findall(r"^  (\S+):\n((?:   .*\n)*)", text, flags=re.MULTILINE))
+    return dict(re.findall(r"^  (\S+):\n((?:   .*\n)*)", Path("dvc.lock").read_text(), flags=re.MULTILINE))
 
 
 class Killed(BaseException):
     """As if the process had been killed."""
 
 
-def dying(step, steps, place):
-    """The function `step`, which raises Killed where the counter `steps` has come to `place`."""
+def kill_everywhere(work, steps, made, tmp_path, monkeypatch):
+    """Does the work in copies of the folder `made`, killed before the first, the second, ... of the steps (functions, by holder and name),
+    and then once more: in the end all is as if it had never been killed. Returns the number of steps.
+    """
 
-    def do(*arguments):
-        if next(steps) == place:
-            raise Killed
-        return step(*arguments)
+    def do_in(name, until=None):
+        shutil.copytree(made, tmp_path / name)
+        monkeypatch.chdir(tmp_path / name)
+        count, was_killed = itertools.count(), False
 
-    return do
+        def dying(step):
+            def do(*arguments):
+                if next(count) == until:
+                    raise Killed
+                return step(*arguments)
+
+            return do
+
+        with monkeypatch.context() as patch:
+            for holder, step in steps:
+                patch.setattr(holder, step, dying(getattr(holder, step)))
+            try:
+                work()
+            except Killed:
+                was_killed = True
+        if was_killed:
+            work()
+        return everything(), was_killed, next(count)
+
+    expected, _, number = do_in("whole")
+    for place in range(number):
+        assert do_in(str(place), place)[:2] == (expected, True)
+    return number
