@@ -183,16 +183,12 @@ def words(value: Any) -> Iterator[str]:
 
 
 def remarks(entry: Entry) -> list[str]:
-    """Sentences about the released versions of a model, and where prefect.yaml names the entry (mnist_cnn, or train@mnist_cnn)."""
-    said = []
-    with contextlib.suppress(GitError):
-        if entry.section == "models" and (tags := git("tag", "--list", f"{entry.name}@v*", folder=Path.cwd()).split()):
-            said.append(f"released versions stay under the name {entry.name}: {', '.join(tags)}.")
+    """A sentence where prefect.yaml names the entry (mnist_cnn, or train@mnist_cnn)."""
     with contextlib.suppress(OSError, ValueError, YAMLError):
         named = words(parse(DEPLOYMENTS.read_text(encoding="utf-8")))
         if any(word == entry.name or word.endswith(f"@{entry.name}") for word in named):
-            said.append(f"{DEPLOYMENTS} names {entry.name}: change it by hand.")
-    return said
+            return [f"{DEPLOYMENTS} names {entry.name}: change it by hand."]
+    return []
 
 
 def show_commit(entries: Iterable[Entry], option: str, message: str) -> None:

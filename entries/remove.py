@@ -1,7 +1,7 @@
 """Removes models, datasets and sources: their entries, what dvc.lock notes of them, and what was written for them.
 
 Command: python -m entries.remove NAME [NAME ...] [--dry-run] [--yes]          (make remove NAME=line_sgd)
-Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml, git's tags
+Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml
 Writes:  params.yaml, dvc.yaml and dvc.lock, without the entries and otherwise byte for byte as they were; deletes outputs below models/NAME
          or data/NAME, with the .dvc file of raw data, and logs
 
@@ -117,7 +117,7 @@ class Removal:
     def print(self, done: str) -> None:
         for entry, things in self.going.items():
             print(f"{entry}: {done}", *things, sep="\n  ")
-        for remark in dict.fromkeys([*self.remarks, "what DVC has in its cache stays there (until dvc gc), and git's history too."]):
+        for remark in dict.fromkeys([*self.remarks, "DVC's cache (until dvc gc), git's history and released versions stay."]):
             print(f"note: {remark}")
 
 

@@ -1,7 +1,7 @@
 """Gives a model or dataset another name, and keeps what was made under the old one as far as its bytes do not hold the name.
 
 Command: python -m entries.rename OLD NEW [--dry-run]                          (make rename OLD=a NEW=b)
-Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml, git's tags
+Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml
 Writes:  params.yaml and dvc.yaml, with the new name and otherwise byte for byte as they were; dvc.lock.
          Moves models/OLD and logs; deletes outputs that hold the old name
 
@@ -120,17 +120,10 @@ def move_files(project: Project, old: Entry, new: Entry) -> None:
 
 def print_outcome(project: Project, old: Entry, new: Entry, is_called: str) -> None:
     """`project` is that of before."""
-    print(f"The {old} {is_called} {new.name}.")
-    if kept := [stage for stage in project.stages(old) if stage.partition("@")[0] in KEPT]:
-        print(f"Kept, since the name is not in it: what {' and '.join(kept)} made.")
     again = [f"{stage}@{new.name}" for stage in project.templates(old.section) if stage not in KEPT]
     users = [f"train@{model.name}" for model in project.users(old) + project.users(new)]
-    print(f"To run again, since what they make holds the name: {', '.join(again + users)}.")
-    print(f"Next: dvc repro {'' if users else ' '.join(again)}".rstrip())
-    if old.section == "datasets":
-        print("note: its raw files stay where they are, and a source keeps its name.")
-    for remark in remarks(old):
-        print(f"note: {remark}")
+    print(f"The {old} {is_called} {new.name}. To run again, since what they make holds the name: {', '.join(again + users)}.")
+    print(f"Next: dvc repro {'' if users else ' '.join(again)}".rstrip(), *(f"note: {remark}" for remark in remarks(old)), sep="\n")
 
 
 def main() -> None:

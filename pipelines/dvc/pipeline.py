@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dvc.dependency import ParamsDependency
 from dvc.lock import LockError, LockNoop
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
@@ -36,10 +37,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml; `after` are the stages whose outputs it reads. A stage without a command only watches data (`dvc add`).
-
-    The command is for a shell in the folder `folder`.
-    """
+    """Of dvc.yaml. The command is for a shell in `folder`; without one it only watches data (`dvc add`). It reads outputs of `after`."""
 
     name: str
     command: str | None
@@ -204,11 +202,11 @@ class Pipeline:
 
     def keys_read_by(self, name: str) -> set[str]:
         """The keys of params.yaml on which the stage depends, sections among them."""
-        return {key for dep in self._stage(name).deps if run_cache.is_of_params(dep) for key in dep.params}
+        return {key for dep in self._stage(name).deps if isinstance(dep, ParamsDependency) for key in dep.params}
 
     def code_of(self, name: str) -> set[Path]:
         """What the stage reads of the repository that no stage makes: files and folders."""
-        deps = {Path(dep.fs_path) for dep in self._stage(name).deps if not run_cache.is_of_params(dep) and dep.is_in_repo}
+        deps = {Path(dep.fs_path) for dep in self._stage(name).deps if not isinstance(dep, ParamsDependency) and dep.is_in_repo}
         return {path for path in deps if not self._maker_of(path)}
 
     def kept_by_git(self, name: str) -> list[Path]:
@@ -268,10 +266,7 @@ class Pipeline:
             return {name for of_file in self.repo.artifacts.read().values() for name in of_file}
 
     def check_remote(self, remote: str | None) -> None:
-        """Raises GraphError where no such remote, or no default one, is configured, or none that can be asked for files by their hashes.
-
-        MissingPackage where the package for its kind is not installed.
-        """
+        """Raises GraphError where no such, or no default, remote is configured that can be asked for files by their hashes."""
         with of_remotes():
             self.repo.cloud.get_remote_odb(remote, "push")
 
@@ -307,14 +302,11 @@ class Pipeline:
         return set() if tree is None else {item, *(file for _, _, file in tree)}
 
     def sources_of(self, names: Iterable[str]) -> set[Path]:
-        """The files that make the stages what they are and that no stage makes: dvc.yaml, params.yaml, and their code.
-
-        In folders those that DVC sees (.dvcignore).
-        """
+        """The files that make the stages what they are and that no stage makes: dvc.yaml, params.yaml, their code as DVC sees it."""
         with self._alone():
             stages = [stage for stage in map(self._stage, names) if stage.cmd]
-            paths = {self.root / PARAMS, *(Path(stage.path) for stage in stages)}
-            paths |= {path for stage in stages for path in self.code_of(stage.addressing)}
+            code = {path for stage in stages for path in self.code_of(stage.addressing)}
+            paths = {self.root / PARAMS, *(Path(stage.path) for stage in stages), *code}
             walked = [self.repo.dvcignore.find(self.repo.fs, str(path)) if path.is_dir() else [path] for path in paths]
             return {Path(file) for files in walked for file in files}
 

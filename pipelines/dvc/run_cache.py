@@ -5,7 +5,6 @@ replace their outputs whole, so what they write depends on their inputs alone. T
 `dvc push --run-cache` carries them, but not the metrics that belong to them (DVC 3.67 leaves out what git keeps).
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,9 @@ from pipelines.dvc.errors import Changed
 from pipelines.dvc.lock_file import MISSING, PARAMS, find, parsed, read_yaml, replace
 
 
-def is_of_params(dep: Any) -> bool:
-    return isinstance(dep, ParamsDependency)
-
-
 def params_now(dep: Any) -> dict[str, Any]:
     """The values of its keys of params.yaml; empty where one of them is missing, or the dependency is something else."""
-    if not is_of_params(dep) or dep.def_path != PARAMS or not dep.exists:
+    if not isinstance(dep, ParamsDependency) or dep.def_path != PARAMS or not dep.exists:
         return {}
     content = read_yaml(Path(dep.fs_path))
     values = {key: find(content, key) for key in dep.params}
@@ -35,10 +30,7 @@ def params_now(dep: Any) -> dict[str, Any]:
 
 
 def save_deps(stage: Any) -> dict[str, Any]:
-    """What its dependencies are now, which it notes.
-
-    As stage.save_deps(), which walks all of params.yaml for each key that the stage reads: for a training most of a second.
-    """
+    """As stage.save_deps(), which walks all of params.yaml for each key: for a training most of a second. What the deps are now."""
     for dep in stage.deps:
         if values := params_now(dep):
             dep.fill_values(values)
@@ -93,28 +85,25 @@ def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
 def known_outs(repo: Repo, stage: Any, *, pull: bool = False) -> list[Any] | None:
     """What a stage with persistent outputs makes of the inputs that are there now, without what git keeps and is in place.
 
-    None where that is unknown, or not all in DVC's cache.
+    None where neither dvc.lock nor the run cache knows it, or DVC's cache lacks files.
     """
-    for entry in entries(repo, stage):
+    locked = to_single_stage_lockfile(stage) if all(out.hash_info for out in stage.outs) else None
+    save_deps(stage)
+    if not depends_on_inputs_alone(stage):
+        return None
+    is_locked = locked and inputs_of(locked) == inputs_of(to_single_stage_lockfile(stage)) and not stage.changed_stage()
+    noted, path = [locked] if is_locked else [], path_of(repo, stage)
+    if path.exists():
+        noted.append(parsed(path.read_text(encoding="utf-8"), str(path)))
+    for entry in noted:
         outs = outs_of(stage, entry)
-        for files in (files for out in outs if pull for files in out.get_used_objs().values()):
-            repo.cloud.pull(files)
+        for out in outs if pull else []:
+            for files in out.get_used_objs().values():
+                repo.cloud.pull(files)
         missing = [out for out in outs if out.def_path not in kept_by_git(stage) or out.workspace_status()]
         if all(not out.changed_cache() for out in missing):
             return missing
     return None
-
-
-def entries(repo: Repo, stage: Any) -> Iterator[Any]:
-    """What is noted of the stage with its present command, dependencies and params: a lock file's entry each."""
-    locked = to_single_stage_lockfile(stage) if all(out.hash_info for out in stage.outs) else None
-    save_deps(stage)
-    if not depends_on_inputs_alone(stage):
-        return
-    if locked and inputs_of(locked) == inputs_of(to_single_stage_lockfile(stage)) and not stage.changed_stage():
-        yield locked
-    if (path := path_of(repo, stage)).exists():
-        yield parsed(path.read_text(encoding="utf-8"), str(path))
 
 
 def depends_on_inputs_alone(stage: Any) -> bool:
