@@ -2,7 +2,7 @@
 
 Command: python -m entries.rename OLD NEW [--dry-run]                          (make rename OLD=a NEW=b)
 Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml
-Writes:  params.yaml and dvc.yaml, with the new name and otherwise byte for byte as they were; dvc.lock.
+Writes:  params.yaml and dvc.yaml, with the new name (in paths of comments too) and otherwise byte for byte as they were; dvc.lock.
          Moves models/OLD and logs; deletes outputs that hold the old name
 
 A model is not trained again: neither its checkpoint nor what evaluate makes of it holds its name. Its exported files do, and are made

@@ -66,7 +66,7 @@ class Pipeline:
 
     def __init__(self, root: Path, tell: Callable[[str], None]):
         self.root, self.tell, self.mutex = root, tell, threading.RLock()
-        self.holds, self.seen = dict[str, contextlib.ExitStack](), dict[str, dict[str, Any]]()
+        self.begun = dict[str, tuple[contextlib.ExitStack, dict[str, Any]]]()
         self.repo: Any = None
         self.stages, self.lock = dict[str, Any](), LockFile(root, [])
         with refusals():
@@ -171,21 +171,22 @@ class Pipeline:
             if not force and run_cache.restore(self.repo, stage):
                 self._note(stage)
                 return False
-            self.seen[name] = run_cache.save_deps(stage)
-            self._hold(name)
+            hold, seen = contextlib.ExitStack(), run_cache.save_deps(stage)
+            hold.enter_context(self._paths_of(stage))
+            self.begun[name] = hold, seen
             return True
 
     def finish(self, name: str) -> None:
         """Saves the outputs of a stage whose command has ended well, and notes them in dvc.lock."""
         with self._alone(), transfers(name):
-            self._release(name)
-            self._note(self._stage(name), self.seen.pop(name))
+            hold, seen = self.begun.pop(name)
+            hold.close()
+            self._note(self._stage(name), seen)
 
     def give_up(self, name: str) -> None:
         """Lets go of a stage whose command has failed."""
         with self._alone():
-            self._release(name)
-            self.seen.pop(name, None)
+            self.begun.pop(name)[0].close()
 
     def _note(self, stage: Any, before: dict[str, Any] | None = None) -> None:
         """Puts what a stage has made into the run cache, the cache and dvc.lock. Raises Changed."""
@@ -330,22 +331,20 @@ class Pipeline:
         while True:
             with self._at(name) as stage:
                 try:
-                    self._hold(name)
+                    with self._paths_of(stage):
+                        pass
                 except LockError:
                     pass
                 else:
-                    self._release(name)
                     yield stage
                     return
             patience.wait()
 
-    def _hold(self, name: str) -> None:
-        """Notes in DVC's own list of paths in use that the stage reads and writes its own, until _release()."""
-        stage = self._stage(name)
+    def _paths_of(self, stage: Any) -> Any:
+        """Within it DVC's own list of paths in use says that the stage reads and writes its own. Raises LockError."""
         reads, writes = [str(dep.fs_path) for dep in stage.deps], [str(out.fs_path) for out in stage.outs]
         # Each stage is a user of its own in that list, though all are of this process.
-        self.holds[name] = contextlib.ExitStack()
-        self.holds[name].enter_context(paths_in_use(self.root, f"rebuild: {name}", reads, writes))
+        return paths_in_use(self.root, f"rebuild: {stage.addressing}", reads, writes)
 
     def _remove_torn_list_of_paths(self) -> None:
         """DVC writes that list in place, and refuses to do anything where a kill has left a piece of it."""
@@ -356,9 +355,6 @@ class Pipeline:
             path = self.root / TMP / "rwlock"
             path.unlink()
             self.tell(f"{path} was half-written, by a DVC command that was killed, and is removed: it lists the files in use")
-
-    def _release(self, name: str) -> None:
-        self.holds.pop(name, contextlib.ExitStack()).close()
 
 
 def one_command(lines: str | list[str] | None) -> str | None:

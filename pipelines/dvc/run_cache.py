@@ -46,10 +46,10 @@ def save(repo: Repo, stage: Any, before: dict[str, Any] | None = None) -> None:
     is copied into it.
     """
     now = save_deps(stage)
-    stage.save_outs()
     if changed := sorted(dep for dep in now if before is not None and before.get(dep) != now[dep]):
         what = f"{stage.addressing} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran"
         raise Changed(f"{what}: run it again.")
+    stage.save_outs()
     if not persists(stage):
         repo.stage_cache.save(stage)
     elif depends_on_inputs_alone(stage):

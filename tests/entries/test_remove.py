@@ -252,14 +252,6 @@ def test_a_stage_that_somebody_added_and_that_reads_it_is_named():
         remove(["flat"])
 
 
-def test_an_entry_that_shares_its_line_is_left_to_a_person_and_nothing_is_changed():
-    Path("params.yaml").write_text('{"datasets": {}, "models": {"flat": {"dataset": "line"}}}')
-    before = everything()
-    with pytest.raises(UserError, match=r"^models\.flat cannot be changed by this command, since it is not on lines of its own"):
-        remove(["flat"])
-    assert everything() == before
-
-
 def test_what_was_never_built_goes_without_a_dvc_lock_and_without_git(capsys):
     Path("dvc.lock").unlink()
     shutil.rmtree(".git")

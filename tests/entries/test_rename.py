@@ -1,8 +1,5 @@
 """Renaming models and datasets: what is kept, what is made again, and that what is kept is what would be made anew."""
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +15,7 @@ from stages.check import check_names
 from stages.evaluate import evaluate
 from stages.shell.errors import UserError
 from stages.train import train
-from tests.entries.small import PARAMS, PLOTS, ROOT, everything, kill_everywhere, lock_blocks, noted, write
-from tests.test_end_to_end import new_clone
+from tests.entries.small import PARAMS, PLOTS, everything, kill_everywhere, lock_blocks, noted, write
 from tests.toy import Project
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
@@ -153,28 +149,3 @@ def test_the_bytes_that_are_kept_do_not_hold_the_models_name(tmp_path, monkeypat
 
 def files_below(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_after_a_renaming_nothing_is_trained_and_a_forced_rebuild_gives_the_same_bytes(tmp_path):
-    clone = new_clone(tmp_path / "clone", {"line_gd": 3})
-    clone.repro()
-    clone.commit()
-    before = files_below(clone.root / "models/line_gd")
-    command = [sys.executable, "-m", "entries.rename", "line_gd", "plain"]
-    environment = clone.environment | {"PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=clone.root, env=environment, check=True)
-    assert clone.repro() == {"check", "export@plain"}
-    carried = files_below(clone.root / "models/plain")
-    same = {path for path in before if not path.startswith("exported/")}
-    assert {path: carried[path] for path in same} == {path: before[path] for path in same}
-    shutil.rmtree(clone.root / "logs/resume")
-    assert clone.repro("--force", "--single-item", "train@plain", "evaluate@plain") == {"train@plain", "evaluate@plain"}
-    rebuilt = files_below(clone.root / "models/plain")
-    assert {path: rebuilt[path] for path in same} == {path: before[path] for path in same}
-    assert clone.repro() == set()
-    command[-2:] = ["line", "points"]
-    subprocess.run(command, cwd=clone.root, env=environment, check=True)
-    assert clone.repro() == {"check", "preprocess@points", "train@plain", "evaluate@plain", "export@plain"}
-    assert clone.repro() == set()

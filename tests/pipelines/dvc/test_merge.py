@@ -1,6 +1,5 @@
 """Merges of dvc.lock by real git merges, on a small pipeline: what either side has built is not built again."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,21 +59,15 @@ def built_in_lock():
     return {name.partition("@")[2] for name in parsed_lock(Path("dvc.lock").read_text())["stages"]}
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """A repository whose one model is built and committed on the branch main."""
-    folder = tmp_path_factory.mktemp("template")
-    make_repository(folder, {"dvc.yaml": GRAPH, "code.txt": "1\n", ".gitignore": "*.weights\n/runs\n"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert build(FIRST) == ["train first", "evaluate first"]
-    return folder
+def build_first():
+    make_repository(Path(), {"dvc.yaml": GRAPH, "code.txt": "1\n", ".gitignore": "*.weights\n/runs\n"})
+    assert build(FIRST) == ["train first", "evaluate first"]
 
 
 @pytest.fixture
-def built(template, tmp_path, monkeypatch):
-    """A copy of it; the current folder."""
-    monkeypatch.chdir(shutil.copytree(template, tmp_path / "built"))
+def built(copy_of):
+    """A repository whose one model is built and committed on the branch main."""
+    copy_of(build_first)
 
 
 def two_branches(left=LEFT, right=RIGHT):
