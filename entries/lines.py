@@ -81,8 +81,8 @@ def replaced(text: str, keys: Keys, word: str, *, is_key: bool = False) -> str:
     start, end = node.start_mark.index, node.end_mark.index
     holder = functools.reduce(operator.getitem, keys[:-1], expected)
     holder[word if is_key else keys[-1]] = holder.pop(keys[-1]) if is_key else word
-    is_plain = text[start:end] == node.value
-    new = as_word(word) if is_plain else text[start:end].replace(node.value, word)
+    plain = word if parse(word) == word else f'"{word}"'  # 2024 would be a number, and null nothing
+    new = plain if text[start:end] == node.value else text[start:end].replace(node.value, word)
     return checked(text[:start] + new + text[end:], expected, keys)
 
 
@@ -118,8 +118,3 @@ def depth(line: str) -> int:
 
 def is_comment(line: str) -> bool:
     return line.lstrip(" ").startswith("#")
-
-
-def as_word(name: str) -> str:
-    """In quotes, if it needs them to be a word: 2024 would be a number, and null nothing."""
-    return name if parse(name) == name else f'"{name}"'

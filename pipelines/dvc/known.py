@@ -10,6 +10,7 @@ dvc.yaml has it before the command of each stage whose outputs persist, since DV
 what the cache lacks. The flows look the outputs up themselves, and leave this program out.
 """
 
+import functools
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
 
 PREFIX = "python -m pipelines.dvc.known "
 HINDRANCES = (DvcException, GraphError, OSError)
+tell = functools.partial(print, flush=True)
 
 
 def look_up(name: str) -> tuple[Repo, Any, dict[str, Any] | None]:
@@ -39,10 +41,6 @@ def look_up(name: str) -> tuple[Repo, Any, dict[str, Any] | None]:
         is_forced = bool(options & {"--force", "--no-run-cache"})
         is_known = not is_forced and restore(repo, stage, pull="--pull" in options)
         return repo, stage, None if is_known else save_deps(stage)
-
-
-def tell(line: str) -> None:
-    print(line, flush=True)
 
 
 def options_of_dvc() -> set[str]:
