@@ -74,15 +74,16 @@ def main() -> None:
         sys.exit("usage: python -m pipelines.dvc.known COMMAND [ARGUMENT ...]")
     found = None
     try:
-        if name and (found := look_up(name))[2] is None:
-            return tell(f"{name}: known, and taken from DVC's cache")
+        if name:
+            found = repo, stage, before = look_up(name)
+            if before is None:
+                return tell(f"{name}: known, and taken from DVC's cache")
     except HINDRANCES as error:
         tell(f"{name}: DVC cannot say whether its outputs are known ({as_reason(error)})")
     if code := run(command):
         sys.exit(code)
     try:
         if found:
-            repo, stage, before = found
             with repository_lock(Path(repo.root_dir), tell):
                 save(repo, stage, before)
     except Changed as error:  # DVC would note the new inputs with what was made of the old ones
