@@ -1,4 +1,4 @@
-"""Entries of a YAML file as its lines: one is taken out, or words are replaced, and every other byte stays as it is.
+"""Edits a YAML file by its lines: an entry is taken out, or a word replaced, and every other byte stays as it is.
 
 ruamel only says where things are. What comes out is read again, and refused unless it says what it should: YAML that is laid out in
 a way that is not expected here (an entry that shares its line with another, or an anchor that others use) is left to a person.
@@ -7,21 +7,23 @@ a way that is not expected here (an entry that shares its line with another, or 
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from stages.shell.errors import UserError
 
 Keys = tuple[str | int, ...]
-# Gets the keys of a place (a key's own are the last), whether it is a key, and the word there; returns the word that it shall be.
-Change = Callable[[Keys, bool, str], str]
-OTHERWISE = "it is laid out in a way that cannot be edited line by line"
 
 
-class LayoutError(Exception):
-    """The file cannot be edited by lines. The message is the reason, a part of a sentence."""
+class LayoutError(UserError):
+    """What is at `keys` cannot be edited by lines; `why` is a part of a sentence."""
+
+    def __init__(self, keys: Keys, why: str):
+        what = ".".join(map(str, keys))
+        super().__init__(f"{what} cannot be changed by this command, since {why}: do that by hand, and run this again for the rest.")
 
 
 def parse(text: str) -> Any:
@@ -34,9 +36,12 @@ def without(text: str, keys: Keys) -> str:
 
     A section that is empty then gets {} or [], since without them it would be null.
     """
-    parent, node = find(text, keys)
-    lines = re.findall(r".*\n|.+", text)
-    first, last = extent(text, lines, parent, node)
+    parent, node, _ = find(text, keys)
+    lines, start = re.findall(r".*\n|.+", text), node.start_mark.index
+    is_mapping, before = isinstance(parent, MappingNode), text[:start].rpartition("\n")[2]
+    if parent.flow_style or before.strip(" ") != ("" if is_mapping else "-"):
+        raise LayoutError(keys, "it is not on lines of its own")
+    first, last = extent(lines, text.count("\n", 0, start), is_mapping)
     siblings = [item[0] if isinstance(item, tuple) else item for item in parent.value]
     if len(siblings) > 1 and siblings[-1] is node:
         while not lines[first - 1].strip():
@@ -46,45 +51,18 @@ def without(text: str, keys: Keys) -> str:
             last += 1
     left = "".join([*lines[:first], *lines[last:]])
     if len(siblings) == 1:
-        place = find(text, keys[:-1])[1].end_mark.index
-        place += text[place:].index(":") + 1
-        left = left[:place] + (" {}" if isinstance(parent, MappingNode) else " []") + left[place:]
+        place = text.index(":", find(text, keys[:-1])[1].end_mark.index) + 1
+        left = left[:place] + (" {}" if is_mapping else " []") + left[place:]
     expected = parse(text)
     del functools.reduce(operator.getitem, keys[:-1], expected)[keys[-1]]
-    try:
-        if parse(left) != expected:
-            raise LayoutError(OTHERWISE)
-    except (YAMLError, ValueError) as error:
-        raise LayoutError("the rest of the file uses what stands in it (an anchor)") from error
-    return left
+    return checked(left, expected, keys)
 
 
-def find(text: str, keys: Keys) -> tuple[MappingNode | SequenceNode, Node]:
-    """The mapping or sequence that holds the entry at `keys`, and its key or (in a sequence) the item itself."""
-    parent: Any = None
-    node = key = YAML(typ="safe").compose(text)
-    for part in keys:
-        parent = node
-        if isinstance(parent, MappingNode):
-            pairs = [pair for pair in parent.value if isinstance(pair[0], ScalarNode) and pair[0].value == part]
-            if not pairs:
-                raise LayoutError("it is merged from another place (<<)")
-            key, node = pairs[0]
-        else:
-            key = node = parent.value[part]
-    return parent, key
-
-
-def extent(text: str, lines: list[str], parent: MappingNode | SequenceNode, node: Node) -> tuple[int, int]:
-    """The first line of an entry, comments right above it included, and the line after its last."""
-    first = text.count("\n", 0, node.start_mark.index)
-    indent = depth(lines[first])
-    before = lines[first][: node.start_mark.index - sum(map(len, lines[:first]))].strip(" ")
-    if parent.flow_style or before != ("" if isinstance(parent, MappingNode) else "-"):
-        raise LayoutError("it is not on lines of its own")
-    last = first + 1
+def extent(lines: list[str], first: int, is_mapping: bool) -> tuple[int, int]:
+    """The first line of the entry that begins in the line `first`, comments right above it included, and the line after its last."""
+    indent, last = depth(lines[first]), first + 1
     for place, line in enumerate(lines[first + 1 :], first + 1):
-        is_item = isinstance(parent, MappingNode) and depth(line) == indent and line.lstrip(" ").startswith("- ")
+        is_item = is_mapping and depth(line) == indent and line.lstrip(" ").startswith("- ")
         if line.strip() and not is_comment(line):
             if depth(line) <= indent and not is_item:
                 break
@@ -96,44 +74,47 @@ def extent(text: str, lines: list[str], parent: MappingNode | SequenceNode, node
     return first, last
 
 
+def replaced(text: str, keys: Keys, word: str, *, is_key: bool = False) -> str:
+    """The text with `word` for the value at `keys`, or for its key."""
+    _, key, value = find(text, keys)
+    node, expected = key if is_key else value, parse(text)
+    start, end = node.start_mark.index, node.end_mark.index
+    holder = functools.reduce(operator.getitem, keys[:-1], expected)
+    holder[word if is_key else keys[-1]] = holder.pop(keys[-1]) if is_key else word
+    plain = word if parse(word) == word else f'"{word}"'  # 2024 would be a number, and null nothing
+    new = plain if text[start:end] == node.value else text[start:end].replace(node.value, word)
+    return checked(text[:start] + new + text[end:], expected, keys)
+
+
+def checked(text: str, expected: Any, keys: Keys) -> str:
+    """The text, edited at `keys`, if it says what is expected of it."""
+    try:
+        if parse(text) == expected:
+            return text
+    except (YAMLError, ValueError) as error:
+        raise LayoutError(keys, "the rest of the file uses what stands in it (an anchor)") from error
+    raise LayoutError(keys, "it is laid out in a way that cannot be edited line by line")
+
+
+def find(text: str, keys: Keys) -> tuple[MappingNode | SequenceNode, Node, Node]:
+    """The mapping or sequence that holds the entry at `keys`, its key (in a sequence the item itself), and its value."""
+    parent: Any = None
+    node = key = YAML(typ="safe").compose(text)
+    for part in keys:
+        parent = node
+        if isinstance(parent, MappingNode):
+            pairs = [pair for pair in parent.value if pair[0].value == part]
+            if not pairs:
+                raise LayoutError(keys, "it is merged from another place (<<)")
+            key, node = pairs[0]
+        else:
+            key = node = parent.value[part]
+    return parent, key, node
+
+
 def depth(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
 def is_comment(line: str) -> bool:
     return line.lstrip(" ").startswith("#")
-
-
-def replaced(text: str, change: Change) -> str:
-    """The text with `change` made to its keys and values, as they are written. Read again, they must be what the same change makes of
-    what they said.
-    """
-    spans, expected = dict[tuple[int, int], str](), []
-    for keys, is_key, node in scalars(YAML(typ="safe").compose(text)):
-        span = node.start_mark.index, node.end_mark.index
-        word, new = text[slice(*span)], change(keys, is_key, text[slice(*span)])
-        spans[span] = as_word(new) if new != word == node.value else new
-        expected.append((node.tag, change(keys, is_key, node.value)))
-    for (start, end), new in sorted(spans.items(), reverse=True):
-        text = text[:start] + new + text[end:]
-    if [(node.tag, node.value) for _, _, node in scalars(YAML(typ="safe").compose(text))] != expected:
-        raise LayoutError(OTHERWISE)
-    return text
-
-
-def scalars(node: Node, keys: Keys = (), is_key: bool = False) -> Iterator[tuple[Keys, bool, ScalarNode]]:
-    """Every word and number in what a file says, with the keys of its place, and whether it is a key."""
-    if isinstance(node, MappingNode):
-        for key, value in node.value:
-            yield from scalars(key, (*keys, str(key.value)), is_key=True)
-            yield from scalars(value, (*keys, str(key.value)))
-    elif isinstance(node, SequenceNode):
-        for place, item in enumerate(node.value):
-            yield from scalars(item, (*keys, place))
-    elif isinstance(node, ScalarNode):
-        yield keys, is_key, node
-
-
-def as_word(name: str) -> str:
-    """In quotes, if it needs them to be a word: 2024 would be a number, and null nothing."""
-    return name if parse(name) == name else f'"{name}"'

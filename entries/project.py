@@ -5,27 +5,27 @@ import difflib
 import re
 import shlex
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
-from entries.lines import Keys, LayoutError, parse
-from pipelines.dvc.entries import lock_entries, repository_and_paths, write
+from entries.lines import parse
 from pipelines.dvc.errors import GraphError
+from pipelines.dvc.lock_file import parsed, parsed_lock, replace
+from pipelines.dvc.waiting import TMP, repository_lock, undisturbed
 from pipelines.running.git import GitError, git
 from pipelines.running.leftovers import FOLDERS
 from pipelines.running.locks import BusyError, alone
 from stages.common.files import alone_with
 from stages.common.params import read_params
-from stages.shell.errors import DISK_FULL, Interrupted, UserError, interruptible, leave, reason
+from stages.shell.errors import Interrupted, UserError, interruptible, leave
 
-PARAMS, GRAPH, LOCK, DEPLOYMENTS = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock"), Path("prefect.yaml")
-RESUME, TENSORBOARD, TRITON = Path("logs") / "resume", Path("logs") / "tensorboard", Path("logs") / "triton"
+PARAMS, GRAPH, LOCK, DEPLOYMENTS, LOGS = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock"), Path("prefect.yaml"), Path("logs")
 SECTIONS = ("datasets", "sources", "models")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # as the stage `check` takes it
 
 
 @dataclass(frozen=True)
@@ -51,30 +51,29 @@ class Entry:
     @property
     def logs(self) -> list[Path]:
         """Where trainings and `make triton` write for a model."""
-        places = [RESUME / self.name, TENSORBOARD / self.name, TRITON / self.name, *TRITON.glob(f"{self.name}.*")]
-        return places if self.section == "models" else []
+        places = [LOGS / kind / self.name for kind in ("resume", "tensorboard", "triton")]
+        return [*places, *(LOGS / "triton").glob(f"{self.name}.*")] if self.section == "models" else []
 
 
-@dataclass(frozen=True)
 class Project:
-    """The three files, as text and as what they say. dvc.lock may be missing; its text is empty then."""
+    """params.yaml, dvc.yaml and dvc.lock of the current folder, as text and as what they say. dvc.lock may be missing.
 
-    texts: dict[Path, str]
-    params: dict[str, Any]
-    graph: dict[str, Any]
-    noted: dict[str, Any]
+    Raises UserError or GraphError where one cannot be read.
+    """
+
+    def __init__(self) -> None:
+        self.params = read_params()
+        # YAML takes no surrogates: what is not UTF-8 is found when a text is parsed.
+        self.texts = {path: path.read_bytes().decode(errors="surrogateescape") if path.exists() else "" for path in (PARAMS, GRAPH, LOCK)}
+        self.graph, self.noted = parsed(self.texts[GRAPH], "dvc.yaml"), parsed_lock(self.texts[LOCK])["stages"]
+        if not isinstance(self.graph, dict):
+            raise UserError("dvc.yaml must hold keys and values (stages, artifacts).")
 
     def write(self, texts: dict[Path, str], *paths: Path) -> None:
         """Each of the files is replaced whole, if it changes at all."""
         for path in paths:
             if texts[path] != self.texts[path]:
-                write(path, texts[path], Path.cwd())
-
-    def print_changes(self, texts: dict[Path, str]) -> None:
-        """Those of params.yaml and dvc.yaml, as diff shows them."""
-        for path in (PARAMS, GRAPH):
-            old, new = self.texts[path].splitlines(keepends=True), texts[path].splitlines(keepends=True)
-            sys.stdout.writelines(difflib.unified_diff(old, new, str(path), str(path), n=1))
+                replace(path, texts[path].encode(), TMP)
 
     def values(self, entry: Entry) -> dict[str, Any]:
         """What params.yaml says of it."""
@@ -116,10 +115,8 @@ class Project:
         paths = [Path(name) for name in dict.fromkeys(names) if entry.paths.match(name)]
         return paths + [path.with_name(f".{path.name}.{suffix}") for path in paths for suffix in ("part", "old", "removed")]
 
-    def artifact(self, entry: Entry) -> Keys | None:
-        """Where dvc.yaml has it as an artifact."""
-        is_there = entry.section == "models" and entry.name in (self.graph.get("artifacts") or {})
-        return ("artifacts", entry.name) if is_there else None
+    def is_artifact(self, entry: Entry) -> bool:
+        return entry.section == "models" and entry.name in (self.graph.get("artifacts") or {})
 
     def lying(self, entry: Entry) -> list[Path]:
         """What lies here of it. Raw data comes before its .dvc file, by which it is known that DVC's cache has it."""
@@ -130,14 +127,14 @@ class Project:
     def is_left(self, entry: Entry) -> bool:
         """Whether params.yaml lacks it, and something of it is left. Raw data that a dataset reads is in use."""
         is_used = self.has(entry) or (entry.section == "sources" and self.users(entry))
-        return not is_used and bool(self.stages(entry) or self.artifact(entry) or self.lying(entry))
+        return not is_used and bool(self.stages(entry) or self.is_artifact(entry) or self.lying(entry))
 
     def find(self, given: str) -> list[Entry]:
         """What a name, or a folder such as models/line_sgd, means of what params.yaml has and of what is left: a model; or a dataset, a
         source, or both. Raises UserError where there is none, or a model and another.
         """
         folder, _, name = given.rstrip("/").rpartition("/")
-        entries = [Entry(section, name) for section in SECTIONS if folder in ("", FOLDERS[section]) and is_plain(name)]
+        entries = [Entry(section, name) for section in SECTIONS if folder in ("", FOLDERS[section]) and NAME.fullmatch(name)]
         found = [entry for entry in entries if self.has(entry) or self.is_left(entry)]
         if not found:
             names = list(dict.fromkeys(entry.name for section in SECTIONS for entry in self.entries(section)))
@@ -147,25 +144,6 @@ class Project:
         if len(folders := dict.fromkeys(entry.folder.as_posix() for entry in found)) > 1:
             raise UserError(f"{name} is a {found[0].section.removesuffix('s')} and a model: say {' or '.join(folders)}.")
         return found
-
-
-def read_project() -> Project:
-    """Of the current folder. Raises UserError or GraphError where a file is missing or cannot be read."""
-    params, paths = read_params(), [path for path in (PARAMS, GRAPH, LOCK) if path.exists()]
-    # YAML takes no surrogates: what is not UTF-8 is found when a text is parsed.
-    texts = dict.fromkeys((PARAMS, GRAPH, LOCK), "") | {path: path.read_bytes().decode(errors="surrogateescape") for path in paths}
-    try:
-        graph = parse(texts[GRAPH])
-    except (YAMLError, ValueError) as error:
-        raise UserError(f"dvc.yaml cannot be read ({reason(error)}): fix it, and run this again.") from error
-    if not isinstance(graph, dict):
-        raise UserError("dvc.yaml must be here and hold keys and values (stages, artifacts), and does not.")
-    return Project(texts, params, graph, lock_entries(texts[LOCK]))
-
-
-def is_plain(name: str) -> bool:
-    """Whether the stage `check` takes it as a name."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) is not None
 
 
 def delete(path: Path) -> None:
@@ -181,23 +159,18 @@ def delete(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def holding(who: str, entries: Iterable[Entry]) -> Iterator[None]:
+def holding(who: str, entries: Collection[Entry]) -> Iterator[None]:
     """No rebuild in this folder, no other DVC command, and no stage at work on what belongs to the entries."""
+    root, folders = Path.cwd(), dict.fromkeys(str(entry.folder.absolute()) for entry in entries)
     with contextlib.ExitStack() as held:
         held.enter_context(alone(who))
-        held.enter_context(repository_and_paths(Path.cwd(), who, dict.fromkeys(entry.folder for entry in entries), print))
-        for name in [entry.name for entry in entries if entry.section == "models" and (RESUME / entry.name).is_dir()]:
-            held.enter_context(alone_with(RESUME / name, f"Another process is training {name} here: wait until it has ended, or stop it."))
+        held.enter_context(repository_lock(root, print))
+        held.enter_context(undisturbed(root, who, [], folders))
+        for entry in entries:
+            if (resume := LOGS / "resume" / entry.name).is_dir() and entry.section == "models":
+                refusal = f"Another process is training {entry.name} here: wait until it has ended, or stop it."
+                held.enter_context(alone_with(resume, refusal))
         yield
-
-
-@contextlib.contextmanager
-def editing(path: Path, cannot: str) -> Iterator[None]:
-    """Says what `cannot` be done where the file cannot be edited by lines."""
-    try:
-        yield
-    except LayoutError as error:
-        raise UserError(f"{path}: {cannot} by this command, since {error}: do that by hand, and run this again for the rest.") from error
 
 
 def words(value: Any) -> Iterator[str]:
@@ -210,16 +183,12 @@ def words(value: Any) -> Iterator[str]:
 
 
 def remarks(entry: Entry) -> list[str]:
-    """Sentences about the released versions of a model, and where prefect.yaml names the entry (mnist_cnn, or train@mnist_cnn)."""
-    said = []
-    with contextlib.suppress(GitError):
-        if entry.section == "models" and (tags := git("tag", "--list", f"{entry.name}@v*", folder=Path.cwd()).split()):
-            said.append(f"released versions stay under the name {entry.name}: {', '.join(tags)}.")
+    """A sentence where prefect.yaml names the entry (mnist_cnn, or train@mnist_cnn)."""
     with contextlib.suppress(OSError, ValueError, YAMLError):
         named = words(parse(DEPLOYMENTS.read_text(encoding="utf-8")))
         if any(word == entry.name or word.endswith(f"@{entry.name}") for word in named):
-            said.append(f"{DEPLOYMENTS} names {entry.name}: change it by hand.")
-    return said
+            return [f"{DEPLOYMENTS} names {entry.name}: change it by hand."]
+    return []
 
 
 def show_commit(entries: Iterable[Entry], option: str, message: str) -> None:
@@ -230,18 +199,15 @@ def show_commit(entries: Iterable[Entry], option: str, message: str) -> None:
             print(f"To commit it: git add {option} -- {shlex.join(changed)} && git commit --message {shlex.quote(message)}")
 
 
-def run(work: Callable[[], None]) -> NoReturn:
-    """Ends the process: with 0, or with a sentence and 1 (after a signal, as stages do)."""
-    again = "the same command does the rest"
+def run(work: Callable[[], None]) -> None:
+    """Ends the process with a sentence and 1 (after a signal, as stages do) where the work cannot be done."""
     try:
         with interruptible():
             work()
     except (UserError, GraphError, BusyError) as error:
         leave(error, str(error))
     except OSError as error:
-        if error.errno in DISK_FULL:
-            leave(error, f"The disk is full: free some space; {again}.")
-        leave(error, f"{error.filename or 'a file'} cannot be used ({error.strerror}): fix the path or its permissions; {again}.")
+        what = f"{error.filename or 'a file'} cannot be used ({error.strerror})"
+        leave(error, f"{what}: fix the path, its permissions or the disk; the same command does the rest.")
     except Interrupted as error:
-        leave(error, f"Stopped by {error}; {again}.", 128 + error.number)
-    sys.exit(0)
+        leave(error, f"Stopped by {error}; the same command does the rest.", 128 + error.number)

@@ -1,8 +1,8 @@
 """Gives a model or dataset another name, and keeps what was made under the old one as far as its bytes do not hold the name.
 
 Command: python -m entries.rename OLD NEW [--dry-run]                          (make rename OLD=a NEW=b)
-Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml, git's tags
-Writes:  params.yaml and dvc.yaml, with the new name and otherwise byte for byte as they were; dvc.lock.
+Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml
+Writes:  params.yaml and dvc.yaml, with the new name (in paths of comments too) and otherwise byte for byte as they were; dvc.lock.
          Moves models/OLD and logs; deletes outputs that hold the old name
 
 A model is not trained again: neither its checkpoint nor what evaluate makes of it holds its name. Its exported files do, and are made
@@ -18,23 +18,23 @@ import re
 from pathlib import Path
 from typing import Any
 
-from entries.lines import Keys, replaced
-from entries.project import GRAPH, LOCK, PARAMS, Entry, Project, delete, editing, holding, is_plain, read_project, remarks, run, show_commit
-from pipelines.dvc.entries import with_entries
+from entries.lines import replaced
+from entries.project import GRAPH, LOCK, NAME, PARAMS, Entry, Project, delete, holding, remarks, run, show_commit
+from pipelines.dvc.lock_file import with_entries
 from stages.shell.errors import UserError
 
 KEPT = ("train", "evaluate")  # the stages whose outputs do not hold the name
 
 
 def rename(given: str, new_name: str, dry_run: bool = False) -> None:
-    project = read_project()
+    project = Project()
     old, new = find_both(project, given, new_name)
     if dry_run:
-        project.print_changes(changed_texts(project, old, new))
+        changed_texts(project, old, new)
         print_outcome(project, old, new, "would be called")
         return
     with holding("make rename", [old, new]):
-        project = read_project()
+        project = Project()
         old, new = find_both(project, given, new_name)
         after = changed_texts(project, old, new)
         project.write(after, PARAMS, GRAPH)
@@ -51,7 +51,7 @@ def find_both(project: Project, given: str, new_name: str) -> tuple[Entry, Entry
     if old.section == "sources":
         how = f"change it by hand, also in `raw` of its datasets, run dvc repro, then make remove NAME={old.folder}"
         raise UserError(f"{old.name} is the name of a source, which this command does not rename: {how}.")
-    if not is_plain(new_name):
+    if not NAME.fullmatch(new_name):
         raise UserError(f"{new_name!r} cannot be a name; expected letters, digits, _ and -, a letter or digit first.")
     if project.has(old) == is_begun:
         taken = f"has a {new} already: choose another name"
@@ -72,33 +72,21 @@ def is_filled(project: Project, entry: Entry) -> bool:
 
 
 def changed_texts(project: Project, old: Entry, new: Entry) -> dict[Path, str]:
-    def in_params(keys: Keys, is_key: bool, word: str) -> str:
-        """The entry's name, and where models name a dataset."""
-        is_reference = not is_key and keys[2:] == ("dataset",) and Entry(str(keys[0]), str(keys[1])) in project.users(old)
-        return word.replace(old.name, new.name) if is_reference or (is_key and keys == (old.section, old.name)) else word
-
-    def in_graph(keys: Keys, is_key: bool, word: str) -> str:
-        """The artifact, and every path that is the entry's own."""
-        is_name = is_key and keys == project.artifact(old)
-        return word.replace(old.name, new.name) if is_name else old.paths.sub(new.folder.as_posix(), word)
-
-    texts = dict(project.texts)
-    for path, change in ((PARAMS, in_params), (GRAPH, in_graph)):
-        with editing(path, "the name cannot be changed"):
-            texts[path] = replaced(texts[path], change)
-    if notes := changed_notes(project, old, new):
-        texts[LOCK] = with_entries(texts[LOCK], notes)
-    return texts
-
-
-def changed_notes(project: Project, old: Entry, new: Entry) -> dict[str, tuple[str, Any] | None]:
-    """Of dvc.lock: what is kept is noted under the new name, and the rest is not noted any more."""
-    changes: dict[str, tuple[str, Any] | None] = {}
+    """The three files with the new name: of the entry, where models name the dataset, of the artifact, in paths, and of what is kept."""
+    params, graph, lock = project.texts[PARAMS], project.texts[GRAPH], project.texts[LOCK]
+    for user in project.users(old):
+        params = replaced(params, ("models", user.name, "dataset"), new.name)
+    if project.has(old):
+        params = replaced(params, (old.section, old.name), new.name, is_key=True)
+    if project.is_artifact(old):
+        graph = replaced(graph, ("artifacts", old.name), new.name, is_key=True)
+    graph = old.paths.sub(new.folder.as_posix(), graph)
+    notes = dict[str, tuple[str, Any] | None]()
     for noted in project.stages(old):
         stage = noted.partition("@")[0]
         command = str(project.templates(old.section)[stage].get("cmd"))
-        changes[noted] = (f"{stage}@{new.name}", moved_note(project.noted[noted], command, old, new)) if stage in KEPT else None
-    return changes
+        notes[noted] = (f"{stage}@{new.name}", moved_note(project.noted[noted], command, old, new)) if stage in KEPT else None
+    return {PARAMS: params, GRAPH: graph, LOCK: with_entries(lock, notes) if notes else lock}
 
 
 def moved_note(note: dict[str, Any], command: str, old: Entry, new: Entry) -> dict[str, Any]:
@@ -117,8 +105,9 @@ def moved_note(note: dict[str, Any], command: str, old: Entry, new: Entry) -> di
 
 def move_files(project: Project, old: Entry, new: Entry) -> None:
     """What holds the old name is deleted first; then a model's folder is renamed at once."""
-    for path in [path for stage in made_again(project, old) for path in project.outputs(old, stage)]:
-        delete(path)
+    for stage in [stage for stage in project.templates(old.section) if stage not in KEPT]:
+        for path in project.outputs(old, stage):
+            delete(path)
     if old.section == "models" and is_filled(project, old):
         old.folder.rename(new.folder)
     for path in old.logs:
@@ -129,23 +118,12 @@ def move_files(project: Project, old: Entry, new: Entry) -> None:
             path.rename(path.with_name(new.name))
 
 
-def made_again(project: Project, entry: Entry) -> list[str]:
-    return [stage for stage in project.templates(entry.section) if stage not in KEPT]
-
-
 def print_outcome(project: Project, old: Entry, new: Entry, is_called: str) -> None:
     """`project` is that of before."""
-    print(f"The {old} {is_called} {new.name}.")
-    if kept := [stage for stage in project.stages(old) if stage.partition("@")[0] in KEPT]:
-        print(f"Kept, since the name is not in it: what {' and '.join(kept)} made.")
-    again = [f"{stage}@{new.name}" for stage in made_again(project, old)]
+    again = [f"{stage}@{new.name}" for stage in project.templates(old.section) if stage not in KEPT]
     users = [f"train@{model.name}" for model in project.users(old) + project.users(new)]
-    print(f"To run again, since what they make holds the name: {', '.join(again + users)}.")
-    print(f"Next: dvc repro {'' if users else ' '.join(again)}".rstrip())
-    if old.section == "datasets":
-        print("note: its raw files stay where they are, and a source keeps its name.")
-    for remark in remarks(old):
-        print(f"note: {remark}")
+    print(f"The {old} {is_called} {new.name}. To run again, since what they make holds the name: {', '.join(again + users)}.")
+    print(f"Next: dvc repro {'' if users else ' '.join(again)}".rstrip(), *(f"note: {remark}" for remark in remarks(old)), sep="\n")
 
 
 def main() -> None:

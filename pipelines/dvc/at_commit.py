@@ -1,4 +1,4 @@
-"""What DVC notes in a commit: the data of stages as they were then."""
+"""What DVC knows of data: what stages read and wrote in a commit, and whether its cache has what a .dvc file names."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,3 +34,9 @@ def data_of(repo: Repo, targets: Iterable[str]) -> dict[str, str]:
         paths = {repo.fs.relpath(one.fs_path, repo.root_dir): one for one in (*read, *made)}
         needed = {path: one for path, one in paths.items() if one in made or not repo.dvcfs.exists(path)}
         return {path: one.hash_info.value for path, one in needed.items() if one.hash_info}
+
+
+def is_in_cache(root: Path, pointer: Path) -> bool:
+    """Whether DVC's cache has the very data that lies where a .dvc file says."""
+    with refusals(str(pointer)), Repo(str(root)) as repo:
+        return not any(out.status() or out.changed_cache() for stage in repo.stage.load_file(str(root / pointer)) for out in stage.outs)

@@ -46,32 +46,26 @@ def as_reason(error: BaseException) -> str:
     return ": ".join(dict.fromkeys(" ".join(reason.split()).rstrip(".") for reason in reasons if reason))
 
 
-class FirstReason(logging.Filter):
-    """Keeps the first of the errors that DVC logs, each with a traceback, and lets none of them through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.text = ""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1]:
-            self.text = self.text or as_reason(record.exc_info[1])
-            return False
-        return True
-
-
 @contextlib.contextmanager
 def transfers(stage: str | None = None) -> Iterator[None]:
     """As refusals(), for what goes into DVC's cache, to a remote or from there: DVC itself says no more than how many files failed."""
-    logger, first = logging.getLogger("dvc_data.hashfile.transfer"), FirstReason()
-    logger.addFilter(first)
+    logger, logged = logging.getLogger("dvc_data.hashfile.transfer"), list[str]()
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        """Not an error, which DVC logs with a traceback."""
+        error = record.exc_info and record.exc_info[1]
+        if error:
+            logged.append(as_reason(error))
+        return not error
+
+    logger.addFilter(is_shown)
     try:
         with refusals(stage):
             yield
     except GraphError as error:
-        raise GraphError(f"{error}: {first.text}" if first.text and first.text not in str(error) else str(error)) from error
+        raise GraphError(f"{error}: {logged[0]}" if logged and logged[0] not in str(error) else str(error)) from error
     finally:
-        logger.removeFilter(first)
+        logger.removeFilter(is_shown)
 
 
 @contextlib.contextmanager
@@ -83,14 +77,10 @@ def of_remotes() -> Iterator[None]:
     except (GraphError, LockError):
         raise
     except (ImportError, RemoteMissingDepsError) as error:
-        raise MissingPackage(f"the DVC remote needs a package that is not installed ({as_reason(error)}): {advice(error)}.") from error
+        # DVC has a plugin for each kind of remote, and names it; a plugin that lacks something itself names that.
+        lacking = error.missing_deps if isinstance(error, RemoteMissingDepsError) else re.findall(r"requires '([\w-]+)'", str(error))
+        advice = f".venv/bin/pip install {' '.join(lacking)}" if lacking else "install it into .venv"
+        why = f"the DVC remote needs a package that is not installed ({as_reason(error)})"
+        raise MissingPackage(f"{why}: {advice}, and run again.") from error
     except Exception as error:
         raise GraphError(f"the DVC remote cannot be used: {type(error).__name__}: {as_reason(error)}") from error
-
-
-def advice(error: ImportError | RemoteMissingDepsError) -> str:
-    """What to install. DVC has a plugin for each kind of remote, and names it; a plugin that lacks something itself names that."""
-    if isinstance(error, RemoteMissingDepsError):
-        return f".venv/bin/pip install {' '.join(error.missing_deps)}, and run again"
-    named = re.search(r"requires '([\w-]+)'", str(error))
-    return f".venv/bin/pip install {named[1]}, and run again" if named else "install it into .venv, and run again"

@@ -1,5 +1,7 @@
 """Folders in which experiments are made, beside the workspace."""
 
+import functools
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,7 @@ def set_params(folder: Path, values: dict[str, Any]) -> None:
     with refusals(), modify_yaml(str(folder / PARAMS)) as params:
         for key, value in values.items():
             *parents, last = key.split(".")
-            section = params
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
+            functools.reduce(operator.getitem, parents, params)[last] = value
 
 
 def experiment_ref(commit: str, name: str) -> str:

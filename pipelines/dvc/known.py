@@ -10,6 +10,7 @@ dvc.yaml has it before the command of each stage whose outputs persist, since DV
 what the cache lacks. The flows look the outputs up themselves, and leave this program out.
 """
 
+import functools
 import os
 import re
 import signal
@@ -23,43 +24,23 @@ from dvc.repo import Repo
 from dvc.utils import parse_target
 
 from pipelines.dvc.errors import Changed, GraphError, as_reason
-from pipelines.dvc.run_cache import inputs_seen, note, refuse_changed, restore, save, save_deps
+from pipelines.dvc.run_cache import restore, save, save_deps
 from pipelines.dvc.waiting import repository_lock
 from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
 
 PREFIX = "python -m pipelines.dvc.known "
 HINDRANCES = (DvcException, GraphError, OSError)
+tell = functools.partial(print, flush=True)
 
 
-class Known:
-    """The stage `name` of the repository in the current folder."""
-
-    def __init__(self, name: str):
-        self.name, self.repo = name, Repo()
-        path, stage = parse_target(name)[:2]
-        self.stage = self.repo.stage.load_one(path, stage)
-        self.before: dict[str, Any] = {}
-
-    def is_restored(self, options: set[str]) -> bool:
-        """Whether its outputs are those of the present inputs now, without its command. Sees what the inputs are."""
-        with repository_lock(Path(self.repo.root_dir), tell):
-            if options & {"--force", "--no-run-cache"}:
-                save_deps(self.stage)
-            elif restore(self.repo, self.stage, pull="--pull" in options):
-                return True
-            self.before = inputs_seen(self.stage)
-            return False
-
-    def note(self) -> None:
-        """Notes what the command has made. Raises Changed where inputs changed meanwhile."""
-        with repository_lock(Path(self.repo.root_dir), tell):
-            save(self.stage)
-            refuse_changed(self.name, self.stage, self.before)
-            note(self.repo, self.stage)
-
-
-def tell(line: str) -> None:
-    print(line, flush=True)
+def look_up(name: str) -> tuple[Repo, Any, dict[str, Any] | None]:
+    """The stage `name` of the repository in the current folder, and what its inputs are: None if its outputs are in place now."""
+    repo, (path, part) = Repo(), parse_target(name)
+    stage, options = repo.stage.load_one(path, part), options_of_dvc()
+    with repository_lock(Path(repo.root_dir), tell):
+        is_forced = bool(options & {"--force", "--no-run-cache"})
+        is_known = not is_forced and restore(repo, stage, pull="--pull" in options)
+        return repo, stage, None if is_known else save_deps(stage)
 
 
 def options_of_dvc() -> set[str]:
@@ -91,19 +72,20 @@ def main() -> None:
     name, command = os.environ.get("DVC_STAGE"), sys.argv[1:]
     if not command:
         sys.exit("usage: python -m pipelines.dvc.known COMMAND [ARGUMENT ...]")
-    known = None
+    found = None
     try:
-        if name and (known := Known(name)).is_restored(options_of_dvc()):
-            tell(f"{name}: known, and taken from DVC's cache")
-            return
+        if name:
+            found = repo, stage, before = look_up(name)
+            if before is None:
+                return tell(f"{name}: known, and taken from DVC's cache")
     except HINDRANCES as error:
         tell(f"{name}: DVC cannot say whether its outputs are known ({as_reason(error)})")
-        known = None
     if code := run(command):
         sys.exit(code)
     try:
-        if known:
-            known.note()
+        if found:
+            with repository_lock(Path(repo.root_dir), tell):
+                save(repo, stage, before)
     except Changed as error:  # DVC would note the new inputs with what was made of the old ones
         sys.exit(f"error: {error}")
     except HINDRANCES as error:

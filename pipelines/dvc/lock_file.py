@@ -11,7 +11,7 @@ from dvc.utils.serialize import dumps_yaml, load_yaml, parse_yaml
 from pipelines.dvc.errors import GraphError, refusals
 
 MISSING = object()
-LOCK, PARAMS = "dvc.lock", "params.yaml"
+LOCK, PARAMS, TMP = "dvc.lock", "params.yaml", Path(".dvc") / "tmp"
 HOW_TO_RESOLVE = {LOCK: "resolve params.yaml and dvc.yaml, then run python -m pipelines.dvc.merge"}
 
 
@@ -27,10 +27,9 @@ def refuse_marks(root: Path, *names: str) -> None:
 class LockFile:
     """dvc.lock, always replaced whole. Entries are in the order of the graph, and those of stages that are no more at the end."""
 
-    def __init__(self, path: Path, scratch: Path, order: list[str]):
-        self.path, self.scratch, self.places = path, scratch, {name: place for place, name in enumerate(order)}
-        self.content = self._read()
-        self.texts = dict[str, tuple[Any, str]]()
+    def __init__(self, root: Path, order: list[str]):
+        self.path, self.scratch, self.places = root / LOCK, root / TMP, {name: place for place, name in enumerate(order)}
+        self.content, self.texts = self._read(), dict[str, tuple[Any, str]]()
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -54,16 +53,20 @@ class LockFile:
 
 
 def as_text(data: Any, texts: dict[str, tuple[Any, str]] | None = None) -> str:
-    """The content of a dvc.lock as DVC writes it.
-
-    It takes DVC most of a second to write all entries: `texts` keeps their text from one call to the next, where they are as before.
-    """
+    """A dvc.lock as DVC writes it, which takes DVC most of a second: `texts` keeps the text of entries from one call to the next."""
     texts = {} if texts is None else texts
     for name, entry in data["stages"].items():
         if name not in texts or texts[name][0] != entry:
             texts[name] = entry, dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
     rest = dumps_yaml({key: value for key, value in data.items() if key != "stages"})
     return rest + ("stages:\n" if data["stages"] else "stages: {}\n") + "".join(texts[name][1] for name in data["stages"])
+
+
+def with_entries(text: str, changes: dict[str, tuple[str, Any] | None]) -> str:
+    """A dvc.lock in which stages have another name and entry, or none; all others stay as they are."""
+    lock = parsed_lock(text)
+    entries = [changes.get(stage, (stage, entry)) for stage, entry in lock["stages"].items()]
+    return as_text(lock | {"stages": dict(filter(None, entries))})
 
 
 def replace(path: Path, content: bytes, scratch: Path) -> None:
@@ -117,7 +120,5 @@ def parsed_lock(text: str, where: str = LOCK) -> dict[str, Any]:
 
 def hash_of(lock: Any, stage: str, path: str) -> str | None:
     """The hash that a dvc.lock notes of a stage's output; None where it notes none."""
-    outs = find(lock, "stages")
-    entry = outs.get(stage) if isinstance(outs, dict) else None
-    found = entry.get("outs") if isinstance(entry, dict) else None
-    return next((out.get("md5") for out in found or [] if out.get("path") == path), None)
+    outs = find(lock, f"stages.{stage}.outs")
+    return next((out.get("md5") for out in outs if out.get("path") == path), None) if isinstance(outs, list) else None

@@ -23,17 +23,16 @@ BASE, OURS, THEIRS = 1, 2, 3  # as git numbers them in its index
 
 
 class Merge:
-    """Of the three texts. `entries` are those that are decided, in the order of ours with theirs in between; `open` those that are not."""
+    """Of the three texts. `entries` are those that are decided, theirs after ours; `open` are the names of those that are not."""
 
     def __init__(self, base: str, ours: str, theirs: str):
-        self.base, self.ours, self.theirs = (parsed_lock(text)["stages"] for text in (base, ours, theirs))
+        before, self.ours, self.theirs = (parsed_lock(text)["stages"] for text in (base, ours, theirs))
         self.entries, self.open = dict[str, Any](), list[str]()
-        for name in in_one_order(list(self.ours), list(self.theirs)):
-            before, our, their = (side.get(name) for side in (self.base, self.ours, self.theirs))
-            if our != their and before not in (our, their):
+        for name in dict.fromkeys([*self.ours, *self.theirs]):
+            was, our, their = (side.get(name) for side in (before, self.ours, self.theirs))
+            if our != their and was not in (our, their):
                 self.open.append(name)
-            entry = their if our == before else our
-            if entry is not None:
+            if entry := their if our == was else our:
                 self.entries[name] = entry
 
     def text(self) -> str:
@@ -46,26 +45,15 @@ class Merge:
         """
         made = dict[str, str]()
         for name in dict.fromkeys([*self.entries, *self.open]):
-            sides = [side[name] for side in (self.ours, self.theirs) if name in side]
             if name in self.open:
+                sides = [side[name] for side in (self.ours, self.theirs) if name in side]
                 fitting = [side for side in sides if fits(side, root, params, made)]
-                if fitting or len(sides) == 2:
-                    self.entries[name] = (fitting or sides)[0]
-                else:
-                    self.entries.pop(name, None)
-                    made |= dict.fromkeys(outs_of(sides[0]), "")
-            if name in self.entries:
-                made |= outs_of(self.entries[name])
+                self.entries[name] = (fitting or sides)[0]
+                if len(sides) == 1 and not fitting:
+                    made |= dict.fromkeys(outs_of(self.entries.pop(name)), "")
+                    continue
+            made |= outs_of(self.entries[name])
         self.open.clear()
-
-
-def in_one_order(ours: list[str], theirs: list[str]) -> list[str]:
-    """The names of both, in the order of ours; those of theirs alone follow the one that they follow there."""
-    order = list(ours)
-    for place, name in enumerate(theirs):
-        if name not in ours:
-            order.insert(order.index(theirs[place - 1]) + 1 if place else 0, name)
-    return order
 
 
 def outs_of(entry: Any) -> dict[str, str]:
@@ -74,17 +62,18 @@ def outs_of(entry: Any) -> dict[str, str]:
 
 
 def fits(entry: Any, root: Path, params: Any, made: dict[str, str]) -> bool:
-    """Whether an entry's params are those of params.yaml, and its dependencies those of the entries before (`made`) or of the folder."""
+    """Whether an entry's params are those of params.yaml, and its dependencies those of the entries before (`made`) or of the folder.
+
+    A folder that no stage makes, or a file that is not there, does not tell.
+    """
     if any(find(params, key) != value for key, value in entry.get("params", {}).get(PARAMS, {}).items()):
         return False
-    return all(md5_now(dep["path"], root, made) in (None, dep.get("md5")) for dep in entry.get("deps", []))
-
-
-def md5_now(path: str, root: Path, made: dict[str, str]) -> str | None:
-    """None where it is a folder that no stage makes, or is not there: it does not tell."""
-    if path in made or not (root / path).is_file():
-        return made.get(path)
-    return md5_of((root / path).read_bytes())
+    for dep in entry.get("deps", []):
+        file = root / dep["path"]
+        md5 = md5_of(file.read_bytes()) if dep["path"] not in made and file.is_file() else made.get(dep["path"])
+        if md5 not in (None, dep.get("md5")):
+            return False
+    return True
 
 
 def md5_of(content: bytes) -> str:
@@ -96,9 +85,8 @@ def drive(base: Path, ours: Path, theirs: Path) -> int:
     merge = Merge(*(path.read_text(encoding="utf-8") for path in (base, ours, theirs)))
     ours.write_text(merge.text(), encoding="utf-8")
     if merge.open:
-        print(
-            f"{LOCK}: both sides have built {', '.join(merge.open)}: resolve {PARAMS}, then python -m pipelines.dvc.merge", file=sys.stderr
-        )
+        both = ", ".join(merge.open)
+        print(f"{LOCK}: both sides have built {both}: resolve {PARAMS}, then python -m pipelines.dvc.merge", file=sys.stderr)
     return bool(merge.open)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dvc.dependency import ParamsDependency
 from dvc.lock import LockError, LockNoop
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
@@ -28,18 +29,15 @@ from dvc_data.hashfile.transfer import find_tree_by_obj_id, transfer
 from pipelines.dvc import run_cache
 from pipelines.dvc.errors import GraphError, of_remotes, refusals, transfers
 from pipelines.dvc.known import PREFIX
-from pipelines.dvc.lock_file import LOCK, PARAMS, LockFile, find, read_yaml, refuse_marks
-from pipelines.dvc.waiting import TMP, Patience, lock_of, paths_in_use, take
+from pipelines.dvc.lock_file import LOCK, PARAMS, TMP, LockFile, find, read_yaml, refuse_marks
+from pipelines.dvc.waiting import Patience, lock_of, paths_in_use, take, undisturbed
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of dvc.yaml; `after` are the stages whose outputs it reads. A stage without a command only watches data (`dvc add`).
-
-    The command is for a shell in the folder `folder`.
-    """
+    """Of dvc.yaml. The command is for a shell in `folder`; without one it only watches data (`dvc add`). It reads outputs of `after`."""
 
     name: str
     command: str | None
@@ -68,11 +66,11 @@ class Pipeline:
 
     def __init__(self, root: Path, tell: Callable[[str], None]):
         self.root, self.tell, self.mutex = root, tell, threading.RLock()
-        self.holds, self.seen = dict[str, contextlib.ExitStack](), dict[str, dict[str, Any]]()
-        self.stages = dict[str, Any]()
-        self.lock = LockFile(root / LOCK, root / TMP, [])
+        self.begun = dict[str, tuple[contextlib.ExitStack, dict[str, Any]]]()
+        self.repo: Any = None
+        self.stages, self.lock = dict[str, Any](), LockFile(root, [])
         with refusals():
-            self.repo, self.guard = opened(root), lock_of(root)
+            self.guard = lock_of(root)
         with self._alone():
             self._remove_torn_list_of_paths()
 
@@ -82,20 +80,22 @@ class Pipeline:
             return
         refuse_marks(self.root, PARAMS, "dvc.yaml", LOCK)
         with refusals():
-            self.repo.close()
-            self.repo = opened(self.root)
+            if self.repo:
+                self.repo.close()
+            self.repo = Repo(str(self.root))
+            self.repo.lock = LockNoop()  # self.guard is taken instead
+            self.repo.lock.lock()
             self.graph = get_active_graph(self.repo.index.graph)
-            self.in_order = plan_repro(self.graph)
-            self.stages = {stage.addressing: stage for stage in self.in_order}
-            self.makers = {Path(out.fs_path): stage.addressing for stage in self.in_order for out in stage.outs}
-            self.lock = LockFile(self.lock.path, self.lock.scratch, [stage.name for stage in self.in_order if stage.cmd])
+            self.stages = {stage.addressing: stage for stage in plan_repro(self.graph)}
+            self.makers = {Path(out.fs_path): name for name, stage in self.stages.items() for out in stage.outs}
+            self.lock = LockFile(self.root, [stage.name for stage in self.stages.values() if stage.cmd])
 
     def plan(self, targets: Iterable[str] = ()) -> list[Stage]:
         """The stages that the targets need, themselves included, each after those that it waits for; without targets, all."""
         with self._alone(), refusals():
             chosen = collect_stages(self.repo, targets) if targets else None
             wanted = {stage.addressing for stage in plan_repro(self.graph, chosen)}
-        return [self._described(stage) for stage in self.in_order if stage.addressing in wanted]
+        return [self._described(stage) for name, stage in self.stages.items() if name in wanted]
 
     def _described(self, stage: Any) -> Stage:
         after = tuple(sorted(upstream.addressing for upstream in self.graph.successors(stage)))
@@ -108,18 +108,17 @@ class Pipeline:
 
     def is_up_to_date(self, name: str) -> bool:
         """Whether its command, dependencies, params and outputs are those that dvc.lock notes."""
-        with self._alone(), refusals(name):
-            return next(self._changes(self._stage(name)), None) is None
+        with self._at(name) as stage:
+            return next(self._changes(stage), None) is None
 
     def changes(self, name: str) -> list[Change]:
         """In what it differs from what dvc.lock notes; empty where it is up to date."""
-        with self._alone(), refusals(name):
-            return list(self._changes(self._stage(name)))
+        with self._at(name) as stage:
+            return list(self._changes(stage))
 
     def is_known(self, name: str) -> bool:
         """Whether begin() would take its outputs, which persist, from DVC's cache."""
-        with self._alone(), refusals(name):
-            stage = self._stage(name)
+        with self._at(name) as stage:
             return run_cache.persists(stage) and not stage.frozen and run_cache.known_outs(self.repo, stage) is not None
 
     def _changes(self, stage: Any) -> Iterator[Change]:
@@ -163,41 +162,35 @@ class Pipeline:
 
         Waits while another DVC command reads or writes the same paths. Then nobody else can until finish() or give_up().
         """
-        with self._alone_with_paths_of(name), refusals(name):
-            stage = self._stage(name)
+        with self._alone_with_paths_of(name) as stage:
             if not stage.cmd or stage.frozen:  # DVC looks at the outputs only
                 if stage.reproduce(force=force):
                     stage.dump()
                 return False
             stage.remove_outs(ignore_remove=False, force=False)
             if not force and run_cache.restore(self.repo, stage):
-                run_cache.save(stage)
                 self._note(stage)
                 return False
-            if force:  # restore() has saved them
-                run_cache.save_deps(stage)
-            self.seen[name] = run_cache.inputs_seen(stage)
-            self._hold(name)
+            hold, seen = contextlib.ExitStack(), run_cache.save_deps(stage)
+            hold.enter_context(self._paths_of(stage))
+            self.begun[name] = hold, seen
             return True
 
     def finish(self, name: str) -> None:
         """Saves the outputs of a stage whose command has ended well, and notes them in dvc.lock."""
         with self._alone(), transfers(name):
-            self._release(name)
-            stage = self._stage(name)
-            run_cache.save(stage)
-            run_cache.refuse_changed(name, stage, self.seen.pop(name))
-            self._note(stage)
+            hold, seen = self.begun.pop(name)
+            hold.close()
+            self._note(self._stage(name), seen)
 
     def give_up(self, name: str) -> None:
         """Lets go of a stage whose command has failed."""
         with self._alone():
-            self._release(name)
-            self.seen.pop(name, None)
+            self.begun.pop(name)[0].close()
 
-    def _note(self, stage: Any) -> None:
-        """Puts what a stage has saved into the run cache, the cache and dvc.lock."""
-        run_cache.note(self.repo, stage)
+    def _note(self, stage: Any, before: dict[str, Any] | None = None) -> None:
+        """Puts what a stage has made into the run cache, the cache and dvc.lock. Raises Changed."""
+        run_cache.save(self.repo, stage, before)
         stage.commit()
         self.lock.note(stage)
 
@@ -210,11 +203,11 @@ class Pipeline:
 
     def keys_read_by(self, name: str) -> set[str]:
         """The keys of params.yaml on which the stage depends, sections among them."""
-        return {key for dep in self._stage(name).deps if run_cache.is_of_params(dep) for key in dep.params}
+        return {key for dep in self._stage(name).deps if isinstance(dep, ParamsDependency) for key in dep.params}
 
     def code_of(self, name: str) -> set[Path]:
         """What the stage reads of the repository that no stage makes: files and folders."""
-        deps = {Path(dep.fs_path) for dep in self._stage(name).deps if not run_cache.is_of_params(dep) and dep.is_in_repo}
+        deps = {Path(dep.fs_path) for dep in self._stage(name).deps if not isinstance(dep, ParamsDependency) and dep.is_in_repo}
         return {path for path in deps if not self._maker_of(path)}
 
     def kept_by_git(self, name: str) -> list[Path]:
@@ -247,13 +240,8 @@ class Pipeline:
         """Within it no other DVC command starts to write what the stages read and wrote. Raises GraphError if one does already."""
         hold = contextlib.ExitStack()
         with self._alone():
-            stages = [self._stage(name) for name in names]
-            paths = sorted({str(thing.fs_path) for stage in stages for thing in (*stage.deps, *stage.outs)})
-            try:
-                hold.enter_context(paths_in_use(self.root, "release", paths, []))
-            except LockError as error:
-                who = " ".join(str(error).split("\n\n")[0].split())
-                raise GraphError(f"another command is at work on what is to be read: {who}; wait until it has ended.") from error
+            things = [thing for name in names for thing in (*self._stage(name).deps, *self._stage(name).outs)]
+            hold.enter_context(undisturbed(self.root, "release", sorted({str(thing.fs_path) for thing in things}), []))
         with hold:
             yield
 
@@ -265,8 +253,8 @@ class Pipeline:
     def written_besides(self) -> list[Path]:
         """The files that git keeps and the pipeline itself writes: dvc.lock, outputs outside DVC's cache (metrics), and .dvc files."""
         with self._alone():
-            outs = [Path(out.fs_path) for stage in self.in_order for out in stage.outs if stage.cmd and not out.use_cache]
-            return [self.lock.path, *outs, *(Path(stage.path) for stage in self.in_order if not stage.cmd)]
+            outs = [Path(out.fs_path) for stage in self.stages.values() for out in stage.outs if stage.cmd and not out.use_cache]
+            return [self.lock.path, *outs, *(Path(stage.path) for stage in self.stages.values() if not stage.cmd)]
 
     def reads(self, name: str) -> list[Path]:
         """The paths of the stage's dependencies."""
@@ -279,10 +267,7 @@ class Pipeline:
             return {name for of_file in self.repo.artifacts.read().values() for name in of_file}
 
     def check_remote(self, remote: str | None) -> None:
-        """Raises GraphError where no such remote, or no default one, is configured, or none that can be asked for files by their hashes.
-
-        MissingPackage where the package for its kind is not installed.
-        """
+        """Raises GraphError where no such, or no default, remote is configured that can be asked for files by their hashes."""
         with of_remotes():
             self.repo.cloud.get_remote_odb(remote, "push")
 
@@ -318,14 +303,11 @@ class Pipeline:
         return set() if tree is None else {item, *(file for _, _, file in tree)}
 
     def sources_of(self, names: Iterable[str]) -> set[Path]:
-        """The files that make the stages what they are and that no stage makes: dvc.yaml, params.yaml, and their code.
-
-        In folders those that DVC sees (.dvcignore).
-        """
+        """The files that make the stages what they are and that no stage makes: dvc.yaml, params.yaml, their code as DVC sees it."""
         with self._alone():
             stages = [stage for stage in map(self._stage, names) if stage.cmd]
-            paths = {self.root / PARAMS, *(Path(stage.path) for stage in stages)}
-            paths |= {path for stage in stages for path in self.code_of(stage.addressing)}
+            code = {path for stage in stages for path in self.code_of(stage.addressing)}
+            paths = {self.root / PARAMS, *(Path(stage.path) for stage in stages), *code}
             walked = [self.repo.dvcignore.find(self.repo.fs, str(path)) if path.is_dir() else [path] for path in paths]
             return {Path(file) for files in walked for file in files}
 
@@ -337,28 +319,32 @@ class Pipeline:
             yield
 
     @contextlib.contextmanager
-    def _alone_with_paths_of(self, name: str) -> Iterator[None]:
-        """As _alone(), as soon as no other DVC command is at work on the stage's paths."""
+    def _at(self, name: str) -> Iterator[Any]:
+        """As _alone(), with a stage that errors name."""
+        with self._alone(), refusals(name):
+            yield self._stage(name)
+
+    @contextlib.contextmanager
+    def _alone_with_paths_of(self, name: str) -> Iterator[Any]:
+        """As _at(), as soon as no other DVC command is at work on the stage's paths."""
         patience = Patience(self.tell, f"{name}: another DVC command is at work on its files")
         while True:
-            with self._alone():
+            with self._at(name) as stage:
                 try:
-                    self._hold(name)
+                    with self._paths_of(stage):
+                        pass
                 except LockError:
                     pass
                 else:
-                    self._release(name)
-                    yield
+                    yield stage
                     return
             patience.wait()
 
-    def _hold(self, name: str) -> None:
-        """Notes in DVC's own list of paths in use that the stage reads and writes its own, until _release()."""
-        stage = self._stage(name)
+    def _paths_of(self, stage: Any) -> Any:
+        """Within it DVC's own list of paths in use says that the stage reads and writes its own. Raises LockError."""
         reads, writes = [str(dep.fs_path) for dep in stage.deps], [str(out.fs_path) for out in stage.outs]
         # Each stage is a user of its own in that list, though all are of this process.
-        self.holds[name] = contextlib.ExitStack()
-        self.holds[name].enter_context(paths_in_use(self.root, f"rebuild: {name}", reads, writes))
+        return paths_in_use(self.root, f"rebuild: {stage.addressing}", reads, writes)
 
     def _remove_torn_list_of_paths(self) -> None:
         """DVC writes that list in place, and refuses to do anything where a kill has left a piece of it."""
@@ -370,17 +356,6 @@ class Pipeline:
             path.unlink()
             self.tell(f"{path} was half-written, by a DVC command that was killed, and is removed: it lists the files in use")
 
-    def _release(self, name: str) -> None:
-        self.holds.pop(name, contextlib.ExitStack()).close()
-
-
-def opened(root: Path) -> Any:
-    """DVC's repository `root`. Its lock is taken by Pipeline, and not by DVC's own commands within."""
-    repo = Repo(str(root))
-    repo.lock = LockNoop()
-    repo.lock.lock()
-    return repo
-
 
 def one_command(lines: str | list[str] | None) -> str | None:
     """DVC runs a command's lines one after another, each in a shell of its own, as far as the first that fails.
@@ -388,6 +363,4 @@ def one_command(lines: str | list[str] | None) -> str | None:
     What looks for known outputs before a command is left out: begin() does.
     """
     lines = [line.removeprefix(PREFIX) for line in (lines.splitlines() if isinstance(lines, str) else lines or [])]
-    if not lines or len(lines) == 1:
-        return lines[0] if lines else None
-    return " && ".join(f"(\n{line}\n)" for line in lines)
+    return " && ".join(lines if len(lines) < 2 else [f"(\n{line}\n)" for line in lines]) or None

@@ -5,7 +5,6 @@ replace their outputs whole, so what they write depends on their inputs alone. T
 `dvc push --run-cache` carries them, but not the metrics that belong to them (DVC 3.67 leaves out what git keeps).
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +20,36 @@ from pipelines.dvc.errors import Changed
 from pipelines.dvc.lock_file import MISSING, PARAMS, find, parsed, read_yaml, replace
 
 
-def save_deps(stage: Any) -> None:
-    """As stage.save_deps(), which walks all of params.yaml for each key that the stage reads: for a training most of a second."""
-    for dep in stage.deps:
-        if values := params_now(dep):
-            dep.fill_values(values)
-        else:
-            dep.save()
-
-
-def is_of_params(dep: Any) -> bool:
-    return isinstance(dep, ParamsDependency)
-
-
 def params_now(dep: Any) -> dict[str, Any]:
     """The values of its keys of params.yaml; empty where one of them is missing, or the dependency is something else."""
-    if not is_of_params(dep) or dep.def_path != PARAMS or not dep.exists:
+    if not isinstance(dep, ParamsDependency) or dep.def_path != PARAMS or not dep.exists:
         return {}
     content = read_yaml(Path(dep.fs_path))
     values = {key: find(content, key) for key in dep.params}
     return {} if MISSING in values.values() else values
 
 
-def save(stage: Any) -> None:
-    """Hashes its dependencies and outputs, as they are now."""
-    save_deps(stage)
+def save_deps(stage: Any) -> dict[str, Any]:
+    """As stage.save_deps(), which walks all of params.yaml for each key: for a training most of a second. What the deps are now."""
+    for dep in stage.deps:
+        if values := params_now(dep):
+            dep.fill_values(values)
+        else:
+            dep.save()
+    return {str(dep): dep.hash_info.value for dep in stage.deps}
+
+
+def save(repo: Repo, stage: Any, before: dict[str, Any] | None = None) -> None:
+    """Hashes its dependencies and outputs, and notes in the run cache what it has made.
+
+    Raises Changed where dependencies are not what they were `before` its command. The content of outputs outside DVC's cache (metrics)
+    is copied into it.
+    """
+    now = save_deps(stage)
+    if changed := sorted(dep for dep in now if before is not None and before.get(dep) != now[dep]):
+        what = f"{stage.addressing} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran"
+        raise Changed(f"{what}: run it again.")
     stage.save_outs()
-
-
-def note(repo: Repo, stage: Any) -> None:
-    """Notes what the stage, just saved, has made. The content of outputs outside DVC's cache (metrics) is copied into it."""
     if not persists(stage):
         repo.stage_cache.save(stage)
     elif depends_on_inputs_alone(stage):
@@ -66,16 +65,14 @@ def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
     """Puts in place what the stage has made before of the inputs that are there now, whether by dvc.lock or the run cache.
 
     False where neither knows them, or DVC's cache no longer has the files; then nothing is changed. With `pull` the default remote
-    is asked for them. The stage's deps are saved in any case. The caller sees to it that nobody else works on the outputs. Raises
-    DVC's errors, for instance where an input is missing.
+    is asked for them. The caller sees to it that nobody else works on the outputs. Raises DVC's errors, for instance where an input is
+    missing.
     """
     if not persists(stage):
         try:
             repo.stage_cache.restore(stage, pull=pull)
         except RunCacheNotFoundError:
             return False
-        finally:
-            save_deps(stage)
         return True
     outs = known_outs(repo, stage, pull=pull)
     for out in outs or []:
@@ -88,28 +85,25 @@ def restore(repo: Repo, stage: Any, *, pull: bool = False) -> bool:
 def known_outs(repo: Repo, stage: Any, *, pull: bool = False) -> list[Any] | None:
     """What a stage with persistent outputs makes of the inputs that are there now, without what git keeps and is in place.
 
-    None where that is unknown, or not all in DVC's cache.
+    None where neither dvc.lock nor the run cache knows it, or DVC's cache lacks files.
     """
-    for entry in entries(repo, stage):
-        outs = outs_of(stage, entry)
-        for files in (files for out in outs if pull for files in out.get_used_objs().values()):
-            repo.cloud.pull(files)
-        missing = [out for out in outs if not (out.def_path in kept_by_git(stage) and not out.workspace_status())]
-        if all(not out.changed_cache() for out in missing):
-            return missing
-    return None
-
-
-def entries(repo: Repo, stage: Any) -> Iterator[Any]:
-    """What is noted of the stage with its present command, dependencies and params: a lock file's entry each. Saves the stage's deps."""
     locked = to_single_stage_lockfile(stage) if all(out.hash_info for out in stage.outs) else None
     save_deps(stage)
     if not depends_on_inputs_alone(stage):
-        return
-    if locked and inputs_of(locked) == inputs_of(to_single_stage_lockfile(stage)) and not stage.changed_stage():
-        yield locked
-    if (path := path_of(repo, stage)).exists():
-        yield parsed(path.read_text(encoding="utf-8"), str(path))
+        return None
+    is_locked = locked and inputs_of(locked) == inputs_of(to_single_stage_lockfile(stage)) and not stage.changed_stage()
+    noted, path = [locked] if is_locked else [], path_of(repo, stage)
+    if path.exists():
+        noted.append(parsed(path.read_text(encoding="utf-8"), str(path)))
+    for entry in noted:
+        outs = outs_of(stage, entry)
+        for out in outs if pull else []:
+            for files in out.get_used_objs().values():
+                repo.cloud.pull(files)
+        missing = [out for out in outs if out.def_path not in kept_by_git(stage) or out.workspace_status()]
+        if all(not out.changed_cache() for out in missing):
+            return missing
+    return None
 
 
 def depends_on_inputs_alone(stage: Any) -> bool:
@@ -141,15 +135,3 @@ def persists(stage: Any) -> bool:
 def kept_by_git(stage: Any) -> set[str]:
     """The paths of the stage's outputs that are not for DVC's cache."""
     return {out.def_path for out in stage.outs if not out.use_cache}
-
-
-def inputs_seen(stage: Any) -> dict[str, Any]:
-    """What its dependencies were when they were last saved."""
-    return {str(dep): dep.hash_info.value for dep in stage.deps}
-
-
-def refuse_changed(name: str, stage: Any, before: dict[str, Any]) -> None:
-    """Raises Changed where dependencies of the stage, just saved, are not what they were before its command."""
-    now = inputs_seen(stage)
-    if changed := sorted(dep for dep in now if before.get(dep) != now[dep]):
-        raise Changed(f"{name} is not noted in dvc.lock, because {', '.join(changed)} changed while it ran: run it again.")

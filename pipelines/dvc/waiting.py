@@ -11,7 +11,9 @@ from dvc.fs import localfs
 from dvc.lock import LockError, make_lock
 from dvc.rwlock import rwlock
 
-TMP = Path(".dvc") / "tmp"
+from pipelines.dvc.errors import GraphError, refusals
+from pipelines.dvc.lock_file import TMP
+
 POLL_S = 0.1  # between two looks at a lock that somebody else has
 PATIENCE_S = 2.0  # before the wait for it is told
 
@@ -31,6 +33,9 @@ class Patience:
 
 def lock_of(root: Path) -> Any:
     """DVC's own lock of the repository `root`, not yet taken."""
+    if not (root / ".dvc").is_dir():
+        raise GraphError("there is no DVC repository here (no folder .dvc): run the command in the root of the repository.")
+    (root / TMP).mkdir(exist_ok=True)
     return make_lock(str(root / TMP / "lock"), tmp_dir=str(root / TMP), hardlink_lock=uses_hardlinks(root))
 
 
@@ -39,8 +44,7 @@ def take(lock: Any, tell: Callable[[str], None]) -> None:
     patience = Patience(tell, "another DVC command has the repository's lock")
     while True:
         try:
-            lock.lock()
-            return
+            return lock.lock()
         except LockError:
             patience.wait()
 
@@ -59,6 +63,19 @@ def repository_lock(root: Path, tell: Callable[[str], None]) -> Iterator[None]:
 def paths_in_use(root: Path, who: str, reads: Iterable[str], writes: Iterable[str]) -> Any:
     """A context in which they are in DVC's own list of paths in use. Raises LockError where somebody else has one of them."""
     return rwlock(str(root / TMP), localfs, who, list(reads), list(writes), uses_hardlinks(root))
+
+
+@contextlib.contextmanager
+def undisturbed(root: Path, who: str, reads: Iterable[str], writes: Iterable[str]) -> Iterator[None]:
+    """As paths_in_use(), without a wait: raises GraphError where somebody else has one of them."""
+    with contextlib.ExitStack() as hold:
+        try:
+            with refusals():
+                hold.enter_context(paths_in_use(root, who, reads, writes))
+        except LockError as error:
+            other, what = " ".join(str(error).partition("\n\n")[0].split()), "changed" if writes else "read"
+            raise GraphError(f"another command is at work on what is to be {what}: {other}; wait until it has ended.") from error
+        yield
 
 
 def uses_hardlinks(root: Path) -> bool:

@@ -1,6 +1,9 @@
 """A small project for remove and rename, as if it had been built: the real dvc.yaml, two of each section, files in all places."""
 
+import contextlib
+import itertools
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,7 +18,7 @@ STAGES = {"download": "sources", "preprocess": "datasets", "train": "models", "e
 PARAMS = """\
 # What changes a result.
 source: sample
-runtime: {seed: 0, threads: 1, device: auto, mixed_precision: true, num_processes: 1, stream_above_mb: 4000, save_minutes: 5}
+runtime: {num_processes: 1}
 
 sources:
   line: {kind: points, train: [[1, 2]]}
@@ -35,8 +38,6 @@ datasets:
 
 recipes:
   plain: {lr: 0.1}
-export: {opset: 17}
-evaluate: {num_resamples: 100}
 
 models:   # of lines
   steep:
@@ -138,22 +139,44 @@ def everything():
     return {str(path): path.read_bytes() for path in kept}
 
 
-def lock_blocks(text=None):
+def lock_blocks():
     """The text of each stage's entry in dvc.lock."""
-    text = text or Path("dvc.lock").read_text()
-    return dict(re.findall(r"^  (\S+):\n((?:   .*\n)*)", text, flags=re.MULTILINE))
+    return dict(re.findall(r"^  (\S+):\n((?:   .*\n)*)", Path("dvc.lock").read_text(), flags=re.MULTILINE))
 
 
 class Killed(BaseException):
     """As if the process had been killed."""
 
 
-def dying(step, steps, place):
-    """The function `step`, which raises Killed where the counter `steps` has come to `place`."""
+def dying(step, count, until):
+    """The function `step`, which raises Killed where the counter has come to `until`."""
 
     def do(*arguments):
-        if next(steps) == place:
+        if next(count) == until:
             raise Killed
         return step(*arguments)
 
     return do
+
+
+def kill_everywhere(work, steps, made, tmp_path, monkeypatch):
+    """Does the work in copies of the folder `made`, killed before the first, the second, ... of the steps (functions, by holder and name),
+    and then once more: in the end all is as if it had never been killed. Returns the number of steps.
+    """
+
+    def do(until):
+        monkeypatch.chdir(shutil.copytree(made, tmp_path / str(until)))
+        count = itertools.count()
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            for holder, name in steps:
+                patch.setattr(holder, name, dying(getattr(holder, name), count, until))
+            work()
+            return next(count)
+        work()
+        return None
+
+    number = do("the end")
+    expected = everything()
+    for place in range(number):
+        assert (do(place), everything()) == (None, expected)
+    return number

@@ -1,74 +1,43 @@
 """What is left of models and datasets that have no entry any more is said by the stage `check` and by the flow, in the same words."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipelines.running.leftovers import leftovers, notice
+from pipelines.running.leftovers import FOLDERS, MARKS, STAGES, leftovers, notice
 from stages.check import BELONGINGS
 from stages.check import leftovers as leftovers_of_check
+from tests.entries.small import write
 
-ENTRIES: dict[str, dict[str, Any]] = {"sources": {"points": {}}, "datasets": {"points": {}}, "models": {"kept": {}}}
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def make(*files):
-    for file in files:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text("")
-
-
-def found(*stages):
-    """What both say, of files and of a dvc.lock with these stages."""
-    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n" + "".join(f"  {stage}:\n    cmd: python\n" for stage in stages))
-    said = leftovers(ENTRIES, stages, Path.cwd())
-    assert leftovers_of_check(ENTRIES) == said
-    return said
+ENTRIES = {"sources": {"points": {}}, "datasets": {"points": {"raw": "data/read/raw"}}, "models": {"kept": {}}}
 
 
 @pytest.mark.parametrize(
-    "file", ["models/gone/training.json", "models/gone/exported/signature.json", "data/gone/processed/meta.json", "data/gone/raw/.source"]
+    ("files", "stages", "expected"),
+    [
+        ([], [], []),
+        (["models/gone/training.json", "models/kept/training.json"], [], ["models/gone"]),
+        (["models/gone/exported/signature.json"], [], ["models/gone"]),
+        (["data/gone/processed/meta.json", "data/points/processed/meta.json"], [], ["data/gone"]),
+        (["data/gone/raw/.source", "data/points/raw/.source"], ["check", "train@kept", "download@points", "score@gone"], ["data/gone"]),
+        (["data/gone/raw/.source", "data/gone/processed/meta.json"], ["download@gone", "preprocess@gone"], ["data/gone"]),
+        ([], ["download@gone", "train@gone", "evaluate@gone", "export@gone"], ["data/gone", "models/gone"]),
+        # Raw files that a dataset reads are in use, without a source too.
+        (["data/read/raw/.source"], ["download@read"], []),
+        # What people keep in these folders.
+        (["data/README.md", "data/own/raw/table.csv", "data/own/raw.dvc", "data/copy/raw/.source", "data/copy/raw.dvc"], [], []),
+        (["models/README.md", "models/pretrained/checkpoint.safetensors", "models/pretrained/metrics.json", "models/old.onnx"], [], []),
+    ],
 )
-def test_what_a_stage_wrote_for_an_entry_that_is_gone_is_found(file):
-    make(file, file.replace("gone", "kept" if file.startswith("models") else "points"))
-    assert found() == ["/".join(Path(file).parts[:2])]
-
-
-@pytest.mark.parametrize("stage", ["download", "preprocess", "train", "evaluate", "export"])
-def test_what_dvc_lock_notes_of_an_entry_that_is_gone_is_found(stage):
-    folder = "data" if stage in ("download", "preprocess") else "models"
-    assert found("check", f"{stage}@gone", "train@kept", "download@points", "score@gone") == [f"{folder}/gone"]
-
-
-def test_what_people_keep_in_the_folders_is_no_leftover():
-    make("data/README.md", "data/own/raw/table.csv", "data/own/raw.dvc", "data/copy/raw/.source", "data/copy/raw.dvc", "data/checked.json")
-    make("models/README.md", "models/pretrained/checkpoint.safetensors", "models/pretrained/metrics.json", "models/old.onnx")
-    assert found("check") == []
-
-
-def test_raw_files_that_a_dataset_reads_are_in_use_without_a_source_too(monkeypatch):
-    make("data/gone/raw/.source", "data/points/raw/.source", "data/other/raw/.source")
-    monkeypatch.setitem(ENTRIES, "datasets", {"points": {"raw": "data/other/raw"}})
-    assert found("download@gone", "download@other") == ["data/gone"]
-
-
-def test_a_folder_is_named_once():
-    make("data/gone/raw/.source", "data/gone/processed/meta.json")
-    assert found("download@gone", "preprocess@gone") == ["data/gone"]
-
-
-def test_nothing_built_has_no_leftovers():
-    assert leftovers({}, [], Path.cwd()) == leftovers_of_check({"models": {}, "datasets": {}, "sources": {}}) == []
+def test_both_find_what_has_no_entry_and_nothing_else(tmp_path, monkeypatch, files, stages, expected):
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        write(file, "")
+    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n" + "".join(f"  {stage}:\n    cmd: python\n" for stage in stages))
+    assert leftovers(ENTRIES, stages, Path.cwd()) == leftovers_of_check(ENTRIES) == expected
 
 
 def test_the_two_look_at_the_same_stages_and_files():
-    from pipelines.running.leftovers import FOLDERS, MARKS, STAGES
-
     assert {section: (FOLDERS[section], BELONGINGS[section][1], MARKS[section]) for section in FOLDERS} == BELONGINGS
     assert {section: set(stages.split("|")) for section, (_, stages, _) in BELONGINGS.items()} == STAGES
 

@@ -9,23 +9,20 @@ import pytest
 from pipelines import rebuild
 from pipelines.dvc import preview
 from pipelines.dvc.pipeline import Pipeline
-from tests.pipelines.small import STAGES, repro
+from tests.pipelines.small import STAGES, everything, repro
 from tests.pipelines.small import rebuild as build
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of pygtrie, by DVC
 FOLLOW = {"both": "after each@one", "measured": "after both"}
 
 
-def what_would_run(*targets):
-    return preview.preview(Pipeline(Path.cwd(), print), targets)
+def set_param(value=5):
+    Path("params.yaml").write_text(f"sizes: {{one: {value}, two: {{deep: [2, 3]}}}}\n")
 
 
-def set_param():
-    Path("params.yaml").write_text("sizes: {one: 5, two: {deep: [2, 3]}}\n")
-
-
-def constant(stages, *deps):
-    return stages.replace("      deps: [source.txt]", f"      meta: {{constant: [{', '.join(deps)}]}}\n      deps: [source.txt]")
+def set_constant(dep):
+    Path("dvc.yaml").write_text(STAGES.replace("      deps: [source.txt]", f"      meta: {{constant: [{dep}]}}\n      deps: [source.txt]"))
+    set_param()
 
 
 CHANGES = {
@@ -35,10 +32,7 @@ CHANGES = {
         lambda: Path("source.txt").write_text("other\n"),
         {"each@one": "code source.txt", "each@two": "code source.txt", "both": "after each@one, each@two", "measured": "after both"},
     ),
-    "command": (
-        lambda: Path("dvc.yaml").write_text(STAGES.replace("wc -c", "wc -l")),
-        {"measured": "command"},
-    ),
+    "command": (lambda: Path("dvc.yaml").write_text(STAGES.replace("wc -c", "wc -l")), {"measured": "command"}),
     "an output that the cache has": (
         lambda: Path("out/one.txt").unlink(),
         {"each@one": "from the cache: output out/one.txt deleted"},
@@ -47,14 +41,12 @@ CHANGES = {
         lambda: (Path("source.txt").write_text("other\n"), repro("each")),
         {"both": "data out/one.txt; data out/two.txt", "measured": "after both"},
     ),
-    "what never changes what follows": (
-        lambda: (Path("dvc.yaml").write_text(constant(STAGES, "sizes.one")), set_param()),
-        {"each@one": "params sizes.one"},
+    "what is known": (
+        lambda: (set_param(), build(Pipeline(Path.cwd(), print)), set_param(1)),
+        {"each@one": "from the cache: params sizes.one", **FOLLOW},
     ),
-    "what changes what follows after all": (
-        lambda: (Path("dvc.yaml").write_text(constant(STAGES, "source.txt")), set_param()),
-        {"each@one": "params sizes.one", **FOLLOW},
-    ),
+    "what never changes what follows": (lambda: set_constant("sizes.one"), {"each@one": "params sizes.one"}),
+    "what changes what follows after all": (lambda: set_constant("source.txt"), {"each@one": "params sizes.one", **FOLLOW}),
     "all": (lambda: Path("dvc.lock").unlink(), dict.fromkeys(("each@one", "each@two", "both", "measured"), "never built")),
 }
 
@@ -63,28 +55,18 @@ CHANGES = {
 def test_it_names_what_would_run_and_why(built, change):
     make, expected = CHANGES[change]
     make()
-    assert what_would_run() == expected
-
-
-def test_what_is_known_comes_from_the_cache(built):
-    set_param()
-    build(Pipeline(built, print))
-    Path("params.yaml").write_text("sizes: {one: 1, two: {deep: [2, 3]}}\n")
-    assert what_would_run() == {"each@one": "from the cache: params sizes.one", **FOLLOW}
+    assert preview.preview(Pipeline(Path.cwd(), print)) == expected
 
 
 @pytest.mark.parametrize(("main", "arguments"), [(preview.main, []), (rebuild.main, ["--dry-run"])])
 def test_nothing_is_run_or_changed(built, capsys, monkeypatch, main, arguments):
     set_param()
     shutil.rmtree("report")
-    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)}
+    before = everything(built)
     monkeypatch.setattr(sys, "argv", ["preview", *arguments, "both"])
     main()
     assert capsys.readouterr().out.splitlines() == ["each@one  params sizes.one", "both      after each@one", "2 of 3 stages would run."]
-    assert before == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)}
-
-
-def test_a_target_that_is_none_is_refused_in_a_sentence(built, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["preview", "nothing"])
+    assert before == everything(built)
+    monkeypatch.setattr(sys, "argv", ["preview", *arguments, "nothing"])
     with pytest.raises(SystemExit, match="error: Stage 'nothing' not found"):
-        preview.main()
+        main()
