@@ -23,12 +23,12 @@ BASE, OURS, THEIRS = 1, 2, 3  # as git numbers them in its index
 
 
 class Merge:
-    """Of the three texts. `entries` are those that are decided, theirs after ours; `open` are the names of those that are not."""
+    """Of the three texts. `entries` are those that are decided, in the order of ours with theirs in between; `open` names those that are not."""
 
     def __init__(self, base: str, ours: str, theirs: str):
         before, self.ours, self.theirs = (parsed_lock(text)["stages"] for text in (base, ours, theirs))
         self.entries, self.open = dict[str, Any](), list[str]()
-        for name in dict.fromkeys([*self.ours, *self.theirs]):
+        for name in in_one_order(list(self.ours), list(self.theirs)):
             was, our, their = (side.get(name) for side in (before, self.ours, self.theirs))
             if our != their and was not in (our, their):
                 self.open.append(name)
@@ -54,6 +54,15 @@ class Merge:
                     continue
             made |= outs_of(self.entries[name])
         self.open.clear()
+
+
+def in_one_order(ours: list[str], theirs: list[str]) -> list[str]:
+    """The names of both, in the order of ours; those of theirs alone follow the one that they follow there."""
+    order = list(ours)
+    for place, name in enumerate(theirs):
+        if name not in ours:
+            order.insert(order.index(theirs[place - 1]) + 1 if place else 0, name)
+    return order
 
 
 def outs_of(entry: Any) -> dict[str, str]:
