@@ -3,15 +3,22 @@
 The same text stands in the ONNX file's metadata under the key `signature`, so that the file alone is enough.
 """
 
+import base64
+import hashlib
 import json
+from pathlib import Path
+from typing import Any
 
-from stages.common.meta import Meta, Resize
+import numpy as np
+
+from stages.common.meta import Resize
 from stages.common.params import Section
-from stages.common.shelves import take_input, take_task
-from stages.common.signature import Entry
-from stages.exporting.facts import Facts, Feature, Golden, Hashes
-from stages.exporting.parity import Equality
-from stages.exporting.section import Ink, Names
+from stages.common.signature import Entry, Feature
+from stages.common.splits import SPLITS
+from stages.exporting.parity import Equality, run_torch
+from stages.exporting.section import About, Export, Ink
+from stages.modelling.model import Model
+from stages.shell.errors import UserError
 
 ONNXRUNTIME = ">=1.15"  # of the opsets that params.yaml may ask for; tests/examples/test_onnxruntimes.py loads every model with both ends
 
@@ -22,6 +29,29 @@ class Variant(Section):
     file: str | None = None
     reason: str
     equality: Equality | None = None
+
+
+class Hashes(Section):
+    """SHA-256: of the weights (the checkpoint's bytes), of the params that they were trained by, and of the data (all three splits)."""
+
+    weights: str
+    params: str
+    data: str
+
+
+class Array(Section):
+    """Numbers in C order, little-endian, as base64 of their bytes."""
+
+    dtype: str
+    shape: list[int]
+    base64: str
+
+
+class Golden(Section):
+    """A batch of one input that is nobody's data, and what PyTorch makes of it, by the outputs' names."""
+
+    input: Array
+    outputs: dict[str, Array]
 
 
 class Signature(Section):
@@ -60,30 +90,67 @@ class Signature(Section):
     onnxruntime: str
     golden: Golden
 
-    def as_properties(self) -> dict[str, str]:
-        return {"signature": json.dumps(self.model_dump(), ensure_ascii=False)}
 
-
-def describe(name: str, meta: Meta, names: dict[str, str], opset: int, facts: Facts) -> Signature:
+def describe(
+    name: str, model: Model, section: Export, about: About, features: list[Feature] | None, metrics: dict[str, float], hashes: Hashes
+) -> Signature:
     """All but what is known only when the files are made: parity, variants, and the length of texts in model.pt2."""
-    named = Names(names)
+    meta, part = model.meta, model.input.part
+    data_licence = about.licence if isinstance(about.licence, str) else about.licence.get(meta.source)
+    if data_licence is None:
+        raise UserError(f"params.yaml: datasets.{meta.dataset}.about.licence has no entry for the data's source, {meta.source}: add one.")
+    names = {own: section.names.get(own, own) for own in (meta.input.kind, *model.output_names)}
+    batch = part.as_batch(part.golden(meta.input))
+    answers = zip(model.output_names, run_torch(model, batch), strict=True)
     return Signature(
         model=name,
         description=meta.description,
+        use=about.use,
+        limits=about.limits,
+        licence=section.licence,
         task=meta.task,
         kind=meta.input.kind,
-        input=take_input(meta.input.kind).describe(meta.input, named[meta.input.kind]),
-        outputs=take_task(meta.task).describe(named, meta.names),
+        input=part.describe(meta.input, names[meta.input.kind]),
+        outputs=model.task.describe(names, meta.names),
         classes=meta.classes,
         numbers=meta.outputs,
+        features=features,
         alphabet=meta.input.alphabet,
         resize=meta.input.resize,
+        ink=about.ink,
         dataset=meta.dataset,
         source=meta.source,
+        data_licence=data_licence,
+        metrics=metrics,
         parity={},
         variants={},
         torch_export_length=None,
-        opset=opset,
+        hashes=hashes,
+        opset=section.opset,
         onnxruntime=ONNXRUNTIME,
-        **dict(facts),
+        golden=Golden(input=as_array(batch), outputs={names[own]: as_array(answer) for own, answer in answers}),
     )
+
+
+def as_array(values: np.ndarray) -> Array:
+    content = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+    return Array(dtype=values.dtype.name, shape=list(values.shape), base64=base64.b64encode(content).decode())
+
+
+def hashes_of(folder: Path, processed: Path, trained: dict[str, Any]) -> Hashes:
+    """Of the model in `folder`, whose checkpoint says `trained` of itself."""
+    params = {"architecture": trained["architecture"], "recipe": trained["training"]["recipe"], "seed": trained["training"]["seed"]}
+    return Hashes(
+        weights=hash_of(folder / "checkpoint.safetensors"),
+        params=hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
+        data=hash_of(*(processed / f"{split}.safetensors" for split in SPLITS)),
+    )
+
+
+def hash_of(*paths: Path) -> str:
+    """Of the files' bytes, one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

@@ -59,16 +59,16 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """Of an error's text, which may go on with a whole graph; else like reason()."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def tell(line: str) -> None:
     """A line on stderr that does not tear a progress bar."""
     from tqdm import tqdm
 
     tqdm.write(line, file=sys.stderr)
-
-
-def disk_full_message(error: OSError) -> str:
-    where = f" while writing {error.filename}" if error.filename else ""
-    return f"The disk (or a limit on file size) is full{where}: free some space and run the stage again; earlier results were kept."
 
 
 def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
@@ -86,9 +86,15 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
         leave(error, str(error))
     except OSError as error:
         if error.errno in DISK_FULL:
-            leave(error, disk_full_message(error))
+            where = f" while writing {error.filename}" if error.filename else ""
+            leave(
+                error,
+                f"The disk (or a limit on file size) is full{where}: free some space and run the stage again; earlier results were kept.",
+            )
         if error.filename is None:
             raise
+        if isinstance(error, FileNotFoundError):
+            leave(error, f"{error.filename} is missing: run dvc repro, which makes what a stage reads, or fix the path.")
         leave(error, f"{error.filename} cannot be used ({error.strerror}): fix the path or its permissions, and run the stage again.")
     except MemoryError as error:
         leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
