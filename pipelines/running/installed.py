@@ -1,8 +1,4 @@
-"""Which models were made with other versions of torch, torchvision or onnx than those that are installed now.
-
-stages/check.py says the same, since stages and pipelines may not import each other; tests/pipelines/running/test_installed.py compares
-them.
-"""
+"""Which models were made with other versions of torch, torchvision or onnx than those that are installed now."""
 
 import json
 from collections.abc import Iterable

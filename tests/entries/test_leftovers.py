@@ -1,4 +1,4 @@
-"""What is left of models and datasets that have no entry any more is said by the stage `check` and by the flow, in the same words."""
+"""What is left of models and datasets that have no entry any more."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 
 from pipelines.running.leftovers import leftovers, notice
-from stages.check import BELONGINGS
-from stages.check import leftovers as leftovers_of_check
 
 ENTRIES: dict[str, dict[str, Any]] = {"sources": {"points": {}}, "datasets": {"points": {}}, "models": {"kept": {}}}
 
@@ -24,11 +22,8 @@ def make(*files):
 
 
 def found(*stages):
-    """What both say, of files and of a dvc.lock with these stages."""
-    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n" + "".join(f"  {stage}:\n    cmd: python\n" for stage in stages))
-    said = leftovers(ENTRIES, stages, Path.cwd())
-    assert leftovers_of_check(ENTRIES) == said
-    return said
+    """Of files, and of a dvc.lock with these stages."""
+    return leftovers(ENTRIES, stages, Path.cwd())
 
 
 @pytest.mark.parametrize(
@@ -63,14 +58,7 @@ def test_a_folder_is_named_once():
 
 
 def test_nothing_built_has_no_leftovers():
-    assert leftovers({}, [], Path.cwd()) == leftovers_of_check({"models": {}, "datasets": {}, "sources": {}}) == []
-
-
-def test_the_two_look_at_the_same_stages_and_files():
-    from pipelines.running.leftovers import FOLDERS, MARKS, STAGES
-
-    assert {section: (FOLDERS[section], BELONGINGS[section][1], MARKS[section]) for section in FOLDERS} == BELONGINGS
-    assert {section: set(stages.split("|")) for section, (_, stages, _) in BELONGINGS.items()} == STAGES
+    assert leftovers({}, [], Path.cwd()) == []
 
 
 def test_the_notice_has_the_command():
