@@ -125,9 +125,8 @@ def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, C
 
     from stages.common.params import read_params
     from stages.common.splits import SplitFile
-    from stages.exporting.forms import NODES, onnx_runner, to_int8, torchscript_runner
+    from stages.exporting.forms import NODES, calibration_rows, onnx_runner, to_int8, torchscript_runner
     from stages.exporting.section import MIN_CALIBRATION_ROWS
-    from stages.exporting.variants import calibration_rows
 
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import ConfigDict, Field
@@ -63,28 +63,33 @@ class Gate(Section):
     confidence: float = Field(gt=0.5, lt=1)
 
 
-Value = TypeVar("Value")
+class BoundBySource(Section):
+    """A number for each `source`: the sample's small test splits say less than the official ones. Null: no model of it is released."""
+
+    sample: float | None
+    official: float | None
 
 
-class BySource(Section, Generic[Value]):
-    """A value for each `source`: the sample's small test splits say less than the official ones."""
-
-    sample: Value
-    official: Value
+Tolerance = Annotated[float, Field(ge=0)]
 
 
-OneOrEach = Annotated[Annotated[Value, ONE] | Annotated[BySource[Value], EACH], ONE_OR_EACH]
+class ToleranceBySource(Section):
+    sample: Tolerance
+    official: Tolerance
+
+
+Bound = Annotated[Annotated[float, ONE] | Annotated[BoundBySource, EACH], ONE_OR_EACH]
 
 
 class ModelGate(Section):
-    """`models.<name>.gate`: what the metric must reach on the test split before the model is released, by one of the two bounds (null for a
-    source: no model of it is released), and how much worse than the last version is still good enough.
+    """`models.<name>.gate`: what the metric must reach on the test split before the model is released, by one of the two bounds, and how much
+    worse than the last version is still good enough.
     """
 
     metric: str
-    at_least: OneOrEach[float | None] = None
-    at_most: OneOrEach[float | None] = None
-    tolerance: OneOrEach[Annotated[float, Field(ge=0)]]
+    at_least: Bound | None = None
+    at_most: Bound | None = None
+    tolerance: Annotated[Annotated[Tolerance, ONE] | Annotated[ToleranceBySource, EACH], ONE_OR_EACH]
 
 
 class SourceEntry(Section):

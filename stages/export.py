@@ -21,7 +21,6 @@ from stages.exporting.model_card import learning_curve, model_card
 from stages.exporting.parity import BATCH_SIZES, check_parity, check_split, pieces_of, spread
 from stages.exporting.section import About, Export
 from stages.exporting.signature import describe, hashes_of
-from stages.exporting.variants import make_int8
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import Model, load_checkpoint
 from stages.shell.errors import UserError, run_stage
@@ -56,7 +55,7 @@ def export(name: str) -> None:
     strange = check_parity(model, exported, inputs, section.tolerance, {"torch.export": length})
     parity = check_split(model, exported, pieces_of(test), section.tolerance)
     signature = signature.model_copy(update={"parity": parity, "torch_export_length": length})
-    variant, int8_bytes = make_int8(model, onnx_bytes, signature, int8_layers, section.int8, train, test)
+    variant, int8_bytes = forms.make_int8(model, onnx_bytes, signature, int8_layers, section.int8, train, test)
     signature = signature.model_copy(update={"variants": {"int8": variant}})
     card = model_card(signature, model.meta, description["training"], description["architecture"], strange)
 

@@ -10,7 +10,7 @@ from stages.export import example_batch
 from stages.exporting.forms import onnx_runner, to_onnx, to_pt2, to_torchscript, torchscript_runner, with_metadata
 from stages.exporting.parity import Run, run_torch
 from stages.exporting.section import About, Export
-from stages.exporting.signature import Hashes, Signature, describe
+from stages.exporting.signature import Signature, describe
 from stages.modelling.model import Model
 from tests.toy import MODELS, PARAMS, Data, architecture_of, data_of, moved_model, toy, toy_model
 
@@ -55,7 +55,7 @@ class Exported:
 def signature_of(name: str, model: Model, data: Data, section: Export = SECTION) -> Signature:
     """Of a model that nobody has trained."""
     features = data.part.facts(model.meta, [data.splits["train"][0]], {}) if hasattr(data.part, "facts") else None
-    hashes = Hashes(weights="0" * 64, params="1" * 64, data="2" * 64)
+    hashes = {"weights": "0" * 64, "params": "1" * 64, "data": "2" * 64}
     about = About(use="To try it.", limits="It knows nothing.", licence="none")
     return describe(name, model, section, about, features, {"accuracy": 0.5}, hashes)
 

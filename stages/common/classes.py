@@ -22,6 +22,11 @@ SCORE = "accuracy"
 NUM_BINS = 15
 
 
+def width(num_names: int) -> int:
+    """Of the network's last layer, by the number of classes, or of regressed numbers."""
+    return num_names
+
+
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:
     """The shape of the logits of two items, and their targets."""
     return (2, num_outputs), np.zeros(2, dtype=np.int64)

@@ -24,7 +24,8 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     items = ", ".join(f"{split} {meta.counts[split].total}" for split in ("train", "val", "test"))
     chosen_on = "validation" if meta.counts["val"].total else "train"
     differences = ", ".join(f"{form} {value:.1e}" for form, value in strange.items())
-    entry, metrics, measured = ["type", "shape", "range", "meaning"], signature.metrics, ["smallest in train", "largest", "mean"]
+    entry, measured = ["type", "shape", "range", "meaning"], ["smallest in train", "largest", "mean"]
+    metrics, hashes = signature.metrics, signature.hashes
     sections = [
         f"# {signature.model}",
         f"{meta.description} {NOT_REAL[meta.source]}".strip(),
@@ -57,7 +58,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"Epoch {training['best_epoch']} of {training['epochs']} was the best on {chosen_on} and is kept.",
         "![learning curves](learning_curve.png)",
         f"Data: `{meta.dataset}` ({meta.source}): {items}.",
-        f"SHA-256 of the weights {signature.hashes.weights}, of the params {signature.hashes.params}, of the data {signature.hashes.data}.",
+        f"SHA-256 of the weights {hashes['weights']}, of the params {hashes['params']}, of the data {hashes['data']}.",
         "## How far it equals the PyTorch model",
         table(
             ["form", "test items", "largest difference", "other labels", "its own score"],

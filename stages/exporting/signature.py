@@ -31,36 +31,14 @@ class Variant(Section):
     equality: Equality | None = None
 
 
-class Hashes(Section):
-    """SHA-256: of the weights (the checkpoint's bytes), of the params that they were trained by, and of the data (all three splits)."""
-
-    weights: str
-    params: str
-    data: str
-
-
-class Array(Section):
-    """Numbers in C order, little-endian, as base64 of their bytes."""
-
-    dtype: str
-    shape: list[int]
-    base64: str
-
-
-class Golden(Section):
-    """A batch of one input that is nobody's data, and what PyTorch makes of it, by the outputs' names."""
-
-    input: Array
-    outputs: dict[str, Array]
-
-
 class Signature(Section):
     """What signature.json holds.
 
     task and kind (of input) are names of files in stages/tasks and stages/inputs. classes are in label order; numbers are those of a
     prediction. source: sample (a stand-in), official, generated or own. metrics are of the test split, as evaluate wrote them; parity is
     how far each exported form equals PyTorch on it; variants are smaller forms; torch_export_length is the one length of texts that
-    model.pt2 takes; golden is an input with what comes out.
+    model.pt2 takes; hashes are SHA-256; golden has an `input`, a batch of one that is nobody's data, and `outputs`, what PyTorch makes of it, by
+    their names: each with its dtype, shape and base64.
     """
 
     model: str
@@ -85,14 +63,20 @@ class Signature(Section):
     parity: dict[str, Equality]
     variants: dict[str, Variant]
     torch_export_length: int | None
-    hashes: Hashes
+    hashes: dict[str, str]
     opset: int
     onnxruntime: str
-    golden: Golden
+    golden: dict[str, Any]
 
 
 def describe(
-    name: str, model: Model, section: Export, about: About, features: list[Feature] | None, metrics: dict[str, float], hashes: Hashes
+    name: str,
+    model: Model,
+    section: Export,
+    about: About,
+    features: list[Feature] | None,
+    metrics: dict[str, float],
+    hashes: dict[str, str],
 ) -> Signature:
     """All but what is known only when the files are made: parity, variants, and the length of texts in model.pt2."""
     meta, part = model.meta, model.input.part
@@ -128,23 +112,24 @@ def describe(
         hashes=hashes,
         opset=section.opset,
         onnxruntime=ONNXRUNTIME,
-        golden=Golden(input=as_array(batch), outputs={names[own]: as_array(answer) for own, answer in answers}),
+        golden={"input": as_array(batch), "outputs": {names[own]: as_array(answer) for own, answer in answers}},
     )
 
 
-def as_array(values: np.ndarray) -> Array:
+def as_array(values: np.ndarray) -> dict[str, Any]:
+    """Numbers in C order, little-endian, as base64 of their bytes."""
     content = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
-    return Array(dtype=values.dtype.name, shape=list(values.shape), base64=base64.b64encode(content).decode())
+    return {"dtype": values.dtype.name, "shape": list(values.shape), "base64": base64.b64encode(content).decode()}
 
 
-def hashes_of(folder: Path, processed: Path, trained: dict[str, Any]) -> Hashes:
-    """Of the model in `folder`, whose checkpoint says `trained` of itself."""
+def hashes_of(folder: Path, processed: Path, trained: dict[str, Any]) -> dict[str, str]:
+    """Of the weights (the checkpoint's bytes), the params that they were trained by, as the checkpoint says, and the data (all splits)."""
     params = {"architecture": trained["architecture"], "recipe": trained["training"]["recipe"], "seed": trained["training"]["seed"]}
-    return Hashes(
-        weights=hash_of(folder / "checkpoint.safetensors"),
-        params=hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
-        data=hash_of(*(processed / f"{split}.safetensors" for split in SPLITS)),
-    )
+    return {
+        "weights": hash_of(folder / "checkpoint.safetensors"),
+        "params": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
+        "data": hash_of(*(processed / f"{split}.safetensors" for split in SPLITS)),
+    }
 
 
 def hash_of(*paths: Path) -> str:

@@ -11,10 +11,6 @@ LOSSES = ("CrossEntropy", "NLL", "Focal", "MultiLabelSoftMargin")
 METRICS = {"accuracy": "higher", "macro_f1": "higher"}
 
 
-def width(num_names: int) -> int:
-    return num_names
-
-
 def score_per_item(logits: "Tensor", targets: "Tensor") -> tuple["Tensor", "Tensor | int"]:
     """1.0 where the class is right, and how many count."""
     return (logits.argmax(-1) == targets).float(), len(targets)

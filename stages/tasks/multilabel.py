@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.classes import OUTPUTS, PER, Interval, Metrics, Row, marks, mean, points, score
+from stages.common.classes import OUTPUTS, PER, Interval, Metrics, Row, marks, mean, points, score, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
@@ -17,11 +17,7 @@ SCORE = "label_accuracy"
 SEPARATOR = "; "
 METRICS = {"macro_f1": "higher", "average_precision": "higher", "label_accuracy": "higher", "exact_match": "higher"}
 
-__all__ = ["OUTPUTS", "PER", "marks", "points", "score"]
-
-
-def width(num_names: int) -> int:
-    return num_names
+__all__ = ["OUTPUTS", "PER", "marks", "points", "score", "width"]
 
 
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.classes import PER, Interval, Metrics, Row, mean
+from stages.common.classes import PER, Interval, Metrics, Row, mean, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
@@ -18,11 +18,7 @@ LOSSES = ("MSE", "L1", "SmoothL1")
 SCORE = "mae"
 METRICS = {"mae": "lower", "rmse": "lower"}
 
-__all__ = ["PER"]
-
-
-def width(num_names: int) -> int:
-    return num_names
+__all__ = ["PER", "width"]
 
 
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.common import classes
-from stages.common.classes import OUTPUTS, SCORE, draw, is_close_call, marks, points
+from stages.common.classes import OUTPUTS, SCORE, draw, is_close_call, marks, points, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, LENGTH, Entry
 
@@ -17,11 +17,7 @@ LOSSES = ("CrossEntropy", "NLL")
 METRICS = {"exact_match": "higher", "accuracy": "higher", "macro_f1": "higher"}
 PADDED = -1
 
-__all__ = ["OUTPUTS", "SCORE", "draw", "is_close_call", "marks", "points"]
-
-
-def width(num_names: int) -> int:
-    return num_names
+__all__ = ["OUTPUTS", "SCORE", "draw", "is_close_call", "marks", "points", "width"]
 
 
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:

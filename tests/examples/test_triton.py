@@ -230,7 +230,7 @@ def test_a_real_triton_serves_the_repository(lay_out, models, serve):
     address = serve("repository")
     for name in TOYS:
         signature = exported_toy(name).signature
-        golden = signature.golden.model_dump()
+        golden = signature.golden
         given = as_numbers(golden["input"])
         rows = np.repeat(given, 3, axis=0)
         answers = ask(f"{address}/{name}", rows, signature.input.name, [{"name": output.name} for output in signature.outputs])

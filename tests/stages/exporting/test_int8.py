@@ -8,10 +8,10 @@ import onnx.numpy_helper
 import pytest
 
 from stages.common.splits import SplitFile
-from stages.exporting import variants
+from stages.exporting import forms
+from stages.exporting.forms import calibration_rows, make_int8
 from stages.exporting.parity import check_split
 from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
-from stages.exporting.variants import calibration_rows, make_int8
 from stages.shell.errors import UserError
 from tests.exported import exported_toy
 
@@ -47,7 +47,7 @@ def test_it_is_offered_where_it_is_wanted_with_how_it_compares(name, splits):
 
 
 def test_it_is_not_made_where_it_is_not_wanted_or_cannot_be_calibrated(splits, monkeypatch):
-    monkeypatch.setattr(variants, "to_int8", None)
+    monkeypatch.setattr(forms, "to_int8", None)
     variant, content = made("shapes", *splits("shapes"), layers=[])
     assert content == b"" and variant.file is None and variant.equality is None
     assert variant.reason == "Not offered: params.yaml names no layers for which it was measured to be faster."
@@ -70,7 +70,7 @@ def with_weights(change):
 
 def test_it_is_not_offered_where_it_loses_too_much_or_gives_no_numbers(splits, monkeypatch):
     files = splits("numbers")
-    monkeypatch.setattr(variants, "to_int8", with_weights(np.negative))
+    monkeypatch.setattr(forms, "to_int8", with_weights(np.negative))
     variant, content = made("numbers", *files, section=SECTION.model_copy(update={"max_points_lost": 0.5}))
     assert content == b"" and variant.file is None
     own, data = exported_toy("numbers"), exported_toy("numbers").data.splits["test"]
@@ -78,7 +78,7 @@ def test_it_is_not_offered_where_it_loses_too_much_or_gives_no_numbers(splits, m
     lost = 100 * (variant.equality.score["mae"] - whole) / data[1].std()
     assert lost > 0.5 and variant.reason == f"Not offered: it loses {lost:.2f} points on 8 test items, more than 0.5."
 
-    monkeypatch.setattr(variants, "to_int8", with_weights(lambda weights: np.nan * weights))
+    monkeypatch.setattr(forms, "to_int8", with_weights(lambda weights: np.nan * weights))
     variant, content = made("numbers", *files)
     assert content == b"" and variant.reason.startswith("Not offered: int8 differs from PyTorch by nan")
 
