@@ -82,8 +82,8 @@ Bound = Annotated[Annotated[float, ONE] | Annotated[BoundBySource, EACH], ONE_OR
 
 
 class ModelGate(Section):
-    """`models.<name>.gate`: what the metric must reach on the test split before the model is released, by one of the two bounds, and how much
-    worse than the last version is still good enough.
+    """`models.<name>.gate`: what the metric must reach on the test split before the model is released, by one of the two bounds, and how
+    much worse than the last version is still good enough.
     """
 
     metric: str

@@ -23,6 +23,9 @@ from stages.shell.errors import UserError
 ONNXRUNTIME = ">=1.15"  # of the opsets that params.yaml may ask for; tests/examples/test_onnxruntimes.py loads every model with both ends
 
 
+Features = list[Feature] | None
+
+
 class Variant(Section):
     """A smaller form: its file beside model.onnx, if it is offered; why, or why not; how it compares with PyTorch, where it was made."""
 
@@ -37,8 +40,8 @@ class Signature(Section):
     task and kind (of input) are names of files in stages/tasks and stages/inputs. classes are in label order; numbers are those of a
     prediction. source: sample (a stand-in), official, generated or own. metrics are of the test split, as evaluate wrote them; parity is
     how far each exported form equals PyTorch on it; variants are smaller forms; torch_export_length is the one length of texts that
-    model.pt2 takes; hashes are SHA-256; golden has an `input`, a batch of one that is nobody's data, and `outputs`, what PyTorch makes of it, by
-    their names: each with its dtype, shape and base64.
+    model.pt2 takes; hashes are SHA-256; golden has an `input`, a batch of one that is nobody's data, and `outputs`, what PyTorch makes of
+    it, by their names: each with its dtype, shape and base64.
     """
 
     model: str
@@ -52,7 +55,7 @@ class Signature(Section):
     outputs: list[Entry]
     classes: list[str] | None
     numbers: list[str] | None
-    features: list[Feature] | None
+    features: Features
     alphabet: str | None
     resize: Resize | None
     ink: Ink | None
@@ -70,13 +73,7 @@ class Signature(Section):
 
 
 def describe(
-    name: str,
-    model: Model,
-    section: Export,
-    about: About,
-    features: list[Feature] | None,
-    metrics: dict[str, float],
-    hashes: dict[str, str],
+    name: str, model: Model, section: Export, about: About, features: Features, metrics: dict[str, float], hashes: dict[str, str]
 ) -> Signature:
     """All but what is known only when the files are made: parity, variants, and the length of texts in model.pt2."""
     meta, part = model.meta, model.input.part
