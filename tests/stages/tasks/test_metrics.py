@@ -49,10 +49,6 @@ def test_accuracy_and_macro_f1_by_hand():
     assert_intervals_hold_their_values(result)
 
 
-def test_a_class_that_is_never_predicted_counts_as_zero():
-    assert classify([0, 0, 1], [0, 0, 0])["macro_f1"] == pytest.approx((4 / 5 + 0) / 2)
-
-
 def test_auc_is_the_share_of_pairs_in_order():
     positive = np.array([0.9, 0.4, 0.6, 0.4, 0.1])
     targets = np.array([1, 1, 0, 0, 0])
@@ -60,11 +56,6 @@ def test_auc_is_the_share_of_pairs_in_order():
     # Six pairs: 0.9 beats three; 0.4 loses to 0.6, ties with 0.4 and beats 0.1.
     assert result["auc"] == pytest.approx((3 + 0.5 + 1) / 6)
     assert_intervals_hold_their_values(result)
-
-
-def test_auc_is_left_out_for_more_than_two_classes_and_where_one_class_is_there():
-    assert "auc" not in classify([0, 1, 2], [0, 1, 2])
-    assert "auc" not in classify([1, 1, 1], [1, 0, 1], num_classes=2)
 
 
 @pytest.mark.parametrize("targets", [[0, 1], [0, 1, 1, 1]])
@@ -108,15 +99,6 @@ def test_exact_match_wants_every_character_and_ignores_padding():
     assert_intervals_hold_their_values(result)
 
 
-def test_mae_rmse_and_r2_by_hand():
-    targets, predictions = np.array([[1.0], [2.0], [3.0]], dtype=np.float32), np.array([[1.5], [2.0], [1.0]], dtype=np.float32)
-    result = measure(regression, targets, predictions)
-    assert result["mae"] == pytest.approx(2.5 / 3)
-    assert result["rmse"] == pytest.approx(math.sqrt((0.25 + 4) / 3))
-    assert result["r2"] == pytest.approx(1 - 4.25 / 2)
-    assert_intervals_hold_their_values(result)
-
-
 def test_two_regressed_numbers_are_measured_together_and_each_alone():
     targets = np.array([[0.0, 0.0], [4.0, 8.0]], dtype=np.float32)
     predictions = np.array([[1.0, 0.0], [4.0, 4.0]], dtype=np.float32)
@@ -148,12 +130,8 @@ def test_several_labels_by_hand():
     assert result["label_accuracy"] == pytest.approx(10 / 12) and result["exact_match"] == pytest.approx(2 / 4)
     assert_intervals_hold_their_values(result)
     rows = multilabel.rows(SimpleNamespace(names=["ant", "bee", "fly"]), targets, [probabilities, (probabilities > 0.5).astype(np.int64)])
-    assert [(row["actual"], row["predicted"]) for row in rows] == [
-        ("ant", "ant"),
-        ("ant; bee", "ant"),
-        ("bee", "ant; bee"),
-        ("none", "none"),
-    ]
+    assert [row["actual"] for row in rows] == ["ant", "ant; bee", "bee", "none"]
+    assert [row["predicted"] for row in rows] == ["ant", "ant", "ant; bee", "none"]
     assert [row["score"] for row in rows] == pytest.approx([1, 2 / 3, 2 / 3, 1])
 
 
@@ -166,13 +144,6 @@ def test_an_interval_is_that_of_the_binomial_it_resamples():
     spread = 1.96 * math.sqrt(0.8 * 0.2 / 100)
     assert result["accuracy_low"] == pytest.approx(0.8 - spread, abs=0.02)
     assert result["accuracy_high"] == pytest.approx(0.8 + spread, abs=0.02)
-
-
-def test_intervals_are_the_same_again_and_others_with_another_seed():
-    rng = np.random.default_rng(SEED)
-    targets, predictions = rng.normal(size=(60, 1)), rng.normal(size=(60, 1))
-    first, again, other = (measure(regression, targets, predictions, seed=seed) for seed in (0, 0, 1))
-    assert first == again and first["mae"] == other["mae"] and first["mae_low"] != other["mae_low"]
 
 
 @pytest.mark.parametrize("label", [0, 1])
