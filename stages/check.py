@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from stages.common.files import as_json, replacing_folder
 from stages.common.params import EACH, ONE, ONE_OR_EACH, PARAMS_FILE, RawFolder, Runtime, Section, check_section, check_source, read_params
@@ -92,19 +92,10 @@ class ModelGate(Section):
     tolerance: Annotated[Annotated[Tolerance, ONE] | Annotated[ToleranceBySource, EACH], ONE_OR_EACH]
 
 
-class SourceEntry(Section):
-    """`sources.<name>`: kind names a file of stages/sources, whose model checks the rest."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    kind: str
-
-
-class DatasetEntry(Section):
+class DatasetEntry(RawFolder):
     """`datasets.<name>`: kind names a file of stages/datasets, whose model checks `preprocess`."""
 
     kind: str
-    raw: str
     about: dict[str, Any]
     preprocess: dict[str, Any]
 
@@ -175,10 +166,9 @@ def check_names(root: Root) -> None:
 
 
 def check_download(name: str, values: dict[str, Any]) -> list[str]:
-    """Refuses a mistake in one source's entry; returns the origins that its raw files may have."""
-    entry = check_section(SourceEntry, values, f"sources.{name}")
-    part = take_part("sources", entry.kind, f"sources.{name}.kind")
-    check_section(part.Source, entry.model_extra, f"sources.{name}")
+    """Refuses a mistake in one source's entry, whose kind names a file of stages/sources; returns the origins that its raw files may have."""
+    part = take_part("sources", values.get("kind", ""), f"sources.{name}.kind")
+    check_section(part.Source, {key: value for key, value in values.items() if key != "kind"}, f"sources.{name}")
     return [origin for origin in ("official", "sample") if origin in part.Source.model_fields] or ["generated"]
 
 
@@ -186,7 +176,6 @@ def check_dataset(name: str, values: dict[str, Any], sources: dict[str, list[str
     """Refuses a mistake in one dataset's entry; returns its section `preprocess`, which knows the task and the kind of input."""
     entry, key = check_section(DatasetEntry, values, f"datasets.{name}"), f"datasets.{name}"
     part = take_part("datasets", entry.kind, f"{key}.kind")
-    check_section(RawFolder, {"raw": entry.raw}, key)
     if entry.raw not in sources and not Path(entry.raw).exists() and not Path(f"{entry.raw}.dvc").exists():
         advice = f"put the files there (then dvc add {entry.raw}), or name the raw folder of one of the sources"
         raise UserError(f"params.yaml: {key}.raw is {entry.raw}, a folder that does not exist and that no source makes: {advice}.")

@@ -17,6 +17,8 @@ SAID = "REPRISE_SAID"  # in the environment of a training's processes: a file in
 class UserError(Exception):
     """Something that the user can fix. The message is one sentence that says what is wrong and what to do."""
 
+    code = 1  # with which a stage leaves
+
 
 class Stopped(Exception):
     """A signal asked the stage to end, and it has saved its work; `where` it was, and what the next run will do."""
@@ -30,8 +32,8 @@ class Interrupted(KeyboardInterrupt):
     """A signal asked the stage to end, wherever it was."""
 
     def __init__(self, signal_number: int):
-        self.number = signal_number
-        super().__init__(signal.Signals(signal_number).name)
+        self.code = 128 + signal_number
+        super().__init__(f"Stopped by {signal.Signals(signal_number).name}; earlier results were kept.")
 
 
 def heeded_signals() -> list[signal.Signals]:
@@ -82,26 +84,19 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
     try:
         with interruptible():
             stage(sys.argv[1])
-    except UserError as error:
-        leave(error, str(error))
+    except (UserError, Stopped, Interrupted) as error:
+        leave(error, str(error), error.code)
+    except MemoryError as error:
+        leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
     except OSError as error:
         if error.errno in DISK_FULL:
-            where = f" while writing {error.filename}" if error.filename else ""
-            leave(
-                error,
-                f"The disk (or a limit on file size) is full{where}: free some space and run the stage again; earlier results were kept.",
-            )
+            what = f"The disk (or a limit on file size) is full{f' while writing {error.filename}' if error.filename else ''}"
+            leave(error, f"{what}: free some space and run the stage again; earlier results were kept.")
         if error.filename is None:
             raise
         if isinstance(error, FileNotFoundError):
             leave(error, f"{error.filename} is missing: run dvc repro, which makes what a stage reads, or fix the path.")
         leave(error, f"{error.filename} cannot be used ({error.strerror}): fix the path or its permissions, and run the stage again.")
-    except MemoryError as error:
-        leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
-    except Stopped as error:
-        leave(error, str(error), error.code)
-    except Interrupted as error:
-        leave(error, f"Stopped by {error}; earlier results were kept.", 128 + error.number)
     sys.exit(0)
 
 
