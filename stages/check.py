@@ -166,7 +166,7 @@ def check_names(root: Root) -> None:
 
 
 def check_download(name: str, values: dict[str, Any]) -> list[str]:
-    """Refuses a mistake in one source's entry, whose kind names a file of stages/sources; returns the origins that its raw files may have."""
+    """Refuses a mistake in one source's entry; kind names a file of stages/sources. Returns the origins that its raw files may have."""
     part = take_part("sources", values.get("kind", ""), f"sources.{name}.kind")
     check_section(part.Source, {key: value for key, value in values.items() if key != "kind"}, f"sources.{name}")
     return [origin for origin in ("official", "sample") if origin in part.Source.model_fields] or ["generated"]

@@ -3,9 +3,6 @@
 import base64
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +17,7 @@ from stages.evaluate import evaluate
 from stages.export import example_batch, export
 from stages.modelling.model import as_checkpoint
 from stages.shell.errors import UserError
-from tests.toy import ABOUT, PARAMS, ROOT, TOYS, Project, toy, toy_model
+from tests.toy import ABOUT, PARAMS, TOYS, Project, toy, toy_model
 
 TRAINING = {"best_epoch": 2, "epochs": 3, "recipe": {"lr": 0.1}, "seed": 0}
 FILES = ["README.md", "learning_curve.png", "model.onnx", "model.pt2", "model.torchscript.pt", "predictions.png", "signature.json"]
@@ -100,16 +97,6 @@ def test_the_card_and_the_signature_say_what_the_model_takes_how_it_was_made_and
         assert parity["items"] == 8 and parity["labels_that_differ"] == 0 and parity["max_difference"] <= 1e-4
         ((metric, score),) = parity["score"].items()
         assert score == pytest.approx(signature["metrics"][metric], abs=2e-6)
-
-
-@pytest.mark.slow
-def test_the_command_gives_the_same_bytes_in_another_folder(tmp_path):
-    """Each in a process of its own, as DVC runs it: TorchScript numbers its classes through the life of a process."""
-    projects = [Exportable(tmp_path / folder, "words") for folder in ("a", "b/with a longer name")]
-    for own in projects:
-        command, environment = [sys.executable, "-m", "stages.export", "own"], os.environ | {"PYTHONPATH": str(ROOT)}
-        subprocess.run(command, cwd=own.root, env=environment, check=True)
-    assert list(projects[0].exported()) == FILES and projects[0].exported() == projects[1].exported()
 
 
 @pytest.mark.parametrize("name", ["patients", "codes"])
