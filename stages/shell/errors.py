@@ -32,8 +32,8 @@ class Interrupted(KeyboardInterrupt):
     """A signal asked the stage to end, wherever it was."""
 
     def __init__(self, signal_number: int):
-        self.code = 128 + signal_number
-        super().__init__(f"Stopped by {signal.Signals(signal_number).name}; earlier results were kept.")
+        self.number = signal_number
+        super().__init__(signal.Signals(signal_number).name)
 
 
 def heeded_signals() -> list[signal.Signals]:
@@ -84,8 +84,10 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
     try:
         with interruptible():
             stage(sys.argv[1])
-    except (UserError, Stopped, Interrupted) as error:
+    except (UserError, Stopped) as error:
         leave(error, str(error), error.code)
+    except Interrupted as error:
+        leave(error, f"Stopped by {error}; earlier results were kept.", 128 + error.number)
     except MemoryError as error:
         leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
     except OSError as error:
