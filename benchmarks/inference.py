@@ -87,17 +87,17 @@ def in_a_process(model: str, threads: int, seconds: float, built: Path) -> dict[
 def measure(model_name: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
-    from stages.exporting.parity import spread
+    from stages.exporting.parity import alone_of, spread
     from stages.exporting.signature import Signature
     from stages.modelling.model import load_checkpoint
-    from stages.shell.messages import first_line
+    from stages.shell.errors import first_line
 
     folder = Path("models") / model_name
     signature = Signature.model_validate_json((folder / "exported" / "signature.json").read_text())
     test = SplitFile(Path("data") / signature.dataset / "processed", "test")
     model, _ = load_checkpoint(folder / "checkpoint.safetensors")
     rows = model.input.part.as_batch(test.take("inputs", spread(test.count, BATCH_SIZE)))
-    one = model.input.part.alone(rows[:1])
+    one = alone_of(model.input.part, rows[:1])
     result: dict[str, Any] = {}
     runs: dict[str, Run] = {}
     for name, make in forms(model, folder, signature, threads).items():
@@ -125,9 +125,8 @@ def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, C
 
     from stages.common.params import read_params
     from stages.common.splits import SplitFile
-    from stages.exporting.runners import onnx_runner, torchscript_runner
+    from stages.exporting.forms import NODES, calibration_rows, onnx_runner, to_int8, torchscript_runner
     from stages.exporting.section import MIN_CALIBRATION_ROWS
-    from stages.exporting.variants import NODES, calibration_rows, to_int8
 
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")

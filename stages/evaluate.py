@@ -16,10 +16,8 @@ import torch
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import SplitFile
-from stages.evaluation import mistakes
-from stages.evaluation.bootstrap import with_interval
-from stages.evaluation.pictures import predictions
-from stages.evaluation.section import Evaluate
+from stages.evaluation.bootstrap import Evaluate, with_interval
+from stages.evaluation.pictures import mistakes, predictions
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import Model, load_checkpoint
 from stages.shell.errors import run_stage
@@ -39,15 +37,16 @@ def evaluate(name: str) -> None:
     scores = task.measure(targets, outputs, partial(with_interval, num_resamples=section.num_resamples, seed=runtime.seed))
     rows = task.rows(meta, targets, outputs)
     worst = np.argsort(-task.wrongness(targets, outputs), kind="stable")[: section.num_mistakes]
+    wrong, answers = targets[worst], [output[worst] for output in outputs]
+    captions = [task.caption(target, list(answer), meta.names) for target, answer in zip(wrong, zip(*answers, strict=True), strict=True)]
+    shown = model.input.part.shown(test.take("inputs", worst), meta.input)
     write_files(
         {
             folder / "metrics.json": as_json({key: round(value, 6) for key, value in scores.items()}),
             folder / "plots" / "predictions.csv": as_csv(rows),
             folder / "plots" / "predictions.png": predictions(task, rows, meta.names),
             folder / "plots" / "breakdown.csv": as_csv(task.breakdown(meta, targets, outputs)),
-            folder / "plots" / "mistakes.png": draw_mistakes(
-                model, test.take("inputs", worst), targets[worst], [output[worst] for output in outputs]
-            ),
+            folder / "plots" / "mistakes.png": mistakes(shown, captions, task.marks(wrong, answers)),
         }
     )
     print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
@@ -62,16 +61,6 @@ def predict(model: Model, pieces: Iterable[np.ndarray], device: torch.device) ->
         inputs = torch.from_numpy(model.input.part.as_batch(rows))
         batches.append([output.cpu().numpy() for output in model(inputs.to(device))])
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-
-
-def draw_mistakes(model: Model, inputs: np.ndarray, targets: np.ndarray, outputs: list[np.ndarray]) -> bytes:
-    """A sheet of items with what they are and what was predicted, in red, or in green where that is right."""
-    items = zip(targets, zip(*outputs, strict=True), strict=True)
-    captions = [mistakes.Caption(*model.task.caption(target, list(output), model.meta.names)) for target, output in items]
-    shown = model.input.part.shown(inputs, model.meta.input)
-    if isinstance(shown, list):
-        return mistakes.as_png(mistakes.text_sheet(shown, captions))
-    return mistakes.as_png(mistakes.picture_sheet(shown, captions, model.task.marks(targets, outputs)))
 
 
 if __name__ == "__main__":

@@ -7,19 +7,14 @@ import numpy as np
 import torch
 
 from stages.export import example_batch
-from stages.exporting.facts import Facts, Hashes, golden
-from stages.exporting.onnx_file import to_onnx, with_metadata
+from stages.exporting.forms import onnx_runner, to_onnx, to_pt2, to_torchscript, torchscript_runner, with_metadata
 from stages.exporting.parity import Run, run_torch
-from stages.exporting.runners import onnx_runner, torchscript_runner
-from stages.exporting.section import Export
+from stages.exporting.section import About, Export
 from stages.exporting.signature import Signature, describe
-from stages.exporting.torch_export import to_pt2
-from stages.exporting.torchscript import to_torchscript
 from stages.modelling.model import Model
 from tests.toy import MODELS, PARAMS, Data, architecture_of, data_of, moved_model, toy, toy_model
 
 SECTION = Export.model_validate(PARAMS["export"])
-NAMES, OPSET = SECTION.names, SECTION.opset
 TOLERANCE = 1e-4
 # Tens of megabytes each, so that what is done with every model is done with these in small batches only.
 LARGE = [name for name in MODELS if architecture_of(name)["name"] == "torchvision_classifier"]
@@ -57,24 +52,17 @@ class Exported:
         return result
 
 
-def facts_of(model: Model, data: Data, section: Export = SECTION) -> Facts:
+def signature_of(name: str, model: Model, data: Data, section: Export = SECTION) -> Signature:
     """Of a model that nobody has trained."""
-    return Facts(
-        use="To try it.",
-        limits="It knows nothing.",
-        licence="Apache-2.0",
-        data_licence="none",
-        ink=None,
-        features=data.part.facts(model.meta, [data.splits["train"][0]], {}),
-        metrics={"accuracy": 0.5},
-        hashes=Hashes(weights="0" * 64, params="1" * 64, data="2" * 64),
-        golden=golden(model, section),
-    )
+    features = data.part.facts(model.meta, [data.splits["train"][0]], {}) if hasattr(data.part, "facts") else None
+    hashes = {"weights": "0" * 64, "params": "1" * 64, "data": "2" * 64}
+    about = About(use="To try it.", limits="It knows nothing.", licence="none")
+    return describe(name, model, section, about, features, {"accuracy": 0.5}, hashes)
 
 
-def export(name: str, model: Model, data: Data, opset: int = OPSET) -> Exported:
-    signature, example = describe(name, model.meta, NAMES, opset, facts_of(model, data)), example_batch(model, data.length)
-    content = with_metadata(to_onnx(model, example, signature, opset), signature)
+def export(name: str, model: Model, data: Data, section: Export = SECTION) -> Exported:
+    signature, example = signature_of(name, model, data, section), example_batch(model, data.length)
+    content = with_metadata(to_onnx(model, example, signature), signature)
     return Exported(model, data, signature, content, to_torchscript(model, example))
 
 

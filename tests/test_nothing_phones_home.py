@@ -84,7 +84,7 @@ def code_samples() -> dict[str, str]:
 
 def test_whoever_imports_onnxruntime_has_switched_its_reports_off():
     importing = {name: code for name, code in code_samples().items() if IMPORT.search(code)}
-    assert [name for name in importing if name.startswith("stages/")] == ["stages/exporting/onnx_runtime.py"]
+    assert [name for name in importing if name.startswith("stages/")] == ["stages/exporting/forms.py"]
     assert len(importing) >= 5 and [name for name, code in importing.items() if SWITCH not in IMPORT.split(code)[0]] == []
 
 

@@ -23,7 +23,7 @@ BASE, OURS, THEIRS = 1, 2, 3  # as git numbers them in its index
 
 
 class Merge:
-    """Of the three texts. `entries` are those that are decided, in the order of ours with theirs in between; `open` names those that are not."""
+    """Of the three texts. `entries` are decided, in the order of ours with theirs in between; `open` names those that are not."""
 
     def __init__(self, base: str, ours: str, theirs: str):
         before, self.ours, self.theirs = (parsed_lock(text)["stages"] for text in (base, ours, theirs))

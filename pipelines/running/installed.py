@@ -1,7 +1,6 @@
 """Which models were made with other versions of torch, torchvision or onnx than those that are installed now.
 
-stages/check.py says the same, since stages and pipelines may not import each other; tests/pipelines/running/test_installed.py compares
-them.
+stages/shell/notices.py, which may not be imported here, says the same for `check`.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What lies in data/, models/ or dvc.lock of models, datasets and sources that have no entry in params.yaml any more.
 
-stages/check.py says the same: stages and pipelines may not import each other, and tests/entries/test_leftovers.py compares the two.
+stages/shell/notices.py, which may not be imported here, finds the same for `check`.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What tasks with classes share, in numpy: of targets and labels int64 [n], and probabilities [n, num_classes].
+"""What tasks with classes share, in numpy: of targets int64 [n], and of the outputs, probabilities [n, num_classes] and labels int64 [n].
 
 `interval(name, statistic, columns)` comes from evaluate: the statistic of the columns with its bootstrap interval, as `name`, `name_low`
 and `name_high`. scikit-learn is imported where it is used, for other stages read tasks too.
@@ -9,22 +9,42 @@ from typing import Any
 
 import numpy as np
 
+from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
 Metrics = dict[str, float]
 Interval = Callable[[str, Callable[..., Any], tuple[np.ndarray, ...]], Metrics]
 Row = dict[str, Any]
 
+PER = "item"
+OUTPUTS = ("probabilities", "label")
+SCORE = "accuracy"
 NUM_BINS = 15
+
+
+def width(num_names: int) -> int:
+    """Of the network's last layer, by the number of classes, or of regressed numbers."""
+    return num_names
+
+
+def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:
+    """The shape of the logits of two items, and their targets."""
+    return (2, num_outputs), np.zeros(2, dtype=np.int64)
+
+
+def per_class(targets: np.ndarray, num_classes: int) -> np.ndarray | None:
+    """How many items each class has, [num_classes]; None where there are no classes, or an item has many."""
+    return np.bincount(targets, minlength=num_classes)
 
 
 def mean(values: np.ndarray, axis: int) -> np.ndarray:
     return np.mean(values, axis=axis)
 
 
-def measure(targets: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, interval: Interval) -> Metrics:
+def measure(targets: np.ndarray, outputs: list[np.ndarray], interval: Interval) -> Metrics:
     from sklearn import metrics
 
+    probabilities, labels = outputs
     result = interval("accuracy", mean, ((labels == targets).astype(float),))
     # Of the classes that the test split or a prediction has, as scikit-learn averages them.
     result["macro_f1"] = float(metrics.f1_score(targets, labels, average="macro", zero_division=0))
@@ -55,45 +75,43 @@ def calibration_error(right: np.ndarray, confidence: np.ndarray) -> float:
     return float(np.average(np.abs(accuracy - mean_confidence), weights=counts[counts > 0]))
 
 
-def rows(targets: np.ndarray, labels: np.ndarray, classes: list[str]) -> list[Row]:
-    """Of predictions.csv, one an item."""
+def rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[Row]:
+    """Of predictions.csv, one an item; a release compares the scores of two versions."""
     return [
-        {"actual": classes[actual], "predicted": classes[predicted], "score": int(actual == predicted)}
-        for actual, predicted in zip(targets, labels, strict=True)
+        {"actual": meta.names[actual], "predicted": meta.names[predicted], "score": int(actual == predicted)}
+        for actual, predicted in zip(targets, outputs[1], strict=True)
     ]
 
 
-def breakdown(targets: np.ndarray, labels: np.ndarray, classes: list[str]) -> list[Row]:
-    """A row a class: precision, recall, F1 and how many test items it has."""
+def breakdown(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[Row]:
+    """Of breakdown.csv, one a class: precision, recall, F1 and how many test items it has."""
     from sklearn import metrics
 
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(targets, labels, labels=range(len(classes)), zero_division=0)
-    columns = zip(classes, precision, recall, f1, support, strict=True)
-    return [{"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)} for name, p, r, f, n in columns]
-
-
-def confusion(rows: list[Row], names: list[str]) -> np.ndarray:
-    """Counts, a row for each true class and a column for each predicted one."""
-    places = {name: place for place, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(counts, ([places[row["actual"]] for row in rows], [places[row["predicted"]] for row in rows]), 1)
-    return counts
+    labels = range(len(meta.names))
+    columns = metrics.precision_recall_fscore_support(targets, outputs[1], labels=labels, zero_division=0)
+    return [
+        {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "count": int(n)}
+        for name, p, r, f, n in zip(meta.names, *columns, strict=True)
+    ]
 
 
 def draw(axes: Any, rows: list[Row], names: list[str], draw_matrix: Callable[..., None]) -> None:
-    """The confusion matrix on matplotlib's axes."""
-    draw_matrix(axes, confusion(rows, names), names)
+    """The confusion matrix on matplotlib's axes: counts, a row for each true class and a column for each predicted one."""
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, ([places[row["actual"]] for row in rows], [places[row["predicted"]] for row in rows]), 1)
+    draw_matrix(axes, counts, names)
 
 
-def wrongness(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """[n]: one minus the probability of the true class."""
-    return 1 - np.take_along_axis(probabilities, targets[:, None], axis=1)[:, 0]
+def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    """In the shape of the targets: one minus the probability of the true class."""
+    return 1 - np.take_along_axis(outputs[0], targets[..., None], axis=-1)[..., 0]
 
 
-def caption(target: np.ndarray, outputs: list[np.ndarray], classes: list[str]) -> tuple[str, str, bool]:
+def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:
     """Of one item: what it is, what was predicted, and whether that is the same."""
     probabilities, label = outputs
-    return f"is {classes[target]}", f"predicted {classes[label]} {probabilities.max():.2f}", bool(target == label)
+    return f"is {names[target]}", f"predicted {names[label]} {probabilities.max():.2f}", bool(target == label)
 
 
 def marks(targets: np.ndarray, outputs: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]] | None:
@@ -117,11 +135,11 @@ def points(whole: float, own: float, targets: np.ndarray) -> float:
     return round(100 * (whole - own), 6)
 
 
-def describe(names: dict[str, str], classes: list[str]) -> list[Entry]:
-    """The outputs, one class an item."""
+def describe(names: dict[str, str], class_names: list[str]) -> list[Entry]:
+    """The outputs in the signature, one class an item."""
     meaning = "Of each class, in the order of `classes`; they sum to 1."
     place = "Place of the most probable class in `classes`."
     return [
-        Entry(name=names["probabilities"], dtype="float32", shape=[BATCH, len(classes)], meaning=meaning, range=[0, 1]),
-        Entry(name=names["label"], dtype="int64", shape=[BATCH], meaning=place, range=[0, len(classes) - 1]),
+        Entry(name=names["probabilities"], dtype="float32", shape=[BATCH, len(class_names)], meaning=meaning, range=[0, 1]),
+        Entry(name=names["label"], dtype="int64", shape=[BATCH], meaning=place, range=[0, len(class_names) - 1]),
     ]

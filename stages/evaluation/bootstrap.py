@@ -1,13 +1,22 @@
-"""95 % bootstrap intervals of metrics."""
+"""The section `evaluate` of params.yaml, and 95 % bootstrap intervals of metrics."""
 
 import inspect
 import warnings
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+from pydantic import Field
+
+from stages.common.params import Section
 
 CONFIDENCE = 0.95
+
+
+class Evaluate(Section):
+    """Resamples of each bootstrap interval, and how many of the worst mistakes are drawn."""
+
+    num_resamples: int = Field(ge=100, le=100_000)
+    num_mistakes: int = Field(ge=1, le=1000)
 
 
 def with_interval(
@@ -18,6 +27,8 @@ def with_interval(
     The statistic takes an `axis` if it works on many resamples at once. A single row has no spread: its interval is itself.
     Resamples that it cannot tell of (NaN: the AUC of those that hold one class only) do not count.
     """
+    from scipy import stats  # here, since check reads the section too and need not wait for it
+
     vectorized = "axis" in inspect.signature(statistic).parameters
     value = float(statistic(*columns, axis=-1) if vectorized else statistic(*columns))
     low = high = value

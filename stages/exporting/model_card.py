@@ -1,11 +1,14 @@
-"""The model card: exported/README.md, for the person who receives a model."""
+"""The model card, exported/README.md, and the learning curves in it: for the person who receives a model."""
 
+import csv
+from collections.abc import Iterable
 from typing import Any
 
+from stages.common.figures import as_png, new_figure
 from stages.common.meta import Meta
 from stages.common.signature import Entry
 from stages.exporting.parity import BATCH_SIZES, Equality
-from stages.exporting.signature import Signature, Variant
+from stages.exporting.signature import Signature
 
 NOT_REAL = {
     "sample": "**Trained on a small stand-in, not on the real data**: good for trying the pipeline, of no use for anything else.",
@@ -13,6 +16,7 @@ NOT_REAL = {
     "official": "Trained on the official data.",
     "own": "",
 }
+WIDTH, HEIGHT = 8.0, 3.2  # of the learning curves, in inches
 
 
 def model_card(signature: Signature, meta: Meta, training: dict[str, Any], architecture: dict[str, Any], strange: dict[str, float]) -> str:
@@ -20,6 +24,8 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     items = ", ".join(f"{split} {meta.counts[split].total}" for split in ("train", "val", "test"))
     chosen_on = "validation" if meta.counts["val"].total else "train"
     differences = ", ".join(f"{form} {value:.1e}" for form, value in strange.items())
+    entry, measured = ["type", "shape", "range", "meaning"], ["smallest in train", "largest", "mean"]
+    metrics, hashes = signature.metrics, signature.hashes
     sections = [
         f"# {signature.model}",
         f"{meta.description} {NOT_REAL[meta.source]}".strip(),
@@ -28,12 +34,22 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"Beware: {signature.limits}",
         f"The model's licence: {signature.licence}. The data's: {signature.data_licence}.",
         "## What it takes and gives",
-        entry_table([signature.input], "input"),
-        feature_table(signature),
-        entry_table(signature.outputs, "output"),
-        class_list(meta),
+        table(["input", *entry], [entry_row(signature.input)]),
+        table(
+            ["feature", "unit", *measured],
+            ([one.name, one.unit, *map(as_number, (one.low, one.high, one.mean))] for one in signature.features or []),
+        ),
+        table(["output", *entry], map(entry_row, signature.outputs)),
+        f"Classes, in label order: {', '.join(meta.classes)}." if meta.classes else "",
         "## How good it is",
-        metric_table(signature.metrics),
+        table(
+            ["metric", "value", "interval"],
+            (
+                [name, as_number(metrics[name]), as_range([metrics[end] for end in (f"{name}_low", f"{name}_high") if end in metrics])]
+                for name in metrics
+                if not name.endswith(("_low", "_high"))
+            ),
+        ),
         f"Of {meta.counts['test'].total} test items, which nothing was chosen by; intervals are of 95 %, by bootstrap.",
         "![predicted against actual](predictions.png)",
         "## How it was made",
@@ -42,12 +58,21 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"Epoch {training['best_epoch']} of {training['epochs']} was the best on {chosen_on} and is kept.",
         "![learning curves](learning_curve.png)",
         f"Data: `{meta.dataset}` ({meta.source}): {items}.",
-        f"SHA-256 of the weights {signature.hashes.weights}, of the params {signature.hashes.params}, of the data {signature.hashes.data}.",
+        f"SHA-256 of the weights {hashes['weights']}, of the params {hashes['params']}, of the data {hashes['data']}.",
         "## How far it equals the PyTorch model",
-        parity_table(signature.parity),
+        table(
+            ["form", "test items", "largest difference", "other labels", "its own score"],
+            (
+                [form, str(own.items), f"{own.max_difference:.1e}", str(own.labels_that_differ), score_of(own)]
+                for form, own in signature.parity.items()
+            ),
+        ),
         f"On batches of {', '.join(map(str, BATCH_SIZES))} with what no test item has (other lengths, missing values, unknown characters) "
         f"the largest difference is: {differences}.",
-        variant_table(signature.variants),
+        table(
+            ["smaller form", "", "its own score"],
+            ([f"`{own.file}`" if own.file else form, own.reason, score_of(own.equality)] for form, own in signature.variants.items()),
+        ),
         "`golden` in `signature.json` is an input, and what comes out, to try another runtime with: numbers as base64 of their bytes.",
         "## Use",
         f"`python predict.py model.onnx INPUT` (the repository's `examples/`) needs numpy, onnxruntime {signature.onnxruntime} and Pillow "
@@ -56,60 +81,40 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """Empty where there are no rows."""
+    lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def entry_table(entries: list[Entry], word: str) -> str:
-    rows = [
-        [f"`{entry.name}`", entry.dtype, f"[{', '.join(map(str, entry.shape))}]", as_range(entry.range), entry.meaning] for entry in entries
-    ]
-    return table([word, "type", "shape", "range", "meaning"], rows)
+def entry_row(entry: Entry) -> list[str]:
+    return [f"`{entry.name}`", entry.dtype, f"[{', '.join(map(str, entry.shape))}]", as_range(entry.range), entry.meaning]
+
+
+def as_number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def as_range(ends: list[float] | None) -> str:
-    return f"{ends[0]:g} to {ends[1]:g}" if ends else ""
+    return " to ".join(map(as_number, ends or []))
 
 
-def feature_table(signature: Signature) -> str:
-    rows = [
-        [feature.name, feature.unit, *("" if value is None else f"{value:g}" for value in (feature.low, feature.high, feature.mean))]
-        for feature in signature.features or []
-    ]
-    return table(["feature", "unit", "smallest in train", "largest", "mean"], rows) if rows else ""
+def score_of(own: Equality | None) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in own.score.items()) if own else ""
 
 
-def class_list(meta: Meta) -> str:
-    return "Classes, in label order: " + ", ".join(meta.classes) + "." if meta.classes else ""
-
-
-def metric_table(metrics: dict[str, float]) -> str:
-    names = [name for name in metrics if not name.endswith(("_low", "_high"))]
-    rows = [
-        [name, f"{metrics[name]:g}", as_range([metrics[f"{name}_{end}"] for end in ("low", "high") if f"{name}_{end}" in metrics])]
-        for name in names
-    ]
-    return table(["metric", "value", "interval"], rows)
-
-
-def variant_table(variants: dict[str, Variant]) -> str:
-    rows = [[f"`{own.file}`" if own.file else form, own.reason, ", ".join(scores(own))] for form, own in variants.items()]
-    return table(["smaller form", "", "its own score"], rows)
-
-
-def scores(own: Variant) -> list[str]:
-    return [f"{name} {value:g}" for name, value in own.equality.score.items()] if own.equality else []
-
-
-def parity_table(parity: dict[str, Equality]) -> str:
-    rows = [
-        [
-            form,
-            str(own.items),
-            f"{own.max_difference:.1e}",
-            str(own.labels_that_differ),
-            ", ".join(f"{name} {value:g}" for name, value in own.score.items()),
-        ]
-        for form, own in parity.items()
-    ]
-    return table(["form", "test items", "largest difference", "other labels", "its own score"], rows)
+def learning_curve(content: bytes) -> bytes:
+    """Loss and metric by epoch (of a grid search: by weight) and split, as PNG, of plots/learning_curve.csv."""
+    rows = list(csv.DictReader(content.decode().splitlines()))
+    x = "weight" if "weight" in rows[0] else "epoch"
+    shown = [column for column in rows[0] if column not in ("epoch", "split", "lr", "weight")]
+    figure = new_figure(WIDTH, HEIGHT)
+    for place, column in enumerate(shown, start=1):
+        axes = figure.add_subplot(1, len(shown), place)
+        for split in dict.fromkeys(row["split"] for row in rows):
+            points = [(float(row[x]), float(row[column])) for row in rows if row["split"] == split and row[column]]
+            axes.plot(*zip(*points, strict=True) if points else ((), ()), label=split)
+        axes.set_xlabel(x)
+        axes.set_title(column)
+        axes.legend()
+    return as_png(figure)

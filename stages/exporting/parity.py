@@ -1,6 +1,7 @@
 """Proof that an exported model computes what the PyTorch model computes: on the whole test split, and on what consumers may send."""
 
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -27,12 +28,6 @@ class Equality(Section):
     score: dict[str, float]
 
 
-def cases(model: Model, inputs: np.ndarray) -> Iterator[np.ndarray]:
-    """Batches of every size, of rows from all over `inputs` (some twice where there are fewer), and the input's own hard cases."""
-    part = model.input.part
-    yield from part.cases([part.as_batch(inputs[spread(len(inputs), size)]) for size in BATCH_SIZES])
-
-
 def spread(count: int, size: int) -> np.ndarray:
     """`size` places from all over `count` rows."""
     return np.linspace(0, count - 1, size).astype(np.int64)
@@ -43,12 +38,15 @@ def pieces_of(test: SplitFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return zip(test.pieces("inputs", PIECE), test.pieces("targets", PIECE), strict=True)
 
 
+def run_torch(model: Model, batch: np.ndarray) -> list[np.ndarray]:
+    with torch.no_grad():
+        return [output.numpy() for output in model(torch.from_numpy(batch))]
+
+
 def check_split(
     model: Model, exported: dict[str, Run], test: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: float
 ) -> dict[str, Equality]:
-    """Each exported form on every row of the test split, whose inputs and targets come piece by piece.
-
-    Raises UserError where one differs, as check_parity() does.
+    """Each exported form on every row of the test split, whose inputs and targets come piece by piece; a UserError where one differs.
 
     The score is the one by which the task is trained.
     """
@@ -60,7 +58,7 @@ def check_split(
         count += task.score(targets, expected)[1]
         for form, run in exported.items():
             outputs = run(batch)
-            worst[form] = max(worst[form], compare(model, form, "PyTorch", batch, expected, outputs, tolerance))
+            worst[form] = max(worst[form], compare(task, form, "PyTorch", batch, expected, outputs, tolerance))
             different[form] += sum(int((own != other).sum()) for own, other in zip(outputs[1:], expected[1:], strict=True))
             scores[form] += task.score(targets, outputs)[0]
     return {
@@ -77,37 +75,34 @@ def check_split(
 def check_parity(
     model: Model, exported: dict[str, Run], inputs: np.ndarray, tolerance: float, longest: dict[str, int | None] | None = None
 ) -> dict[str, float]:
-    """The largest difference from PyTorch of each exported form over all cases; beyond `tolerance` a UserError says where.
+    """The largest difference from PyTorch of each exported form, beyond `tolerance` a UserError that says where: on batches of every size,
+    of rows from all over `inputs` (some twice where there are fewer), and on the input's own hard cases.
 
-    Besides, a row's outputs must not depend on what shares its batch, or on padding: each row is compared with itself alone. `longest` are
-    forms that take texts up to that length only, which are tried with no longer ones.
+    Besides, a row's outputs must not depend on what shares its batch, or on padding: each last row is compared with itself alone. `longest`
+    are forms that take texts up to that length only, which are tried with no longer ones.
     """
-    worst = dict.fromkeys(exported, 0.0)
-    for batch in cases(model, inputs):
+    worst, part = dict.fromkeys(exported, 0.0), model.input.part
+    for batch in part.cases([part.as_batch(inputs[spread(len(inputs), size)]) for size in BATCH_SIZES]):
         expected = run_torch(model, batch)
         for form, run in exported.items():
             if batch.shape[1] > ((longest or {}).get(form) or batch.shape[1]):
                 continue
             outputs = run(batch)
-            worst[form] = max(worst[form], compare(model, form, "PyTorch", batch, expected, outputs, tolerance))
-            alone = run(model.input.part.alone(batch[-1:]))
-            last = [last_row(output, one) for output, one in zip(outputs, alone, strict=True)]
-            compare(model, f"The last row in {form}", "the same row alone", batch, alone, last, tolerance)
+            worst[form] = max(worst[form], compare(model.task, form, "PyTorch", batch, expected, outputs, tolerance))
+            alone = run(alone_of(part, batch[-1:]))
+            last = [output[-1:, : own.shape[1]] if own.ndim > 1 else output[-1:] for output, own in zip(outputs, alone, strict=True)]
+            compare(model.task, f"The last row in {form}", "the same row alone", batch, alone, last, tolerance)
     return worst
 
 
-def run_torch(model: Model, batch: np.ndarray) -> list[np.ndarray]:
-    with torch.no_grad():
-        return [output.numpy() for output in model(torch.from_numpy(batch))]
-
-
-def last_row(output: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """The last row of a batch's output, cut to the length that it has alone."""
-    return output[-1:, : alone.shape[1]] if alone.ndim > 1 else output[-1:]
+def alone_of(part: ModuleType, row: np.ndarray) -> np.ndarray:
+    """A batch of one as it would come by itself: a text without padding."""
+    lengths = part.lengths(row)
+    return row if lengths is None else row[:, : max(int(lengths[0]), 1)]
 
 
 def compare(
-    model: Model, form: str, other: str, batch: np.ndarray, expected: list[np.ndarray], outputs: list[np.ndarray], tolerance: float
+    task: ModuleType, form: str, other: str, batch: np.ndarray, expected: list[np.ndarray], outputs: list[np.ndarray], tolerance: float
 ) -> float:
     """Largest difference of the first output (a label follows from it, and may differ only in a close call)."""
     shape = "x".join(map(str, batch.shape))
@@ -120,6 +115,6 @@ def compare(
             f"{form} differs from {other} by {difference:.3g} on a batch of {shape}, more than export.tolerance ({tolerance:g}) allows: "
             "raise the tolerance if that is acceptable, or change the architecture: not all of its parts export exactly."
         )
-    if len(outputs) > 1 and np.any((outputs[1] != expected[1]) & ~model.task.is_close_call(expected[0], tolerance)):
+    if len(outputs) > 1 and np.any((outputs[1] != expected[1]) & ~task.is_close_call(expected[0], tolerance)):
         raise UserError(f"{form} gives other labels than {other} on a batch of {shape}.")
     return difference

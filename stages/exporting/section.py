@@ -8,27 +8,22 @@ from stages.common.meta import Origin
 from stages.common.params import EACH, ONE, ONE_OR_EACH, Section
 from stages.common.shelves import part_names, take_task
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 MIN_CALIBRATION_ROWS = 300  # fewer say too little of the range of a layer's outputs
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Text = Annotated[str, Field(pattern=r"^\S(.*\S)?$")]  # a line
 
-
-class Names(dict[str, str]):
-    """`export.names`: what inputs (by their kind) and outputs of exported models are called; what is not in it has its own name."""
-
-    def __missing__(self, name: str) -> str:
-        return name
+# `models.<name>.int8`: the kinds of layers on 8-bit numbers, where that was measured to be faster than model.onnx.
+Int8Layers = list[Literal["convolution", "linear"]]
 
 
 def no_name_twice(names: dict[str, str]) -> dict[str, str]:
-    known = [*part_names("inputs"), *(name for task in part_names("tasks") for name in take_task(task).OUTPUTS)]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{name} is neither a kind of input nor an output; expected some of {', '.join(dict.fromkeys(known))}")
-    called = [Names(names)[name] for name in dict.fromkeys(known)]
-    for name in called:
-        if called.count(name) > 1:
-            raise ValueError(f"expected different names, got {name!r} twice")
+    known = dict.fromkeys([*part_names("inputs"), *(name for task in part_names("tasks") for name in take_task(task).OUTPUTS)])
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{unknown[0]} is neither a kind of input nor an output; expected some of {', '.join(known)}")
+    called = [names.get(name, name) for name in known]
+    if twice := [name for name in called if called.count(name) > 1]:
+        raise ValueError(f"expected different names, got {twice[0]!r} twice")
     return names
 
 
@@ -41,23 +36,9 @@ class Int8(Section):
     calibration_rows: int = Field(ge=MIN_CALIBRATION_ROWS)
 
 
-def each_once(kinds: list[str]) -> list[str]:
-    if len(set(kinds)) < len(kinds):
-        raise ValueError("expected each kind of layer once")
-    return kinds
-
-
-# `models.<name>.int8`: the kinds of layers on 8-bit numbers, where that was measured to be faster than model.onnx.
-Int8Layers = Annotated[list[Literal["convolution", "linear"]], AfterValidator(each_once)]
-
-
-class WantedInt8(Section):
-    int8: Int8Layers
-
-
 class Export(Section):
-    """The ONNX opset, the largest difference from PyTorch that is let through, the models' licence, the names that consumers see, and what
-    smaller forms must keep.
+    """The ONNX opset, the largest difference from PyTorch that is let through, the models' licence, what inputs (by their kind) and outputs
+    are called where it is not by their own names, and what smaller forms must keep.
     """
 
     opset: int = Field(ge=13, le=20)

@@ -3,17 +3,27 @@
 The same text stands in the ONNX file's metadata under the key `signature`, so that the file alone is enough.
 """
 
+import base64
+import hashlib
 import json
+from pathlib import Path
+from typing import Any
 
-from stages.common.meta import Meta, Resize
+import numpy as np
+
+from stages.common.meta import Resize
 from stages.common.params import Section
-from stages.common.shelves import take_input, take_task
-from stages.common.signature import Entry
-from stages.exporting.facts import Facts, Feature, Golden, Hashes
-from stages.exporting.parity import Equality
-from stages.exporting.section import Ink, Names
+from stages.common.signature import Entry, Feature
+from stages.common.splits import SPLITS
+from stages.exporting.parity import Equality, run_torch
+from stages.exporting.section import About, Export, Ink
+from stages.modelling.model import Model
+from stages.shell.errors import UserError
 
 ONNXRUNTIME = ">=1.15"  # of the opsets that params.yaml may ask for; tests/examples/test_onnxruntimes.py loads every model with both ends
+
+
+Features = list[Feature] | None
 
 
 class Variant(Section):
@@ -30,7 +40,8 @@ class Signature(Section):
     task and kind (of input) are names of files in stages/tasks and stages/inputs. classes are in label order; numbers are those of a
     prediction. source: sample (a stand-in), official, generated or own. metrics are of the test split, as evaluate wrote them; parity is
     how far each exported form equals PyTorch on it; variants are smaller forms; torch_export_length is the one length of texts that
-    model.pt2 takes; golden is an input with what comes out.
+    model.pt2 takes; hashes are SHA-256; golden has an `input`, a batch of one that is nobody's data, and `outputs`, what PyTorch makes of
+    it, by their names: each with its dtype, shape and base64.
     """
 
     model: str
@@ -44,7 +55,7 @@ class Signature(Section):
     outputs: list[Entry]
     classes: list[str] | None
     numbers: list[str] | None
-    features: list[Feature] | None
+    features: Features
     alphabet: str | None
     resize: Resize | None
     ink: Ink | None
@@ -55,35 +66,73 @@ class Signature(Section):
     parity: dict[str, Equality]
     variants: dict[str, Variant]
     torch_export_length: int | None
-    hashes: Hashes
+    hashes: dict[str, str]
     opset: int
     onnxruntime: str
-    golden: Golden
-
-    def as_properties(self) -> dict[str, str]:
-        return {"signature": json.dumps(self.model_dump(), ensure_ascii=False)}
+    golden: dict[str, Any]
 
 
-def describe(name: str, meta: Meta, names: dict[str, str], opset: int, facts: Facts) -> Signature:
+def describe(
+    name: str, model: Model, section: Export, about: About, features: Features, metrics: dict[str, float], hashes: dict[str, str]
+) -> Signature:
     """All but what is known only when the files are made: parity, variants, and the length of texts in model.pt2."""
-    named = Names(names)
+    meta, part = model.meta, model.input.part
+    data_licence = about.licence if isinstance(about.licence, str) else about.licence.get(meta.source)
+    if data_licence is None:
+        raise UserError(f"params.yaml: datasets.{meta.dataset}.about.licence has no entry for the data's source, {meta.source}: add one.")
+    names = {own: section.names.get(own, own) for own in (meta.input.kind, *model.output_names)}
+    batch = part.as_batch(part.golden(meta.input))
+    answers = zip(model.output_names, run_torch(model, batch), strict=True)
     return Signature(
         model=name,
         description=meta.description,
+        use=about.use,
+        limits=about.limits,
+        licence=section.licence,
         task=meta.task,
         kind=meta.input.kind,
-        input=take_input(meta.input.kind).describe(meta.input, named[meta.input.kind]),
-        outputs=take_task(meta.task).describe(named, meta.names),
+        input=part.describe(meta.input, names[meta.input.kind]),
+        outputs=model.task.describe(names, meta.names),
         classes=meta.classes,
         numbers=meta.outputs,
+        features=features,
         alphabet=meta.input.alphabet,
         resize=meta.input.resize,
+        ink=about.ink,
         dataset=meta.dataset,
         source=meta.source,
+        data_licence=data_licence,
+        metrics=metrics,
         parity={},
         variants={},
         torch_export_length=None,
-        opset=opset,
+        hashes=hashes,
+        opset=section.opset,
         onnxruntime=ONNXRUNTIME,
-        **dict(facts),
+        golden={"input": as_array(batch), "outputs": {names[own]: as_array(answer) for own, answer in answers}},
     )
+
+
+def as_array(values: np.ndarray) -> dict[str, Any]:
+    """Numbers in C order, little-endian, as base64 of their bytes."""
+    content = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+    return {"dtype": values.dtype.name, "shape": list(values.shape), "base64": base64.b64encode(content).decode()}
+
+
+def hashes_of(folder: Path, processed: Path, trained: dict[str, Any]) -> dict[str, str]:
+    """Of the weights (the checkpoint's bytes), the params that they were trained by, as the checkpoint says, and the data (all splits)."""
+    params = {"architecture": trained["architecture"], "recipe": trained["training"]["recipe"], "seed": trained["training"]["seed"]}
+    return {
+        "weights": hash_of(folder / "checkpoint.safetensors"),
+        "params": hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest(),
+        "data": hash_of(*(processed / f"{split}.safetensors" for split in SPLITS)),
+    }
+
+
+def hash_of(*paths: Path) -> str:
+    """Of the files' bytes, one after another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

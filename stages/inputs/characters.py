@@ -3,13 +3,13 @@
 With `alphabet` the network gets each character's place in it, from 1 (0 for a character outside it), else its code point.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.meta import Input, Meta
-from stages.common.signature import BATCH, LENGTH, Entry, Feature
+from stages.common.meta import Input
+from stages.common.signature import BATCH, LENGTH, Entry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,9 +18,6 @@ IS_AUGMENTED = False
 CHANNELS_LAST = False
 MAX_PADDING = 5
 UNKNOWN_CODE = 0x20AC  # the euro sign
-
-
-# On disk
 
 
 class Measurement:
@@ -44,9 +41,6 @@ def lengths(rows: np.ndarray) -> np.ndarray | None:
     return np.count_nonzero(rows, axis=1)
 
 
-# For the network
-
-
 def constants(described: Input) -> dict[str, np.ndarray]:
     index = np.arange(128)
     if described.alphabet is not None:
@@ -61,18 +55,10 @@ def prepare(characters: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return constants["index"][characters.masked_fill(unknown, ord("?")).long()]
 
 
-# For the export
-
-
 def describe(described: Input, name: str) -> Entry:
     known = f" Known characters: {described.alphabet}." if described.alphabet else " Fold other characters to ASCII first."
     meaning = f"Code points below 128, 0 = padding at the end, at least one a row.{known}"
     return Entry(name=name, dtype="int64", shape=[BATCH, LENGTH], meaning=meaning, range=[0, 127])
-
-
-def facts(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> list[Feature] | None:
-    """There are no numbers to describe one by one."""
-    return None
 
 
 def golden(described: Input) -> np.ndarray:
@@ -91,19 +77,6 @@ def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
             yield text[:, :length]
     last = texts[-1]
     yield np.where((last != 0) & (np.arange(last.size).reshape(last.shape) % 3 == 0), UNKNOWN_CODE, last)
-
-
-def alone(row: np.ndarray) -> np.ndarray:
-    """A batch of one [1, length] as it would come by itself: without padding."""
-    return row[:, : max(int((row != 0).sum()), 1)]
-
-
-def cut(rows: np.ndarray, shape: list[int | str]) -> np.ndarray:
-    """Rows of train as the model takes them."""
-    return rows
-
-
-# For people
 
 
 def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:

@@ -22,9 +22,6 @@ DIGITS = 6  # of what is measured on train
 MAX_SHOWN = 120  # features; of thousands no text need be made
 
 
-# On disk
-
-
 class Measurement:
     """Mean and std per feature in float64, missing values ignored; std is the population's, and 1 for a constant feature.
 
@@ -73,9 +70,6 @@ def lengths(rows: np.ndarray) -> np.ndarray | None:
     return None
 
 
-# For the network
-
-
 def constants(described: Input) -> dict[str, np.ndarray]:
     width = len(described.names or [])
     return {
@@ -92,16 +86,13 @@ def prepare(features: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return (mean.where(missing, features) - mean) / constants["std"]
 
 
-# For the export
-
-
 def describe(described: Input, name: str) -> Entry:
     zeros = f" NaN is missing; so is 0 in {', '.join(described.zero_is_missing)}." if described.zero_is_missing else " NaN is missing."
     meaning = f"{', '.join(described.names or [])}: raw, not scaled.{zeros}"
     return Entry(name=name, dtype="float32", shape=[BATCH, len(described.names or [])], meaning=meaning)
 
 
-def facts(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> list[Feature] | None:
+def facts(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> list[Feature]:
     """Of each feature, by the inputs of train, piece by piece; missing values do not count."""
     names = meta.input.names or []
     if unknown := [name for name in units if name not in names]:
@@ -114,21 +105,12 @@ def facts(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> lis
         values = np.where(zero & (rows == 0), np.nan, rows.astype(np.float64))
         low, high = np.fmin(low, np.fmin.reduce(values, axis=0)), np.fmax(high, np.fmax.reduce(values, axis=0))
         total, count = total + np.nansum(values, axis=0), count + (~np.isnan(values)).sum(axis=0)
+    columns = ([float(f"{value:.{DIGITS}g}") for value in column] for column in (low, high, total / np.maximum(count, 1)))
+    measured = [ends if number else (None, None, None) for *ends, number in zip(*columns, count, strict=True)]
     return [
-        Feature(
-            name=name,
-            unit=units.get(name, ""),
-            low=rounded(low[place]) if count[place] else None,
-            high=rounded(high[place]) if count[place] else None,
-            mean=rounded(total[place] / count[place]) if count[place] else None,
-            zero_is_missing=bool(zero[place]),
-        )
-        for place, name in enumerate(names)
+        Feature(name=name, unit=units.get(name, ""), low=lowest, high=highest, mean=mean, zero_is_missing=bool(is_zero))
+        for name, (lowest, highest, mean), is_zero in zip(names, measured, zero, strict=True)
     ]
-
-
-def rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
 
 
 def golden(described: Input) -> np.ndarray:
@@ -141,19 +123,6 @@ def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
     yield from batches
     last = batches[-1]
     yield np.where(np.arange(last.size).reshape(last.shape) % 3 == 0, np.float32(np.nan), last)
-
-
-def alone(row: np.ndarray) -> np.ndarray:
-    """A batch of one as it would come by itself."""
-    return row
-
-
-def cut(rows: np.ndarray, shape: list[int | str]) -> np.ndarray:
-    """Rows of train as the model takes them."""
-    return rows
-
-
-# For people
 
 
 def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:

@@ -3,22 +3,19 @@
 `mean` and `std` are per channel, of pixels scaled to 0..1, and measured on train, unless the dataset gives ImageNet's.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.meta import Input, Meta
-from stages.common.signature import BATCH, Entry, Feature
+from stages.common.meta import Input
+from stages.common.signature import BATCH, Entry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 IS_AUGMENTED = True  # between scale() and normalize()
 CHANNELS_LAST = True  # convolutions are faster so
-
-
-# On disk
 
 
 class Measurement:
@@ -53,9 +50,6 @@ def lengths(rows: np.ndarray) -> np.ndarray | None:
     return None
 
 
-# For the network
-
-
 def constants(described: Input) -> dict[str, np.ndarray]:
     assert described.mean is not None and described.std is not None
     return {name: np.array(values, np.float32).reshape(1, -1, 1, 1) for name, values in (("mean", described.mean), ("std", described.std))}
@@ -75,19 +69,11 @@ def prepare(image: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return normalize(scale(image), constants)
 
 
-# For the export
-
-
 def describe(described: Input, name: str) -> Entry:
     height, width, channels = (size or 0 for size in described.shape)
     colours = {1: "grey", 3: "red, green, blue"}.get(channels, f"{channels} channels")
     meaning = f"Pictures, 0 to 255, {colours}, as read from a file: not scaled."
     return Entry(name=name, dtype="uint8", shape=[BATCH, height, width, channels], meaning=meaning, range=[0, 255])
-
-
-def facts(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> list[Feature] | None:
-    """There are no numbers to describe one by one."""
-    return None
 
 
 def golden(described: Input) -> np.ndarray:
@@ -100,22 +86,6 @@ def golden(described: Input) -> np.ndarray:
 def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Batches that exported forms are compared on, from batches of rows of a split."""
     yield from batches
-
-
-def alone(row: np.ndarray) -> np.ndarray:
-    """A batch of one as it would come by itself."""
-    return row
-
-
-def cut(rows: np.ndarray, shape: list[int | str]) -> np.ndarray:
-    """Rows of train as the model takes them: pictures that are larger, for training to crop, are cut in the middle."""
-    for axis, side in enumerate(shape[1:3], start=1):
-        start = (rows.shape[axis] - int(side)) // 2
-        rows = rows.take(range(start, start + int(side)), axis=axis)
-    return rows
-
-
-# For people
 
 
 def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:

@@ -17,6 +17,8 @@ SAID = "REPRISE_SAID"  # in the environment of a training's processes: a file in
 class UserError(Exception):
     """Something that the user can fix. The message is one sentence that says what is wrong and what to do."""
 
+    code = 1  # with which a stage leaves
+
 
 class Stopped(Exception):
     """A signal asked the stage to end, and it has saved its work; `where` it was, and what the next run will do."""
@@ -59,16 +61,16 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """Of an error's text, which may go on with a whole graph; else like reason()."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def tell(line: str) -> None:
     """A line on stderr that does not tear a progress bar."""
     from tqdm import tqdm
 
     tqdm.write(line, file=sys.stderr)
-
-
-def disk_full_message(error: OSError) -> str:
-    where = f" while writing {error.filename}" if error.filename else ""
-    return f"The disk (or a limit on file size) is full{where}: free some space and run the stage again; earlier results were kept."
 
 
 def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
@@ -82,20 +84,21 @@ def run_stage(stage: Callable[[str], None], *, usage: str) -> NoReturn:
     try:
         with interruptible():
             stage(sys.argv[1])
-    except UserError as error:
-        leave(error, str(error))
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            leave(error, disk_full_message(error))
-        if error.filename is None:
-            raise
-        leave(error, f"{error.filename} cannot be used ({error.strerror}): fix the path or its permissions, and run the stage again.")
-    except MemoryError as error:
-        leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
-    except Stopped as error:
+    except (UserError, Stopped) as error:
         leave(error, str(error), error.code)
     except Interrupted as error:
         leave(error, f"Stopped by {error}; earlier results were kept.", 128 + error.number)
+    except MemoryError as error:
+        leave(error, "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again.")
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            what = f"The disk (or a limit on file size) is full{f' while writing {error.filename}' if error.filename else ''}"
+            leave(error, f"{what}: free some space and run the stage again; earlier results were kept.")
+        if error.filename is None:
+            raise
+        if isinstance(error, FileNotFoundError):
+            leave(error, f"{error.filename} is missing: run dvc repro, which makes what a stage reads, or fix the path.")
+        leave(error, f"{error.filename} cannot be used ({error.strerror}): fix the path or its permissions, and run the stage again.")
     sys.exit(0)
 
 

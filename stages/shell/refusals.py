@@ -9,7 +9,7 @@ from typing import get_args
 from torch import Tensor
 
 from stages.common.files import naming
-from stages.common.shelves import part_names, take_input, take_task
+from stages.common.shelves import take_input, take_task
 from stages.modelling.model import Model
 from stages.shell.errors import UserError
 from stages.training.recipe import Recipe, Schedule
@@ -69,11 +69,6 @@ def refuse_incomplete(part: ModuleType) -> None:
         raise UserError(f"{file} lacks {', '.join(missing)}: compare it with stages/architectures/mlp.py.")
     if get_args(part.Params.model_fields["name"].annotation) != (name,):
         raise UserError(f'{file}: the field `name` of its Params must be Literal["{name}"], the file\'s name.')
-    if unknown := [kind for kind in part.INPUTS if kind not in part_names("inputs")]:
-        raise UserError(f"{file}: INPUTS has {unknown[0]!r}; expected some of {', '.join(part_names('inputs'))}.")
-    units = sorted({take_task(task).PER for task in part_names("tasks")})
-    if part.PER not in units:
-        raise UserError(f"{file}: PER is {part.PER!r}; expected {' or '.join(units)}.")
 
 
 def refuse_misfit(part: ModuleType, kind: str, task: str, dataset: str, key: str) -> None:

@@ -5,34 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.classes import Interval, Metrics, Row, marks, mean, points, score
+from stages.common.classes import OUTPUTS, PER, Interval, Metrics, Row, marks, mean, points, score, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PER = "item"
-OUTPUTS = ("probabilities", "label")
 LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
 SCORE = "label_accuracy"
 SEPARATOR = "; "
 METRICS = {"macro_f1": "higher", "average_precision": "higher", "label_accuracy": "higher", "exact_match": "higher"}
 
-__all__ = ["marks", "points", "score"]
-
-
-def width(num_names: int) -> int:
-    return num_names
+__all__ = ["OUTPUTS", "PER", "marks", "points", "score", "width"]
 
 
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:
-    """The shape of the logits of two items, and their targets."""
     return (2, num_outputs), np.zeros((2, num_outputs), dtype=np.uint8)
 
 
 def per_class(targets: np.ndarray, num_classes: int) -> np.ndarray | None:
-    """How many items have each class, [num_classes]."""
     return targets.sum(axis=0, dtype=np.int64)
 
 
@@ -65,7 +57,7 @@ def measure(targets: np.ndarray, outputs: list[np.ndarray], interval: Interval) 
 
 
 def rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[Row]:
-    """Of predictions.csv, one an item; the score is the share of its labels that are right."""
+    """The score is the share of an item's labels that are right."""
     return [
         {"actual": as_text(target, meta.names), "predicted": as_text(label, meta.names), "score": float((target == label).mean())}
         for target, label in zip(targets, outputs[1], strict=True)
@@ -77,7 +69,6 @@ def as_text(labels: np.ndarray, names: list[str]) -> str:
 
 
 def breakdown(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[Row]:
-    """A row a class: precision, recall, F1, average precision and how many test items have it."""
     from sklearn import metrics
 
     probabilities, labels = outputs
@@ -105,7 +96,6 @@ def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
 
 
 def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:
-    """Of one item: what it is, what was predicted, and whether that is the same."""
     true, predicted = as_text(target, names), as_text(outputs[1], names)
     return f"is {true}", f"predicted {predicted}", true == predicted
 

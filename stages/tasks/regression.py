@@ -6,31 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.classes import Interval, Metrics, Row, mean
+from stages.common.classes import PER, Interval, Metrics, Row, mean, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PER = "item"
 OUTPUTS = ("prediction",)
 LOSSES = ("MSE", "L1", "SmoothL1")
 SCORE = "mae"
 METRICS = {"mae": "lower", "rmse": "lower"}
 
-
-def width(num_names: int) -> int:
-    return num_names
+__all__ = ["PER", "width"]
 
 
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:
-    """The shape of the logits of two items, and their targets."""
     return (2, num_outputs), np.zeros((2, num_outputs), dtype=np.float32)
 
 
 def per_class(targets: np.ndarray, num_classes: int) -> np.ndarray | None:
-    """There are no classes."""
     return None
 
 
@@ -89,7 +84,6 @@ def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
 
 
 def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:
-    """Of one item: what it is, what was predicted, and whether that is the same."""
     true, predicted = (", ".join(f"{value:.2f}" for value in values) for values in (target, outputs[0]))
     return f"is {true}", f"predicted {predicted}", False
 

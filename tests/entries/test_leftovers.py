@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.running.leftovers import FOLDERS, MARKS, STAGES, leftovers, notice
-from stages.check import BELONGINGS
-from stages.check import leftovers as leftovers_of_check
+from stages.shell.notices import BELONGINGS
+from stages.shell.notices import leftovers as leftovers_of_check
 from tests.entries.small import write
 
 ENTRIES = {"sources": {"points": {}}, "datasets": {"points": {"raw": "data/read/raw"}}, "models": {"kept": {}}}

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from examples import triton
-from stages.exporting.variants import as_file, to_int8
+from stages.exporting.forms import to_int8, with_metadata
 from tests.exported import exported_toy
 from tests.toy import ROOT
 from web.assemble import PAGE
@@ -63,7 +63,7 @@ def exported_folder(tmp_path_factory):
     own, folder = exported_toy("shapes"), tmp_path_factory.mktemp("exported")
     int8 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"])
     (folder / "model.onnx").write_bytes(own.onnx)
-    (folder / "model.int8.onnx").write_bytes(as_file(int8, own.signature, "int8"))
+    (folder / "model.int8.onnx").write_bytes(with_metadata(int8, own.signature, {"variant": "int8"}))
     (folder / "model.torchscript.pt").write_bytes(own.script)
     (folder / "model.pt2").write_bytes(own.pt2)
     (folder / "signature.json").write_text(own.signature.model_dump_json())

@@ -24,7 +24,7 @@ from fastapi import HTTPException
 from PIL import Image
 
 from examples import predict, serve
-from stages.exporting.onnx_file import with_metadata
+from stages.exporting.forms import with_metadata
 from stages.exporting.parity import run_torch
 from stages.exporting.section import Ink
 from tests.examples.test_predict import with_signature

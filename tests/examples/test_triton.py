@@ -18,7 +18,7 @@ import pytest
 from examples import triton
 from examples.predict import as_numbers
 from pipelines.serving.server import free_port
-from stages.exporting.variants import as_file, to_int8
+from stages.exporting.forms import to_int8, with_metadata
 from tests.examples.test_consumers import make_environment
 from tests.examples.test_predict import with_signature
 from tests.exported import exported_toy
@@ -90,7 +90,7 @@ def test_of_the_repository_what_params_yaml_has_not_is_left_out_and_named(lay_ou
 def test_a_variant_stands_beside_its_model(lay_out, models, tmp_path):
     own = exported_toy("shapes")
     int8 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"])
-    (models / "shapes" / "model.int8.onnx").write_bytes(as_file(int8, own.signature, "int8"))
+    (models / "shapes" / "model.int8.onnx").write_bytes(with_metadata(int8, own.signature, {"variant": "int8"}))
     assert lay_out("repository", "models/shapes")[0] == "repository: 2 models\n"
     assert {path.name for path in (tmp_path / "repository").iterdir()} == {"shapes", "shapes.int8"}
 
@@ -230,7 +230,7 @@ def test_a_real_triton_serves_the_repository(lay_out, models, serve):
     address = serve("repository")
     for name in TOYS:
         signature = exported_toy(name).signature
-        golden = signature.golden.model_dump()
+        golden = signature.golden
         given = as_numbers(golden["input"])
         rows = np.repeat(given, 3, axis=0)
         answers = ask(f"{address}/{name}", rows, signature.input.name, [{"name": output.name} for output in signature.outputs])

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from pipelines.running.installed import notice
-from stages.check import made_with_others
 from stages.common.files import write_files
 from stages.modelling.model import as_checkpoint
+from stages.shell.notices import made_with_others
 from tests.toy import TOYS, toy, toy_model
 
 TRAINING = {"best_epoch": 1, "epochs": 1, "recipe": {}, "seed": 0}
@@ -34,7 +34,7 @@ def test_what_is_installed_is_not_named(checkpoint, said):
 def test_another_version_is_named_with_the_models_and_the_way_to_rebuild(checkpoint, said, monkeypatch):
     real = importlib.metadata.version
     other = {"torch": "9.9"}
-    for module in ("pipelines.running.installed", "stages.check"):
+    for module in ("pipelines.running.installed", "stages.shell.notices"):
         monkeypatch.setattr(f"{module}.version", lambda library: other.get(library) or real(library))
     assert said(["own"]) == (
         f"own: made with torch {real('torch')}, but other versions are installed now; "

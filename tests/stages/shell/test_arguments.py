@@ -26,30 +26,21 @@ def part(
     """Stands for a part of torch's, with every kind of annotation that they have."""
 
 
-@pytest.mark.parametrize("name", ["momentum", "nesterov", "milestones", "betas"])
-def test_a_text_in_place_of_a_number_is_refused(name):
-    with pytest.raises(UserError, match=rf"^params\.yaml: models\.own\.part\.{name} is 'no'; expected .*, not a text\.$"):
-        refuse_types(part, {name: "no"}, "models.own.part")
-
-
-@pytest.mark.parametrize("name", ["mode", "search", "anything", "untyped", "unknown"])
-def test_a_text_is_let_through_where_it_may_be_right(name):
-    refuse_types(part, {name: "no"}, "models.own.part")
-
-
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("momentum", "no", "momentum is 'no'; expected float, not a text."),
+        ("betas", "no", "betas is 'no'; expected tuple[float, float] | None, not a text."),
+        ("milestones", "no", "milestones is 'no'; expected collections.abc.Iterable[int], not a text."),
         ("momentum", True, "momentum is true; expected float, not true or false."),
         ("momentum", None, "momentum is null; expected float, not null."),
         ("steps", True, "steps is true; expected int, not true or false."),
         ("steps", 2.5, "steps is 2.5; expected int, not a fraction."),
-        ("steps", None, "steps is null; expected int, not null."),
         ("nesterov", 0.5, "nesterov is 0.5; expected bool, not a fraction."),
         ("nesterov", None, "nesterov is null; expected bool, not null."),
-        ("etas", [0.5], "etas is [0.5]; expected a list of 2 numbers."),
         ("etas", [0.5, 1.2, 3.0], "etas is [0.5, 1.2, 3.0]; expected a list of 2 numbers."),
         ("etas", 0.5, "etas is 0.5; expected a list of 2 numbers."),
+        ("sizes", [1, float("inf")], "sizes.1 is inf; expected a finite number."),
     ],
 )
 def test_a_value_of_another_type_than_the_signature_s_is_refused(name, value, said):
@@ -58,38 +49,16 @@ def test_a_value_of_another_type_than_the_signature_s_is_refused(name, value, sa
     assert str(refused.value) == f"params.yaml: models.own.part.{said}"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("momentum", 1),
-        ("momentum", 0.5),
-        ("momentum", [1, 2]),
-        ("steps", 3),
-        ("nesterov", True),
-        ("milestones", [1, 2]),
-        ("betas", None),
-        ("betas", [1]),  # it may be something else than a tuple
-        ("etas", [0.5, 1]),
-        ("sizes", [1, 2, 3]),
-        ("search", None),
-        ("anything", 0.5),
-        ("untyped", None),
-        ("unknown", True),
-    ],
-)
-def test_what_may_be_right_is_let_through(name, value):
-    refuse_types(part, {name: value}, "models.own.part")
+def test_what_may_be_right_is_let_through():
+    numbers = {"momentum": 1, "steps": 3, "nesterov": True, "milestones": [1, 2], "betas": None, "etas": [0.5, 1], "sizes": [1, 2, 3]}
+    texts = {"mode": "no", "search": "no", "anything": "no", "untyped": "no", "unknown": "no"}
+    others = {"momentum": [1, 2], "search": None, "anything": 0.5, "untyped": None, "unknown": True}
+    others["betas"] = [1]  # it may be something else than a tuple
+    for arguments in (numbers, texts, others):
+        refuse_types(part, arguments, "models.own.part")
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (TypeError("an odd argument."), "an odd argument"),
-        (ValueError("too large"), "too large"),
-        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
-        (KeyError("mode"), "KeyError: 'mode'"),
-    ],
-)
+@pytest.mark.parametrize(("error", "said"), [(TypeError("an odd argument."), "an odd argument"), (KeyError("mode"), "KeyError: 'mode'")])
 def test_an_error_becomes_a_sentence_and_stays_its_cause(error, said):
     with pytest.raises(UserError) as raised, fitting("models.own.part", "SGD"):
         raise error
@@ -97,7 +66,7 @@ def test_an_error_becomes_a_sentence_and_stays_its_cause(error, said):
     assert raised.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", [UserError("already a sentence"), torch.OutOfMemoryError("full"), MemoryError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [UserError("already a sentence"), torch.OutOfMemoryError("full"), MemoryError()])
 def test_what_is_not_the_arguments_fault_goes_on_as_it_is(error):
     with pytest.raises(type(error)) as raised, fitting("models.own.part", "SGD"):
         raise error

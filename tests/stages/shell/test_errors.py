@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from stages.common.files import replacing_folder
-from stages.shell.errors import DISK_FULL, UserError, reason, run_stage
+from stages.shell.errors import DISK_FULL, UserError, first_line, reason, run_stage
 
 ROOT = Path(__file__).parents[3]
 USAGE = "python -m stages.sow FIELD"
+
+Leave = Callable[..., tuple[object, str]]
 
 
 def raising(error: BaseException) -> Callable[[str], None]:
@@ -25,7 +27,7 @@ def raising(error: BaseException) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def leave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str]]:
+def leave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Leave:
     """Runs a stage with the command line's arguments; returns the exit code and stderr."""
 
     def run(stage: Callable[[str], None], *arguments: str) -> tuple[object, str]:
@@ -39,68 +41,49 @@ def leave(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return run
 
 
-def test_a_stage_that_ends_well_is_silent_and_gets_its_name(leave: Callable[..., tuple[object, str]]) -> None:
+def test_a_stage_that_ends_well_is_silent_and_gets_its_name(leave: Leave) -> None:
     called: list[str] = []
     assert leave(called.append, "north") == (0, "")
     assert called == ["north"]
 
 
-def test_a_users_mistake_is_one_line(leave: Callable[..., tuple[object, str]]) -> None:
-    assert leave(raising(UserError("The lr is 0: raise it.")), "north") == (1, "error: The lr is 0: raise it.\n")
+FULL = "free some space and run the stage again; earlier results were kept."
+SENTENCES = [
+    (UserError("torch says:\n\n  size mismatch\r\n\tfor weight."), "torch says: size mismatch for weight."),
+    *(
+        (OSError(number, "No space", "data/wheat.csv"), f"The disk (or a limit on file size) is full while writing data/wheat.csv: {FULL}")
+        for number in sorted(DISK_FULL)
+    ),
+    (OSError(errno.ENOSPC, "No space"), f"The disk (or a limit on file size) is full: {FULL}"),
+    (MemoryError(), "The machine ran out of memory: lower train.batch_size, or close other programs, and run the stage again."),
+    (
+        PermissionError(errno.EACCES, "Permission denied", "data/a"),
+        "data/a cannot be used (Permission denied): fix the path or its permissions, and run the stage again.",
+    ),
+    (
+        FileNotFoundError(errno.ENOENT, "No such file", "models/a/metrics.json"),
+        "models/a/metrics.json is missing: run dvc repro, which makes what a stage reads, or fix the path.",
+    ),
+]
 
 
-def test_a_sentence_stays_on_one_line_whatever_it_quotes(leave: Callable[..., tuple[object, str]]) -> None:
-    quoted = UserError("torch says:\n\n  size mismatch\r\n\tfor weight.")
-    assert leave(raising(quoted), "north") == (1, "error: torch says: size mismatch for weight.\n")
+@pytest.mark.parametrize(("error", "sentence"), SENTENCES)
+def test_what_a_user_can_fix_is_one_line(leave: Leave, error: BaseException, sentence: str) -> None:
+    assert leave(raising(error), "north") == (1, f"error: {sentence}\n")
 
 
-@pytest.mark.parametrize("arguments", [(), ("north", "south"), ("--lr=3",), ("-x",)])
-def test_wrong_arguments_show_the_usage(leave: Callable[..., tuple[object, str]], arguments: tuple[str, ...]) -> None:
-    called: list[str] = []
-    assert leave(called.append, *arguments) == (2, f"usage: {USAGE}\n")
-    assert called == []
+@pytest.mark.parametrize("arguments", [(), ("north", "south"), ("--lr=3",)])
+def test_wrong_arguments_show_the_usage(leave: Leave, arguments: tuple[str, ...]) -> None:
+    assert leave(raising(AssertionError("it ran")), *arguments) == (2, f"usage: {USAGE}\n")
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_asking_for_help_is_no_mistake(leave: Callable[..., tuple[object, str]], option: str) -> None:
+def test_asking_for_help_is_no_mistake(leave: Leave, option: str) -> None:
     assert leave(raising(AssertionError("it ran")), option) == (0, f"usage: {USAGE}\n")
 
 
-@pytest.mark.parametrize("number", sorted(DISK_FULL))
-def test_a_full_disk_is_one_line_that_names_the_file(leave: Callable[..., tuple[object, str]], number: int) -> None:
-    code, said = leave(raising(OSError(number, os.strerror(number), "data/wheat.csv")), "north")
-    assert code == 1
-    assert said == (
-        "error: The disk (or a limit on file size) is full while writing data/wheat.csv: "
-        "free some space and run the stage again; earlier results were kept.\n"
-    )
-
-
-def test_a_full_disk_without_a_files_name_is_one_line_too(leave: Callable[..., tuple[object, str]]) -> None:
-    code, said = leave(raising(OSError(errno.ENOSPC, "No space left on device")), "north")
-    assert (code, said.count("\n")) == (1, 1)
-    assert "is full: free some space" in said
-
-
-def test_too_little_memory_is_one_line_that_says_what_to_lower(leave: Callable[..., tuple[object, str]]) -> None:
-    code, said = leave(raising(MemoryError()), "north")
-    assert (code, said.count("\n")) == (1, 1)
-    assert "memory" in said
-    assert "train.batch_size" in said
-
-
-def test_a_path_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["stage", "name"])
-    with pytest.raises(SystemExit) as left:
-        run_stage(raising(PermissionError(errno.EACCES, "Permission denied", "data/a")), usage=USAGE)
-    said = "error: data/a cannot be used (Permission denied): fix the path or its permissions, and run the stage again.\n"
-    assert (left.value.code, capsys.readouterr().err) == (1, said)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_one_line_and_what_was_half_done_is_cleared_away(
-    leave: Callable[..., tuple[object, str]], tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_is_one_line_and_what_was_half_done_is_cleared_away(leave: Leave, tmp_path: Path, number: signal.Signals) -> None:
     def stage(name: str) -> None:
         with replacing_folder(tmp_path / name):
             assert list(tmp_path.iterdir())
@@ -111,7 +94,7 @@ def test_a_signal_is_one_line_and_what_was_half_done_is_cleared_away(
     assert list(tmp_path.iterdir()) == [] and signal.getsignal(number) == before
 
 
-def test_a_signal_that_is_ignored_stays_so(leave: Callable[..., tuple[object, str]]) -> None:
+def test_a_signal_that_is_ignored_stays_so(leave: Leave) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert leave(lambda _: signal.raise_signal(signal.SIGHUP), "north") == (0, "")
@@ -119,12 +102,20 @@ def test_a_signal_that_is_ignored_stays_so(leave: Callable[..., tuple[object, st
         signal.signal(signal.SIGHUP, before)
 
 
+def run(*command: str, cwd: Path, path: str = str(ROOT)) -> tuple[int, str, str]:
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_a_ctrl_c_while_a_stage_still_imports_prints_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    command = [sys.executable, "-m", "stages.train", "own"]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
+    assert run("-m", "stages.train", "own", cwd=tmp_path, path=f"{tmp_path}:{ROOT}") == (-signal.SIGINT, "", "")
+
+
+def test_a_real_process_leaves_with_one_line(tmp_path: Path) -> None:
+    said = "error: params.yaml is not in this folder: run the command in the root of the repository.\n"
+    assert run("-m", "stages.download", "wheat", cwd=tmp_path) == (1, "", said)
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "denied"), ValueError("a bug")])
@@ -135,20 +126,13 @@ def test_what_is_nobodys_mistake_keeps_its_traceback(monkeypatch: pytest.MonkeyP
     assert raised.value is error
 
 
-def test_debugging_adds_the_traceback_and_keeps_the_sentence_last(
-    leave: Callable[..., tuple[object, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debugging_adds_the_traceback_and_keeps_the_sentence_last(leave: Leave, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = raising(UserError("No such field."))
+    monkeypatch.setenv("REPRISE_DEBUG", "yes")
+    assert leave(stage, "north") == (1, "error: No such field.\n")
     monkeypatch.setenv("REPRISE_DEBUG", "1")
-    code, said = leave(raising(UserError("No such field.")), "north")
-    assert code == 1
-    assert said.startswith("Traceback")
-    assert said.endswith("\nerror: No such field.\n")
-
-
-@pytest.mark.parametrize("value", ["", "0", "yes"])
-def test_only_debug_1_debugs(leave: Callable[..., tuple[object, str]], monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("REPRISE_DEBUG", value)
-    assert leave(raising(UserError("No such field.")), "north") == (1, "error: No such field.\n")
+    code, said = leave(stage, "north")
+    assert code == 1 and said.startswith("Traceback") and said.endswith("\nerror: No such field.\n")
 
 
 @pytest.mark.parametrize("stage", ["check", "download", "preprocess", "train", "evaluate", "export"])
@@ -158,22 +142,7 @@ def test_every_stage_ends_its_file_by_running_itself(stage: str) -> None:
     assert lines[-1].startswith(f'    run_stage({stage}, usage="python -m stages.{stage} ')
 
 
-def test_a_real_process_leaves_with_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "stages.download", "wheat"]
-    result = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "error: params.yaml is not in this folder: run the command in the root of the repository.\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (ValueError("Expected 2 rows."), "Expected 2 rows"),
-        (RuntimeError("sizes do\n  not fit"), "sizes do not fit"),
-        (EOFError(), "EOFError"),
-    ],
-)
-def test_a_reason_is_part_of_a_sentence(error: Exception, expected: str) -> None:
-    assert reason(error) == expected
+def test_a_reason_is_part_of_a_sentence() -> None:
+    assert [reason(ValueError("Expected 2 rows.")), reason(EOFError())] == ["Expected 2 rows", "EOFError"]
+    error = RuntimeError("sizes do\n  not fit.")
+    assert [reason(error), first_line(error)] == ["sizes do not fit", "sizes do"]
