@@ -77,7 +77,7 @@ def train(seed: int) -> dict[str, Any]:
     from stages.training.loop import fit, measure
     from stages.training.losses import build_loss
     from stages.training.recipe import Recipe
-    from stages.training.steps import Training
+    from stages.training.run import Training
 
     processed = Path("data") / "cifar10_jpeg" / "processed"
     runtime, recipe, meta = read_section(Runtime, "runtime"), Recipe.model_validate(RECIPE), read_meta(processed)

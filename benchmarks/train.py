@@ -168,7 +168,7 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
     from stages.training.loop import fit
     from stages.training.processes import join
     from stages.training.recipe import Recipe
-    from stages.training.steps import Training
+    from stages.training.run import Training
 
     section, clock = Recipe.model_validate(recipe), race.clock
 

@@ -72,23 +72,16 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int, key: str) -> Loss:
     """The loss `name` of params.yaml (at `key`) with its arguments; refused where it does not fit the task's targets."""
     part = take_task(task)
-    fitting_ones = ", ".join(part.LOSSES)
-    if name not in LOSSES:
-        raise UserError(f"params.yaml: {key}.name is {name!r}; for a {task} target expected one of {fitting_ones}.")
     if name not in part.LOSSES:
-        raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting_ones}.")
-
+        raise UserError(f"params.yaml: {key}.name is {name!r}; for a {task} target expected one of {', '.join(part.LOSSES)}.")
     function = LOSSES[name]
     refuse_types(function, arguments, key)
     if arguments.get("reduction", "mean") != "mean":
         raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, so that batch size does not matter.")
     weight = arguments.get("weight")
-    if isinstance(weight, list) and not all(type(value) in (int, float) and value > 0 for value in weight):
-        raise UserError(f"params.yaml: {key}.weight is {weight}; expected numbers above 0, one for each output.")
-    if isinstance(weight, list) and len(weight) != num_outputs:
-        raise UserError(
-            f"params.yaml: {key}.weight has {len(weight)} numbers, but the network has {num_outputs} outputs: give one for each."
-        )
+    if isinstance(weight, list) and len(weight) != num_outputs:  # torch would spread some of them over the batch
+        given = f"has {len(weight)} numbers, but the network has {num_outputs} outputs"
+        raise UserError(f"params.yaml: {key}.weight {given}: give one for each.")
 
     @functools.cache  # no step waits until they are on the device
     def tensors(device: torch.device) -> dict[str, Tensor]:
@@ -99,9 +92,8 @@ def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         return function(logits.float(), targets, **{**arguments, **tensors(logits.device)})
 
-    # Of two items: wrong arguments show on the first call, which is made before any work starts.
+    # Of two items: wrong arguments show on the first call, which is made before any work starts, and a loss for each item by item().
     shape, targets = part.example(num_outputs)
     with fitting(key, name):
-        if loss(torch.zeros(shape), torch.from_numpy(targets)).ndim:
-            raise UserError(f"params.yaml: {key} gives more than one number: remove reduce and size_average.")
+        loss(torch.zeros(shape), torch.from_numpy(targets)).item()
     return loss

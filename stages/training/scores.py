@@ -2,11 +2,9 @@
 
 import copy
 import math
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from stages.training.processes import Processes
@@ -15,52 +13,21 @@ from stages.training.recipe import Recipe
 Row = dict[str, float | None]
 
 
-@dataclass
-class Score:
-    """Sums over the items (or the characters) seen so far, on the device, so that no step waits for it."""
-
-    task: ModuleType
-    loss: Tensor
-    metric: Tensor
-    count: Tensor
-
-    @classmethod
-    def zero(cls, task: ModuleType, device: torch.device) -> "Score":
-        return cls(task, *(torch.zeros((), dtype=torch.float64, device=device) for _ in range(3)))
-
-    def add(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Adds a batch with its mean `loss`."""
-        per_item, count = self.task.score_per_item(logits.detach().float(), targets)
-        self.loss += loss.detach() * count
-        self.metric += per_item.sum()
-        self.count += count
-
-    def means(self, processes: Processes) -> tuple[float, float]:
-        """Mean loss and metric over all processes; waits for the device."""
-        loss, metric, count = processes.sum(torch.stack(self.state())).tolist()
-        return loss / count, metric / count
-
-    def forget(self) -> None:
-        """Back to nothing seen; in place, for a recorded step adds to these very tensors."""
-        for own in self.state():
-            own.zero_()
-
-    def state(self) -> list[Tensor]:
-        return [self.loss, self.metric, self.count]
-
-    def load(self, state: Tensor) -> None:
-        for own, saved in zip(self.state(), state, strict=True):
-            own.copy_(saved)
+def add_score(sums: Tensor, task: ModuleType, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+    """Adds a batch with its mean `loss` to the sums [3] of loss, metric and items (or characters): on the device, so that no step waits."""
+    per_item, count = task.score_per_item(logits.detach().float(), targets)
+    for total, value in zip(sums, (loss.detach() * count, per_item.sum(), count), strict=True):
+        total.add_(value)
 
 
-def watched(row: Row, measure: str) -> float | None:
-    """The value of val, or of train where there is no val."""
-    value = row[f"val_{measure}"]
-    return row[f"train_{measure}"] if value is None else value
+def mean_score(sums: Tensor, processes: Processes) -> tuple[float, float]:
+    """Mean loss and metric over all processes; waits for the device."""
+    loss, metric, count = processes.sum(sums.clone()).tolist()
+    return loss / count, metric / count
 
 
 class Best:
-    """The best epoch so far; of two equal ones the earlier."""
+    """The best epoch so far, by val, or by train where there is no val; of two equal ones the earlier."""
 
     def __init__(self, recipe: Recipe, task: ModuleType):
         self.measure = "loss" if recipe.best_by == "loss" else task.SCORE
@@ -68,19 +35,16 @@ class Best:
         self.epoch, self.value = 0, math.inf
         self.weights: dict[str, Tensor] = {}
 
-    def is_beaten_by(self, row: Row) -> bool:
-        return self._value(row) < self.value
-
-    def keep(self, row: Row, network: nn.Module) -> None:
-        self.epoch, self.value = int(row["epoch"] or 0), self._value(row)
-        self.weights = copy.deepcopy(network.state_dict())
+    def see(self, row: Row, network: nn.Module) -> None:
+        """Keeps an epoch's weights if it is the best."""
+        value = row[f"val_{self.measure}"]
+        value = row[f"train_{self.measure}"] if value is None else value
+        if value is not None and self.sign * value < self.value:  # NaN is not
+            self.epoch, self.value = int(row["epoch"] or 0), self.sign * value
+            self.weights = copy.deepcopy(network.state_dict())
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "value": self.value, "weights": self.weights}
 
     def load(self, state: dict[str, Any]) -> None:
         self.epoch, self.value, self.weights = state["epoch"], state["value"], dict(state["weights"])
-
-    def _value(self, row: Row) -> float:
-        value = watched(row, self.measure)
-        return math.inf if value is None or math.isnan(value) else self.sign * value
