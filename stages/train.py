@@ -27,10 +27,10 @@ from stages.shell.refusals import refuse_incomplete, refuse_misfit, refuse_unwri
 from stages.shell.resume import STATES, Keeper, StartOver, ingredients
 from stages.shell.tensorboard import NUM_SHOWN, TensorBoard
 from stages.training.batches import AnyBatches, Batches, StreamedBatches
-from stages.training.loop import Fitted, fit
+from stages.training.loop import fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
 from stages.training.recipe import Recipe, read_recipe
-from stages.training.run import Training
+from stages.training.run import Run
 from stages.training.scores import Row
 
 MB = 10**6
@@ -88,7 +88,7 @@ def train_once(
         inputs, targets = (file.read(tensor, 0, file.count) for tensor in ("inputs", "targets"))
         return Batches(inputs, targets, batch_size, device, processes, lengths)
 
-    training = Training(
+    run = Run(
         model,
         recipe,
         train=batches("train", recipe.batch_size),
@@ -104,12 +104,12 @@ def train_once(
         refuse_unwritable(folder)
     try:
         with keeper:
-            fitted = fit_shown(name, training, keeper)
+            fit_shown(name, run, keeper)
     except StartOver:
         return None
 
-    network.load_state_dict(fitted.weights)
-    about = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
+    network.load_state_dict(run.best.weights)
+    about = {"best_epoch": run.best.epoch, "epochs": len(run.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
     checkpoint, metric = as_checkpoint(network, architecture, meta, about), model.task.SCORE
     if processes.first_says(keeper.was_over and is_recorded(checkpoint)):  # nothing was lost: somebody wants to see it trained again
         if processes.is_first:
@@ -117,12 +117,12 @@ def train_once(
         keeper.forget()
         return None
     if processes.is_first:
-        measured = ", ".join(f"{figure} {value}" for figure, value in shown(fitted.best, metric).items())
-        print(f"{name}: best epoch {fitted.best_epoch} of {len(fitted.rows)}: {measured}")
+        measured = ", ".join(f"{figure} {value}" for figure, value in shown(run.rows[run.best.epoch - 1], metric).items())
+        print(f"{name}: best epoch {run.best.epoch} of {len(run.rows)}: {measured}")
     return {
         folder / "checkpoint.safetensors": checkpoint,
-        folder / "training.json": as_json(figures(fitted, metric)),
-        folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, metric)),
+        folder / "training.json": as_json(figures(run, metric)),
+        folder / "plots" / "learning_curve.csv": as_csv(curve(run.rows, metric)),
     }
 
 
@@ -155,19 +155,20 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
     return network
 
 
-def fit_shown(name: str, training: Training, keeper: Keeper) -> Fitted:
+def fit_shown(name: str, run: Run, keeper: Keeper) -> None:
     """fit() with a progress bar (on a terminal) and TensorBoard: by process 0, if there are several."""
-    if not training.processes.is_first:
-        return fit(training, keeper, lambda *_: None)
-    with TensorBoard(name) as tensorboard, tqdm(total=training.recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
-        tensorboard.start(training.model, training.train.first(NUM_SHOWN))
+    if not run.processes.is_first:
+        fit(run, keeper, lambda *_: None)
+        return
+    with TensorBoard(name) as tensorboard, tqdm(total=run.recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
+        tensorboard.start(run.model, run.train.rows(0, NUM_SHOWN)[0])
 
         def watch(epoch: int, row: Row) -> None:
-            bar.set_postfix(shown(row, training.model.task.SCORE), refresh=False)
+            bar.set_postfix(shown(row, run.task.SCORE), refresh=False)
             bar.update()
             tensorboard.epoch(epoch, row)
 
-        return fit(training, keeper, watch)
+        fit(run, keeper, watch)
 
 
 def shown(row: Row, metric: str) -> dict[str, str]:
@@ -175,11 +176,12 @@ def shown(row: Row, metric: str) -> dict[str, str]:
     return {key: f"{value:.4f}" for key, value in row.items() if value is not None and key.endswith(("loss", metric))}
 
 
-def figures(fitted: Fitted, metric: str) -> dict[str, float | int]:
+def figures(run: Run, metric: str) -> dict[str, float | int]:
     """The best epoch and what was measured in it: on val, or on train where the dataset has no val; rounded as metrics.json is."""
-    split = "train" if fitted.best["val_loss"] is None else "val"
-    measured = {key: value for key in (f"{split}_loss", f"{split}_{metric}") if (value := fitted.best[key]) is not None}
-    return {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), **{key: round(value, 6) for key, value in measured.items()}}
+    best = run.rows[run.best.epoch - 1]
+    split = "train" if best["val_loss"] is None else "val"
+    measured = {key: round(value, 6) for key in (f"{split}_loss", f"{split}_{metric}") if (value := best[key]) is not None}
+    return {"best_epoch": run.best.epoch, "epochs": len(run.rows), **measured}
 
 
 def curve(rows: list[Row], metric: str) -> list[dict[str, float | str | None]]:

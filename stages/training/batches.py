@@ -1,5 +1,6 @@
 """Batches of a split: one that lies whole on the device, or one that is larger than memory and read from its file, a window ahead."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,11 +21,33 @@ Lengths = Callable[[np.ndarray], np.ndarray | None]
 Pass = Iterator[tuple[Tensor, Tensor]]
 
 
-class Batches:
-    """Inputs and targets of one split on a device, taken by index; of several processes each takes its share of every batch.
+class AnyBatches(ABC):
+    """The `count` inputs and targets of one split; of several processes each takes its share of every batch."""
 
-    uint8 pictures stay uint8 until a batch is taken.
-    """
+    def __init__(self, count: int, batch_size: int, device: torch.device, processes: Processes | None, lengths: Lengths):
+        self.count, self.batch_size, self.device = count, batch_size, device
+        self.processes, self.lengths_of = processes or Processes(), lengths
+
+    def __len__(self) -> int:
+        """Batches in one pass."""
+        return -(-self.count // self.batch_size)
+
+    @abstractmethod
+    def shuffled(self, generator: torch.Generator, start: int = 0) -> Pass:
+        """One pass, from batch `start` on, in an order drawn from `generator`: on the CPU, so that every device sees the same one."""
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Neighbouring rows as a batch."""
+
+    def in_order(self) -> Pass:
+        """One pass in the order of the rows; each process takes whole batches."""
+        for start in range(self.processes.rank * self.batch_size, self.count, self.processes.count * self.batch_size):
+            yield self.rows(start, start + self.batch_size)
+
+
+class Batches(AnyBatches):
+    """Of a split that lies whole on the device. uint8 pictures stay uint8 until a batch is taken."""
 
     def __init__(
         self,
@@ -35,21 +58,12 @@ class Batches:
         processes: Processes | None = None,
         lengths: Lengths = lambda _: None,
     ):
+        super().__init__(len(inputs), batch_size, device, processes, lengths)
         self.inputs, self.targets = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
-        self.batch_size, self.device, self.processes = batch_size, device, processes or Processes()
         self.lengths = lengths(inputs)
 
-    def __len__(self) -> int:
-        """Batches in one pass."""
-        return -(-len(self.inputs) // self.batch_size)
-
-    def first(self, count: int) -> Tensor:
-        """The first inputs, to look at."""
-        return self.inputs[:count]
-
     def shuffled(self, generator: torch.Generator, start: int = 0) -> Pass:
-        """One pass, from batch `start` on, in an order drawn from `generator`: on the CPU, so that every device sees the same one."""
-        drawn = draw_batches(len(self.inputs), self.lengths, self.batch_size, generator)[start:]
+        drawn = draw_batches(self.count, self.lengths, self.batch_size, generator)[start:]
         own = [share(whole, self.processes) for whole in drawn]
         longest = [None if self.lengths is None else self.lengths[places.numpy()].max() for places in own]
         # All places go to the device at once: there a copy waits for all that was asked for before, and no step needs to.
@@ -57,15 +71,13 @@ class Batches:
         for places, length in zip(on_device, longest, strict=True):
             yield take(self.inputs[places], self.targets[places], length)
 
-    def in_order(self) -> Pass:
-        """One pass in the order of the rows; each process takes whole batches."""
-        for start in range(self.processes.rank * self.batch_size, len(self.inputs), self.processes.count * self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            yield take(self.inputs[rows], self.targets[rows], None if self.lengths is None else self.lengths[rows].max())
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        longest = None if self.lengths is None else self.lengths[start:stop].max()
+        return take(self.inputs[start:stop], self.targets[start:stop], longest)
 
 
-class StreamedBatches:
-    """As Batches, of a split that stays in its file; `memory` is how many bytes the windows of all processes may take together.
+class StreamedBatches(AnyBatches):
+    """Of a split that stays in its file; `memory` is how many bytes the windows of all processes may take together.
 
     The rows are shuffled in two steps: blocks of neighbouring rows in an order of their own for each pass, and within a window of many
     blocks every row. Rows of different windows never share a batch in one pass, and any two may in another. Of several
@@ -81,21 +93,14 @@ class StreamedBatches:
         processes: Processes | None = None,
         lengths: Lengths = lambda _: None,
     ):
-        self.file, self.batch_size, self.device, self.processes = file, batch_size, device, processes or Processes()
-        self.lengths = lengths
-        row_bytes = max(file.num_bytes // max(file.count, 1), 1)
+        super().__init__(file.count, batch_size, device, processes, lengths)
+        self.file, row_bytes = file, max(file.num_bytes // max(file.count, 1), 1)
         # Whole batches make a block and whole blocks a window: only a pass's last batch can be a short one.
         self.block = batch_size * max(1, BLOCK_BYTES // (batch_size * row_bytes))
         self.window = self.block * max(1, memory // (self.processes.count * WINDOWS_IN_MEMORY * self.block * row_bytes))
 
-    def __len__(self) -> int:
-        return -(-self.file.count // self.batch_size)
-
-    def first(self, count: int) -> Tensor:
-        return torch.from_numpy(self.file.read("inputs", 0, count)).to(self.device)
-
     def shuffled(self, generator: torch.Generator, start: int = 0) -> Pass:
-        whole, rest = divmod(self.file.count, self.block)
+        whole, rest = divmod(self.count, self.block)
         blocks = torch.randperm(whole, generator=generator).tolist() + [whole] * (rest > 0)
         per_window = self.window // self.block
         windows = [blocks[place : place + per_window] for place in range(0, len(blocks), per_window)]
@@ -103,19 +108,10 @@ class StreamedBatches:
         skipped, start = divmod(start, self.window // self.batch_size)
         for (inputs, targets), seed in zip(self.read_ahead(windows[skipped:]), seeds[skipped:], strict=True):
             own = torch.Generator().manual_seed(seed)
-            for batch in draw_batches(len(inputs), self.lengths(inputs), self.batch_size, own)[start:]:
+            for batch in draw_batches(len(inputs), self.lengths_of(inputs), self.batch_size, own)[start:]:
                 places = share(batch, self.processes).numpy()
                 yield self.on_device(inputs[places], targets[places])
             start = 0
-
-    def in_order(self) -> Pass:
-        blocks = range(-(-self.file.count // self.block))
-        number = 0
-        for inputs, targets in self.read_ahead([[block] for block in blocks]):
-            for start in range(0, len(inputs), self.batch_size):
-                if number % self.processes.count == self.processes.rank:
-                    yield self.on_device(inputs[start : start + self.batch_size], targets[start : start + self.batch_size])
-                number += 1
 
     def read_ahead(self, windows: list[list[int]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The rows of each window, while the next one is being read."""
@@ -128,16 +124,16 @@ class StreamedBatches:
                 del current
 
     def read(self, window: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        places = [(block * self.block, min((block + 1) * self.block, self.file.count)) for block in window]
+        places = [(block * self.block, min((block + 1) * self.block, self.count)) for block in window]
         return self.file.read_all("inputs", places), self.file.read_all("targets", places)
 
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        return self.on_device(self.file.read("inputs", start, stop), self.file.read("targets", start, stop))
+
     def on_device(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
-        lengths = self.lengths(inputs)
+        lengths = self.lengths_of(inputs)
         longest = None if lengths is None else lengths.max()
         return take(torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device), longest)
-
-
-AnyBatches = Batches | StreamedBatches
 
 
 def draw_batches(count: int, lengths: np.ndarray | None, batch_size: int, generator: torch.Generator) -> list[Tensor]:

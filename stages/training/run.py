@@ -1,7 +1,6 @@
 """All that changes while a network is trained, as one tree of tensors and plain values that can be saved and taken up again."""
 
 import copy
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,39 +22,35 @@ SEEDS_APART = 1_000_003
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
-@dataclass(frozen=True)
-class Training:
-    """What fit() trains, on what and how; `key` is the recipe's section of params.yaml, for errors' sentences.
-
-    `graphs`: steps may be recorded as CUDA graphs, for the architecture's forward pass asks the CPU for nothing.
-    """
-
-    model: Model
-    recipe: Recipe
-    train: AnyBatches
-    val: AnyBatches | None
-    seed: int
-    key: str
-    bf16: bool = False
-    processes: Processes = field(default_factory=Processes)
-    graphs: bool = True
-
-
 class Run:
-    """A run of a training: what was done (`rows`, one a finished epoch, and `step` batches of the next) and what that has made.
+    """What fit() trains, on what and how; what was done (`rows`, one a finished epoch, and `step` batches of the next), and what that made.
 
-    Everything random follows from the seed: the orders of train, drawn from `order`, and torch's own generators for the rest.
+    Everything random follows from `seed`: the orders of train, drawn from `order`, and torch's own generators for the rest. `key` is the
+    recipe's section of params.yaml, for errors' sentences. `graphs`: steps may be recorded as CUDA graphs.
     """
 
-    def __init__(self, training: Training):
-        model, recipe, key = training.model, training.recipe, training.key
-        self.recipe, self.network, self.task, self.processes = recipe, model.network, model.task, training.processes
-        self.device = training.train.device
-        torch.manual_seed(training.seed + self.processes.rank * SEEDS_APART)
-        self.order = torch.Generator().manual_seed(training.seed)
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        train: AnyBatches,
+        val: AnyBatches | None,
+        seed: int,
+        key: str,
+        bf16: bool = False,
+        processes: Processes | None = None,
+        graphs: bool = True,
+    ):
+        self.model, self.recipe, self.train, self.val, self.key = model, recipe, train, val, key
+        self.bf16, self.processes, self.graphs = bf16, processes or Processes(), graphs
+        self.network, self.task, self.device = model.network, model.task, train.device
+        if model.input.part.CHANNELS_LAST and recipe.optimizer.name != "LBFGS":  # which sees all weights as one row
+            self.network.to(memory_format=torch.channels_last)
+        torch.manual_seed(seed + self.processes.rank * SEEDS_APART)
+        self.order = torch.Generator().manual_seed(seed)
         self.weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         self.optimizer = build_optimizer(recipe.optimizer.name, recipe.optimizer.arguments, recipe.lr, self.weights, f"{key}.optimizer")
-        self.schedule = MovingRate(recipe, self.optimizer, len(training.train), f"{key}.schedule")
+        self.schedule = MovingRate(recipe, self.optimizer, len(train), f"{key}.schedule")
         self.average = Average(self.network, recipe.ema) if recipe.ema else None
         self.dropout = LateDropout(self.network, recipe.late_dropout, recipe.epochs, key)
         self.best, self.rows = Best(recipe, model.task), list[Row]()
