@@ -29,9 +29,8 @@ from stages.shell.tensorboard import NUM_SHOWN, TensorBoard
 from stages.training.batches import AnyBatches, Batches, StreamedBatches
 from stages.training.loop import fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
-from stages.training.recipe import Recipe, read_recipe
+from stages.training.recipe import Recipe, Row, read_recipe
 from stages.training.run import Run
-from stages.training.scores import Row
 
 MB = 10**6
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ from stages.training.batches import AnyBatches
 from stages.training.graphs import Recorder
 from stages.training.losses import Loss, build_loss
 from stages.training.processes import Processes
+from stages.training.recipe import Row
 from stages.training.run import Run
-from stages.training.scores import Row, add_score, mean_score
 
 # Texts of each length are recorded apart, which takes a tenth of a second.
 LONGEST_RECORDED = 32
@@ -156,3 +157,16 @@ def measure(
         if number < everybodys:
             pause()
     return mean_score(sums, processes)
+
+
+def add_score(sums: Tensor, task: ModuleType, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+    """Adds a batch with its mean `loss` to the sums [3] of loss, metric and items (or characters): on the device, so that no step waits."""
+    per_item, count = task.score_per_item(logits.detach().float(), targets)
+    for total, value in zip(sums, (loss.detach() * count, per_item.sum(), count), strict=True):
+        total.add_(value)
+
+
+def mean_score(sums: Tensor, processes: Processes) -> tuple[float, float]:
+    """Mean loss and metric over all processes; waits for the device."""
+    loss, metric, count = processes.sum(sums.clone()).tolist()
+    return loss / count, metric / count

@@ -31,10 +31,6 @@ def bce(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
     return loss + (logits * 0).sum()
 
 
-def bce_with_logits(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, indicators(logits, targets), **arguments)
-
-
 def focal(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
     """Lin et al., 2017, https://arxiv.org/abs/1708.02002; with several classes, one against the rest for each."""
     from torchvision.ops import sigmoid_focal_loss
@@ -42,8 +38,8 @@ def focal(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
     return sigmoid_focal_loss(logits, indicators(logits, targets), **{"reduction": "mean", **arguments})
 
 
-def multi_label_soft_margin(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
-    return functional.multilabel_soft_margin_loss(logits, indicators(logits, targets), **arguments)
+def of_indicators(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda logits, targets, **arguments: function(logits, indicators(logits, targets), **arguments)
 
 
 def indicators(logits: Tensor, targets: Tensor) -> Tensor:
@@ -63,9 +59,9 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "CrossEntropy": cross_entropy,
     "NLL": nll,
     "BCE": bce,
-    "BCEWithLogits": bce_with_logits,
+    "BCEWithLogits": of_indicators(functional.binary_cross_entropy_with_logits),
     "Focal": focal,
-    "MultiLabelSoftMargin": multi_label_soft_margin,
+    "MultiLabelSoftMargin": of_indicators(functional.multilabel_soft_margin_loss),
 }
 
 

@@ -1,6 +1,8 @@
 """All that changes while a network is trained, as one tree of tensors and plain values that can be saved and taken up again."""
 
 import copy
+import math
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,9 +14,8 @@ from stages.shell.errors import UserError
 from stages.training.batches import AnyBatches
 from stages.training.optimizers import GridSearch, build_optimizer
 from stages.training.processes import Processes
-from stages.training.recipe import Recipe
+from stages.training.recipe import Recipe, Row
 from stages.training.schedules import MovingRate
-from stages.training.scores import Best, Row
 
 # Of several processes each draws its own noise.
 SEEDS_APART = 1_000_003
@@ -150,6 +151,30 @@ def lay_out_as_weights(optimizer: Optimizer) -> None:
         for name, value in kept.items():
             if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
                 kept[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+
+
+class Best:
+    """The best epoch so far, by val, or by train where there is no val; of two equal ones the earlier."""
+
+    def __init__(self, recipe: Recipe, task: ModuleType):
+        self.measure = "loss" if recipe.best_by == "loss" else task.SCORE
+        self.sign = -1 if task.METRICS.get(self.measure) == "higher" else 1
+        self.epoch, self.value = 0, math.inf
+        self.weights: dict[str, Tensor] = {}
+
+    def see(self, row: Row, network: nn.Module) -> None:
+        """Keeps an epoch's weights if it is the best."""
+        value = row[f"val_{self.measure}"]
+        value = row[f"train_{self.measure}"] if value is None else value
+        if value is not None and self.sign * value < self.value:  # NaN is not
+            self.epoch, self.value = int(row["epoch"] or 0), self.sign * value
+            self.weights = copy.deepcopy(network.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "value": self.value, "weights": self.weights}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.epoch, self.value, self.weights = state["epoch"], state["value"], dict(state["weights"])
 
 
 class Average:
