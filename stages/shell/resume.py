@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import signal
 import time
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ from stages.training.run import Run
 STATES = Path("logs") / "resume"
 CODE = Path(__file__).parents[1]
 
-# Variables by which they can be told to choose others.
+# Variables by which libraries are told to choose other kernels.
 SWITCHES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_", "DNNL_", "CUBLAS_", "ATEN_CPU_CAPABILITY")
 
 # Saving takes at most this share of the time: epochs that are too short for it are not all saved.
@@ -181,9 +182,8 @@ def ingredients(params: dict[str, Any], data: Iterable[Path], parts: Iterable[st
 def processor_name() -> str:
     """Its model and instruction set, by which the libraries choose their kernels."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{model} ({torch.backends.cpu.get_cpu_capability()})"
+    model = re.search(r"^model name\s*: (.*)$", info.read_text(encoding="utf-8"), flags=re.MULTILINE) if info.exists() else None
+    return f"{model[1].strip() if model else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def file_hash(path: Path) -> bytes:

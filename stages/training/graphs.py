@@ -5,7 +5,6 @@ memory, so it is for steps whose shapes stay, and which ask the CPU for nothing 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,15 +17,8 @@ from stages.shell.errors import UserError
 REHEARSALS = 3
 
 
-@dataclass
-class Recording:
-    """A graph with the memory that it reads and writes: a batch, the loss, and each weight's gradient."""
-
-    graph: torch.cuda.CUDAGraph
-    inputs: Tensor
-    targets: Tensor
-    loss: Tensor
-    gradients: list[Tensor | None]
+# A graph with the memory that it reads and writes: inputs and targets of a batch, the loss, and each weight's gradient.
+Recording = tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor, list[Tensor | None]]
 
 
 class Recorder:
@@ -44,13 +36,13 @@ class Recorder:
         alike = inputs.shape, targets.shape, kind
         if alike not in self.recordings:
             self.recordings[alike] = self.record(inputs.clone(), targets.clone())
-        recording = self.recordings[alike]
-        recording.inputs.copy_(inputs)
-        recording.targets.copy_(targets)
-        recording.graph.replay()
-        for weight, gradient in zip(self.weights, recording.gradients, strict=True):
+        graph, own_inputs, own_targets, loss, gradients = self.recordings[alike]
+        own_inputs.copy_(inputs)
+        own_targets.copy_(targets)
+        graph.replay()
+        for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
-        return recording.loss
+        return loss
 
     def record(self, inputs: Tensor, targets: Tensor) -> Recording:
         """Rehearses without a trace (in `changed` and in torch's generators), and records."""
@@ -75,4 +67,4 @@ class Recorder:
                 raise
             what = f"The network's step cannot be captured as a CUDA graph ({str(first).splitlines()[0]})"
             raise UserError(f"{what}: write CUDA_GRAPHS = False into its file in stages/architectures.") from error
-        return Recording(graph, inputs, targets, loss.detach(), [weight.grad for weight in self.weights])
+        return graph, inputs, targets, loss.detach(), [weight.grad for weight in self.weights]

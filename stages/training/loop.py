@@ -57,9 +57,7 @@ def fit(run: Run, keeper: Keeper, watch: Callable[[int, Row], None]) -> Run:
 
 
 class Step:
-    """What a step computes of a batch before the optimizer moves. Made once for a run; given a batch, it returns the function that the
-    optimizer calls.
-    """
+    """What a step computes of a batch before the optimizer moves."""
 
     def __init__(self, run: Run, augmentations: list[Augmentation], loss_function: Loss):
         self.run, self.augmentations, self.loss_function = run, augmentations, loss_function
@@ -67,9 +65,9 @@ class Step:
         self.recorder = Recorder(self.whole, run.weights, [*run.network.buffers(), run.score])
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Callable[[], Tensor]:
-        """From a batch, as the split has it, to what computes its gradients and returns its loss.
+        """From a batch, as the split has it, to what the optimizer calls: it computes the gradients and returns the loss.
 
-        Every optimizer calls that once, but for LBFGS, which measures the loss of the same augmented batch as often as it needs.
+        Every optimizer calls it once, but for LBFGS, which measures the loss of the same augmented batch as often as it needs.
         """
         is_usual = len(inputs) == self.run.recipe.batch_size and (inputs.dtype != torch.int64 or inputs.shape[1] <= LONGEST_RECORDED)
         if self.is_recorded and is_usual:

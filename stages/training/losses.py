@@ -75,9 +75,9 @@ def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int
     if arguments.get("reduction", "mean") != "mean":
         raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, so that batch size does not matter.")
     weight = arguments.get("weight")
-    if isinstance(weight, list) and len(weight) != num_outputs:  # torch would spread some of them over the batch
-        given = f"has {len(weight)} numbers, but the network has {num_outputs} outputs"
-        raise UserError(f"params.yaml: {key}.weight {given}: give one for each.")
+    is_fitting = isinstance(weight, list) and len(weight) == num_outputs and all(type(one) in (int, float) and one > 0 for one in weight)
+    if isinstance(weight, list) and not is_fitting:  # torch would take some of them, and spread them over the batch
+        raise UserError(f"params.yaml: {key}.weight is {weight}; expected {num_outputs} numbers above 0, one for each output.")
 
     @functools.cache  # no step waits until they are on the device
     def tensors(device: torch.device) -> dict[str, Tensor]:

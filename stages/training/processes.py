@@ -105,7 +105,6 @@ def is_launched() -> bool:
 
 
 def own_rank() -> int:
-    """This process's place among those that launch() has started on this machine, from 0."""
     return int(os.environ["RANK"]) if is_launched() else 0
 
 

@@ -65,9 +65,9 @@ def test_a_loss_equals_torch_s_own(name, task):
     assert loss(better, targets) < 0.1 < loss(logits, targets)
     assert loss(logits.bfloat16(), targets).dtype == torch.float32
     if task != "regression":
-        number = NUM_OUTPUTS[task] + 1
-        with pytest.raises(UserError, match=rf"loss\.weight has {number} numbers, but the network has {number - 1} outputs: give one for"):
-            built(name, task, weight=[1.0] * number)
+        for weight in ([1.0] * (NUM_OUTPUTS[task] + 1), [0.0] * NUM_OUTPUTS[task], ["a"] * NUM_OUTPUTS[task]):
+            with pytest.raises(UserError, match=r"loss\.weight is .*; expected \d numbers above 0, one for each output"):
+                built(name, task, weight=weight)
 
 
 def test_a_loss_that_does_not_fit_is_refused_with_those_that_do():
