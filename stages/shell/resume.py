@@ -145,7 +145,7 @@ class Keeper:
                 raise ValueError("it is not a file")
             saved = from_bytes(self.last.read_bytes())
             made_of, is_over, state = dict(saved["made_of"]), bool(saved["is_over"]), dict(saved["state"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the second where the folder could not be made
             return None
         except UNREADABLE as error:
             self._set_aside(f"is damaged ({reason(error)})", "damaged")
