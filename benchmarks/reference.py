@@ -95,7 +95,7 @@ def train(seed: int) -> dict[str, Any]:
     keeper.forget()
     seconds = round(time.monotonic() - started, 1)
     loss = build_loss("CrossEntropy", {}, meta.task, meta.num_outputs, "loss")
-    _, accuracy = measure(model, network, loss, test, lambda: None, run.processes)
+    _, accuracy = measure(model, network, loss, test, lambda: None)
     print(f"seed {seed}: {accuracy:.4f} in {seconds} s", flush=True)
     return {"seed": seed, "accuracy": round(accuracy, 4), "train_s": seconds}
 

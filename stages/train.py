@@ -95,7 +95,6 @@ def train_once(
         seed=runtime.seed,
         key=f"{key}.train",
         bf16=runtime.mixed_precision and device.type == "cuda",
-        processes=processes,
         graphs=getattr(part, "CUDA_GRAPHS", True),
     )
     keeper = Keeper(STATES / name, made_of, runtime.save_minutes, processes)

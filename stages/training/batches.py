@@ -24,9 +24,8 @@ Pass = Iterator[tuple[Tensor, Tensor]]
 class AnyBatches(ABC):
     """The `count` inputs and targets of one split; of several processes each takes its share of every batch."""
 
-    def __init__(self, count: int, batch_size: int, device: torch.device, processes: Processes | None, lengths: Lengths):
-        self.count, self.batch_size, self.device = count, batch_size, device
-        self.processes, self.lengths_of = processes or Processes(), lengths
+    def __init__(self, count: int, batch_size: int, device: torch.device, processes: Processes, lengths: Lengths):
+        self.count, self.batch_size, self.device, self.processes, self.lengths_of = count, batch_size, device, processes, lengths
 
     def __len__(self) -> int:
         """Batches in one pass."""
@@ -58,7 +57,7 @@ class Batches(AnyBatches):
         processes: Processes | None = None,
         lengths: Lengths = lambda _: None,
     ):
-        super().__init__(len(inputs), batch_size, device, processes, lengths)
+        super().__init__(len(inputs), batch_size, device, processes or Processes(), lengths)
         self.inputs, self.targets = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
         self.lengths = lengths(inputs)
 
@@ -84,15 +83,7 @@ class StreamedBatches(AnyBatches):
     processes each reads every window and takes its share of it.
     """
 
-    def __init__(
-        self,
-        file: SplitFile,
-        batch_size: int,
-        device: torch.device,
-        memory: int,
-        processes: Processes | None = None,
-        lengths: Lengths = lambda _: None,
-    ):
+    def __init__(self, file: SplitFile, batch_size: int, device: torch.device, memory: int, processes: Processes, lengths: Lengths):
         super().__init__(file.count, batch_size, device, processes, lengths)
         self.file, row_bytes = file, max(file.num_bytes // max(file.count, 1), 1)
         # Whole batches make a block and whole blocks a window: only a pass's last batch can be a short one.

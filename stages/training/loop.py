@@ -135,26 +135,24 @@ def epoch_scores(run: Run, loss_function: Loss, pause: Callable[[], None]) -> Ro
     """Loss and metric of train and val. Without a val split train is measured again, with the weights that the epoch ended with."""
     metric, has_val = run.task.SCORE, run.val is not None
     run.processes.share_buffers(run.kept)
-    scores = measure(run.model, run.kept, loss_function, run.train if run.val is None else run.val, pause, run.processes)
+    scores = measure(run.model, run.kept, loss_function, run.train if run.val is None else run.val, pause)
     train_loss, train_metric = mean_score(run.score, run.processes) if has_val else scores
     val_loss, val_metric = scores if has_val else (None, None)
     return {"train_loss": train_loss, "val_loss": val_loss, f"train_{metric}": train_metric, f"val_{metric}": val_metric}
 
 
 @torch.no_grad()
-def measure(
-    model: Model, network: nn.Module, loss_function: Loss, batches: AnyBatches, pause: Callable[[], None], processes: Processes
-) -> tuple[float, float]:
+def measure(model: Model, network: nn.Module, loss_function: Loss, batches: AnyBatches, pause: Callable[[], None]) -> tuple[float, float]:
     """Mean loss and metric of a split, without augmentation, in evaluation mode; `pause` is called after every batch."""
     network.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=batches.device)
-    everybodys = len(batches) // processes.count  # the rest is not for every process, and all must pause together
+    everybodys = len(batches) // batches.processes.count  # the rest is not for every process, and all must pause together
     for number, (inputs, targets) in enumerate(batches.in_order()):
         logits = network(model.input(inputs))
         add_score(sums, model.task, logits, targets, loss_function(logits, targets))
         if number < everybodys:
             pause()
-    return mean_score(sums, processes)
+    return mean_score(sums, batches.processes)
 
 
 def add_score(sums: Tensor, task: ModuleType, logits: Tensor, targets: Tensor, loss: Tensor) -> None:

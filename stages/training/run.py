@@ -13,7 +13,6 @@ from stages.modelling.model import Model
 from stages.shell.errors import UserError
 from stages.training.batches import AnyBatches
 from stages.training.optimizers import GridSearch, build_optimizer
-from stages.training.processes import Processes
 from stages.training.recipe import Recipe, Row
 from stages.training.schedules import MovingRate
 
@@ -39,12 +38,11 @@ class Run:
         seed: int,
         key: str,
         bf16: bool = False,
-        processes: Processes | None = None,
         graphs: bool = True,
     ):
         self.model, self.recipe, self.train, self.val, self.key = model, recipe, train, val, key
-        self.bf16, self.processes, self.graphs = bf16, processes or Processes(), graphs
-        self.network, self.task, self.device = model.network, model.task, train.device
+        self.bf16, self.graphs, self.network, self.task = bf16, graphs, model.network, model.task
+        self.device, self.processes = train.device, train.processes
         if model.input.part.CHANNELS_LAST and recipe.optimizer.name != "LBFGS":  # which sees all weights as one row
             self.network.to(memory_format=torch.channels_last)
         torch.manual_seed(seed + self.processes.rank * SEEDS_APART)

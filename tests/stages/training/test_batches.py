@@ -9,6 +9,7 @@ import torch
 
 from stages.common.splits import SplitFile, SplitWriter
 from stages.inputs.characters import lengths
+from stages.inputs.image import lengths as of_one_length
 from stages.shell.errors import UserError
 from stages.train import train
 from stages.training import batches as module
@@ -17,10 +18,11 @@ from stages.training.processes import Processes
 from tests.toy import CPU, TOYS, Project
 
 ROW = 16  # bytes of a numbered row: a float32 and an int64 with two to spare, since a file has a header too
+ALONE = Processes()
 MANY = [(7, 3), (6, 3), (2, 5), (200, 10), (203, 10), (1, 4), (40, 40), (95, 1), (100, 64)]
 
 
-def on_device(count, batch_size, processes=None):
+def on_device(count, batch_size, processes=ALONE):
     """Items that are their own number, as input and as target."""
     return Batches(np.arange(count, dtype=np.float32)[:, None], np.arange(count), batch_size, CPU, processes)
 
@@ -30,11 +32,12 @@ def streamed(tmp_path, monkeypatch):
     """The same in a file, in windows of about `window` rows."""
     monkeypatch.setattr(module, "BLOCK_BYTES", 10 * ROW)
 
-    def make(count, batch_size, processes=None, window=40):
+    def make(count, batch_size, processes=ALONE, window=40):
         with SplitWriter(tmp_path / "train.safetensors", (1,), "float32", (), "int64") as writer:
             writer.add(np.arange(count, dtype=np.float32)[:, None], np.arange(count))
         file = SplitFile(tmp_path, "train")
-        return StreamedBatches(file, batch_size, CPU, window * module.WINDOWS_IN_MEMORY * max(file.num_bytes // count, 1), processes)
+        memory = window * module.WINDOWS_IN_MEMORY * max(file.num_bytes // count, 1)
+        return StreamedBatches(file, batch_size, CPU, memory, processes, of_one_length)
 
     return make
 
@@ -116,7 +119,7 @@ def test_texts_of_like_length_come_together_so_that_little_is_padding(tmp_path):
     with SplitWriter(tmp_path / "train.safetensors", (20,), "int16", (), "int64") as writer:
         writer.add(rows, np.arange(5000))
     whole = Batches(rows, np.arange(5000), 32, CPU, lengths=lengths)
-    for batches in (whole, StreamedBatches(SplitFile(tmp_path, "train"), 32, CPU, 10**7, lengths=lengths)):
+    for batches in (whole, StreamedBatches(SplitFile(tmp_path, "train"), 32, CPU, 10**7, ALONE, lengths)):
         passed = list(batches.shuffled(generator()))
         assert sorted(chain(*(targets.tolist() for _, targets in passed))) == list(range(5000))
         assert sum(len(inputs) < 32 for inputs, _ in passed) <= 1
@@ -145,7 +148,7 @@ def test_a_split_above_the_limit_is_streamed_and_learnt_from(name, tmp_path, mon
 def test_a_pass_in_order_gives_the_rows_of_memory(tmp_path):
     own = Project(tmp_path, "shapes")
     inputs, targets = own.data.splits["train"]
-    streamed = StreamedBatches(SplitFile(own.processed, "train"), 5, CPU, 2000)
+    streamed = StreamedBatches(SplitFile(own.processed, "train"), 5, CPU, 2000, ALONE, of_one_length)
     for one, other in zip(streamed.in_order(), Batches(inputs, targets, 5, CPU).in_order(), strict=True):
         assert one[0].dtype == torch.uint8 and torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 

@@ -13,7 +13,6 @@ from stages.common.shelves import take_task
 from stages.shell.errors import UserError
 from stages.training import loop
 from stages.training.loop import fit
-from stages.training.processes import Processes
 from stages.training.recipe import Recipe, read_recipe
 from stages.training.run import DROPOUTS, Average, LateDropout, Run
 from tests.toy import CPU, TOYS, Batches, Data, NoKeeper, build, needs_cuda, recipe, toy, toy_model
@@ -36,7 +35,7 @@ def as_bytes(run):
 
 def measured(model, batches, task, num_outputs, loss):
     loss_function = loop.build_loss(loss, {}, task, num_outputs, "loss")
-    return loop.measure(model, model.network, loss_function, batches, lambda: None, Processes())
+    return loop.measure(model, model.network, loss_function, batches, lambda: None)
 
 
 # The seed decides
