@@ -68,8 +68,11 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int, key: str) -> Loss:
     """The loss `name` of params.yaml (at `key`) with its arguments; refused where it does not fit the task's targets."""
     part = take_task(task)
-    if name not in part.LOSSES:
+    if name not in LOSSES:
         raise UserError(f"params.yaml: {key}.name is {name!r}; for a {task} target expected one of {', '.join(part.LOSSES)}.")
+    if name not in part.LOSSES:
+        ones = ", ".join(part.LOSSES)
+        raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {ones}.")
     function = LOSSES[name]
     refuse_types(function, arguments, key)
     if arguments.get("reduction", "mean") != "mean":

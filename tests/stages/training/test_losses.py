@@ -76,7 +76,9 @@ def test_a_loss_that_does_not_fit_is_refused_with_those_that_do():
         with pytest.raises(UserError) as error:
             built(name, task)
         ones = ", ".join(take_task(task).LOSSES)
-        assert str(error.value) == f"params.yaml: models.own.train.loss.name is {name!r}; for a {task} target expected one of {ones}."
+        other = f"'Hinge'; for a binary target expected one of {ones}."
+        said = other if name == "Hinge" else f"{name}, which does not fit the dataset's {task} target; use one of {ones}."
+        assert str(error.value) == f"params.yaml: models.own.train.loss.name is {said}"
 
 
 def test_arguments_reach_the_loss():
