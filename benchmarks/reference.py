@@ -77,7 +77,7 @@ def train(seed: int) -> dict[str, Any]:
     from stages.training.loop import fit, measure
     from stages.training.losses import build_loss
     from stages.training.recipe import Recipe
-    from stages.training.steps import Training
+    from stages.training.run import Run
 
     processed = Path("data") / "cifar10_jpeg" / "processed"
     runtime, recipe, meta = read_section(Runtime, "runtime"), Recipe.model_validate(RECIPE), read_meta(processed)
@@ -88,14 +88,14 @@ def train(seed: int) -> dict[str, Any]:
     model = Model(network, meta).to(device)
     train, val, test = (Batches(*read_split(processed, split), recipe.batch_size, device) for split in ("train", "val", "test"))
     started, bf16 = time.monotonic(), runtime.mixed_precision and device.type == "cuda"
-    training = Training(model, recipe, train, val, seed, "reference", bf16)
+    run = Run(model, recipe, train, val, seed, "reference", bf16)
     keeper = Keeper(Path("logs") / "reference", {"": f"{seed} {time.time()}"}, runtime.save_minutes)
     with keeper:
-        fit(training, keeper, lambda *_: None)
+        fit(run, keeper, lambda *_: None)
     keeper.forget()
     seconds = round(time.monotonic() - started, 1)
     loss = build_loss("CrossEntropy", {}, meta.task, meta.num_outputs, "loss")
-    _, accuracy = measure(model, network, loss, test, lambda: None, training.processes)
+    _, accuracy = measure(model, network, loss, test, lambda: None)
     print(f"seed {seed}: {accuracy:.4f} in {seconds} s", flush=True)
     return {"seed": seed, "accuracy": round(accuracy, 4), "train_s": seconds}
 

@@ -168,7 +168,7 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
     from stages.training.loop import fit
     from stages.training.processes import join
     from stages.training.recipe import Recipe
-    from stages.training.steps import Training
+    from stages.training.run import Run
 
     section, clock = Recipe.model_validate(recipe), race.clock
 
@@ -194,7 +194,7 @@ def with_engine(race: Any, model: Any, recipe: dict[str, Any], runtime: Any) -> 
         val = Batches(*read_split(race.processed, "val"), 256, race.device, processes)
         keeper = Timed(Path("logs") / "train-benchmark", {"": str(clock.started)}, runtime.save_minutes, processes)
         bf16 = runtime.mixed_precision and race.device.type == "cuda"
-        fit(Training(model, section, train, val, runtime.seed, "train", bf16, processes), keeper, lambda *_: None)
+        fit(Run(model, section, train, val, runtime.seed, "train", bf16), keeper, lambda *_: None)
 
 
 def plain(race: Any) -> None:

@@ -26,13 +26,11 @@ from stages.shell.errors import UserError, reason, run_stage, tell
 from stages.shell.refusals import refuse_incomplete, refuse_misfit, refuse_unwritable
 from stages.shell.resume import STATES, Keeper, StartOver, ingredients
 from stages.shell.tensorboard import NUM_SHOWN, TensorBoard
-from stages.training.batches import Batches
-from stages.training.loop import Fitted, fit
+from stages.training.batches import AnyBatches, Batches, StreamedBatches
+from stages.training.loop import fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
-from stages.training.recipe import Recipe, read_recipe
-from stages.training.scores import Row
-from stages.training.steps import AnyBatches, Training
-from stages.training.streams import StreamedBatches
+from stages.training.recipe import Recipe, Row, read_recipe
+from stages.training.run import Run
 
 MB = 10**6
 
@@ -50,10 +48,12 @@ def train(name: str) -> None:
         try:
             while (made := train_once(name, meta, runtime, recipe, device, processes)) is None:
                 pass
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise UserError(f"Out of memory on {device.type}: lower {key}.train.batch_size (now {recipe.batch_size}).") from error
+            streamed = f"runtime.stream_above_mb (now {runtime.stream_above_mb}) below the size of train.safetensors"
+            lower = f"lower {key}.train.batch_size (now {recipe.batch_size}), {streamed}, or the sizes of {key}.architecture"
+            raise UserError(f"Out of memory on {device.type}: {lower}.") from error
     if processes.is_first:
         write_files(made)
 
@@ -69,63 +69,59 @@ def train_once(
     refuse_incomplete(part)  # its file may be newer than the last check
     refuse_misfit(part, meta.input.kind, meta.task, meta.dataset, key)
     network = build_fitting(architecture, meta, f"{key}.architecture")
-    decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
-    files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
-    parts = (f"architectures/{architecture['name']}", f"inputs/{meta.input.kind}", f"tasks/{meta.task}")
-    made_of = ingredients(decisive, files, parts, device) if processes.is_first else {}
-    load_pretrained(network, architecture, meta)
+    made_of: dict[str, str] = {}
+    if processes.is_first:
+        decisive = {"architecture": architecture, "recipe": recipe.model_dump(), "runtime": runtime.model_dump(exclude={"save_minutes"})}
+        files = [processed / file for file in ("train.safetensors", "val.safetensors", "meta.json")]
+        parts = (f"architectures/{architecture['name']}", f"inputs/{meta.input.kind}", f"tasks/{meta.task}")
+        made_of = ingredients(decisive, files, parts, device)
+    if hasattr(part, "load_pretrained"):
+        part.load_pretrained(network, part.Params.model_validate(architecture), meta)
     model, memory = Model(network, meta).to(device), runtime.stream_above_mb * MB
-    has_val = meta.counts["val"].total > 0
-    training = Training(
+
+    def batches(split: str, batch_size: int) -> AnyBatches:
+        """From the device, or streamed from the split's file where that is larger than `memory` (bytes)."""
+        file, lengths = SplitFile(processed, split), model.input.part.lengths
+        if file.num_bytes > memory:
+            return StreamedBatches(file, batch_size, device, memory, processes, lengths)
+        inputs, targets = (file.read(tensor, 0, file.count) for tensor in ("inputs", "targets"))
+        return Batches(inputs, targets, batch_size, device, processes, lengths)
+
+    run = Run(
         model,
         recipe,
-        train=read_batches(model, processed, "train", recipe.batch_size, device, memory, processes),
-        val=read_batches(model, processed, "val", max(recipe.batch_size, 256), device, memory, processes) if has_val else None,
+        train=batches("train", recipe.batch_size),
+        val=batches("val", max(recipe.batch_size, 256)) if meta.counts["val"].total > 0 else None,
         seed=runtime.seed,
         key=f"{key}.train",
         bf16=runtime.mixed_precision and device.type == "cuda",
-        processes=processes,
-        graphs=getattr(take_part("architectures", architecture["name"], "architecture.name"), "CUDA_GRAPHS", True),
+        graphs=getattr(part, "CUDA_GRAPHS", True),
     )
     keeper = Keeper(STATES / name, made_of, runtime.save_minutes, processes)
     if processes.is_first:
         refuse_unwritable(folder)
     try:
         with keeper:
-            fitted = fit_shown(name, training, keeper)
+            fit_shown(name, run, keeper)
     except StartOver:
         return None
 
-    network.load_state_dict(fitted.weights)
-    about = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
-    checkpoint = as_checkpoint(network, architecture, meta, about)
+    network.load_state_dict(run.best.weights)
+    about = {"best_epoch": run.best.epoch, "epochs": len(run.rows), "recipe": recipe.model_dump(), "seed": runtime.seed}
+    checkpoint, metric = as_checkpoint(network, architecture, meta, about), model.task.SCORE
     if processes.first_says(keeper.was_over and is_recorded(checkpoint)):  # nothing was lost: somebody wants to see it trained again
         if processes.is_first:
             tell(f"{name}: dvc.lock has this result already; training again from the start.")
         keeper.forget()
         return None
     if processes.is_first:
-        print(f"{name}: {summary(fitted, model.task.SCORE)}")
+        measured = ", ".join(f"{figure} {value}" for figure, value in shown(run.rows[run.best.epoch - 1], metric).items())
+        print(f"{name}: best epoch {run.best.epoch} of {len(run.rows)}: {measured}")
     return {
         folder / "checkpoint.safetensors": checkpoint,
-        folder / "training.json": as_json(figures(fitted, model.task.SCORE)),
-        folder / "plots" / "learning_curve.csv": as_csv(curve(fitted.rows, model.task.SCORE)),
+        folder / "training.json": as_json(figures(run, metric)),
+        folder / "plots" / "learning_curve.csv": as_csv(curve(run.rows, metric)),
     }
-
-
-def read_batches(
-    model: Model, processed: Path, split: str, batch_size: int, device: torch.device, memory: int, processes: Processes
-) -> AnyBatches:
-    """A split's batches: from the device, or streamed from its file where that is larger than `memory` (bytes)."""
-    file, lengths = SplitFile(processed, split), model.input.part.lengths
-    if file.num_bytes > memory:
-        return StreamedBatches(file, batch_size, device, memory, processes, lengths)
-    try:
-        inputs, targets = (file.read(tensor, 0, file.count) for tensor in ("inputs", "targets"))
-        return Batches(inputs, targets, batch_size, device, processes, lengths)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        what = f"{file.path} ({file.num_bytes // MB} MB) does not fit in memory"
-        raise UserError(f"{what}: lower runtime.stream_above_mb (now {memory // MB}) below that, so that it is streamed.") from error
 
 
 def is_recorded(content: bytes) -> bool:
@@ -137,6 +133,7 @@ def is_recorded(content: bytes) -> bool:
 def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.nn.Module:
     """The network with fresh weights, tried on an empty batch: sizes that do not fit the data's show here, in a sentence."""
     shape = [size or 1 for size in meta.input.shape]
+    inputs = f"{meta.dataset}'s inputs of {'x'.join(map(str, shape))}"
     try:
         network = build_network(architecture, meta, key)
         with torch.no_grad():
@@ -144,13 +141,11 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
             logits = model.logits(torch.from_numpy(model.input.part.as_batch(np.zeros((2, *shape), meta.input.dtype))))
     except (RuntimeError, ValueError, TypeError, AssertionError, OverflowError) as error:  # torch has no one kind for sizes that do not fit
         if is_out_of_memory(error):
-            raise UserError(f"Out of memory for the network alone: make the sizes of {key} smaller.") from error
-        raise UserError(
-            f"params.yaml: {key} does not fit {meta.dataset}'s inputs of {'x'.join(map(str, shape))}: {reason(error)}."
-        ) from error
-    except (NameError, AttributeError, LookupError, NotImplementedError, ArithmeticError) as error:
+            raise
+        raise UserError(f"params.yaml: {key} does not fit {inputs}: {reason(error)}.") from error
+    except (NameError, AttributeError, LookupError, ArithmeticError) as error:
         file, why = f"stages/architectures/{architecture['name']}.py", f"{type(error).__name__}: {reason(error)}"
-        raise UserError(f"{file} fails on {meta.dataset}'s inputs of {'x'.join(map(str, shape))} ({why}): fix the file.") from error
+        raise UserError(f"{file} fails on {inputs} ({why}): fix the file.") from error
     if logits.shape[-1] != meta.num_outputs:
         raise UserError(
             f"params.yaml: {key} gives {logits.shape[-1]} outputs, but {meta.dataset} needs {meta.num_outputs}: change its sizes."
@@ -158,64 +153,49 @@ def build_fitting(architecture: dict[str, Any], meta: Meta, key: str) -> torch.n
     return network
 
 
+def fit_shown(name: str, run: Run, keeper: Keeper) -> None:
+    """fit() with a progress bar (on a terminal) and TensorBoard: by process 0, if there are several."""
+    if not run.processes.is_first:
+        fit(run, keeper, lambda *_: None)
+        return
+    with TensorBoard(name) as tensorboard, tqdm(total=run.recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
+        tensorboard.start(run.model, run.train.rows(0, NUM_SHOWN)[0])
+
+        def watch(epoch: int, row: Row) -> None:
+            bar.set_postfix(shown(row, run.task.SCORE), refresh=False)
+            bar.update()
+            tensorboard.epoch(epoch, row)
+
+        fit(run, keeper, watch)
+
+
+def shown(row: Row, metric: str) -> dict[str, str]:
+    """An epoch's losses and metrics, for people."""
+    return {key: f"{value:.4f}" for key, value in row.items() if value is not None and key.endswith(("loss", metric))}
+
+
+def figures(run: Run, metric: str) -> dict[str, float | int]:
+    """The best epoch and what was measured in it: on val, or on train where the dataset has no val; rounded as metrics.json is."""
+    best = run.rows[run.best.epoch - 1]
+    split = "train" if best["val_loss"] is None else "val"
+    measured = {key: round(value, 6) for key in (f"{split}_loss", f"{split}_{metric}") if (value := best[key]) is not None}
+    return {"best_epoch": run.best.epoch, "epochs": len(run.rows), **measured}
+
+
 def curve(rows: list[Row], metric: str) -> list[dict[str, float | str | None]]:
     """The learning curve as DVC draws it: a row an epoch and split, with what the optimizer did in that epoch."""
-    shared = [key for key in rows[0] if key in ("epoch", "lr", "weight")]
-    splits = [split for split in ("train", "val") if rows[0][f"{split}_loss"] is not None]
     return [
         {
             "epoch": row["epoch"],
             "split": split,
             "loss": row[f"{split}_loss"],
             metric: row[f"{split}_{metric}"],
-            **{key: row[key] for key in shared},
+            **{key: row[key] for key in ("lr", "weight") if key in row},
         }
         for row in rows
-        for split in splits
+        for split in ("train", "val")
+        if row[f"{split}_loss"] is not None
     ]
-
-
-def figures(fitted: Fitted, metric: str) -> dict[str, float | int]:
-    """The best epoch and what was measured in it: on val, or on train where the dataset has no val; rounded as metrics.json is."""
-    best = fitted.rows[fitted.best_epoch - 1]
-    split = "train" if best["val_loss"] is None else "val"
-    measured = {key: value for key in (f"{split}_loss", f"{split}_{metric}") if (value := best[key]) is not None}
-    return {
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(fitted.rows),
-        **{key: round(value, 6) for key, value in measured.items()},
-    }
-
-
-def load_pretrained(network: torch.nn.Module, architecture: dict[str, Any], meta: Meta) -> None:
-    """Where the architecture has pretrained weights to offer, start from them."""
-    part = take_part("architectures", architecture["name"], "architecture.name")
-    if hasattr(part, "load_pretrained"):
-        part.load_pretrained(network, part.Params.model_validate(architecture), meta)
-
-
-def fit_shown(name: str, training: Training, keeper: Keeper) -> Fitted:
-    """fit() with a progress bar (on a terminal) and TensorBoard: by process 0, if there are several."""
-    metric = training.model.task.SCORE
-    if not training.processes.is_first:
-        return fit(training, keeper, lambda *_: None)
-    with TensorBoard(name) as tensorboard, tqdm(total=training.recipe.epochs, desc=name, unit="epoch", disable=None) as bar:
-        tensorboard.start(training.model, training.train.first(NUM_SHOWN))
-
-        def watch(epoch: int, row: Row) -> None:
-            bar.set_postfix(
-                {key: f"{value:.4f}" for key, value in row.items() if value is not None and key.endswith(("loss", metric))}, refresh=False
-            )
-            bar.update()
-            tensorboard.epoch(epoch, row)
-
-        return fit(training, keeper, watch)
-
-
-def summary(fitted: Fitted, metric: str) -> str:
-    best = fitted.rows[fitted.best_epoch - 1]
-    shown = ", ".join(f"{key} {value:.4f}" for key, value in best.items() if value is not None and key.endswith(("loss", metric)))
-    return f"best epoch {fitted.best_epoch} of {len(fitted.rows)}: {shown}"
 
 
 if __name__ == "__main__":

@@ -287,8 +287,6 @@ class NoKeeper:
 
     def end_epoch(self, run: Any) -> None: ...
 
-    def change_pace(self) -> None: ...
-
 
 # A place to run the stages in
 

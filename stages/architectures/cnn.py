@@ -8,7 +8,6 @@ from torch import nn
 
 from stages.common.meta import Meta
 from stages.common.params import Section, Size
-from stages.shell.errors import UserError
 
 INPUTS = ("image",)
 PER = "item"
@@ -41,19 +40,9 @@ def build(params: Params, meta: Meta) -> nn.Module:
         layers += [nn.Conv2d(in_channels, block.channels, block.kernel, padding=block.padding), nn.MaxPool2d(block.pool), activation()]
         in_channels = block.channels
     layers.append(nn.Flatten())
-    size = flat_size(nn.Sequential(*layers), (channels, height, width))
+    with torch.no_grad():
+        size = nn.Sequential(*layers)(torch.zeros(1, channels, height, width)).shape[1]
     for hidden in params.hidden:
         layers += [nn.Linear(size, hidden), activation()]
         size = hidden
     return nn.Sequential(*layers, nn.Linear(size, meta.num_outputs))
-
-
-def flat_size(layers: nn.Module, shape: tuple[int, int, int]) -> int:
-    """How many numbers `layers` make of one picture [channels, height, width]."""
-    try:
-        with torch.no_grad():
-            return layers(torch.zeros(1, *shape)).shape[1]
-    except RuntimeError as error:
-        raise UserError(
-            f"architecture.convolutions leave nothing of a picture of {shape[1]}x{shape[2]} pixels: use fewer, smaller or padded ones."
-        ) from error

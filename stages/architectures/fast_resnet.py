@@ -71,6 +71,4 @@ class FastResNet(nn.Module):
 
 
 def build(params: Params, meta: Meta) -> nn.Module:
-    channels = meta.input.shape[2]
-    assert channels is not None
-    return FastResNet(channels, params, meta.num_outputs)
+    return FastResNet(meta.input.shape[2] or 0, params, meta.num_outputs)

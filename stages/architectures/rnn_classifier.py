@@ -31,8 +31,8 @@ class Params(Section):
 class BidirectionalLayer(nn.Module):
     """float32 [length, batch, width] to [length, batch, 2 * hidden]; what stands in the padding never reaches what does not.
 
-    Two one-way layers instead of one bidirectional: the backward one reads each row reversed up to its own length, so the
-    padding stays behind the characters in both. That equals a packed sequence, and exports to ONNX with both axes dynamic.
+    Two one-way layers: the backward one reads each row reversed up to its own length, so the padding stays behind the characters in
+    both. That equals a packed sequence, and exports to ONNX with both axes dynamic.
     """
 
     def __init__(self, cell: str, width: int, hidden: int):

@@ -85,5 +85,4 @@ class RNNTagger(nn.Module):
 
 
 def build(params: Params, meta: Meta) -> nn.Module:
-    assert meta.input.alphabet is not None
     return RNNTagger(params, meta.num_outputs)

@@ -39,9 +39,9 @@ class Params(Section):
     @field_validator("model")
     @classmethod
     def _is_a_classifier(cls, model: str) -> str:
-        import torchvision  # here, since importing it takes a second
+        from torchvision import models  # here, since importing it takes a second
 
-        if model not in torchvision.models.list_models(module=torchvision.models):
+        if model not in models.list_models(module=models):
             raise ValueError("expected a classifier of torchvision, such as resnet18, vgg16 or squeezenet1_1")
         return model
 
@@ -54,6 +54,9 @@ class Params(Section):
             if weights not in known:
                 raise ValueError(f"expected weights to be one of {', '.join(known)}; got {weights!r}")
         return self
+
+    def weights_for(self, meta: Meta) -> str:
+        return self.weights if isinstance(self.weights, str) else by_origin(self.weights.model_dump(), meta.source)
 
 
 class Classifier(nn.Module):
@@ -84,14 +87,9 @@ def build(params: Params, meta: Meta) -> nn.Module:
     if params.model in ("googlenet", "inception_v3"):
         # These two would add a second classifier, half way up, to their output while training; and their pretrained weights
         # want pictures normalised in another way, which they do themselves from ImageNet's.
-        own = {"aux_logits": False, "init_weights": True, "transform_input": weights_for(meta, params) != "none"}
+        own = {"aux_logits": False, "init_weights": True, "transform_input": params.weights_for(meta) != "none"}
     backbone = torchvision.models.get_model(params.model, weights=None, **own)
     return Classifier(backbone, replace_last_layer(backbone, meta.num_outputs))
-
-
-def weights_for(meta: Meta, params: Params) -> str:
-    by_source = params.weights
-    return by_source if isinstance(by_source, str) else by_origin(by_source.model_dump(), meta.source)
 
 
 def replace_last_layer(backbone: nn.Module, num_outputs: int) -> nn.Module:
@@ -111,7 +109,7 @@ def load_pretrained(network: Classifier, params: Params, meta: Meta) -> None:
     """Give the backbone the weights that params name for this source; called by train only, never on reading a checkpoint."""
     from torchvision.models import get_model_weights
 
-    name = weights_for(meta, params)
+    name = params.weights_for(meta)
     if name == "none":
         return
     weights = get_model_weights(params.model)[name]
@@ -124,8 +122,15 @@ def load_pretrained(network: Classifier, params: Params, meta: Meta) -> None:
 
 def fetch_weights(url: str) -> dict[str, Tensor]:
     """The state dict at `url`, from the mirror where it has one. The hash in the file's name is checked; only tensors are unpickled."""
-    problems = []
-    for address in (*mirror_addresses(url), url):
+    mirror, file = os.environ.get("DATASETS_MIRROR", ""), f"torchvision/{Path(url).name}"
+    addresses, problems = [url], []
+    if mirror.startswith(("http://", "https://")):
+        if "@" in mirror:  # torch.hub cannot use it, and would show it in its error
+            raise UserError("DATASETS_MIRROR has a user name, which does not work for pretrained weights: set it to one without.")
+        addresses.insert(0, f"{mirror.rstrip('/')}/{file}")
+    elif mirror and Path(mirror, file).is_file():
+        addresses.insert(0, Path(mirror, file).resolve().as_uri())
+    for address in addresses:
         try:
             return torch.hub.load_state_dict_from_url(address, check_hash=True, weights_only=True, map_location="cpu")
         except UnpicklingError:  # its text advises to load it all the same
@@ -136,15 +141,3 @@ def fetch_weights(url: str) -> dict[str, Tensor]:
         f"The weights {Path(url).name} could not be fetched ({'; '.join(problems)}): connect to the network, put the file into "
         "DATASETS_MIRROR/torchvision/, or set architecture.weights to none."
     )
-
-
-def mirror_addresses(url: str) -> list[str]:
-    mirror, path = os.environ.get("DATASETS_MIRROR", ""), f"torchvision/{Path(url).name}"
-    if mirror.startswith(("http://", "https://")):
-        if "@" in mirror:
-            raise UserError(
-                "DATASETS_MIRROR has a user name, which does not work for pretrained weights: set it to an address without one."
-            )
-        return [f"{mirror.rstrip('/')}/{path}"]
-    file = Path(mirror) / path
-    return [file.resolve().as_uri()] if mirror and file.is_file() else []

@@ -11,9 +11,6 @@ import torch
 from stages.common.params import Runtime
 from stages.shell.errors import UserError
 
-# malloc.h
-M_TRIM_THRESHOLD, M_MMAP_MAX, NEVER = -1, -4, -1
-
 
 def prepare_torch(runtime: Runtime, rank: int = 0) -> torch.device:
     """Set torch's seed and threads, and its deterministic kernels; returns the device of the process number `rank` of a training."""
@@ -35,14 +32,15 @@ def keep_freed_memory() -> None:
 
     The system fills each new page with zeros, at every step of a training for every tensor of it: a third of a small network's time.
     """
-    allocator = ctypes.CDLL(None)
+    mmap_max, trim_threshold, never, allocator = -4, -1, -1, ctypes.CDLL(None)  # malloc.h
     if hasattr(allocator, "mallopt"):  # other C libraries have other ways
-        allocator.mallopt(M_MMAP_MAX, 0)
-        allocator.mallopt(M_TRIM_THRESHOLD, NEVER)
+        allocator.mallopt(mmap_max, 0)
+        allocator.mallopt(trim_threshold, never)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in said or "not enough memory" in said
 
 
 def choose_device(runtime: Runtime, rank: int) -> torch.device:

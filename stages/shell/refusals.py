@@ -12,8 +12,7 @@ from stages.common.files import naming
 from stages.common.shelves import take_input, take_task
 from stages.modelling.model import Model
 from stages.shell.errors import UserError
-from stages.training.recipe import Recipe, Schedule
-from stages.training.scores import Row
+from stages.training.recipe import Recipe, Row, Schedule
 
 # A run whose loss grows past this multiple of its first epoch's will not come back.
 EXPLODED = 1e4

@@ -1,9 +1,8 @@
 """Keeps the state of a run on the disk while it trains, so that a run that dies resumes where it was, to the very same weights.
 
-A state is a file of tensors and JSON (safetensors, no pickle) that ends with its SHA-256. It is written beside and renamed; the one
-before it is kept. Each names what its run was made of (params, data, code, libraries, device): a state of anything else, or a
-damaged one, is set aside with a warning. The states lie under logs/resume/, outside DVC's outputs, which DVC may delete before it
-runs a stage.
+A state is a file of tensors and JSON (safetensors, no pickle) that ends with its SHA-256. It is written beside and renamed. It names
+what its run was made of (params, data, code, libraries, device): a state of anything else, or a damaged one, is set aside with a
+warning. The states lie under logs/resume/, outside DVC's outputs, which DVC may delete before it runs a stage.
 """
 
 import contextlib
@@ -11,13 +10,14 @@ import hashlib
 import json
 import os
 import platform
+import re
 import signal
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -27,17 +27,17 @@ from torch import Tensor
 from stages.common.files import alone_with, write_files
 from stages.modelling.devices import is_out_of_memory
 from stages.shell.errors import Stopped, UserError, heeded_signals, reason, tell
-from stages.training.processes import Processes, alone
+from stages.training.processes import Processes
+from stages.training.run import Run
 
 STATES = Path("logs") / "resume"
 CODE = Path(__file__).parents[1]
 
-# Variables by which they can be told to choose others.
+# Variables by which libraries are told to choose other kernels.
 SWITCHES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_", "DNNL_", "CUBLAS_", "ATEN_CPU_CAPABILITY")
 
 # Saving takes at most this share of the time: epochs that are too short for it are not all saved.
 LARGEST_SHARE = 0.05
-
 
 # What reading a file that is none of ours can raise.
 UNREADABLE = (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError)
@@ -45,15 +45,6 @@ UNREADABLE = (OSError, SafetensorError, LookupError, TypeError, ValueError, Recu
 
 class StartOver(Exception):
     """A state looked right and did not fit; it has been set aside, and what it was loaded into must be made anew."""
-
-
-class Resumable(Protocol):
-    @property
-    def is_over(self) -> bool: ...
-    @property
-    def place(self) -> str: ...
-    def state(self) -> dict[str, Any]: ...
-    def load(self, state: dict[str, Any]) -> None: ...
 
 
 class Keeper:
@@ -64,29 +55,20 @@ class Keeper:
     """
 
     def __init__(self, folder: Path, made_of: dict[str, str], save_minutes: float, processes: Processes | None = None):
-        self.folder, self.made_of, self.every, self.processes = folder, made_of, 60 * save_minutes, processes or alone()
-        self.last, self.previous = folder / "last", folder / "previous"
+        self.folder, self.made_of, self.every, self.processes = folder, made_of, 60 * save_minutes, processes or Processes()
+        self.last = folder / "last"
         self.was_over, self.asked, self.handlers = False, 0, dict[int, Any]()
         self.lock, self.said = contextlib.ExitStack(), ""
         self.saved_at, self.cost = time.monotonic(), 0.0
-        self.pauses, self.next_talk, self.talked_at = 0, 0, (0, time.monotonic())
 
     def __enter__(self) -> "Keeper":
-        if self.processes.is_first:
-            self._lock()
-        try:
-            self.handlers = {int(number): signal.signal(number, self._ask) for number in heeded_signals()}
-        except ValueError:  # not in the main thread, to which alone signals come
-            self.handlers = {}
-        return self
-
-    def _lock(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError:  # then nothing can be saved either, and saving will say so
-            return
         refusal = f"Another process is training {self.folder.name} here: wait until it has ended, or stop it, and run the stage again."
-        self.lock.enter_context(alone_with(self.folder, refusal))
+        if self.processes.is_first:
+            with contextlib.suppress(OSError):  # then nothing can be saved either, and saving will say so
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.lock.enter_context(alone_with(self.folder, refusal))
+        self.handlers = {int(number): signal.signal(number, self._ask) for number in heeded_signals()}
+        return self
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         """The run ends itself at its next pause; asked twice, as the signal would have ended it."""
@@ -102,79 +84,45 @@ class Keeper:
         if self.asked and error is None:  # too late for another pause: it ends as it would have without us
             signal.raise_signal(self.asked)
 
-    def take_up(self, run: Resumable) -> None:
-        """Loads the newest state that is whole and of this very run, if there is one."""
-        for path in (self.last, self.previous):
-            state = self._read(path) if self.processes.is_first else None
-            if not self.processes.first_says(state is not None):
-                continue
-            problem = self._load(run, path, state)
-            if self.processes.sum(torch.tensor(int(problem is not None))):  # of any process: all must do the same
-                if self.processes.is_first:
-                    self._set_aside(path, f"does not fit its run ({type(problem).__name__}: {problem})", "damaged")
-                if self.processes.is_first and path.exists() and problem is not None:
-                    raise problem
-                raise StartOver from problem
-            self.was_over = run.is_over
-            if self.processes.is_first:
-                tell(f"{self.folder.name}: resuming {run.place} ({path})")
+    def take_up(self, run: Run) -> None:
+        """Loads the last state if it is whole and of this very run. Of several processes the first has read it, the others read it here."""
+        state = self._read() if self.processes.is_first else None
+        if not self.processes.first_says(state is not None):
             return
-
-    def _load(self, run: Resumable, path: Path, state: dict[str, Any] | None) -> Exception | None:
-        """Loads the state (that process 0 has read, the others read it here); what the state itself is to blame for."""
         try:
-            run.load(from_bytes(path.read_bytes())["state"] if state is None else state)
+            run.load(from_bytes(self.last.read_bytes())["state"] if state is None else state)
         except (*UNREADABLE, RuntimeError, AttributeError) as error:
             if is_out_of_memory(error):
                 raise
-            return error
-        return None
+            if self.processes.is_first:
+                self._set_aside(f"does not fit its run ({type(error).__name__}: {error})", "damaged")
+            raise StartOver from error
+        self.was_over = run.is_over
+        if self.processes.is_first:
+            tell(f"{self.folder.name}: resuming {run.place} ({self.last})")
 
-    def pause(self, run: Resumable) -> None:
+    def pause(self, run: Run) -> None:
         """To be called wherever the run could be left: saves it if it is time, and ends it if a signal has asked for it."""
-        self.pauses += 1
-        if self.pauses < self.next_talk:
-            return
-        asked, is_due = self.asked, int(time.monotonic() - self.saved_at >= self.every)
-        if self.processes.count > 1:
-            asked, is_due, self.next_talk = self.processes.largest(asked, is_due, self._following_talk())
+        asked, is_due = self.processes.largest(self.asked, int(time.monotonic() - self.saved_at >= self.every))
         is_saved = self._save(run) if asked or is_due else False
         if asked:
             raise Stopped(asked, f"{run.place}: the next run {'resumes there' if is_saved else self._outlook()}")
 
-    def _following_talk(self) -> int:
-        """At which pause several processes should talk again: about twice a second, for talk takes time."""
-        now = time.monotonic()
-        pauses_per_s = (self.pauses - self.talked_at[0]) / max(now - self.talked_at[1], 1e-3)
-        self.talked_at = self.pauses, now
-        return self.pauses + max(1, min(int(pauses_per_s / 2), 1000))
-
-    def change_pace(self) -> None:
-        """To be called where pauses begin to be further apart, or less: several processes talk at the next one then."""
-        self.next_talk, self.talked_at = 0, (self.pauses, time.monotonic())
-
-    def end_epoch(self, run: Resumable) -> None:
+    def end_epoch(self, run: Run) -> None:
         """To be called between epochs, and after the last."""
         is_worth_it = self.cost <= LARGEST_SHARE * (time.monotonic() - self.saved_at)
         if self.processes.first_says(run.is_over or is_worth_it):
             self._save(run)
 
     def forget(self) -> None:
-        for path in (self.last, self.previous):
-            path.unlink(missing_ok=True)
+        self.last.unlink(missing_ok=True)
 
-    def _save(self, run: Resumable) -> bool:
+    def _save(self, run: Run) -> bool:
         """Whether it could be: a state that cannot be saved is no reason to end the run, which may well end before anything kills it."""
         started, state = time.monotonic(), run.state()
         try:
-            if not self.processes.is_first:
-                return True
-            content = as_bytes({"made_of": self.made_of, "is_over": run.is_over, "state": state})
-            if self.last.exists():
-                self.last.replace(self.previous)
-            write_files({self.last: content})
-            if run.is_over:
-                self.previous.unlink(missing_ok=True)
+            if self.processes.is_first:
+                write_files({self.last: as_bytes({"made_of": self.made_of, "is_over": run.is_over, "state": state})})
             return True
         except (OSError, UserError, MemoryError) as error:
             what = f"the state of {self.folder.name} cannot be saved ({reason(error)})"
@@ -189,34 +137,28 @@ class Keeper:
 
     def _outlook(self) -> str:
         """What becomes of a run that ends without having been saved now."""
-        return "resumes from the last saved state" if self.last.exists() or self.previous.exists() else "starts from scratch"
+        return "resumes from the last saved state" if self.last.exists() else "starts from scratch"
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
+    def _read(self) -> dict[str, Any] | None:
         try:
-            if path.exists() and not path.is_file():  # a named pipe would be waited for
+            if self.last.exists() and not self.last.is_file():  # a named pipe would be waited for
                 raise ValueError("it is not a file")
-            saved = from_bytes(path.read_bytes())
+            saved = from_bytes(self.last.read_bytes())
             made_of, is_over, state = dict(saved["made_of"]), bool(saved["is_over"]), dict(saved["state"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the second where the folder could not be made
             return None
         except UNREADABLE as error:
-            self._set_aside(path, f"is damaged ({reason(error)})", "damaged")
+            self._set_aside(f"is damaged ({reason(error)})", "damaged")
             return None
         others = [name for name in self.made_of.keys() | made_of.keys() if self.made_of.get(name) != made_of.get(name)]
-        if not others:
-            return state
-        if is_over:  # an earlier run came to its end, and this is another, whose states will take its place
-            return None
-        self._set_aside(path, f"is of another run (different {', '.join(sorted(map(str, others)))})", "other")
-        return None
+        if others and not is_over:  # the state of a run that came to its end gives way without a word
+            self._set_aside(f"is of another run (different {', '.join(sorted(map(str, others)))})", "other")
+        return None if others else state
 
-    def _set_aside(self, path: Path, why: str, suffix: str) -> None:
-        aside = path.with_name(f"{path.name}.{suffix}")
-        tell(f"warning: {path} {' '.join(why.split())}: renamed to {aside.name} and not used.")
-        try:
-            path.replace(aside)
-        except OSError as error:
-            tell(f"warning: {path} cannot be moved ({reason(error)}).")
+    def _set_aside(self, why: str, suffix: str) -> None:
+        aside = self.last.with_name(f"last.{suffix}")
+        self.last.replace(aside)
+        tell(f"warning: {self.last} {' '.join(why.split())}: renamed to {aside.name} and not used.")
 
 
 def ingredients(params: dict[str, Any], data: Iterable[Path], parts: Iterable[str], device: torch.device) -> dict[str, str]:
@@ -240,9 +182,8 @@ def ingredients(params: dict[str, Any], data: Iterable[Path], parts: Iterable[st
 def processor_name() -> str:
     """Its model and instruction set, by which the libraries choose their kernels."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{model} ({torch.backends.cpu.get_cpu_capability()})"
+    model = re.search(r"^model name\s*: (.*)$", info.read_text(encoding="utf-8"), flags=re.MULTILINE) if info.exists() else None
+    return f"{model[1].strip() if model else platform.processor()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def file_hash(path: Path) -> bytes:

@@ -3,13 +3,11 @@
 It is for people to look at while training; no stage reads it, and DVC and git ignore the folder.
 """
 
-import functools
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -23,13 +21,9 @@ LOGS = Path("logs") / "tensorboard"
 NUM_SHOWN = 64
 
 
-Writer = Callable[..., None]
-
-
-def while_it_can(write: Writer) -> Writer:
+def while_it_can(write: Callable[..., None]) -> Callable[..., None]:
     """A method that writes, until that fails; the writer's thread hands an error of its own to one of the next calls."""
 
-    @functools.wraps(write)
     def attempt(board: "TensorBoard", *arguments: Any) -> None:
         if board.is_off:
             return
@@ -55,26 +49,24 @@ class TensorBoard:
         self._open()
         return self
 
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        threading.excepthook = self.excepthook
+
     @while_it_can
     def _open(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(self.folder))
 
+    @while_it_can
+    def _close(self) -> None:
+        self.writer.close()
+
     def keep_quiet(self, failure: threading.ExceptHookArgs) -> None:
         """What stops the writer's thread is told by while_it_can(), so Python need not print it as well."""
         if type(failure.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
             self.excepthook(failure)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            self._close()
-        finally:
-            threading.excepthook = self.excepthook
-
-    @while_it_can
-    def _close(self) -> None:
-        self.writer.close()
 
     @while_it_can
     def start(self, model: Model, inputs: Tensor) -> None:
@@ -84,9 +76,12 @@ class TensorBoard:
             self.writer.add_text("inputs", "  \n".join(shown))
         else:
             self.writer.add_images("inputs", shown, dataformats="NHWC")
+        # Two blank inputs to trace the network with: pictures of train may be larger than the network takes.
+        shape = [size or inputs.shape[axis] for axis, size in enumerate(model.meta.input.shape, start=1)]
+        blank = torch.from_numpy(model.input.part.as_batch(np.zeros((2, *shape), model.meta.input.dtype))).to(inputs.device)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every shape that it reads
-            example = model.input(example_of(model, inputs))
+            example = model.input(blank)
             # Traced here, for add_graph would also check the trace, which takes half a second more.
             self.writer.add_graph(torch.jit.trace(model.network, example, check_trace=False), example)
 
@@ -96,9 +91,3 @@ class TensorBoard:
             if value is not None and name != "epoch":
                 split, _, measure = name.partition("_")
                 self.writer.add_scalar(f"{measure}/{split}" if split in ("train", "val") else name, value, number)
-
-
-def example_of(model: Model, inputs: Tensor) -> Tensor:
-    """Two inputs to trace the network with. Pictures of train may be larger than the network takes: blank ones of its size will do."""
-    shape = [size or inputs.shape[axis] for axis, size in enumerate(model.meta.input.shape, start=1)]
-    return torch.from_numpy(model.input.part.as_batch(np.zeros((2, *shape), model.meta.input.dtype))).to(inputs.device)

@@ -1,9 +1,8 @@
 """Augmentations by name, on batches of pictures on their device: float32 [batch, channels, height, width] in 0..1.
 
-Any transform of torchvision.transforms.v2 works by its name and its own arguments, drawn anew for each picture. Four that
-most recipes use (RandomAffine, RandomRotation, RandomHorizontalFlip, RandomCrop) and RandomResizedCrop are computed
-for the whole batch at once, with a draw of its own for each picture; they take the subset of v2's arguments that their signatures
-show. All randomness is torch's own, so the seed fixes it.
+Any transform of torchvision.transforms.v2 works by its name and its own arguments, drawn anew for each picture. The four here are
+computed for the whole batch at once, with a draw of its own for each picture; they take the subset of v2's arguments that their
+signatures show. All randomness is torch's own, so the seed fixes it.
 """
 
 import inspect
@@ -45,13 +44,6 @@ class RandomAffine:
         return sample_affine(images, theta, images.shape[2], images.shape[3])
 
 
-class RandomRotation(RandomAffine):
-    """Rotation by -degrees to degrees about the centre."""
-
-    def __init__(self, degrees: float):
-        super().__init__(degrees)
-
-
 class RandomHorizontalFlip:
     def __init__(self, p: float = 0.5):
         if not 0 <= p <= 1:
@@ -67,10 +59,8 @@ class RandomCrop:
     """A square of `size` pixels from the picture, padded by `padding` pixels first (padding_mode as torch's: constant or reflect)."""
 
     def __init__(self, size: int, padding: int = 0, padding_mode: str = "constant"):
-        if padding_mode not in ("constant", "reflect"):
-            raise ValueError("padding_mode must be constant or reflect")
-        if size < 1 or padding < 0:
-            raise ValueError("size must be 1 or more, and padding 0 or more")
+        if size < 1 or padding < 0 or padding_mode not in ("constant", "reflect"):
+            raise ValueError("size must be 1 or more, padding 0 or more, and padding_mode constant or reflect")
         self.size, self.padding, self.padding_mode = size, padding, padding_mode
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -110,35 +100,31 @@ def uniform(count: int, low: float, high: float, device: torch.device) -> Tensor
 
 def sample_affine(images: Tensor, theta: Tensor, height: int, width: int, padding_mode: str = "zeros") -> Tensor:
     """Each picture through its own affine map theta [batch, 2, 3] (output to input, in -1..1): [batch, channels, height, width]."""
-    x, y = centres(width, images.device), centres(height, images.device).unsqueeze(1)
+    # Where the centres of so many pixels side by side lie between -1 and 1.
+    x, y = ((2 * torch.arange(count, device=images.device) + 1) / count - 1 for count in (width, height))
     maps = theta.view(-1, 2, 3, 1, 1)
     # functional.affine_grid gives the same by a product of small matrices for each picture, in three times the time.
-    grid = (maps[:, :, 0] * x + (maps[:, :, 1] * y + maps[:, :, 2])).permute(0, 2, 3, 1)
+    grid = (maps[:, :, 0] * x + (maps[:, :, 1] * y.unsqueeze(1) + maps[:, :, 2])).permute(0, 2, 3, 1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode=padding_mode, align_corners=False)
 
 
-def centres(count: int, device: torch.device) -> Tensor:
-    """Where the centres of so many pixels side by side lie between -1 and 1."""
-    return (2 * torch.arange(count, device=device) + 1) / count - 1
-
-
 BATCHED: dict[str, Callable[..., Augmentation]] = {
-    kind.__name__: kind for kind in (RandomAffine, RandomRotation, RandomHorizontalFlip, RandomCrop, RandomResizedCrop)
+    kind.__name__: kind for kind in (RandomAffine, RandomHorizontalFlip, RandomCrop, RandomResizedCrop)
 }
 
 
 def build_augmentations(sections: list[dict[str, Any]], key: str) -> list[Augmentation]:
     """The augmentations of params.yaml (at `key`), in order."""
-    return [build_augmentation(dict(section), f"{key}[{place}]") for place, section in enumerate(sections)]
+    return [build_augmentation(section["name"], section, f"{key}[{place}]") for place, section in enumerate(sections)]
 
 
-def build_augmentation(section: dict[str, Any], key: str) -> Augmentation:
-    name = section.pop("name", None)
-    kind = BATCHED[name] if name in BATCHED else torchvision_transform(name, key)
-    refuse_types(kind, section, key)
+def build_augmentation(name: str, section: dict[str, Any], key: str) -> Augmentation:
+    arguments = {argument: value for argument, value in section.items() if argument != "name"}
+    kind = BATCHED.get(name) or torchvision_transform(name, key)
+    refuse_types(kind, arguments, key)
     with fitting(key, name):
-        augment = kind(**section)
-    return augment if name in BATCHED else lambda images: torch.stack([augment(image) for image in images])
+        augment = kind(**arguments)
+    return augment if is_batched(augment) else lambda images: torch.stack([augment(image) for image in images])
 
 
 def is_batched(augment: Augmentation) -> bool:
@@ -146,10 +132,10 @@ def is_batched(augment: Augmentation) -> bool:
     return type(augment) in BATCHED.values()
 
 
-def torchvision_transform(name: Any, key: str) -> Callable[..., Augmentation]:
+def torchvision_transform(name: str, key: str) -> Callable[..., Augmentation]:
     from torchvision.transforms import v2
 
-    kind = getattr(v2, name, None) if isinstance(name, str) else None
+    kind = getattr(v2, name, None)
     if not (inspect.isclass(kind) and issubclass(kind, v2.Transform)):
         raise UserError(
             f"params.yaml: {key}.name is {name!r}; expected a transform of torchvision.transforms.v2, such as {', '.join(BATCHED)}."

@@ -31,10 +31,6 @@ def bce(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
     return loss + (logits * 0).sum()
 
 
-def bce_with_logits(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, indicators(logits, targets), **arguments)
-
-
 def focal(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
     """Lin et al., 2017, https://arxiv.org/abs/1708.02002; with several classes, one against the rest for each."""
     from torchvision.ops import sigmoid_focal_loss
@@ -42,8 +38,8 @@ def focal(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
     return sigmoid_focal_loss(logits, indicators(logits, targets), **{"reduction": "mean", **arguments})
 
 
-def multi_label_soft_margin(logits: Tensor, targets: Tensor, **arguments: Any) -> Tensor:
-    return functional.multilabel_soft_margin_loss(logits, indicators(logits, targets), **arguments)
+def of_indicators(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda logits, targets, **arguments: function(logits, indicators(logits, targets), **arguments)
 
 
 def indicators(logits: Tensor, targets: Tensor) -> Tensor:
@@ -63,32 +59,28 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "CrossEntropy": cross_entropy,
     "NLL": nll,
     "BCE": bce,
-    "BCEWithLogits": bce_with_logits,
+    "BCEWithLogits": of_indicators(functional.binary_cross_entropy_with_logits),
     "Focal": focal,
-    "MultiLabelSoftMargin": multi_label_soft_margin,
+    "MultiLabelSoftMargin": of_indicators(functional.multilabel_soft_margin_loss),
 }
 
 
 def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int, key: str) -> Loss:
     """The loss `name` of params.yaml (at `key`) with its arguments; refused where it does not fit the task's targets."""
     part = take_task(task)
-    fitting_ones = ", ".join(part.LOSSES)
     if name not in LOSSES:
-        raise UserError(f"params.yaml: {key}.name is {name!r}; for a {task} target expected one of {fitting_ones}.")
+        raise UserError(f"params.yaml: {key}.name is {name!r}; for a {task} target expected one of {', '.join(part.LOSSES)}.")
     if name not in part.LOSSES:
-        raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {fitting_ones}.")
-
+        ones = ", ".join(part.LOSSES)
+        raise UserError(f"params.yaml: {key}.name is {name}, which does not fit the dataset's {task} target; use one of {ones}.")
     function = LOSSES[name]
     refuse_types(function, arguments, key)
     if arguments.get("reduction", "mean") != "mean":
         raise UserError(f"params.yaml: {key}.reduction is {arguments['reduction']!r}; expected mean, so that batch size does not matter.")
     weight = arguments.get("weight")
-    if isinstance(weight, list) and not all(type(value) in (int, float) and value > 0 for value in weight):
-        raise UserError(f"params.yaml: {key}.weight is {weight}; expected numbers above 0, one for each output.")
-    if isinstance(weight, list) and len(weight) != num_outputs:
-        raise UserError(
-            f"params.yaml: {key}.weight has {len(weight)} numbers, but the network has {num_outputs} outputs: give one for each."
-        )
+    is_fitting = isinstance(weight, list) and len(weight) == num_outputs and all(type(one) in (int, float) and one > 0 for one in weight)
+    if isinstance(weight, list) and not is_fitting:  # torch would take some of them, and spread them over the batch
+        raise UserError(f"params.yaml: {key}.weight is {weight}; expected {num_outputs} numbers above 0, one for each output.")
 
     @functools.cache  # no step waits until they are on the device
     def tensors(device: torch.device) -> dict[str, Tensor]:
@@ -99,9 +91,8 @@ def build_loss(name: str, arguments: dict[str, Any], task: str, num_outputs: int
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         return function(logits.float(), targets, **{**arguments, **tensors(logits.device)})
 
-    # Of two items: wrong arguments show on the first call, which is made before any work starts.
+    # Of two items: wrong arguments show on the first call, which is made before any work starts, and a loss for each item by item().
     shape, targets = part.example(num_outputs)
     with fitting(key, name):
-        if loss(torch.zeros(shape), torch.from_numpy(targets)).ndim:
-            raise UserError(f"params.yaml: {key} gives more than one number: remove reduce and size_average.")
+        loss(torch.zeros(shape), torch.from_numpy(targets)).item()
     return loss

@@ -30,9 +30,9 @@ PR_SET_PDEATHSIG = 1
 
 
 class Processes:
-    """The processes of one training, seen from one of them: `rank` of `count`. Made by alone() or join()."""
+    """The processes of one training, seen from one of them: `rank` of `count`. Several are made by join()."""
 
-    def __init__(self, rank: int, count: int):
+    def __init__(self, rank: int = 0, count: int = 1):
         self.rank, self.count = rank, count
 
     @property
@@ -64,6 +64,8 @@ class Processes:
 
     def largest(self, *numbers: int) -> list[int]:
         """The largest of what all processes have given, for each number."""
+        if self.count == 1:
+            return list(numbers)
         values = torch.tensor(numbers)
         self._together(torch.distributed.all_reduce, values, torch.distributed.ReduceOp.MAX)
         return values.tolist()
@@ -97,17 +99,12 @@ class Processes:
             raise UserError(f"Process {self.rank} of {self.count} lost contact with another one.") from error
 
 
-def alone() -> Processes:
-    return Processes(0, 1)
-
-
 def is_launched() -> bool:
     """Whether this process is one of those that launch() has started."""
     return MEETING in os.environ
 
 
 def own_rank() -> int:
-    """This process's place among those that launch() has started on this machine, from 0."""
     return int(os.environ["RANK"]) if is_launched() else 0
 
 
@@ -115,7 +112,7 @@ def own_rank() -> int:
 def join(device: torch.device) -> Iterator[Processes]:
     """In it this process is one of those that launch() has started, which end with launch(), however it ends; or it is alone."""
     if not is_launched():
-        yield alone()
+        yield Processes()
         return
     if sys.platform == "linux":  # elsewhere torchrun alone ends them, unless it is killed
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -143,7 +140,8 @@ def launch(module: str, arguments: list[str], count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    with said_below(), tempfile.TemporaryDirectory(prefix="reprise-") as folder:
+    logging.disable(logging.ERROR)  # torchrun's loggers have levels of their own; what goes wrong is said by us
+    with tempfile.TemporaryDirectory(prefix="reprise-") as folder:
         # torchrun's own store is a file as well: its TCP store would listen on every address of the machine.
         interface = "lo" if sys.platform == "linux" else "lo0"
         os.environ |= {
@@ -167,38 +165,19 @@ def launch(module: str, arguments: list[str], count: int) -> None:
             raise what_ended_them(error.failures, Path(folder), count) from error
 
 
-@contextlib.contextmanager
-def said_below() -> Iterator[None]:
-    """In it torchrun's loggers, each of which has a level of its own, are silent: what goes wrong is said by us."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def what_ended_them(failures: dict[int, Any], folder: Path, count: int) -> Stopped | UserError:
     """The signal or the failure that came first, from torchrun's ProcessFailures by rank; shows what that process said."""
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    rank = min(codes, key=lambda rank: (is_aftermath(codes[rank]), codes[rank] > 0, failures[rank].timestamp))
+    aftermath = (-signal.SIGTERM, 128 + signal.SIGTERM)  # as torchrun stops the others where one fails
+    rank = min(codes, key=lambda rank: (codes[rank] in aftermath, codes[rank] > 0, failures[rank].timestamp))
     number = -codes[rank] if codes[rank] < 0 else codes[rank] - 128
     if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # to one of them, which has stopped all
         return Stopped(number, f"in its {count} processes")
-    show_what_it_said(rank, folder)
-    how = f"was killed by {signal.Signals(number).name}" if codes[rank] < 0 else f"ended with exit code {codes[rank]}"
-    reason = "for the reason above if it could give one"
-    return UserError(f"Process {rank} of {count} {how}, {reason}; the next run resumes from the last saved state, if there is one.")
-
-
-def is_aftermath(code: int) -> bool:
-    """Whether a process with this exit code was stopped, as torchrun does with the others where one fails."""
-    return code in (-signal.SIGTERM, 128 + signal.SIGTERM)
-
-
-def show_what_it_said(rank: int, folder: Path) -> None:
-    """What a process other than 0 wrote into torchrun's file, but for a mistake that process 0 has found and shown as well."""
+    # What a process other than 0 wrote into torchrun's file, but for a mistake that process 0 has found and shown as well.
     shown = (folder / "said").read_text(encoding="utf-8") if (folder / "said").exists() else ""
     for path in sorted((folder / "logs").rglob(f"{rank}/stderr.log")):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         sys.stderr.writelines(f"{line}\n" for line in lines if line != shown)
+    how = f"was killed by {signal.Signals(number).name}" if codes[rank] < 0 else f"ended with exit code {codes[rank]}"
+    reason = "for the reason above if it could give one"
+    return UserError(f"Process {rank} of {count} {how}, {reason}; the next run resumes from the last saved state, if there is one.")

@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field
 from stages.common.params import Section, by_origin, check_section
 from stages.shell.errors import UserError
 
+Row = dict[str, float | None]  # of the learning curve: what was measured in an epoch, by name
+
 
 class Choice(Section):
     """A part by name with its own arguments beside it, for example {name: SGD, momentum: 0.5}."""

@@ -14,61 +14,49 @@ from stages.training.recipe import Recipe
 # These need Python functions or other schedulers as arguments, which params.yaml cannot hold.
 NOT_BY_PARAMS = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
 
-WARM_UP = " (to warm up and then follow a cosine, take OneCycleLR)"
-
 # A schedule that ends at 0 may miss it by this share of the rate.
 ROUNDING = 1e-6
 
 
 def schedule_names() -> list[str]:
-    kinds = vars(lr_scheduler).items()
     base = lr_scheduler.LRScheduler
-    return sorted(
-        name
-        for name, kind in kinds
-        if inspect.isclass(kind) and issubclass(kind, base) and not name.startswith("_") and name not in NOT_BY_PARAMS
-    )
+    found = {name for name, kind in vars(lr_scheduler).items() if inspect.isclass(kind) and issubclass(kind, base) and name[0] != "_"}
+    return sorted(found - NOT_BY_PARAMS)
 
 
-def build_schedule(
-    name: str, arguments: dict[str, Any], optimizer: Optimizer, lr: float, num_intervals: int, key: str
-) -> lr_scheduler.LRScheduler:
-    """The schedule `name` of params.yaml (at `key`).
+class MovingRate:
+    """The learning rate as recipe.schedule (of params.yaml at `key`) moves it, after every step or every epoch; null: it stays.
 
     What follows from other params is filled in where the schedule takes it and params leave it out: `max_lr` is train.lr,
     and `total_steps`, `T_max` and PolynomialLR's `total_iters` are the number of intervals (steps or epochs) of the run.
     """
-    if name not in schedule_names():
-        raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {', '.join(schedule_names())}{WARM_UP}.")
-    kind = getattr(lr_scheduler, name)
-    accepted = inspect.signature(kind).parameters
-    derived = {"max_lr": lr, "T_max": num_intervals}
-    if "epochs" not in arguments:
-        derived["total_steps"] = num_intervals
-    if name == "PolynomialLR":
-        derived["total_iters"] = num_intervals
-    filled = {argument: value for argument, value in derived.items() if argument in accepted} | arguments
-    refuse_types(kind, arguments, key)
-    with fitting(key, name), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "scheduler before optimizer": the first step is the constructor's own
-        return kind(optimizer, **filled)
-
-
-class MovingRate:
-    """The learning rate as recipe.schedule moves it, after every step or every epoch; it stays where it is for null."""
 
     def __init__(self, recipe: Recipe, optimizer: Optimizer, steps_per_epoch: int, key: str):
-        self.chosen = recipe.schedule
+        self.chosen, self.key, self.lr = recipe.schedule, key, recipe.lr
         if self.chosen is None:
             return
-        if self.chosen.name == "ReduceLROnPlateau" and self.chosen.interval != "epoch":
+        name, arguments, interval = self.chosen.name, self.chosen.arguments, self.chosen.interval
+        if name not in schedule_names():
+            names = f"{', '.join(schedule_names())} (to warm up and then follow a cosine, take OneCycleLR)"
+            raise UserError(f"params.yaml: {key}.name is {name!r}; expected one of {names}.")
+        if name == "ReduceLROnPlateau" and interval != "epoch":
             raise UserError(f"params.yaml: {key}.interval must be epoch for ReduceLROnPlateau, because it needs the loss of an epoch.")
-        self.key, self.lr = key, recipe.lr
-        self.num_moves = recipe.epochs * (steps_per_epoch if self.chosen.interval == "step" else 1)
+        self.num_moves = recipe.epochs * (steps_per_epoch if interval == "step" else 1)
         refuse_cycle(self.chosen, self.num_moves, key)
-        self.schedule = build_schedule(self.chosen.name, self.chosen.arguments, optimizer, recipe.lr, self.num_moves, key)
+        kind = getattr(lr_scheduler, name)
+        derived = {"max_lr": recipe.lr, "T_max": self.num_moves}
+        if "epochs" not in arguments:
+            derived["total_steps"] = self.num_moves
+        if name == "PolynomialLR":
+            derived["total_iters"] = self.num_moves
+        accepted = inspect.signature(kind).parameters
+        refuse_types(kind, arguments, key)
+        with fitting(key, name), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "scheduler before optimizer": the first step is the constructor's own
+            filled = {argument: value for argument, value in derived.items() if argument in accepted} | arguments
+            self.schedule: lr_scheduler.LRScheduler = kind(optimizer, **filled)
         if isinstance(self.schedule, lr_scheduler.OneCycleLR) and self.schedule.total_steps < self.num_moves:
-            ends = f"ends after {self.schedule.total_steps} of {self.num_moves} {self.chosen.interval}s"
+            ends = f"ends after {self.schedule.total_steps} of {self.num_moves} {interval}s"
             raise UserError(f"params.yaml: {key} {ends}: remove total_steps (or epochs and steps_per_epoch).")
 
     def move(self, after: Literal["step", "epoch"], loss: float | None = None) -> None:

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.testing import assert_close
 
 from stages.architectures.rnn_classifier import Params, RNNClassifier
 
 SEED = 20261120
 LENGTHS = [7, 1, 4, 7, 2]
-KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS = ["rnn", "lstm", "gru"]
 
 
 def classifier(cell, num_layers=2, dropout=0.3, character_dropout=0.2):
@@ -41,45 +42,26 @@ def torch_s_own(network):
     return own
 
 
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
-@pytest.mark.parametrize("cell", KINDS)
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("cell", CELLS)
 def test_it_equals_torch_s_packed_bidirectional_layers(cell, num_layers):
-    print("seed", SEED)
     network, characters = classifier(cell, num_layers), texts(LENGTHS, width=9)
     packed = pack_padded_sequence(network.embedding(characters), torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
     _, state = torch_s_own(network)(packed)
     last = state[0] if cell == "lstm" else state
     expected = network.classifier(torch.cat([last[-2], last[-1]], dim=1))
-    torch.testing.assert_close(network(characters), expected, atol=1e-6, rtol=1e-5)
+    assert_close(network(characters), expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("cell", KINDS)
-def test_padding_does_not_change_a_result(cell):
-    print("seed", SEED)
-    network, narrow, wide = classifier(cell), texts(LENGTHS, width=7), texts(LENGTHS, width=30)
-    torch.testing.assert_close(network(narrow), network(wide), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("cell", KINDS)
-def test_what_shares_the_batch_does_not_change_a_result(cell):
-    print("seed", SEED)
+@pytest.mark.parametrize("cell", CELLS)
+def test_neither_padding_nor_what_shares_the_batch_changes_a_result(cell):
     network, rows = classifier(cell), texts(LENGTHS, width=9)
     alone = torch.cat([network(row[:length].unsqueeze(0)) for row, length in zip(rows, LENGTHS, strict=True)])
-    torch.testing.assert_close(network(rows), alone, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(network(rows.flip(0)), alone.flip(0), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("cell", KINDS)
-def test_the_order_of_the_characters_matters(cell):
-    network = classifier(cell)
-    assert not torch.allclose(network(torch.tensor([[97, 98, 99]])), network(torch.tensor([[99, 98, 97]])), atol=1e-4)
-
-
-@pytest.mark.parametrize("cell", KINDS)
-def test_a_row_of_padding_alone_does_no_harm(cell):
-    network, rows = classifier(cell), texts([3, 0], width=5)
-    assert network(rows).isfinite().all()
-    torch.testing.assert_close(network(rows)[:1], network(rows[:1]), atol=1e-6, rtol=1e-5)
+    assert_close(network(rows), alone, atol=1e-6, rtol=1e-5)
+    assert_close(network(nn.functional.pad(rows.flip(0), (0, 21))), alone.flip(0), atol=1e-6, rtol=1e-5)
+    with_padding_alone = network(texts([*LENGTHS, 0], width=9))
+    assert with_padding_alone.isfinite().all()
+    assert_close(with_padding_alone[:5], alone, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("rates", [{"dropout": 0.3, "character_dropout": 0.0}, {"dropout": 0.0, "character_dropout": 0.2}])
@@ -95,4 +77,4 @@ def test_a_hidden_character_is_hidden_whole_and_the_others_make_up_for_it():
     seen, whole = network.character_dropout(network.embedding(rows)), network.embedding(rows)
     hidden = (seen == 0).all(dim=2)
     assert 0.17 < hidden.float().mean() < 0.23
-    torch.testing.assert_close(seen[~hidden], whole[~hidden] / 0.8)
+    assert_close(seen[~hidden], whole[~hidden] / 0.8)

@@ -9,40 +9,36 @@ from torch import nn
 from stages.modelling.model import Model
 from stages.shell.errors import UserError
 from stages.training.augmentations import build_augmentations
-from stages.training.loop import fit
+from stages.training.loop import fit, may_record
 from stages.training.recipe import Recipe
-from stages.training.steps import Step, Training
-from tests.toy import CPU, TOYS, NoKeeper, needs_cuda, recipe, toy, toy_model
-
-
-def training(name, device=CPU, model=None, graphs=True, bf16=False, **changes):
-    data = toy(name)
-    section = Recipe.model_validate(recipe(data, **changes))
-    batches = [data.batches(split, section.batch_size, device=device) for split in ("train", "val")]
-    return Training((model or toy_model(name)).to(device), section, *batches, 0, "models.own.train", bf16=bf16, graphs=graphs)
-
-
-def is_recorded(one):
-    augmentations = build_augmentations([choice.model_dump() for choice in one.recipe.augment], "augment")
-    one.train.device = torch.device("cuda")
-    return Step(one, types.SimpleNamespace(weights=[], score=types.SimpleNamespace(state=list)), augmentations, None).is_recorded
-
+from stages.training.run import Run
+from tests.toy import TOYS, NoKeeper, needs_cuda, recipe, toy, toy_model
 
 FLIP = {"name": "RandomHorizontalFlip", "p": 0.5}
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "expected"),
+    ("changes", "expected"),
     [
-        *((name, {}, True) for name in TOYS),
-        ("shapes", {"augment": [FLIP]}, True),
-        ("shapes", {"augment": [FLIP, {"name": "RandomVerticalFlip"}]}, False),  # torchvision's, which draws on the CPU
-        ("shapes", {"optimizer": {"name": "LBFGS"}}, False),
-        ("shapes", {"graphs": False}, False),
+        ({}, True),
+        ({"augment": [FLIP]}, True),
+        ({"augment": [FLIP, {"name": "RandomVerticalFlip"}]}, False),  # torchvision's, which draws on the CPU
+        ({"optimizer": {"name": "LBFGS"}}, False),
+        ({"graphs": False}, False),
+        ({"device": "cpu"}, False),
+        ({"num_processes": 2}, False),
     ],
 )
-def test_steps_are_recorded_where_nothing_is_asked_of_the_cpu(name, changes, expected):
-    assert is_recorded(training(name, **changes)) == expected
+def test_steps_are_recorded_where_nothing_is_asked_of_the_cpu(changes, expected):
+    values = {"graphs": True, "device": "cuda", "num_processes": 1} | changes
+    section = recipe(toy("shapes"), **{key: value for key, value in changes.items() if key in ("augment", "optimizer")})
+    run = types.SimpleNamespace(
+        recipe=Recipe.model_validate(section),
+        graphs=values["graphs"],
+        device=torch.device(values["device"]),
+        processes=types.SimpleNamespace(count=values["num_processes"]),
+    )
+    assert may_record(run, build_augmentations(section["augment"], "augment")) == expected
 
 
 RICH = {
@@ -55,6 +51,14 @@ RICH = {
 }
 
 
+def trained(name, device, model, graphs, bf16=False, **changes):
+    data = toy(name)
+    section = Recipe.model_validate(recipe(data, **changes))
+    batches = [data.batches(split, section.batch_size, device=device) for split in ("train", "val")]
+    run = Run(model.to(device), section, *batches, 0, "models.own.train", bf16=bf16, graphs=graphs)
+    return fit(run, NoKeeper(), lambda *_: None)
+
+
 @needs_cuda
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", TOYS)
@@ -64,11 +68,10 @@ def test_recorded_steps_train_as_others_do(name, bf16, gpu):
     for graphs in (True, False):
         norm = [] if name == "codes" else [nn.BatchNorm1d(toy(name).meta.num_outputs)]
         network = nn.Sequential(toy_model(name).network, *norm, nn.Dropout(0.1))
-        model = Model(network, toy(name).meta)
-        outcomes.append(fit(training(name, gpu, model, graphs, bf16, **changes), NoKeeper(), lambda *_: None))
+        outcomes.append(trained(name, gpu, Model(network, toy(name).meta), graphs, bf16, **changes))
     recorded, plain = outcomes
     assert recorded.rows == plain.rows
-    assert all(torch.equal(recorded.weights[name], weight) for name, weight in plain.weights.items())
+    assert all(torch.equal(recorded.best.weights[name], weight) for name, weight in plain.best.weights.items())
 
 
 class Undecided(nn.Module):
@@ -84,10 +87,6 @@ class Undecided(nn.Module):
 
 @needs_cuda
 def test_a_step_that_cannot_be_recorded_is_refused_and_trains_where_it_says_so(gpu):
-    for graphs in (False, True):
-        own = training("numbers", gpu, Model(Undecided(toy_model("numbers").network), toy("numbers").meta), graphs)
-        if not graphs:
-            assert fit(own, NoKeeper(), lambda *_: None).rows
-            continue
-        with pytest.raises(UserError, match=r"cannot be captured as a CUDA graph \(.+\): write CUDA_GRAPHS = False into its file in"):
-            fit(own, NoKeeper(), lambda *_: None)
+    assert trained("numbers", gpu, Model(Undecided(toy_model("numbers").network), toy("numbers").meta), False).rows
+    with pytest.raises(UserError, match=r"cannot be captured as a CUDA graph \(.+\): write CUDA_GRAPHS = False into its file in"):
+        trained("numbers", gpu, Model(Undecided(toy_model("numbers").network), toy("numbers").meta), True)
