@@ -245,24 +245,6 @@ def test_another_seed_changes_all_that_is_random(clone: Clone) -> None:
 # Failures
 
 
-@pytest.mark.slow
-def test_a_damaged_download_leaves_every_output(clone: Clone, tmp_path: Path) -> None:
-    (tmp_path / "mirror/diabetes").mkdir(parents=True)
-    (tmp_path / "mirror/diabetes/diabetes.csv").write_text("Outcome\n1\n")
-    before = clone.contents()
-    clone.set("source", "official")
-    output = clone.dvc("repro", "--keep-going", ok=False, DATASETS_MIRROR=str(tmp_path / "mirror"))
-    assert "download@diabetes" in stages_run(output)
-    assert "diabetes/diabetes.csv could not be fetched" in output
-    assert "Traceback" not in output
-    assert clone.contents("data/diabetes", "models/diabetes_mlp") == {
-        path: content for path, content in before.items() if path.startswith(("data/diabetes/", "models/diabetes_mlp/"))
-    }
-    clone.set("source", "sample")
-    clone.repro()
-    assert clone.contents() == before
-
-
 @pytest.fixture
 def full_disk(tmp_path: Path) -> str:
     """A PATH on which `python` may write no file larger than 512 bytes, while DVC itself may."""
@@ -373,16 +355,3 @@ def test_an_experiment_changes_one_param_and_is_listed(clone: Clone) -> None:
     faster = next(row for row in rows if "faster" in row)
     assert "0.0123" in faster.split(",")
     clone.git("diff", "--exit-code", "--", "stages", "dvc.yaml")
-
-
-@pytest.mark.slow
-def test_an_earlier_state_comes_back_from_the_cache(clone: Clone) -> None:
-    before = clone.contents()
-    clone.set("models.line_gd.train.lr", 0.0123)
-    clone.repro()
-    clone.commit()
-    assert clone.contents() != before
-    clone.git("checkout", "--quiet", "HEAD~1")
-    clone.dvc("checkout")
-    assert clone.contents() == before
-    assert clone.repro() == set()

@@ -139,7 +139,7 @@ def proxy() -> Iterator[str]:
     assert Proxy.asked == [], "what is on loopback is never asked through a proxy, and nothing else is asked at all"
 
 
-@pytest.fixture(scope="module", params=ALL, ids=lambda one: one.name)
+@pytest.fixture(params=ALL, ids=lambda one: one.name)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     around: Surroundings = request.param
     if around.user is not None and os.geteuid() != 0:
@@ -206,54 +206,22 @@ def make_environment(folder: Path, interpreter: Path) -> None:
     (folder / "lib" / f"python{VERSION}").symlink_to(Path(sysconfig.get_path("purelib")).parent)
 
 
-@pytest.fixture(scope="module")
-def built(place: Place) -> Place:
-    """`make repro` of one model has run, and its outcome is committed."""
-    said = place.run("make", "--old-file=.venv/.installed", "repro")
-    assert "To keep this build as a version: git add dvc.lock models" in said
+def test_every_way_in(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, port, api_port = ("make", "--old-file=.venv/.installed"), free_port(), free_port()
+    assert "To keep this build as a version: git add dvc.lock models" in place.run(*make, "repro")
+    assert "up to date" in place.run(*make, "repro")
     place.run("git", "add", "dvc.lock", "models")
     place.run("git", "commit", "--quiet", "--message", "what was built")
-    return place
-
-
-def test_make_repro(built: Place) -> None:
-    assert (built.root / "models" / MODEL / "exported" / "model.onnx").is_file()
-    assert "up to date" in built.run("make", "--old-file=.venv/.installed", "repro")
-
-
-def test_rebuild(built: Place) -> None:
-    built.python("-m", "pipelines.rebuild", "--force", f"train@{MODEL}")
-    assert built.run("git", "status", "--porcelain") == ""
-
-
-def test_release(built: Place) -> None:
-    built.python("-m", "pipelines.release", MODEL)
-    assert f"{MODEL}@v1.0.0" in built.run("git", "tag")
-
-
-def test_a_sweeps_trial(built: Place) -> None:
-    built.python("-m", "pipelines.sweep", MODEL, "--choice", "epochs=2", "--trials", "1", "--name", "one")
-    assert f"/{MODEL}-one-001\n" in built.run("git", "for-each-ref", "--format=%(refname)", "refs/exps")
-
-
-def test_serve(built: Place) -> None:
-    port = free_port()
-    built.environment["PREFECT_SERVER_API_PORT"] = str(port)
-    try:
-        with built.serving(f"http://127.0.0.1:{port}/api/health", "make", "--old-file=.venv/.installed", "serve"):
-            built.python("-m", "pipelines.rebuild", "check")
-    finally:
-        del built.environment["PREFECT_SERVER_API_PORT"]
-
-
-def test_demo(built: Place) -> None:
-    if not (ROOT / "web" / "node_modules").is_dir():
-        pytest.skip("the page's runtime is not installed in web/node_modules: make demo does that")
-    port = free_port()
-    with built.serving(f"http://127.0.0.1:{port}/models.json", "make", "--old-file=.venv/.installed", "demo", f"PORT={port}"):
-        pass
-
-
-def test_predict(built: Place) -> None:
-    model = f"models/{MODEL}/exported/model.onnx"
-    assert json.loads(built.python("examples/predict.py", model, "2", "--json"))["input"] == "2"
+    place.python("-m", "pipelines.rebuild", "--force", f"train@{MODEL}")
+    assert place.run("git", "status", "--porcelain") == ""
+    place.python("-m", "pipelines.release", MODEL)
+    assert f"{MODEL}@v1.0.0" in place.run("git", "tag")
+    place.python("-m", "pipelines.sweep", MODEL, "--choice", "epochs=2", "--trials", "1", "--name", "one")
+    assert f"/{MODEL}-one-001\n" in place.run("git", "for-each-ref", "--format=%(refname)", "refs/exps")
+    assert json.loads(place.python("examples/predict.py", f"models/{MODEL}/exported/model.onnx", "2", "--json"))["input"] == "2"
+    if (ROOT / "web" / "node_modules").is_dir():  # the page's runtime, which make demo installs
+        with place.serving(f"http://127.0.0.1:{port}/models.json", *make, "demo", f"PORT={port}"):
+            pass
+    monkeypatch.setitem(place.environment, "PREFECT_SERVER_API_PORT", str(api_port))
+    with place.serving(f"http://127.0.0.1:{api_port}/api/health", *make, "serve"):
+        place.python("-m", "pipelines.rebuild", "check")

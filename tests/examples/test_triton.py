@@ -11,7 +11,6 @@ import urllib.request
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from examples import triton
@@ -74,41 +73,6 @@ def test_a_variant_stands_beside_its_model(lay_out, models, tmp_path):
     (models / "shapes" / "model.int8.onnx").write_bytes(as_file(int8, own.signature, "int8"))
     assert lay_out("repository", "models/shapes")[0] == "repository: 2 models\n"
     assert {path.name for path in (tmp_path / "repository").iterdir()} == {"shapes", "shapes.int8"}
-
-
-READ = """
-import json, sys
-from google.protobuf import json_format, text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-for path in sorted(Path(sys.argv[1]).glob("*/config.pbtxt")):
-    print(json.dumps(json_format.MessageToDict(text_format.Parse(path.read_text(), ModelConfig()), preserving_proto_field_name=True)))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_configurations_are_what_triton_reads_and_what_the_files_take(lay_out, models, tmp_path):
-    """The schema is that of Triton's client, in a virtual environment of its own."""
-    assert lay_out("repository", "models")[1] == 0
-    python = make_environment(tmp_path / "venv", "tritonclient[grpc]")
-    read = subprocess.run([str(python), "-c", READ, "repository"], capture_output=True, text=True, check=True, cwd=tmp_path)
-    configs = {config["name"]: config for config in map(json.loads, read.stdout.splitlines())}
-    assert set(configs) == set(TOYS)
-    for name, config in configs.items():
-        own = exported_toy(name)
-        graph = onnx.load_model_from_string(own.onnx).graph
-        assert (config["backend"], config["max_batch_size"]) == ("onnxruntime", 256)
-        assert config["dynamic_batching"] == {"max_queue_delay_microseconds": "1000"}
-        for described, values in (("input", graph.input), ("output", graph.output)):
-            assert [tensor["name"] for tensor in config[described]] == [value.name for value in values]
-            for tensor, value in zip(config[described], values, strict=True):
-                dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-                assert tensor["data_type"] == triton.TYPES[dtype.name]
-                sizes = [str(axis.dim_value or -1) for axis in value.type.tensor_type.shape.dim][1:]
-                assert tensor["dims"] == (sizes or ["1"])
-                assert ("reshape" in tensor) == (sizes == [])
-        is_classifier = own.signature.task in ("binary", "multiclass", "multilabel")
-        assert config["output"][0].get("label_filename") == ("labels.txt" if is_classifier else None)
 
 
 # Stands for Triton's own ONNX Runtime backend, which only its container of several GB has, in a server that has Python's alone.
@@ -207,6 +171,8 @@ def test_a_real_triton_serves_the_repository(lay_out, models, serve):
         golden = signature.golden.model_dump()
         given = as_numbers(golden["input"])
         rows = np.repeat(given, 3, axis=0)
+        asked = json.load(urllib.request.urlopen(f"{address}/{name}/config"))
+        assert (asked["max_batch_size"], asked["dynamic_batching"]["max_queue_delay_microseconds"]) == (256, 1000)
         answers = ask(f"{address}/{name}", rows, signature.input.name, [{"name": output.name} for output in signature.outputs])
         for output in signature.outputs:
             expected = np.repeat(as_numbers(golden["outputs"][output.name]), 3, axis=0)
