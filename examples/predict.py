@@ -132,7 +132,8 @@ class Model:
         if task == "regression":
             rows = [[float(value) if np.isfinite(value) else None for value in row] for row in first]
             return [{"prediction": dict(zip(self.signature["numbers"], row, strict=True))} for row in rows]
-        answers, classes = [], self.signature["classes"]
+        answers: list[dict[str, Any]] = []
+        classes = self.signature["classes"]
         for label, row in zip(labels[0], first, strict=True):
             if task == "sequence":
                 known = [(classes[one], by_class(classes, shares)) for one, shares in zip(label, row, strict=True) if one >= 0]

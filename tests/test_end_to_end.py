@@ -218,8 +218,8 @@ def test_another_line_of_code_makes_stale_what_uses_it_only(clone: Clone) -> Non
         file.write_text(f"{file.read_text()}\n# a comment\n")
     (clone.root / "stages/architectures/mlp.py").touch()
     assert clone.repro("--dry") == set(), "a sentence, and the same content, are no change"
-    with (clone.root / "stages/architectures/mlp.py").open("a") as file:
-        file.write("# a comment\n")
+    with (clone.root / "stages/architectures/mlp.py").open("a") as family:
+        family.write("# a comment\n")
     assert clone.repro("--dry") == of_model("diabetes_mlp", "train")
 
 

@@ -264,7 +264,7 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
 
 def test_data_flows_from_stage_to_stage_by_commands_of_one_form(graph: dict[str, Instance]) -> None:
     for instance in graph.values():
-        assert (instance.deps - instance.code, instance.outs) == expected_data(instance), instance.command
+        assert ({*instance.deps} - instance.code, {*instance.outs}) == expected_data(instance), instance.command
         if instance.stage != "check":
             assert instance.command == f"python -m pipelines.dvc.known python -m stages.{instance.stage} {instance.key}"
 
