@@ -230,18 +230,6 @@ def test_a_changed_kind_of_data_that_makes_the_same_trains_nothing(clone: Clone)
     assert clone.repro() == {"check", "preprocess@diabetes"}
 
 
-@pytest.mark.slow
-def test_another_seed_changes_all_that_is_random(clone: Clone) -> None:
-    before = clone.outs()
-    clone.set("runtime.seed", 1)
-    ran = clone.repro()
-    assert ran >= {"check", "preprocess@line", "preprocess@diabetes"} | of_model("line_gd") | of_model("diabetes_mlp")
-    assert not ran & {"download@line", "download@diabetes"}
-    changed = {path for path, hashed in clone.outs().items() if hashed != before[path]}
-    assert {"data/diabetes/processed", "models/line_gd/checkpoint.safetensors", "models/diabetes_mlp/checkpoint.safetensors"} <= changed
-    assert "data/line/processed" not in changed
-
-
 # Failures
 
 
@@ -334,15 +322,11 @@ def test_two_clones_build_the_same_bytes(first_build: Clone, tmp_path: Path) -> 
 def test_metrics_plots_and_params_can_be_compared(clone: Clone) -> None:
     shown = clone.dvc("metrics", "show", "--md")
     assert all(f"models/{model}/{file}.json" in shown for model in EPOCHS for file in ("training", "metrics"))
-    assert "accuracy" in shown
     clone.dvc("plots", "show", "models/line_gd/plots/learning_curve.csv", "models/diabetes_mlp/plots/mistakes.png")
-    page = (clone.root / "dvc_plots/index.html").read_text()
-    assert "learning_curve.csv" in page
+    assert "learning_curve.csv" in (clone.root / "dvc_plots/index.html").read_text()
     clone.set("models.line_gd.train.lr", 0.0123)
     difference = clone.dvc("params", "diff", "--md")
-    assert "| models.line_gd.train.lr |" in re.sub(r" +", " ", difference)
-    assert "0.0123" in difference
-    assert "diabetes_mlp" not in difference
+    assert "| models.line_gd.train.lr |" in re.sub(r" +", " ", difference) and "diabetes_mlp" not in difference
 
 
 @pytest.mark.slow

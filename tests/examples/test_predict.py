@@ -58,6 +58,8 @@ def predict(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def answer(predict):
+    """The same where nothing is refused."""
+
     def run(*arguments: object) -> list[str]:
         answers, refused = predict(*arguments)
         assert refused == []
@@ -68,10 +70,12 @@ def answer(predict):
 
 @pytest.fixture
 def refusal(predict):
+    """The same where one thing is refused and nothing answered."""
+
     def run(*arguments: object) -> str:
-        answers, refused = predict(*arguments)
-        assert answers == [] and len(refused) == 1
-        return refused[0]
+        answers, (refused,) = predict(*arguments)
+        assert answers == []
+        return refused
 
     return run
 
@@ -165,20 +169,12 @@ def test_answers_that_nobody_reads_end_it_in_a_sentence(exported, tmp_path, outp
     assert ended.returncode == 1 and ended.stderr == f"error: the answers cannot be written ({reason}).\n"
 
 
-def test_what_may_not_be_read_is_said(exported, tmp_path, monkeypatch):
-    """As root one may read everything, so that opening is made to fail."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    models = {name: Model(str(exported(name))) for name in ("patients", "shapes")}
-    for place in ("pathlib.Path.open", "pathlib.Path.iterdir", "PIL.Image.open"):
-        monkeypatch.setattr(place, refuse)
-    for name, given in (("patients", "a.csv"), ("shapes", "a.png"), ("shapes", str(tmp_path))):
-        (refused,) = models[name].read(given)
-        assert isinstance(refused, Refused) and "Permission denied" in str(refused)
-    with pytest.raises(Refused, match=r"shapes.onnx cannot be read \(Permission denied\)"):
-        Model(models["shapes"].path)
+def test_a_folder_that_may_not_be_read_is_said(exported, tmp_path, monkeypatch):
+    """As root one may read everything, so that looking is made to fail."""
+    model = Model(str(exported("shapes")))
+    monkeypatch.setattr(Path, "iterdir", lambda _: Path("/proc/nowhere").read_bytes())
+    (refused,) = model.read(str(tmp_path))
+    assert str(refused) == f"{tmp_path} cannot be read (No such file or directory)"
 
 
 def test_more_rows_than_a_batch_are_answered_in_their_order(exported, tmp_path, answer):
@@ -332,7 +328,6 @@ def test_the_golden_input_gives_the_golden_outputs_or_the_model_is_refused(expor
     Model(str(exported("words"))).check_golden()
     for change, said in (
         (lambda golden: golden["outputs"]["probabilities"].update(base64="A" * 16), "its golden outputs differ by "),
-        (lambda golden: golden["outputs"]["probabilities"].update(dtype="O"), "its golden input cannot be answered (ValueError: "),
         (lambda golden: golden["input"].update(shape=[10**12, 1]), "its golden input cannot be answered (ValueError: "),
         (lambda golden: golden.clear(), "its golden input cannot be answered (KeyError: "),
         (lambda golden: golden["outputs"].clear(), "its golden input cannot be answered (ValueError: "),
