@@ -76,12 +76,9 @@ class Model:
         self.path, options = path, onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: all cores
         try:
-            Path(path).open("rb").close()
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except OSError as error:
-            raise Refused(f"{path} cannot be read ({error.strerror})") from error
         except Exception as error:  # onnxruntime's own errors share no base class
-            raise Refused(f"{path} is damaged, cut short, or no ONNX model ({type(error).__name__}): fetch it again") from error
+            raise Refused(f"{path} is damaged, cut short, or no ONNX model ({in_short(error)}): fetch it again") from error
         properties = self.session.get_modelmeta().custom_metadata_map
         if "signature" not in properties:
             raise Refused(f"{path} has no signature in its metadata: it was not exported by this project")

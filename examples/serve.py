@@ -9,8 +9,8 @@
                            of rows ([1, null, ...] or {"name": 1, ...}) or of texts
 
 An answer is JSON: {"answers": [...]}, one for each input, as predict.py --json prints them, or {"error": "a sentence"} with a status of 400
-or more. It listens on loopback unless --host says otherwise. Anyone who reaches the port may ask, except pages of other sites; passwords
-and TLS are a reverse proxy's work.
+or more (what is not HTTP, and one connection too many, get a status alone). It listens on loopback unless --host says otherwise. Anyone
+who reaches the port may ask, except pages of other sites; passwords and TLS are a reverse proxy's work.
 """
 
 import argparse
