@@ -181,19 +181,16 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def interpreter_for(user: int | None, base: Path) -> Path:
-    """This Python; or a copy of it below `base`, if the user cannot start this one, for instance because it lies in somebody's home."""
-    here = Path(sys.executable).resolve()
-    try:
-        if user is None or subprocess.run([here, "-c", ""], user=user, group=user, extra_groups=[], check=False).returncode == 0:
-            return here
-    except OSError:
-        prefix = Path(sys.base_prefix)
-        (base / "python" / "bin").mkdir(parents=True)
-        shutil.copy(here, base / "python" / "bin")
-        library, unused = Path("lib") / f"python{VERSION}", shutil.ignore_patterns("site-packages", "test", "__pycache__")
-        shutil.copytree(prefix / library, base / "python" / library, ignore=unused)
-        for shared in (prefix / "lib").glob("libpython*.so*"):
-            shutil.copy(shared, base / "python" / "lib")
+    """This Python; for another user a copy of it below `base`, since this one may lie in somebody's home."""
+    here, prefix = Path(sys.executable).resolve(), Path(sys.base_prefix)
+    if user is None:
+        return here
+    (base / "python" / "bin").mkdir(parents=True)
+    shutil.copy(here, base / "python" / "bin")
+    library, unused = Path("lib") / f"python{VERSION}", shutil.ignore_patterns("site-packages", "test", "__pycache__")
+    shutil.copytree(prefix / library, base / "python" / library, ignore=unused)
+    for shared in (prefix / "lib").glob("libpython*.so*"):
+        shutil.copy(shared, base / "python" / "lib")
     return base / "python" / "bin" / here.name
 
 
