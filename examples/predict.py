@@ -25,8 +25,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -34,13 +33,12 @@ import numpy as np
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: since 1.29 ONNX Runtime reports its use to its makers
 import onnxruntime
-from PIL import Image, ImageFile, ImageFilter, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
 MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
 MAX_SIDE = 4096  # of a model's own pictures
 MAX_SCANS = 32  # of a JPEG: cameras and encoders write 20 at most
-STRIP = 256  # rows of pixels
 MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
 MAX_RAW_LENGTH = 4 * MAX_LENGTH  # before accents are taken off
 MAX_OTHERS = 10_000  # columns of a table that are not the model's
@@ -48,7 +46,6 @@ MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
 LOOKED_AT = 400  # pixels a side in which is seen what a picture shows
 SMALL, NEARBY = 80, 17  # of a page so many pixels high, the side of a square that no stroke fills
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a model
-SEPARATORS = {";": "semicolons", "\t": "tabs"}
 LARGEST = float(np.finfo(np.float32).max)
 TOLERANCE = 1e-4  # of golden outputs
 BATCH_SIZE = 64
@@ -74,18 +71,14 @@ class Model:
     """
 
     def __init__(self, path: str, threads: int = 0):
-        if path and Path(path).is_dir():
-            raise Refused(f"{path} is a folder: name a file *.onnx in it")
         if not Path(path).is_file():
-            raise Refused(f"there is no file {path}" if path else "the model's path is empty")
-        with readable(Path(path)):
-            Path(path).open("rb").close()
+            raise Refused(f"there is no file {path}")
         self.path, options = path, onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: all cores
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors share no base class
-            raise Refused(f"{path} is damaged, cut short, or no ONNX model ({type(error).__name__}): fetch it again") from error
+            raise Refused(f"{path} is damaged, cut short, or no ONNX model ({in_short(error)}): fetch it again") from error
         properties = self.session.get_modelmeta().custom_metadata_map
         if "signature" not in properties:
             raise Refused(f"{path} has no signature in its metadata: it was not exported by this project")
@@ -112,38 +105,42 @@ class Model:
 
     def read(self, text: str) -> Iterator[Item | Refused]:
         """The inputs that `text` stands for: one, or those of a folder or a file; or why one of them is none."""
+        item = None
         try:
-            for read_one in self.find(text, self.signature):
-                try:
-                    yield read_one()
-                except Refused as error:
-                    yield error
+            for item in self.find(text, self.signature) if text.strip() else ():
+                yield item
         except Refused as error:
             yield error
+        except OSError as error:
+            yield Refused(f"{text} cannot be read ({error.strerror})")
+        else:
+            if item is None:
+                yield Refused(f"there is no input in {text!r}")
 
     def answer(self, batch: list[np.ndarray]) -> list[dict[str, Any]]:
         """For each input of a batch: `label` (`labels` where there may be several) and `probabilities` by class, or `text` of a sequence,
-        or `prediction` by name.
+        or `prediction` by name, null where a sum has overflown: JSON has no word for infinity.
         """
-        names = [output["name"] for output in self.signature["outputs"]]
-        outputs = self.session.run(names, {self.signature["input"]["name"]: joined(batch)})
-        if self.signature["task"] == "regression":
-            return [{"prediction": dict(zip(self.signature["numbers"], map(as_finite, row), strict=True))} for row in outputs[0]]
+        names, task = [output["name"] for output in self.signature["outputs"]], self.signature["task"]
+        width = max(map(len, batch))
+        if batch[0].dtype == np.int64:  # texts are padded with 0 at the end
+            batch = [np.pad(text, (0, width - len(text))) for text in batch]
+        first, *labels = self.session.run(names, {self.signature["input"]["name"]: np.stack(batch)})
+        if task == "regression":
+            rows = [[float(value) if np.isfinite(value) else None for value in row] for row in first]
+            return [{"prediction": dict(zip(self.signature["numbers"], row, strict=True))} for row in rows]
+        answers: list[dict[str, Any]] = []
         classes = self.signature["classes"]
-        if self.signature["task"] == "sequence":
-            return [
-                {
-                    "text": "".join(classes[label] for label in labels if label >= 0),
-                    "probabilities": [by_class(classes, row) for label, row in zip(labels, rows, strict=True) if label >= 0],
-                }
-                for rows, labels in zip(*outputs, strict=True)
-            ]
-        if self.signature["task"] == "multilabel":
-            return [
-                {"labels": [name for name, label in zip(classes, labels, strict=True) if label], "probabilities": by_class(classes, row)}
-                for row, labels in zip(*outputs, strict=True)
-            ]
-        return [{"label": classes[label], "probabilities": by_class(classes, row)} for row, label in zip(*outputs, strict=True)]
+        for label, row in zip(labels[0], first, strict=True):
+            if task == "sequence":
+                known = [(classes[one], by_class(classes, shares)) for one, shares in zip(label, row, strict=True) if one >= 0]
+                answers.append({"text": "".join(name for name, _ in known), "probabilities": [shares for _, shares in known]})
+            elif task == "multilabel":
+                labels_of_row = [name for name, is_there in zip(classes, label, strict=True) if is_there]
+                answers.append({"labels": labels_of_row, "probabilities": by_class(classes, row)})
+            else:
+                answers.append({"label": classes[label], "probabilities": by_class(classes, row)})
+        return answers
 
 
 def is_sound(signature: dict[str, Any], session: onnxruntime.InferenceSession) -> bool:
@@ -171,18 +168,33 @@ def as_numbers(array: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
 
 
+def by_class(classes: list[str], probabilities: np.ndarray) -> dict[str, float]:
+    return dict(zip(classes, map(float, probabilities), strict=True))
+
+
 def in_short(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, tuple[Path, Model]]:
-    """The files at these paths by name; a folder stands for every *.onnx below it. Raises Refused where there is none, or two of a name."""
-    models: dict[str, tuple[Path, Model]] = {}
-    for file in (file for path in paths for file in (files_below(path) if path.is_dir() else [path])):
+def tried(read: Callable[..., Item], *arguments: Any) -> Item | Refused:
+    """One input, or why it is none: the others are read all the same."""
+    try:
+        return read(*arguments)
+    except Refused as error:
+        return error
+
+
+# Folders of models
+
+
+def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, Model]:
+    """By name; a folder stands for every *.onnx below it. Raises Refused where there is none, or two of a name."""
+    models: dict[str, Model] = {}
+    for file in chain.from_iterable(files_below(path) if path.is_dir() else [path] for path in paths):
         model = Model(str(file), threads)
         if model.name in models:
             raise Refused(f"{file} is a second {model.name}: name one of them")
-        models[model.name] = file, model
+        models[model.name] = model
     if not models:
         raise Refused(f"there is no *.onnx below {', '.join(map(str, paths))}")
     return models
@@ -190,76 +202,30 @@ def models_below(paths: Iterable[Path], threads: int = 0) -> dict[str, tuple[Pat
 
 def files_below(folder: Path) -> list[Path]:
     """Every *.onnx; of the folder models/ of this project's repository, those of models in its params.yaml, and the others are named."""
-    files, entries = sorted(folder.rglob("*.onnx")), entries_beside(folder)
-    model_of = {file: file.parts[-3] for file in files if len(file.relative_to(folder).parts) == 3 and file.parent.name == "exported"}
-    left_out = {file: model for file, model in model_of.items() if entries and model not in entries}
+    entries = entries_beside(folder)
+    left_out = {file: file.parts[-3] for file in folder.glob("*/exported/*.onnx") if entries and file.parts[-3] not in entries}
     if left_out:
         names = ", ".join(sorted(set(left_out.values())))
         print(f"{folder}: left out, without an entry in the params.yaml beside it: {names}", file=sys.stderr)
-    return [file for file in files if file not in left_out]
+    return sorted(set(folder.rglob("*.onnx")) - set(left_out))
 
 
 def entries_beside(folder: Path) -> list[str]:
-    """The models in the params.yaml beside a folder; none where there is no such file, or its models are not listed line by line."""
-    try:
-        text = (folder.resolve().parent / "params.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return []
-    section = re.search(r"^models:[ \t]*(?:#.*)?\n((?:(?:[ \t].*|#.*|)\n)*)", f"{text}\n", flags=re.MULTILINE)
-    lines = [line for line in section[1].splitlines() if line.strip() and not line.lstrip().startswith("#")] if section else []
-    indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
-    return [key[1] for line in lines if (key := re.match(rf" {{{indent}}}[\"']?([\w-]+)[\"']?:", line))]
-
-
-def as_finite(value: np.floating[Any]) -> float | None:
-    """Nothing where a sum has overflown: JSON has no word for infinity."""
-    return float(value) if np.isfinite(value) else None
-
-
-def by_class(classes: list[str], probabilities: np.ndarray) -> dict[str, float]:
-    return dict(zip(classes, map(float, probabilities), strict=True))
-
-
-def joined(batch: list[np.ndarray]) -> np.ndarray:
-    """One array of a batch; texts are padded with 0 at the end."""
-    if batch[0].dtype != np.int64:
-        return np.stack(batch)
-    width = max(map(len, batch))
-    return np.stack([np.pad(text, (0, width - len(text))) for text in batch])
+    """The models in the params.yaml beside a folder; none where there is no such file, or it is not laid out as in the repository."""
+    params = folder.resolve().parent / "params.yaml"
+    text = params.read_text(encoding="utf-8", errors="replace") if params.is_file() else ""
+    section = re.search(r"^models:.*\n((?:[ #].*\n|\n)*)", f"{text}\n", flags=re.MULTILINE)
+    return re.findall(r"^  [\"']?([\w-]+)[\"']?:", section[1], flags=re.MULTILINE) if section else []
 
 
 # Pictures
 
 
-def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
+def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
     """A picture, or every file of a folder."""
-    if not text:
-        raise Refused("the path is empty")
     path = Path(text)
-    with readable(path):
-        pictures = sorted(file for file in path.iterdir() if file.is_file()) if exists(path) and path.is_dir() else [path]
-    if not pictures:
-        raise Refused(f"there is no file in {text}")
-    for picture in pictures:
-        yield partial(as_picture, picture, str(picture), signature)
-
-
-def exists(path: Path) -> bool:
-    """False too of what cannot be a path: one too long, or with a zero byte. Raises Refused where nobody may look."""
-    try:
-        return path.exists()
-    except PermissionError as error:
-        raise Refused(f"{path} cannot be read ({error.strerror})") from error
-    except (OSError, ValueError):
-        return False
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Refused(f"{path} cannot be read ({error.strerror})") from error
+    for file in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
+        yield tried(as_picture, file, str(file), signature)
 
 
 def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> Item:
@@ -267,16 +233,14 @@ def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> 
     height, width, channels = signature["input"]["shape"][1:]
     picture = open_picture(file, name)
     if signature["ink"]:
-        grey = as_grey(picture)
-        if is_blank(grey):
-            raise Refused(f"{name} shows no drawing: its brightness hardly varies")
-        if picture.size != (width, height) or is_dark_on_light(grey):
-            cut = cut_out_drawing(grey, width, height, signature["ink"]["longer_side"])
-            if cut is None:
-                raise Refused(f"{name} shows no drawing: nothing stands out from the page")
-            values, note = cut
-            return Item(name, values[..., None], note)
-    picture = in_mode(picture, "L" if channels == 1 else "RGB")
+        grey = as_grey(picture, LOOKED_AT)
+        is_inverted = is_dark_on_light(grey)
+        drawing = cut_out_drawing(ImageOps.invert(grey) if is_inverted else grey, width, height, signature["ink"]["longer_side"])
+        if drawing is None:
+            raise Refused(f"{name} shows no drawing: nothing stands out from the page")
+        if is_inverted or picture.size != (width, height):
+            return Item(name, drawing[..., None], f"{'dark on light: inverted, ' if is_inverted else ''}cut out and centred")
+    picture = picture.convert("L" if channels == 1 else "RGB")
     if signature["resize"]:
         side = signature["resize"]["shorter_side"]
         new_width, new_height = (int(side * length / min(picture.size)) for length in picture.size)
@@ -292,73 +256,47 @@ def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> 
 
 def open_picture(file: Path | IO[bytes], name: str) -> Image.Image:
     """Upright, of 8 bits, without transparency."""
-    if isinstance(file, Path) and not exists(file):
-        raise Refused(f"there is no file {name}")
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as picture:
-            if max(picture.width * picture.height, size_of_tile(picture)) > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            if picture.format in ("JPEG", "MPO") and count_scans(picture) > MAX_SCANS:
-                raise Refused(f"{name} is a JPEG of more than the {MAX_SCANS} scans that are read: save it again")
+            tags = getattr(picture, "tag_v2", {})  # a TIFF may be in tiles, each unpacked whole, however small the picture is
+            tile = math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+            if max(picture.width * picture.height, tile) > MAX_PIXELS:
+                raise ValueError(f"more than {MAX_PIXELS:,} pixels: make it smaller")
+            if picture.format in ("JPEG", "MPO") and picture.fp:
+                picture.fp.seek(0)  # each scan goes over all pixels, and a small file may repeat one a hundred thousand times
+                if (
+                    picture.fp.read().count(b"\xff\xda") > MAX_SCANS
+                ):  # the mark that starts one; within its data no 0xff is followed by 0xda
+                    raise ValueError(f"more than {MAX_SCANS} scans: save it again")
+            if picture.mode in ("I", "F"):
+                raise ValueError("32-bit pixels, which have no fixed range: save it with 8 or 16 bits")
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
                 return Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
-            if picture.mode in ("I", "F"):
-                raise Refused(f"{name} has 32-bit pixels, which have no fixed range: save it with 8 or 16 bits")
             return without_transparency(picture)
-    except Refused:
-        raise
-    except Image.DecompressionBombError as error:
-        raise Refused(f"{name} has more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from error
     except Exception as error:  # Pillow raises every kind of error on a damaged file
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
         raise Refused(f"{name} is no {', '.join(FORMATS)} picture that can be read ({reason})") from error
 
 
-def count_scans(picture: ImageFile.ImageFile) -> int:
-    """Of a JPEG: each goes over all pixels, and a small file may repeat one that changes nothing a hundred thousand times."""
-    assert picture.fp is not None
-    picture.fp.seek(0)
-    return picture.fp.read().count(b"\xff\xda")  # the mark that starts one; within a scan's data no 0xff is followed by 0xda
-
-
-def size_of_tile(picture: Image.Image) -> float:
-    """Of a TIFF in tiles the pixels of one, which is unpacked whole, however small the picture is."""
-    tags = getattr(picture, "tag_v2", {})
-    return math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
-
-
 def without_transparency(picture: Image.Image) -> Image.Image:
     """On white, or on black where what is to be seen is light: a white drawing on nothing would be lost."""
     if "transparency" not in picture.info and "A" not in picture.getbands():
-        return in_mode(picture, "RGB")
+        return picture.convert("RGB")
     small = picture.resize([min(side, LOOKED_AT) for side in picture.size], Image.Resampling.NEAREST).convert("RGBA")
     layers = np.asarray(small, dtype=np.float64)
     seen = layers[..., 3:] / 255
     is_light = (layers[..., :3] * seen).sum() > 127.5 * 3 * seen.sum()
-    flat = Image.new("RGB", picture.size)
-    for top in range(0, picture.height, STRIP):  # a strip at a time: the layers of a whole picture take five times its memory
-        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height))).convert("RGBA")
-        ground = Image.new("RGBA", strip.size, "black" if is_light else "white")
-        flat.paste(Image.alpha_composite(ground, strip).convert("RGB"), (0, top))
+    flat, layered = Image.new("RGB", picture.size, "black" if is_light else "white"), picture.convert("RGBA")
+    flat.paste(layered, mask=layered.getchannel("A"))
     return flat
 
 
-def in_mode(picture: Image.Image, mode: str) -> Image.Image:
-    """Pillow would copy one that is in this mode."""
-    return picture if picture.mode == mode else picture.convert(mode)
-
-
-def as_grey(picture: Image.Image, side: int = LOOKED_AT) -> Image.Image:
+def as_grey(picture: Image.Image, side: int) -> Image.Image:
     """At most `side` pixels wide and high."""
     grey = picture.convert("L")
     grey.thumbnail((side, side), Image.Resampling.BOX)
     return grey
-
-
-def is_blank(grey: Image.Image) -> bool:
-    darkest, lightest = np.asarray(grey).min(), np.asarray(grey).max()
-    return int(lightest) - int(darkest) < MIN_CONTRAST
 
 
 def is_dark_on_light(grey: Image.Image) -> bool:
@@ -368,19 +306,14 @@ def is_dark_on_light(grey: Image.Image) -> bool:
     return float(((np.asarray(small, dtype=np.float64) - np.asarray(page)) ** 3).sum()) < 0
 
 
-def page_of(light_on_dark: Image.Image) -> np.ndarray:
-    """The brightness of the page at every pixel, which may be lit unevenly: a morphological opening, which leaves no stroke."""
-    page = as_grey(light_on_dark, SMALL).filter(ImageFilter.MinFilter(NEARBY)).filter(ImageFilter.MaxFilter(NEARBY))
-    return np.asarray(page.resize(light_on_dark.size, Image.Resampling.BILINEAR), dtype=np.float64)
-
-
-def cut_out_drawing(grey: Image.Image, width: int, height: int, longer_side: int) -> tuple[np.ndarray, str] | None:
+def cut_out_drawing(light_on_dark: Image.Image, width: int, height: int, longer_side: int) -> np.ndarray | None:
     """What is drawn on a page, light on dark, uint8 [height, width]: its longer side `longer_side`, its centre of mass in the middle, as
-    the model's own pictures are, and what was done; None where no drawing was found.
+    the model's own pictures are; None where no drawing was found.
     """
-    inverted = is_dark_on_light(grey)
-    light_on_dark = ImageOps.invert(grey) if inverted else grey
-    ink = np.maximum(np.asarray(light_on_dark, dtype=np.float64) - page_of(light_on_dark), 0)
+    # The page may be lit unevenly: its brightness is a morphological opening, which leaves no stroke.
+    page = as_grey(light_on_dark, SMALL).filter(ImageFilter.MinFilter(NEARBY)).filter(ImageFilter.MaxFilter(NEARBY))
+    page = page.resize(light_on_dark.size, Image.Resampling.BILINEAR)
+    ink = np.maximum(np.asarray(light_on_dark, dtype=np.float64) - np.asarray(page), 0)
     if ink.max() < MIN_CONTRAST:
         return None
     ink = np.clip(2 * ink / ink.max() - 0.5, 0, 1)  # what stands out by less than a quarter is noise or shadow, by three quarters ink
@@ -390,75 +323,55 @@ def cut_out_drawing(grey: Image.Image, width: int, height: int, longer_side: int
     new_width, new_height = (max(1, round(side * scale)) for side in drawing.size)
     small = drawing.resize((new_width, new_height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
     values, placed = np.asarray(small, dtype=np.float64), np.zeros((height, width), dtype=np.uint8)
-    top, left = (start_of(values.sum(axis=1 - axis), side) for axis, side in enumerate(placed.shape))
+    centres = [(values.sum(axis=1 - axis) @ np.arange(length)) / values.sum() for axis, length in enumerate(values.shape)]
+    # The centre of mass comes into the middle as far as there is room.
+    top, left = (
+        int(np.clip(round((placed.shape[axis] - 1) / 2 - centres[axis]), 0, placed.shape[axis] - values.shape[axis])) for axis in (0, 1)
+    )
     placed[top : top + len(values), left : left + values.shape[1]] = values
-    return placed, f"{'dark on light: inverted, ' if inverted else ''}cut out and centred"
-
-
-def start_of(masses: np.ndarray, side: int) -> int:
-    """Where rows (or columns) with these masses begin, so that their centre of mass is in the middle of `side` as far as there is room."""
-    centre = (masses @ np.arange(len(masses))) / masses.sum()
-    return int(np.clip(round((side - 1) / 2 - centre), 0, side - len(masses)))
+    return placed
 
 
 # Rows of numbers
 
 
-def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
+def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
     """A row, or every row of a CSV file: with a header its columns may stand in any order, and there may be others."""
     names = [feature["name"] for feature in signature["features"]]
-    if not text.strip():
-        raise Refused("the row is empty")
-    if not exists(Path(text)):
-        if text.lower().endswith(".csv"):
-            raise Refused(f"there is no file {text}")
-        if "," not in text and len(names) > 1:
-            raise Refused(f"{text} is neither a file nor {len(names)} numbers with commas between them: {', '.join(names)}")
-        yield partial(as_row, text, text.split(","), names, names)
-        return
-    if Path(text).is_dir():
-        raise Refused(f"{text} is a folder: give a CSV file in it")
     try:
-        with readable(Path(text)), Path(text).open(encoding="utf-8-sig", newline="") as file:
+        with Path(text).open(encoding="utf-8-sig", newline="") as file:
             yield from rows_of(file, text, names)
     except UnicodeDecodeError as error:
         raise Refused(f"{text} is no CSV file in UTF-8 ({error})") from error
+    except (OSError, ValueError) as error:  # it is no path
+        if "," not in text and len(names) > 1:
+            numbers = f"{len(names)} numbers with commas between them: {', '.join(names)}"
+            raise Refused(f"{text} is neither a file that can be read ({error}) nor {numbers}") from error
+        yield tried(as_row, text, text.split(","), names, names)
 
 
-def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Callable[[], Item]]:
+def rows_of(lines: Iterable[str], what: str, names: list[str]) -> Iterator[Item | Refused]:
     """The rows of a table's lines; the first may be a header."""
-    reader = csv.reader(lines, strict=True)  # or a quote that is never closed would take all that follows with it
-    rows = ((reader.line_num, cells) for cells in reader if cells)
+    reader, known = csv.reader(lines, strict=True), ", ".join(names)  # strict: a quote that is never closed would take what follows with it
     try:
-        number, header = next(rows, (0, []))
+        header = [cell.strip() for cell in next(filter(None, reader), [])]
         if len(header) > len(names) + MAX_OTHERS:
             raise Refused(
                 f"{what} has {len(header):,} columns; the model takes {len(names)}, and at most {MAX_OTHERS:,} others are left out"
             )
-        header, has_rows = [cell.strip() for cell in header], False
         times = Counter(header)
-        if not header:
-            raise Refused(f"{what} is empty")
-        is_foreign = len(header) != len(names) and not times.keys() & set(names)  # a decimal comma, too, looks like another cell
-        if is_foreign and (others := [name for sign, name in SEPARATORS.items() if any(sign in cell for cell in header)]):
-            raise Refused(f"{what} has {others[0]} between its cells; expected commas")
-        if twice := [name for name in names if times[name] > 1]:
+        if not times.keys() & set(names):
+            first = tried(as_row, f"{what} line {reader.line_num}", header, names, names)
+            if isinstance(first, Refused):
+                raise Refused(f"{what} begins with neither the names of columns ({known}) nor such a row with commas between: {first}")
+            yield first
+            header = names
+        elif twice := [name for name in names if times[name] > 1]:
             raise Refused(f"{what} has two columns {twice[0]}: keep one")
-        if len(header) == len(names) and not times.keys() & set(names):
-            if not any(map(is_number, header)) and any(header):
-                raise Refused(f"{what} begins with neither numbers nor the names of columns; the model takes {', '.join(names)}")
-            yield partial(as_row, f"{what} line {number}", header, names, names)
-            header, times, has_rows = names, Counter(names), True
-        if any(map(is_number, header)) and all(not cell or is_number(cell) for cell in header):
-            raise Refused(f"{what} has {len(header)} numbers in its first row and no header, expected {len(names)}: {', '.join(names)}")
-        if missing := [name for name in names if name not in times]:
-            columns = "columns" if len(missing) > 1 else "column"
-            raise Refused(f"{what} has no {columns} {', '.join(missing)}; the model takes {', '.join(names)}")
-        for number, cells in rows:
-            yield partial(as_row, f"{what} line {number}", cells, header, names)
-            has_rows = True
-        if not has_rows:
-            raise Refused(f"{what} has no rows below its header")
+        elif missing := [name for name in names if name not in times]:
+            raise Refused(f"{what} has no column {', '.join(missing)}; the model takes {known}")
+        for cells in filter(None, reader):
+            yield tried(as_row, f"{what} line {reader.line_num}", cells, header, names)
     except csv.Error as error:
         place = f"{what} is no CSV from line {reader.line_num} on, or in a quoted cell that begins before"
         raise Refused(f"{place} ({error}); what follows is not read") from error
@@ -473,54 +386,38 @@ def as_row(what: str, cells: list[str], header: list[str], names: list[str]) -> 
 
 
 def as_number(cell: str, name: str, what: str) -> float:
-    if not cell:
-        return float("nan")
-    if not is_number(cell):
-        raise Refused(f"{what}: {name} is {cell!r}, which is not a number: give one, such as 1.5")
-    value = float(cell)
-    if not abs(value) <= LARGEST:
-        raise Refused(
-            f"{what}: {name} is {cell}, which is not a finite number: leave the cell empty (null in JSON) where a value is missing"
-        )
-    return value
-
-
-def is_number(cell: str) -> bool:
     """As other programs write one: Python's own 1_000 and the digits of other scripts are none."""
+    if not cell:
+        return math.nan
     try:
-        float(cell)
+        value = float(cell) if cell.isascii() and "_" not in cell else math.nan
     except ValueError:
-        return False
-    return cell.isascii() and "_" not in cell
+        value = math.nan
+    if not abs(value) <= LARGEST:
+        raise Refused(f"{what}: {name} is {cell!r}, which is not a finite number: leave the cell empty (null in JSON) where it is missing")
+    return value
 
 
 # Texts
 
 
-def find_text(text: str, signature: dict[str, Any]) -> Iterator[Callable[[], Item]]:
-    yield partial(as_characters, text, signature)
+def find_text(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
+    yield tried(as_characters, text, signature)
 
 
 def as_characters(text: str, signature: dict[str, Any]) -> Item:
     """int64 [length]: code points, other alphabets' letters folded to ASCII where they can be."""
-    if len(text) > MAX_RAW_LENGTH:
-        raise too_long(text, len(text))
     # A character at a time: of a whole text NFKD also sorts its accents, which takes time squared and changes nothing in ASCII.
-    folded = "".join(unicodedata.normalize("NFKD", one) for one in text).encode("ascii", "ignore").decode().strip()
+    folded = "".join(unicodedata.normalize("NFKD", one) for one in text[:MAX_RAW_LENGTH]).encode("ascii", "ignore").decode().strip()
+    if len(text) > MAX_RAW_LENGTH or len(folded) > MAX_LENGTH:
+        raise Refused(f"the text {text[:20]!r}… has {len(text):,} characters; {MAX_LENGTH:,} are read at most")
     if not folded:
-        unknown = f"{text!r} has no character that can be written in ASCII, and the model knows no other"
-        raise Refused(unknown if text.strip() else "the text is empty")
+        raise Refused(f"{text!r} has no character that can be written in ASCII, and the model knows no other")
     if not folded.isprintable():
         raise Refused(f"{text!r} has a control character")
-    if len(folded) > MAX_LENGTH:
-        raise too_long(text, len(folded))
     if strange := sorted(set(folded) - set(signature["alphabet"] or folded)):
         raise Refused(f"{text!r} has {''.join(strange)}; the model knows only {signature['alphabet']}")
     return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), f"read as {folded}" if folded != text else "")
-
-
-def too_long(text: str, length: int) -> Refused:
-    return Refused(f"the text {text[:20]!r}… has {length:,} characters; {MAX_LENGTH:,} are read at most")
 
 
 # The command line
@@ -537,40 +434,27 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         model = Model(arguments.model)
+        sys.exit(0 if answer_all(model, arguments.inputs, arguments.json) else 1)
     except Refused as error:
         sys.exit(f"error: {error}.")
-    is_well = True
-    try:
-        for text in arguments.inputs:
-            is_well &= answer_all(model, text, arguments.json)
     except Exception as error:  # noqa: BLE001  # a stranger's network may fail, or compute what its signature does not say
         sys.exit(f"error: {arguments.model} cannot answer ({in_short(error)}).")
-    sys.exit(0 if is_well else 1)
 
 
-def answer_all(model: Model, text: str, as_json: bool) -> bool:
-    """Answers what `text` stands for, a batch at a time; whether all of it could be."""
-    batch, is_well = list[Item](), True
-    for item in model.read(text):
-        if isinstance(item, Refused):
-            print(f"error: {item}.", file=sys.stderr)
+def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
+    """Answers what the texts stand for, a batch at a time; whether all of it could be."""
+    is_well, found = True, chain.from_iterable(map(model.read, texts))
+    while batch := list(islice(found, BATCH_SIZE)):
+        items = [item for item in batch if isinstance(item, Item)]
+        for refused in (item for item in batch if isinstance(item, Refused)):
+            print(f"error: {refused}.", file=sys.stderr)
             is_well = False
-            continue
-        batch.append(item)
-        if len(batch) == BATCH_SIZE:
-            show(model, batch, as_json)
-            batch = []
-    if batch:
-        show(model, batch, as_json)
+        for item, answer in zip(items, model.answer([item.values for item in items]) if items else [], strict=True):
+            if as_json:
+                say(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}))
+            else:
+                say(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
     return is_well
-
-
-def show(model: Model, batch: list[Item], as_json: bool) -> None:
-    for item, answer in zip(batch, model.answer([item.values for item in batch]), strict=True):
-        if as_json:
-            say(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}))
-        else:
-            say(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
 
 
 def say(line: str) -> None:
@@ -586,8 +470,9 @@ def say(line: str) -> None:
 
 def in_words(answer: dict[str, Any]) -> str:
     if "prediction" in answer:
-        numbers = {name: "no finite number" if value is None else f"{value:.4g}" for name, value in answer["prediction"].items()}
-        return ", ".join(f"{name} {number}" for name, number in numbers.items())
+        return ", ".join(
+            f"{name} {'no finite number' if value is None else f'{value:.4g}'}" for name, value in answer["prediction"].items()
+        )
     if "text" in answer:
         return str(answer["text"])
     if "labels" in answer:

@@ -9,8 +9,8 @@
                            of rows ([1, null, ...] or {"name": 1, ...}) or of texts
 
 An answer is JSON: {"answers": [...]}, one for each input, as predict.py --json prints them, or {"error": "a sentence"} with a status of 400
-or more. It listens on loopback unless --host says otherwise. Anyone who reaches the port may ask, except pages of other sites; passwords
-and TLS are a reverse proxy's work.
+or more (what is not HTTP, and one connection too many, get a status alone). It listens on loopback unless --host says otherwise. Anyone
+who reaches the port may ask, except pages of other sites; passwords and TLS are a reverse proxy's work.
 """
 
 import argparse
@@ -20,10 +20,9 @@ import json
 import re
 import socket
 import sys
-from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,9 @@ try:
 except ImportError:  # imported from the repository's root
     from examples import predict
 
-MAX_PICTURE, MAX_TEXT, MAX_HELD = 10_000_000, 2_000_000, 200_000_000  # bytes of a picture, of rows or texts, of all bodies together
-SMALL = 4096  # bytes of rows or texts that are read at once
+MAX_PICTURE, MAX_TEXT = 10_000_000, 2_000_000  # bytes of a picture, of rows or texts
 MAX_INPUTS, MAX_BATCH, MAX_WAITING = 256, 64, 1024  # inputs of a request, of a batch, and that wait for a model
-MAX_CONNECTIONS, MAX_THREADS, MAX_SENTENCE = 64, 1024, 500
+MAX_CONNECTIONS, MAX_SENTENCE = 64, 500
 TIMEOUT_S, WAIT_S = 10.0, 30.0  # for a head, for a body, and for taking an answer; for giving it
 ADDRESS = re.compile(r"[\d.]+|\[[\da-f:.]+\]")  # IPv4, IPv6
 PICTURES, TEXTS = ThreadPoolExecutor(2), ThreadPoolExecutor(2)  # bodies that are read at the same time: a picture may take 850 MB
@@ -83,69 +81,62 @@ class Batcher:
                     future.set_result(answer)
 
 
-def application(models: dict[str, predict.Model], names: set[str]) -> FastAPI:
+class Service:
     """Answers requests to these names of this machine, and to its addresses in numbers."""
-    batchers, held = {name: Batcher(model) for name, model in models.items()}, 0
 
-    async def admit(request: Request) -> None:
+    def __init__(self, models: dict[str, predict.Model], names: set[str]):
+        self.batchers, self.names = {name: Batcher(model) for name, model in models.items()}, names
+
+    async def admit(self, request: Request) -> None:
         """A browser lets any page send requests here, even under a name that the page's owner gives our address (DNS rebinding)."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         name = re.sub(r":\d*$", "", host.lower())
-        if name not in names and not ADDRESS.fullmatch(name):
+        if name not in self.names and not ADDRESS.fullmatch(name):
             raise HTTPException(403, f"{name!r} is not a name of this server: if it should be, start it with --name {name}")
         if origin is not None and origin.partition("://")[2] != host:
             raise HTTPException(403, f"pages of {origin} may not ask this server")
         if "transfer-encoding" in request.headers or (request.method == "POST" and "content-length" not in request.headers):
             raise HTTPException(411, "the body's length must be said before it comes, in Content-Length")
 
-    app = FastAPI(dependencies=[Depends(admit)], openapi_url=None)
+    async def handle(self, path: str, request: Request) -> Response:
+        name = path.strip("/")
+        if not name and request.method != "POST":
+            return as_json({"models": sorted(self.batchers)})
+        if name not in self.batchers:
+            raise HTTPException(404, f"there is no model {name!r}; known: {', '.join(sorted(self.batchers))}")
+        if request.method != "POST":
+            return as_json(self.batchers[name].model.signature)
+        return as_json({"answers": await self.answer(self.batchers[name], request)})
 
-    def find(path: str) -> Batcher:
-        if (name := path.strip("/")) not in batchers:
-            raise HTTPException(404, f"there is no model {name!r}; known: {', '.join(sorted(batchers))}")
-        return batchers[name]
-
-    @app.api_route("/{path:path}", methods=["GET", "HEAD"])
-    async def describe(path: str) -> Response:
-        return as_json(find(path).model.signature if path.strip("/") else {"models": sorted(batchers)})
-
-    @app.post("/{path:path}")
-    async def answer(path: str, request: Request) -> Response:
-        nonlocal held
-        batcher, length = find(path), int(request.headers["content-length"])
-        signature = batcher.model.signature
+    async def answer(self, batcher: Batcher, request: Request) -> list[dict[str, Any]]:
+        length, signature = int(request.headers["content-length"]), batcher.model.signature
         pool, most = (PICTURES, MAX_PICTURE) if signature["kind"] == "image" else (TEXTS, MAX_TEXT)
         if length > most:
             raise HTTPException(413, f"the body has {length:,} bytes; {most:,} are read at most")
-        if held + length > MAX_HELD:
-            raise busy("too many bodies are on their way")
-        held += length
+        body, content_type = await read_body(request, length), request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
-            body, content_type = await read_body(request, length), request.headers.get("content-type", "").partition(";")[0].strip().lower()
             async with asyncio.timeout(WAIT_S):
-                read = partial(items_of, body, content_type, signature)
-                is_small = pool is TEXTS and length <= SMALL  # and does not wait for large ones
-                items = read() if is_small else await asyncio.get_running_loop().run_in_executor(pool, read)
-                return as_json({"answers": await batcher.ask(items)})
+                return await batcher.ask(await asyncio.get_running_loop().run_in_executor(pool, items_of, body, content_type, signature))
         except TimeoutError as error:
             raise busy(f"there was no answer within {WAIT_S:g} s") from error
-        finally:
-            held -= length
 
-    async def refuse(request: Request, error: Any) -> Response:
-        """What is raised above, or by FastAPI, as JSON."""
-        if isinstance(error, predict.Refused):
-            error = HTTPException(400, str(error))
-        elif not hasattr(error, "status_code"):
-            error = HTTPException(500, f"the model failed ({predict.in_short(error)})")
-        elif error.status_code == 405:
-            sentence = f"{request.method} is not known here: GET a model's signature, or POST its inputs"
-            error = HTTPException(405, sentence, {"Allow": "GET, HEAD, POST"})
-        headers = dict(error.headers or {})
-        if error.status_code in (408, 411) or {"expect", "transfer-encoding"} & {*request.headers}:
-            headers["Connection"] = "close"  # where the body ends is not certain, or it does not come
-        return as_json({"error": f"{error.detail[:MAX_SENTENCE]}."}, error.status_code, headers)
 
+async def refuse(request: Request, error: Any) -> Response:
+    """What is raised above, or by FastAPI, as JSON."""
+    if isinstance(error, predict.Refused):
+        error = HTTPException(400, str(error))
+    elif not hasattr(error, "status_code"):
+        error = HTTPException(500, f"the model failed ({predict.in_short(error)})")
+    headers = dict(error.headers or {})
+    if error.status_code in (408, 411) or {"expect", "transfer-encoding"} & {*request.headers}:
+        headers["Connection"] = "close"  # where the body ends is not certain, or it does not come
+    return as_json({"error": f"{error.detail[:MAX_SENTENCE]}."}, error.status_code, headers)
+
+
+def application(models: dict[str, predict.Model], names: set[str]) -> FastAPI:
+    service = Service(models, names)
+    app = FastAPI(dependencies=[Depends(service.admit)], openapi_url=None)
+    app.add_api_route("/{path:path}", service.handle, methods=["GET", "HEAD", "POST"])
     for kind in (predict.Refused, HTTPException, 404, 405, Exception):
         app.add_exception_handler(kind, refuse)
     return app
@@ -163,17 +154,15 @@ def as_json(content: dict[str, Any], status: int = 200, headers: dict[str, str] 
 
 
 async def read_body(request: Request, length: int) -> bytes:
-    body, is_more = bytearray(), True
+    body = bytearray()
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            while is_more:
-                message = await request.receive()
-                body += message.get("body", b"")
-                is_more = message.get("more_body", False)
+            while len(body) < length and (message := await request.receive())["type"] == "http.request":
+                body += message["body"]
     except TimeoutError as error:
         raise HTTPException(408, f"of the body's {length:,} bytes {len(body):,} came within {TIMEOUT_S:g} s") from error
-    if not length or len(body) < length:  # the caller has gone
-        raise HTTPException(400, f"the body ended after {len(body):,} of its {length:,} bytes" if length else "the body is empty")
+    if not length or len(body) < length:  # the caller has gone, and hears nothing
+        raise HTTPException(400, "the body is empty")
     return bytes(body)
 
 
@@ -186,47 +175,35 @@ def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[
         return [predict.as_picture(io.BytesIO(body), "the picture", signature)]
     try:
         text = body.decode("utf-8-sig")
-        if is_json and names and text.count(",") > MAX_INPUTS * len(",".join([*names, ""])):  # more than all names and values have
-            raise predict.Refused(f"the body has too many values; 1 to {MAX_INPUTS} rows are answered at once")
-        inputs = json.loads(text, parse_int=float, object_pairs_hook=without_twins) if is_json else io.StringIO(text, newline=None)
+        inputs = json.loads(text, parse_int=float) if is_json else io.StringIO(text, newline=None)
     except RecursionError as error:
         raise predict.Refused("the body is nested too deeply") from error
     except ValueError as error:
         raise predict.Refused(f"the body is no {'JSON' if is_json else 'text'} in UTF-8 ({error})") from error
     if is_json and not (isinstance(inputs, list) and all(isinstance(one, list | dict if names else str) for one in inputs)):
         raise predict.Refused(f"the body is not a list of {'rows' if names else 'texts'}")
+    found: Iterator[predict.Item | predict.Refused]
     if not names:
-        found = (as_text(line, place, signature) for place, line in enumerate(inputs, start=1))
+        found = (predict.as_characters(line.removesuffix("\n"), signature) for line in inputs)
     elif is_json:
         found = (as_row(row, f"row {place}", names) for place, row in enumerate(inputs, start=1))
     else:
-        found = (read() for read in predict.rows_of(inputs, "the body", names))
-    items = list(islice(found, MAX_INPUTS + 1))
+        found = predict.rows_of(inputs, "the body", names)
+    items = []
+    for item in islice(found, MAX_INPUTS + 1):
+        if isinstance(item, predict.Refused):
+            raise item
+        items.append(item)
     if not 0 < len(items) <= MAX_INPUTS:
         raise predict.Refused(f"the body has {'too many inputs' if items else 'no input'}; 1 to {MAX_INPUTS} are answered at once")
     return items
 
 
-def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if twice := [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]:
-        raise predict.Refused(f"the body has {twice[0]!r} twice in one object")
-    return dict(pairs)
-
-
-def as_text(line: str, place: int, signature: dict[str, Any]) -> predict.Item:
-    try:
-        return predict.as_characters(line.removesuffix("\n"), signature)
-    except predict.Refused as error:
-        raise predict.Refused(f"text {place}: {error}") from error
-
-
 def as_row(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> predict.Item:
     """Of JSON, where null is missing."""
     if isinstance(row, dict):
-        if unknown := sorted(set(row) - set(names)):
-            raise predict.Refused(f"{what} has {unknown[0]!r}, which is not a feature; the model takes {', '.join(names)}")
-        if missing := [name for name in names if name not in row]:
-            raise predict.Refused(f"{what} has no {', '.join(missing)}: say null where a value is missing")
+        if row.keys() != set(names):
+            raise predict.Refused(f"{what} has not just the names {', '.join(names)}: say null where a value is missing")
         row = [row[name] for name in names]
     return predict.as_row(what, ["" if value is None else str(value) for value in row], names, names)
 
@@ -235,13 +212,14 @@ def as_row(row: list[Any] | dict[str, Any], what: str, names: list[str]) -> pred
 
 
 class Connection(H11Protocol):
-    """uvicorn's, which ends when it has had no request for TIMEOUT_S, however its bytes come, and refuses in JSON what is no request."""
+    """uvicorn's, which ends when it has had no request for TIMEOUT_S, however its bytes come."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.timer = self.loop.call_later(TIMEOUT_S, self.end)
         if len(self.connections) > MAX_CONNECTIONS:
-            self.turn_away("503 Service Unavailable", "too many connections are open: ask again in a second.")
+            self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -256,15 +234,6 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
         self.timer.cancel()
 
-    def send_400_response(self, msg: str) -> None:
-        self.turn_away("400 Bad Request", "this is no HTTP request.")
-
-    def turn_away(self, status: str, sentence: str) -> None:
-        body = json.dumps({"error": sentence})
-        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        self.transport.write((head + body).encode())
-        self.transport.close()
-
 
 def server_of(app: FastAPI) -> uvicorn.Server:
     """Its own log is of errors alone."""
@@ -275,7 +244,7 @@ def server_of(app: FastAPI) -> uvicorn.Server:
 
 def load(paths: list[Path], threads: int) -> dict[str, predict.Model]:
     """By name. Raises Refused where one is none, or does not give its golden outputs."""
-    models = {name: model for name, (_, model) in predict.models_below(paths, threads).items()}
+    models = predict.models_below(paths, threads)
     for name, model in models.items():
         if name == model.signature["model"]:  # a variant differs from its model
             model.check_golden()
@@ -290,8 +259,6 @@ def main() -> None:
     parser.add_argument("--name", action="append", default=[], help="by which it may be asked, besides localhost and addresses in numbers")
     parser.add_argument("--threads", type=int, default=0, help="of each model; default: all cores")
     arguments = parser.parse_args()
-    if not 0 <= arguments.threads <= MAX_THREADS:
-        parser.error(f"--threads is a number from 0, all cores, to {MAX_THREADS}")
     if not 0 <= arguments.port < 1 << 16:
         parser.error("--port is a number from 0, any free one, to 65535")
     try:

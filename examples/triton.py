@@ -40,8 +40,8 @@ def main() -> None:
         if os.path.lexists(entry) and not (entry / "config.pbtxt").is_file():
             sys.exit(f"error: {entry} is there and is not an entry of a model repository: name another FOLDER, or remove it.")
     try:
-        for name, (file, model) in models.items():
-            lay_out(arguments.folder / name, name, file, model.signature)
+        for model in models.values():
+            lay_out(arguments.folder / model.name, model)
     except OSError as error:
         sys.exit(f"error: {arguments.folder} cannot be written ({error.strerror}): name another folder.")
     others = sorted(entry.parent.name for entry in arguments.folder.glob("*/config.pbtxt") if entry.parent.name not in models)
@@ -49,16 +49,16 @@ def main() -> None:
     predict.say(f"{arguments.folder}: {written}" + (f", and as it was before {', '.join(others)}" if others else ""))
 
 
-def lay_out(entry: Path, name: str, file: Path, signature: dict[str, Any]) -> None:
+def lay_out(entry: Path, model: predict.Model) -> None:
     """Written beside and renamed: a server that polls the folder sees a whole entry or none."""
-    beside = entry.with_name(f".{name}.part")
+    beside, classes = entry.with_name(f".{model.name}.part"), model.signature["classes"] or []
     shutil.rmtree(beside, ignore_errors=True)
     try:
         (beside / "1").mkdir(parents=True)
-        shutil.copyfile(file, beside / "1" / "model.onnx")
-        (beside / "config.pbtxt").write_text(config(name, signature), encoding="utf-8")
-        if signature["classes"]:
-            (beside / "labels.txt").write_text("".join(f"{label}\n" for label in signature["classes"]), encoding="utf-8")
+        shutil.copyfile(model.path, beside / "1" / "model.onnx")
+        (beside / "config.pbtxt").write_text(config(model.name, model.signature), encoding="utf-8")
+        if classes:
+            (beside / "labels.txt").write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         beside.rename(entry)
     finally:
@@ -67,13 +67,12 @@ def lay_out(entry: Path, name: str, file: Path, signature: dict[str, Any]) -> No
 
 def config(name: str, signature: dict[str, Any]) -> str:
     """ModelConfig as protobuf text. Requests of one shape are gathered into batches; a GPU is used where the server has one."""
-    outputs = []
-    for output in signature["outputs"]:
-        is_classification = output["name"] == signature["outputs"][0]["name"] and signature["classes"] and len(output["shape"]) == 2
-        outputs.append(tensor(output, ['label_filename: "labels.txt"'] if is_classification else []))
+    first, *others = signature["outputs"]
+    is_classification = signature["classes"] and len(first["shape"]) == 2
+    outputs = [tensor(first, ['label_filename: "labels.txt"'] if is_classification else []), *(tensor(output, []) for output in others)]
     joined = ",\n".join(outputs)
     return f"""# {" ".join(signature["description"].split())}
-name: {quoted(name)}
+name: {json.dumps(name)}
 backend: "onnxruntime"
 max_batch_size: {MAX_BATCH}
 input [
@@ -89,14 +88,10 @@ dynamic_batching {{ max_queue_delay_microseconds: {WINDOW_US} }}
 def tensor(entry: dict[str, Any], more: list[str]) -> str:
     """One input or output without its batch axis; Triton has no empty shape, so a number a row is one of length 1 that is reshaped."""
     sizes = [size if isinstance(size, int) else -1 for size in entry["shape"][1:]]
-    lines = [f"name: {quoted(entry['name'])}", f"data_type: {TYPES[entry['dtype']]}", f"dims: {sizes or [1]}", *more]
+    lines = [f"name: {json.dumps(entry['name'])}", f"data_type: {TYPES[entry['dtype']]}", f"dims: {sizes or [1]}", *more]
     if not sizes:
         lines.append("reshape { shape: [ ] }")
     return "  {\n" + "".join(f"    {line}\n" for line in lines) + "  }"
-
-
-def quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 if __name__ == "__main__":

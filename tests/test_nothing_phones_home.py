@@ -100,10 +100,12 @@ def folder(tmp_path):
 
 
 @needs_strace
-def test_predict_phones_nobody(folder):
-    traced = Traced(sys.executable, "predict.py", "model.onnx", "1,2,3", checkout=folder)
+def test_predict_triton_and_the_notebook_phone_nobody(folder):
+    (folder / "notebook.py").write_text("\n".join(notebook_cells()))
+    commands = "python predict.py model.onnx 1,2,3 && python triton.py repository model.onnx && python notebook.py"
+    traced = Traced("sh", "-c", commands, checkout=folder)
     quiet(traced, seen := traced.end())
-    assert seen.output.startswith("1,2,3: ")
+    assert seen.output.startswith("1,2,3: ") and "repository: 1 model" in seen.output and "model: patients" in seen.output
 
 
 @needs_strace
@@ -113,20 +115,6 @@ def test_serve_phones_nobody(folder):
     assert b"answers" in urllib.request.urlopen(f"{address}/patients", data=b"1,2,3").read()
     traced.interrupt()
     quiet(traced, traced.end())
-
-
-@needs_strace
-def test_triton_phones_nobody(folder):
-    traced = Traced(sys.executable, "triton.py", "repository", "model.onnx", checkout=folder)
-    quiet(traced, traced.end())
-    assert (folder / "repository" / "patients" / "config.pbtxt").exists()
-
-
-@needs_strace
-def test_the_notebook_phones_nobody(folder):
-    traced = Traced(sys.executable, "-c", "\n".join(notebook_cells()), checkout=folder)
-    quiet(traced, seen := traced.end())
-    assert "model: patients" in seen.output
 
 
 def notebook_cells() -> list[str]:
@@ -178,18 +166,13 @@ def rebuilt(clone) -> tuple[Traced, Seen]:
 
 @needs_strace
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_phones_nobody(rebuilt, stage):
+def test_the_flow_rebuild_and_its_stages_phone_nobody(rebuilt):
     traced, seen = rebuilt
-    command = f"python -m stages.{stage} "
-    assert any(command in one for one in seen.commands)
-    quiet(traced, seen, within=command)
-
-
-@needs_strace
-@pytest.mark.slow
-def test_the_flow_rebuild_phones_nobody(rebuilt):
-    quiet(*rebuilt, OF_DVC)
+    for stage in STAGES:
+        command = f"python -m stages.{stage} "
+        assert any(command in one for one in seen.commands)
+        quiet(traced, seen, within=command)
+    quiet(traced, seen, OF_DVC)
 
 
 @needs_strace

@@ -139,7 +139,7 @@ def proxy() -> Iterator[str]:
     assert Proxy.asked == [], "what is on loopback is never asked through a proxy, and nothing else is asked at all"
 
 
-@pytest.fixture(scope="module", params=ALL, ids=lambda one: one.name)
+@pytest.fixture(params=ALL, ids=lambda one: one.name)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     around: Surroundings = request.param
     if around.user is not None and os.geteuid() != 0:
@@ -181,19 +181,16 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def interpreter_for(user: int | None, base: Path) -> Path:
-    """This Python; or a copy of it below `base`, if the user cannot start this one, for instance because it lies in somebody's home."""
-    here = Path(sys.executable).resolve()
-    try:
-        if user is None or subprocess.run([here, "-c", ""], user=user, group=user, extra_groups=[], check=False).returncode == 0:
-            return here
-    except OSError:
-        prefix = Path(sys.base_prefix)
-        (base / "python" / "bin").mkdir(parents=True)
-        shutil.copy(here, base / "python" / "bin")
-        library, unused = Path("lib") / f"python{VERSION}", shutil.ignore_patterns("site-packages", "test", "__pycache__")
-        shutil.copytree(prefix / library, base / "python" / library, ignore=unused)
-        for shared in (prefix / "lib").glob("libpython*.so*"):
-            shutil.copy(shared, base / "python" / "lib")
+    """This Python; for another user a copy of it below `base`, since this one may lie in somebody's home."""
+    here, prefix = Path(sys.executable).resolve(), Path(sys.base_prefix)
+    if user is None:
+        return here
+    (base / "python" / "bin").mkdir(parents=True)
+    shutil.copy(here, base / "python" / "bin")
+    library, unused = Path("lib") / f"python{VERSION}", shutil.ignore_patterns("site-packages", "test", "__pycache__")
+    shutil.copytree(prefix / library, base / "python" / library, ignore=unused)
+    for shared in (prefix / "lib").glob("libpython*.so*"):
+        shutil.copy(shared, base / "python" / "lib")
     return base / "python" / "bin" / here.name
 
 
@@ -206,54 +203,22 @@ def make_environment(folder: Path, interpreter: Path) -> None:
     (folder / "lib" / f"python{VERSION}").symlink_to(Path(sysconfig.get_path("purelib")).parent)
 
 
-@pytest.fixture(scope="module")
-def built(place: Place) -> Place:
-    """`make repro` of one model has run, and its outcome is committed."""
-    said = place.run("make", "--old-file=.venv/.installed", "repro")
-    assert "To keep this build as a version: git add dvc.lock models" in said
+def test_every_way_in(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, port, api_port = ("make", "--old-file=.venv/.installed"), free_port(), free_port()
+    assert "To keep this build as a version: git add dvc.lock models" in place.run(*make, "repro")
+    assert "up to date" in place.run(*make, "repro")
     place.run("git", "add", "dvc.lock", "models")
     place.run("git", "commit", "--quiet", "--message", "what was built")
-    return place
-
-
-def test_make_repro(built: Place) -> None:
-    assert (built.root / "models" / MODEL / "exported" / "model.onnx").is_file()
-    assert "up to date" in built.run("make", "--old-file=.venv/.installed", "repro")
-
-
-def test_rebuild(built: Place) -> None:
-    built.python("-m", "pipelines.rebuild", "--force", f"train@{MODEL}")
-    assert built.run("git", "status", "--porcelain") == ""
-
-
-def test_release(built: Place) -> None:
-    built.python("-m", "pipelines.release", MODEL)
-    assert f"{MODEL}@v1.0.0" in built.run("git", "tag")
-
-
-def test_a_sweeps_trial(built: Place) -> None:
-    built.python("-m", "pipelines.sweep", MODEL, "--choice", "epochs=2", "--trials", "1", "--name", "one")
-    assert f"/{MODEL}-one-001\n" in built.run("git", "for-each-ref", "--format=%(refname)", "refs/exps")
-
-
-def test_serve(built: Place) -> None:
-    port = free_port()
-    built.environment["PREFECT_SERVER_API_PORT"] = str(port)
-    try:
-        with built.serving(f"http://127.0.0.1:{port}/api/health", "make", "--old-file=.venv/.installed", "serve"):
-            built.python("-m", "pipelines.rebuild", "check")
-    finally:
-        del built.environment["PREFECT_SERVER_API_PORT"]
-
-
-def test_demo(built: Place) -> None:
-    if not (ROOT / "web" / "node_modules").is_dir():
-        pytest.skip("the page's runtime is not installed in web/node_modules: make demo does that")
-    port = free_port()
-    with built.serving(f"http://127.0.0.1:{port}/models.json", "make", "--old-file=.venv/.installed", "demo", f"PORT={port}"):
-        pass
-
-
-def test_predict(built: Place) -> None:
-    model = f"models/{MODEL}/exported/model.onnx"
-    assert json.loads(built.python("examples/predict.py", model, "2", "--json"))["input"] == "2"
+    place.python("-m", "pipelines.rebuild", "--force", f"train@{MODEL}")
+    assert place.run("git", "status", "--porcelain") == ""
+    place.python("-m", "pipelines.release", MODEL)
+    assert f"{MODEL}@v1.0.0" in place.run("git", "tag")
+    place.python("-m", "pipelines.sweep", MODEL, "--choice", "epochs=2", "--trials", "1", "--name", "one")
+    assert f"/{MODEL}-one-001\n" in place.run("git", "for-each-ref", "--format=%(refname)", "refs/exps")
+    assert json.loads(place.python("examples/predict.py", f"models/{MODEL}/exported/model.onnx", "2", "--json"))["input"] == "2"
+    if (ROOT / "web" / "node_modules").is_dir():  # the page's runtime, which make demo installs
+        with place.serving(f"http://127.0.0.1:{port}/models.json", *make, "demo", f"PORT={port}"):
+            pass
+    monkeypatch.setitem(place.environment, "PREFECT_SERVER_API_PORT", str(api_port))
+    with place.serving(f"http://127.0.0.1:{api_port}/api/health", *make, "serve"):
+        place.python("-m", "pipelines.rebuild", "check")

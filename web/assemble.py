@@ -12,21 +12,18 @@ import contextlib
 import functools
 import http.server
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from examples.predict import files_below
 
 ROOT = Path(__file__).parents[1]
 WEB, RUNTIME = ROOT / "web", ROOT / "web" / "node_modules" / "onnxruntime-web" / "dist"
 PAGE = ("index.html", "style.css", "page.js", "pad.js", "pictures.js")
 VENDORED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 EXPORTED = ("model.onnx", "signature.json", "README.md", "learning_curve.png", "predictions.png")
-TYPES = {".mjs": "text/javascript", ".wasm": "application/wasm"}
 HOST, PORT = "127.0.0.1", 8000
 
 
@@ -42,7 +39,9 @@ def main() -> None:
     models = assemble(folder, ROOT / "models")
     print(f"{arguments.folder}: the page and {models} models", flush=True)
     if server:
-        serve(server)
+        with server, contextlib.suppress(KeyboardInterrupt):
+            print(f"http://{HOST}:{server.server_port} (Ctrl-C ends it)", flush=True)
+            server.serve_forever()
 
 
 def install_runtime() -> None:
@@ -56,12 +55,8 @@ def install_runtime() -> None:
 
 
 def assemble(folder: Path, models: Path) -> int:
-    """How many models there are on the page: those exported of the params.yaml beside the folder `models`, or all where there is none."""
-    exported = sorted(path.parent for path in models.glob("*/exported/model.onnx"))
-    entries = entries_beside(models)
-    if others := [path.parent.name for path in exported if entries is not None and path.parent.name not in entries]:
-        print(f"left out, without an entry in params.yaml: {', '.join(others)}", flush=True)
-        exported = [path for path in exported if path.parent.name not in others]
+    """How many models there are on the page."""
+    exported = [file.parent for file in files_below(models) if file.match("*/exported/model.onnx")]
     if not exported:
         sys.exit(f"error: nothing is exported in {models}: run make repro first.")
     if folder.exists() and not (folder / "models.json").is_file():
@@ -81,14 +76,6 @@ def assemble(folder: Path, models: Path) -> int:
     return len(exported)
 
 
-def entries_beside(models: Path) -> set[str] | None:
-    path = models.parent / "params.yaml"
-    try:
-        return set(YAML(typ="safe").load(path)["models"]) if path.exists() else None
-    except (OSError, YAMLError, ValueError, LookupError, TypeError) as error:
-        sys.exit(f"error: {path} cannot be read ({' '.join(str(error).split())}): fix it, and run again.")
-
-
 def copy(source: Path, names: tuple[str, ...], target: Path) -> None:
     target.mkdir(parents=True)
     for name in names:
@@ -96,10 +83,7 @@ def copy(source: Path, names: tuple[str, ...], target: Path) -> None:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files, with the types that browsers insist on, and without a line for each."""
-
-    def guess_type(self, path: str | os.PathLike[str]) -> str:
-        return TYPES.get(Path(path).suffix) or super().guess_type(path)
+    """Files, without a line for each."""
 
     def log_message(self, *_: object) -> None: ...
 
@@ -108,14 +92,7 @@ def listen(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     try:
         return http.server.ThreadingHTTPServer((HOST, port), functools.partial(Handler, directory=str(folder)))
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such port"
-        sys.exit(f"error: port {port} is not available ({reason}): name another, as in make demo PORT=8010.")
-
-
-def serve(server: http.server.ThreadingHTTPServer) -> None:
-    with server, contextlib.suppress(KeyboardInterrupt):
-        print(f"http://{HOST}:{server.server_port} (Ctrl-C ends it)", flush=True)
-        server.serve_forever()
+        sys.exit(f"error: port {port} is not available ({error}): name another, as in make demo PORT=8010.")
 
 
 if __name__ == "__main__":

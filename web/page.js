@@ -157,38 +157,30 @@ function takePictures(input, target, list, take) {
   target.addEventListener("drop", (event) => { event.preventDefault(); target.classList.remove("dropping"); use(event.dataTransfer.files[0]); });
 }
 
-function showTexts(models) {
-  const list = find("#name-votes");
-  const ask = oneAtATime(list, async () => {
-    const text = find("#name").value, folded = fold(text);
-    await vote(list, models, ({ signature }) => asInput(text, signature));
-    if (folded !== text && folded !== "") list.append(make("li", { class: "hint" }, `Read as ${folded}.`));
-  });
-  find("#name").addEventListener("input", ask);
-  ask();
-}
-
-// A field for each dataset of sequences, and what its models make of what is typed.
-function showSequences(models) {
+// A card for each dataset, with its controls and what its models make of what they say.
+function showCards(place, models, controlsOf) {
   for (const [dataset, own] of byDataset(models)) {
-    const { alphabet, use } = own[0].signature, list = make("ul", { class: "votes", "aria-live": "polite" });
-    const field = make("input", { type: "text", value: alphabet, autocomplete: "off", spellcheck: "false", maxlength: 40 });
-    const ask = oneAtATime(list, () => vote(list, own, ({ signature }) => asInput(field.value, signature)));
-    field.addEventListener("input", ask);
-    find("#fields").append(make("div", { class: "card" }, make("p", { class: "hint" }, use), make("p", {}, make("label", {}, `${dataset}, of the letters ${Array.from(alphabet).join(", ")} `, field)), list));
+    const list = make("ul", { class: "votes", "aria-live": "polite" }), ask = oneAtATime(list, async () => {
+      const text = textOf(), [{ signature: { kind } }] = own;
+      await vote(list, own, ({ signature }) => asInput(text, signature));
+      if (kind === "characters" && ![text, ""].includes(fold(text))) list.append(make("li", { class: "hint" }, `Read as ${fold(text)}.`));
+    });
+    const { elements, textOf } = controlsOf(own[0].signature, ask);
+    find(place).append(make("div", { class: "card", id: `card-${dataset}` }, make("h3", {}, dataset), ...elements, list));
     ask();
   }
 }
 
-// Sliders for each dataset of rows, and what its models say of the row.
-function showRows(models) {
-  for (const [dataset, own] of byDataset(models)) {
-    const { features } = own[0].signature, list = make("ul", { class: "votes", "aria-live": "polite" });
-    const rows = features.map((feature) => new Slider(feature, features.length === 1, () => ask()));
-    const ask = oneAtATime(list, () => vote(list, own, ({ signature }) => asInput(rows.map((row) => row.text).join(","), signature)));
-    find("#forms").append(make("div", { class: "card", id: `row-${dataset}` }, make("h3", {}, dataset), ...rows.map((row) => row.element), list));
-    ask();
-  }
+function textField({ dataset, alphabet, use }, changed) {
+  const field = make("input", { type: "text", value: alphabet ?? "Nakamura", "aria-label": dataset, autocomplete: "off", spellcheck: "false", maxlength: 40 });
+  field.addEventListener("input", changed);
+  const hint = alphabet ? `${use} Of the letters ${Array.from(alphabet).join(", ")}.` : use;
+  return { elements: [make("p", { class: "hint" }, hint), make("p", {}, field)], textOf: () => field.value };
+}
+
+function sliders({ features }, changed) {
+  const rows = features.map((feature) => new Slider(feature, features.length === 1, changed));
+  return { elements: rows.map((row) => row.element), textOf: () => rows.map((row) => row.text).join(",") };
 }
 
 function byDataset(models) {
@@ -269,9 +261,8 @@ async function start() {
   const finders = all(({ numbers, input }) => numbers?.length === 2 && /^row/.test(numbers[0]) && /^column/.test(numbers[1]) && input.shape[3] === 1);
   show("#models", models, showModels);
   show("#drawings", has((signature) => signature.ink), (drawings) => showDrawings(drawings, finders));
-  show("#texts", has((signature) => signature.kind === "characters"), showTexts);
-  show("#sequences", all((signature) => signature.task === "sequence" && signature.alphabet), showSequences);
-  show("#rows", all((signature) => signature.features?.every(({ low, high }) => low < high)), showRows);
+  show("#texts", all((signature) => signature.kind === "characters"), (own) => showCards("#fields", own, textField));
+  show("#rows", all((signature) => signature.features?.every(({ low, high }) => low < high)), (own) => showCards("#forms", own, sliders));
   show("#photos", has((signature) => signature.kind === "image" && signature.input.shape[3] === 3), showPhotos);
   find("#state").textContent = `${models.length} models.`;
 }

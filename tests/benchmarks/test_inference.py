@@ -37,6 +37,8 @@ def test_of_the_int8_forms_that_pay_the_fastest_is_asked_for(forms, expected):
     assert inference.asked_for({"1": speeds}) == expected
 
 
-@pytest.mark.parametrize("model", list(tables.read_results("inference")["models"]))
-def test_params_ask_for_the_int8_forms_that_were_measured_to_pay(model):
-    assert PARAMS["models"][model]["int8"] == inference.asked_for(tables.read_results("inference")["models"][model])
+def test_params_ask_for_the_int8_forms_that_were_measured_to_pay():
+    measured = tables.read_results("inference")["models"]
+    assert {model: PARAMS["models"][model]["int8"] for model in measured} == {
+        model: inference.asked_for(measured[model]) for model in measured
+    }

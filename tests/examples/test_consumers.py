@@ -19,7 +19,7 @@ from PIL import Image
 from tests.examples.test_addresses import what_it_opens
 from tests.released import released_models
 from tests.test_end_to_end import Clone
-from tests.toy import MODELS, ROOT
+from tests.toy import MODELS, PARAMS, ROOT
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
 ]
 EXAMPLES = ROOT / "examples"
+# A model of each kind of data; what can differ from model to model, all are asked further below.
+ONE_OF_EACH = list({PARAMS["datasets"][entry["dataset"]]["kind"]: model for model, entry in PARAMS["models"].items()}.values())
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,10 @@ def make_environment(folder: Path, *wanted: str) -> Path:
     return python
 
 
+def run(command: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
 def content_of(released: Clone, model: str, name: str = "model.onnx") -> bytes:
     return (released.root / "models" / model / "exported" / name).read_bytes()
 
@@ -72,34 +78,31 @@ def an_input_for(released: Clone, model: str, folder: Path) -> str:
     return "a.png"
 
 
-def test_torch_is_not_there(bare_python):
-    imported = subprocess.run([str(bare_python), "-c", "import torch"], capture_output=True, text=True, check=False)
-    assert imported.returncode == 1 and "ModuleNotFoundError: No module named 'torch'" in imported.stderr
-
-
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ONE_OF_EACH)
 def test_a_model_fetched_by_its_version_answers_without_this_project(released, bare_python, tmp_path, model):
     Clone(tmp_path).dvc("artifacts", "get", str(released.root), model, "--rev", "v1.0.0")
     assert (tmp_path / "model.onnx").read_bytes() == content_of(released, model)
     for file in ("predict.py", "predict.ipynb"):
         shutil.copy(EXAMPLES / file, tmp_path)
     given = an_input_for(released, model, tmp_path)
-    said = subprocess.run(
-        [str(bare_python), "-I", "predict.py", "model.onnx", given], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    said = run([str(bare_python), "-I", "predict.py", "model.onnx", given], tmp_path)
     assert said.returncode == 0 and said.stdout.startswith(f"{given}: "), said.stderr
     cells = json.loads((tmp_path / "predict.ipynb").read_text())["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    shown = subprocess.run([str(bare_python), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    shown = run([str(bare_python), "-c", code], tmp_path)
     assert shown.returncode == 0 and f"model: {model}\n" in shown.stdout, shown.stderr
     differences = [float(line.split()[-1]) for line in shown.stdout.splitlines() if " differs by at most " in line]
     assert differences and max(differences) <= 1e-4
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_no_file_of_a_model_names_an_address(released, model):
-    files = sorted((released.root / "models" / model / "exported").iterdir())
-    assert len(files) >= 7 and {file.name: what_it_opens(file) for file in files} == {file.name: [] for file in files}
+def test_no_file_of_a_model_names_an_address(released):
+    for model in MODELS:
+        files = sorted((released.root / "models" / model / "exported").iterdir())
+        assert len(files) >= 7 and {file.name: what_it_opens(file) for file in files} == {file.name: [] for file in files}, model
+
+
+def test_torch_is_not_there(bare_python):
+    assert "No module named 'torch'" in run([str(bare_python), "-c", "import torch"], EXAMPLES).stderr
 
 
 def test_predict_answers_where_numpy_1_is_installed(released, tmp_path):
@@ -107,9 +110,7 @@ def test_predict_answers_where_numpy_1_is_installed(released, tmp_path):
     python = make_environment(tmp_path / "venv", "numpy<2", "onnxruntime", "pillow")
     for model in ("mnist_cnn", "cifar10_cnn", "diabetes_mlp", "names_gru"):
         command = [str(python), "-W", "error", str(EXAMPLES / "predict.py"), str(released.root / "models" / model / "exported/model.onnx")]
-        said = subprocess.run(
-            [*command, an_input_for(released, model, tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        said = run([*command, an_input_for(released, model, tmp_path)], tmp_path)
         assert said.returncode == 0 and said.stdout and not said.stderr, said.stderr
 
 
@@ -130,31 +131,22 @@ def test_all_models_are_served_without_this_project(released, serving_python, tm
         server.terminate()
 
 
-def test_the_newest_version_is_got_without_naming_it(released, tmp_path):
-    Clone(tmp_path).dvc("artifacts", "get", str(released.root), "line_gd")
-    assert (tmp_path / "model.onnx").read_bytes() == content_of(released, "line_gd")
-
-
-def test_the_whole_export_is_got_by_its_tag(released, tmp_path):
-    Clone(tmp_path).dvc("get", str(released.root), "models/line_gd/exported", "--rev", "line_gd@v1.0.0")
-    for path in (released.root / "models/line_gd/exported").iterdir():
-        assert (tmp_path / "exported" / path.name).read_bytes() == path.read_bytes()
-
-
-def test_a_program_opens_a_file_of_a_version(released, monkeypatch):
-    for name, value in released.environment.items():
-        monkeypatch.setenv(name, value)
-    with dvc.api.open("models/line_gd/exported/signature.json", repo=str(released.root), rev="line_gd@v1.0.0") as file:
-        assert json.load(file)["model"] == "line_gd"
-
-
-def test_git_and_dvc_pull_bring_a_version(released, tmp_path):
+def test_a_version_is_got_in_every_way_that_dvc_and_git_have(released, tmp_path, monkeypatch):
+    consumer, exported = Clone(tmp_path), released.root / "models/line_gd/exported"
+    consumer.dvc("artifacts", "get", str(released.root), "line_gd")
+    assert (tmp_path / "model.onnx").read_bytes() == content_of(released, "line_gd"), "the newest, without naming it"
+    consumer.dvc("get", str(released.root), "models/line_gd/exported", "--rev", "line_gd@v1.0.0")
+    assert [(tmp_path / "exported" / path.name).read_bytes() == path.read_bytes() for path in exported.iterdir()] == [True] * 7
     clone = Clone(tmp_path / "clone")
     clone.root.mkdir()
     clone.git("clone", "--quiet", str(released.root), ".")
     clone.git("checkout", "--quiet", "line_gd@v1.0.0")
     clone.dvc("pull", "models/line_gd/exported")
     assert (clone.root / "models/line_gd/exported/model.onnx").read_bytes() == content_of(released, "line_gd")
+    for name, value in released.environment.items():
+        monkeypatch.setenv(name, value)
+    with dvc.api.open("models/line_gd/exported/signature.json", repo=str(released.root), rev="line_gd@v1.0.0") as file:
+        assert json.load(file)["model"] == "line_gd"
 
 
 def test_a_version_that_there_is_not_is_said(released, tmp_path):
@@ -179,66 +171,53 @@ def javascript(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_javascript_computes_the_same(released, javascript, model):
-    """predict.mjs itself compares the golden input's outputs."""
-    exported = str(released.root / "models" / model / "exported")
-    given = (
-        [] if json.loads(content_of(released, model, "signature.json"))["kind"] == "image" else [an_input_for(released, model, javascript)]
-    )
-    said = subprocess.run(["node", "predict.mjs", exported, *given], cwd=javascript, capture_output=True, text=True, check=False)
-    assert said.returncode == 0 and len(said.stdout.splitlines()) == max(len(given), 1), said.stderr
+@pytest.fixture
+def ask_node(javascript):
+    """A function that gives predict.mjs these arguments: its exit code, its answers and what it refused."""
+
+    def ask(*arguments: object) -> tuple[int, list[str], list[str]]:
+        said = run(["node", "predict.mjs", *map(str, arguments)], javascript)
+        assert all(line.startswith("error: ") for line in said.stderr.splitlines())
+        return said.returncode, said.stdout.splitlines(), said.stderr.splitlines()
+
+    return ask
 
 
-def test_javascript_notices_a_runtime_that_computes_something_else(released, javascript, tmp_path):
-    shutil.copytree(released.root / "models/line_gd/exported", tmp_path / "exported")
-    signature = json.loads(content_of(released, "line_sgd", "signature.json"))
-    (tmp_path / "exported/signature.json").write_text(json.dumps(signature))
-    said = subprocess.run(["node", "predict.mjs", str(tmp_path / "exported")], cwd=javascript, capture_output=True, text=True, check=False)
-    assert said.returncode == 1 and said.stderr.startswith(f"error: {tmp_path / 'exported'}: prediction of the golden input differs by ")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_javascript_says_that_its_answers_cannot_be_written(released, javascript):
-    command = ["node", "predict.mjs", str(released.root / "models/line_gd/exported"), "4"]
-    with Path("/dev/full").open("w") as full:
-        said = subprocess.run(command, cwd=javascript, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert said.returncode == 1 and said.stderr == "error: the answers cannot be written (ENOSPC)\n"
-
-
-def test_javascript_refuses_a_model_that_is_cut_short(released, javascript, tmp_path):
-    shutil.copytree(released.root / "models/names_gru/exported", tmp_path / "exported")
-    content = content_of(released, "names_gru")
-    (tmp_path / "exported/model.onnx").write_bytes(content[: len(content) // 2])
-    said = subprocess.run(["node", "predict.mjs", str(tmp_path / "exported")], cwd=javascript, capture_output=True, text=True, check=False)
-    assert said.returncode == 1 and "model.onnx is damaged, cut short, or no ONNX model: fetch it again (" in said.stderr
-    assert said.stderr.startswith("error: ") and said.stderr.count("\n") == 1
+def test_javascript_computes_the_same(released, javascript, ask_node):
+    """predict.mjs itself compares the golden input's outputs, of pictures too."""
+    for model in MODELS:
+        is_picture = json.loads(content_of(released, model, "signature.json"))["kind"] == "image"
+        given = [] if is_picture else [an_input_for(released, model, javascript)]
+        code, answers, refused = ask_node(released.root / "models" / model / "exported", *given)
+        assert (code, len(answers)) == (0, 1), (model, refused)
 
 
 @pytest.mark.parametrize(
     ("model", "given", "named"),
     [
-        ("diabetes_mlp", "1,2", "has 2 numbers; expected Pregnancies"),
-        ("line_gd", "x", "x is not a finite number"),
-        ("line_gd", "1e39", "1e39 is not a finite number"),
-        ("names_gru", "王", "has no character that can be written in ASCII"),
-        ("names_gru", "a" * 1001, "a text has 1001 characters; 1000 are read at most"),
-        ("names_gru", "a\tb", "has a control character"),
-        ("hello_rnn", "halo", "has a; the model knows only ehlo"),
+        ("diabetes_mlp", ["1,2"], ["has 2 numbers; expected Pregnancies"]),
+        ("line_gd", ["x", "1e39"], ["x is not a finite number", "1e39 is not a finite number"]),
+        (
+            "names_gru",
+            ["王", "a" * 1001, "a\tb"],
+            ["no character that can be written in ASCII", "has 1001 characters", "has a control character"],
+        ),
+        ("hello_rnn", ["halo"], ["has a; the model knows only ehlo"]),
     ],
 )
-def test_javascript_refuses_in_a_sentence(released, javascript, model, given, named):
-    exported = str(released.root / "models" / model / "exported")
-    said = subprocess.run(["node", "predict.mjs", exported, given], cwd=javascript, capture_output=True, text=True, check=False)
-    assert said.returncode == 1 and said.stderr.startswith("error: ") and named in said.stderr and said.stderr.count("\n") == 1
+def test_javascript_refuses_in_a_sentence_and_answers_the_others(released, ask_node, javascript, model, given, named):
+    code, answers, refused = ask_node(released.root / "models" / model / "exported", *given, an_input_for(released, model, javascript))
+    assert code == 1 and len(answers) == 1
+    assert len(refused) == len(named) and all(name in line for name, line in zip(named, refused, strict=True)), refused
 
 
-def test_javascript_answers_the_others(released, javascript):
-    exported = str(released.root / "models/names_gru/exported")
-    command = ["node", "predict.mjs", exported, "Okafor", "王", "Zoë"]
-    said = subprocess.run(command, cwd=javascript, capture_output=True, text=True, check=False)
-    assert [line.split(":")[0] for line in said.stdout.splitlines()] == ["Okafor", "Zoë"] and said.stdout.endswith("% [read as Zoe]\n")
-    assert said.returncode == 1 and said.stderr.count("\n") == 1
+def test_javascript_says_how_a_text_was_read_and_that_its_answers_cannot_be_written(released, javascript, ask_node):
+    exported = released.root / "models/names_gru/exported"
+    assert ask_node(exported, "Zoë")[1][0].endswith("% [read as Zoe]")
+    with Path("/dev/full").open("w") as full:
+        command = ["node", "predict.mjs", str(exported), "Zoe"]
+        said = subprocess.run(command, cwd=javascript, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert said.returncode == 1 and said.stderr == "error: the answers cannot be written (ENOSPC)\n"
 
 
 @pytest.mark.parametrize(
@@ -246,20 +225,21 @@ def test_javascript_answers_the_others(released, javascript):
     [
         ("signature.json", b"{", "signature.json cannot be read ("),
         ("model.onnx", None, "model.onnx cannot be read (ENOENT"),
+        ("model.onnx", 0.5, "model.onnx is damaged, cut short, or no ONNX model: fetch it again ("),
         ("signature.json", "diabetes_mlp", "are of two models"),
         ("signature.json", "names_lstm", "differs by "),
         ("signature.json", b'{"a": 1}', "signature.json is damaged, or of a later version than this script"),
     ],
 )
-def test_javascript_names_the_file_that_it_cannot_use(released, javascript, tmp_path, file, content, named):
+def test_javascript_names_the_file_that_it_cannot_use(released, ask_node, tmp_path, file, content, named):
     shutil.copytree(released.root / "models/names_gru/exported", tmp_path / "exported")
+    whole = (tmp_path / "exported" / file).read_bytes()
     (tmp_path / "exported" / file).unlink()
     if content is not None:
-        (tmp_path / "exported" / file).write_bytes(content_of(released, content, file) if isinstance(content, str) else content)
-    said = subprocess.run(
-        ["node", "predict.mjs", str(tmp_path / "exported"), "a"], cwd=javascript, capture_output=True, text=True, check=False
-    )
-    assert said.returncode == 1 and said.stderr.startswith("error: ") and named in said.stderr and said.stderr.count("\n") == 1
+        other = {str: lambda: content_of(released, content, file), float: lambda: whole[: int(content * len(whole))]}
+        (tmp_path / "exported" / file).write_bytes(other.get(type(content), lambda: content)())
+    code, answers, (refused,) = ask_node(tmp_path / "exported", "a")
+    assert code == 1 and answers == [] and named in refused
 
 
 # Runtimes old and new
@@ -287,9 +267,7 @@ print(onnxruntime.__version__)
 @pytest.mark.parametrize("wanted", [(f"onnxruntime=={OLDEST}", "numpy<2"), ("onnxruntime",)], ids=["oldest", "newest"])
 def test_every_model_runs_on_the_oldest_promised_and_the_newest_onnxruntime(released, tmp_path, wanted):
     python = make_environment(tmp_path / "venv", *wanted)
-    lines = subprocess.run(
-        [str(python), "-c", LOADS, str(released.root / "models")], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    lines = run([str(python), "-c", LOADS, str(released.root / "models")], tmp_path).stdout.splitlines()
     worst = {name: float(value) for name, value in map(str.split, lines[:-1])}
     assert worst.keys() == set(MODELS) and max(worst.values()) <= 1e-4, worst
     assert "==" not in wanted[0] or lines[-1] == OLDEST

@@ -8,11 +8,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 from examples import triton
@@ -20,7 +18,6 @@ from examples.predict import as_numbers
 from pipelines.serving.server import free_port
 from stages.exporting.forms import to_int8, with_metadata
 from tests.examples.test_consumers import make_environment
-from tests.examples.test_predict import with_signature
 from tests.exported import exported_toy
 from tests.toy import TOYS
 
@@ -70,71 +67,12 @@ def test_an_entry_is_replaced_whole_and_others_stay(lay_out, models, tmp_path):
     assert (tmp_path / "repository/other/config.pbtxt").read_text() == "old"
 
 
-def test_of_the_repository_what_params_yaml_has_not_is_left_out_and_named(lay_out, models, tmp_path):
-    """A model that was taken out of params.yaml may still lie there."""
-    for name in TOYS:
-        (models / name / "exported").mkdir()
-        (models / name / "model.onnx").rename(models / name / "exported" / "model.onnx")
-    kept = sorted(set(TOYS) - {"words"})
-    (tmp_path / "params.yaml").write_text("models:  # some\n" + "".join(f"  {name}: {{}}\n" for name in kept))
-    done = subprocess.run(
-        [sys.executable, triton.__file__, "repository", "models"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == f"repository: {len(kept)} models\n"
-    assert done.stderr == "models: left out, without an entry in the params.yaml beside it: words\n"
-    assert sorted(path.name for path in (tmp_path / "repository").iterdir()) == kept
-    # By its name it is taken all the same.
-    assert lay_out("repository", "models/words") == (f"repository: 1 model, and as it was before {', '.join(kept)}\n", 0)
-
-
 def test_a_variant_stands_beside_its_model(lay_out, models, tmp_path):
     own = exported_toy("shapes")
     int8 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"])
     (models / "shapes" / "model.int8.onnx").write_bytes(with_metadata(int8, own.signature, {"variant": "int8"}))
     assert lay_out("repository", "models/shapes")[0] == "repository: 2 models\n"
     assert {path.name for path in (tmp_path / "repository").iterdir()} == {"shapes", "shapes.int8"}
-
-
-READ = """
-import json, sys
-from pathlib import Path
-from google.protobuf import json_format, text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-for path in sorted(Path(sys.argv[1]).glob("*/config.pbtxt")):
-    print(json.dumps(json_format.MessageToDict(text_format.Parse(path.read_text(), ModelConfig()), preserving_proto_field_name=True)))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_configurations_are_what_triton_reads_and_what_the_files_take(lay_out, models, tmp_path):
-    """The schema is that of Triton's client, in a virtual environment of its own."""
-    assert lay_out("repository", "models")[1] == 0
-    python = make_environment(tmp_path / "venv", "tritonclient[grpc]")
-    read = subprocess.run([str(python), "-c", READ, "repository"], capture_output=True, text=True, check=True, cwd=tmp_path)
-    configs = {config["name"]: config for config in map(json.loads, read.stdout.splitlines())}
-    assert set(configs) == set(TOYS)
-    for name, config in configs.items():
-        own = exported_toy(name)
-        graph = onnx.load_model_from_string(own.onnx).graph
-        assert (config["backend"], config["max_batch_size"]) == ("onnxruntime", 256)
-        assert config["dynamic_batching"] == {"max_queue_delay_microseconds": "1000"}
-        for described, values in (("input", graph.input), ("output", graph.output)):
-            assert [tensor["name"] for tensor in config[described]] == [value.name for value in values]
-            for tensor, value in zip(config[described], values, strict=True):
-                assert (
-                    tensor["data_type"]
-                    == triton.TYPES[
-                        {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT64: "int64"}[
-                            value.type.tensor_type.elem_type
-                        ]
-                    ]
-                )
-                sizes = [str(axis.dim_value or -1) for axis in value.type.tensor_type.shape.dim][1:]
-                assert tensor["dims"] == (sizes or ["1"])
-                assert ("reshape" in tensor) == (sizes == [])
-        is_classifier = own.signature.task in ("binary", "multiclass", "multilabel")
-        assert config["output"][0].get("label_filename") == ("labels.txt" if is_classifier else None)
 
 
 # Stands for Triton's own ONNX Runtime backend, which only its container of several GB has, in a server that has Python's alone.
@@ -233,6 +171,8 @@ def test_a_real_triton_serves_the_repository(lay_out, models, serve):
         golden = signature.golden
         given = as_numbers(golden["input"])
         rows = np.repeat(given, 3, axis=0)
+        asked = json.load(urllib.request.urlopen(f"{address}/{name}/config"))
+        assert (asked["max_batch_size"], asked["dynamic_batching"]["max_queue_delay_microseconds"]) == (256, 1000)
         answers = ask(f"{address}/{name}", rows, signature.input.name, [{"name": output.name} for output in signature.outputs])
         for output in signature.outputs:
             expected = np.repeat(as_numbers(golden["outputs"][output.name]), 3, axis=0)
@@ -245,39 +185,15 @@ def test_a_real_triton_serves_the_repository(lay_out, models, serve):
             assert best[0].split(":")[1:] == [str(label), signature.classes[label]]
 
 
-def test_what_it_says_to_a_full_disk_ends_it_in_a_sentence(models, tmp_path):
-    with Path("/dev/full").open("w") as full:
-        command = [sys.executable, triton.__file__, "repository", "models"]
-        ended = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert ended.returncode == 1 and ended.stderr == "error: the answers cannot be written (No space left on device).\n"
-
-
 def test_text_with_quotes_stays_text():
     signature = exported_toy("words").signature.model_dump() | {"description": 'A "quoted" text.'}
     assert triton.config('a"b', signature).splitlines()[1] == 'name: "a\\"b"'
 
 
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ("nothing.onnx", "error: there is no file nothing.onnx."),
-        ("empty", "error: there is no *.onnx below empty."),
-        ("text.onnx", "error: text.onnx is damaged, cut short, or no ONNX model ("),
-        ("twice", "error: twice/b.onnx is a second words: name one of them."),
-        ("bare.onnx", "error: bare.onnx has no signature in its metadata: it was not exported by this project."),
-    ],
-)
-def test_a_mistake_is_refused_in_a_sentence_and_nothing_is_written(lay_out, tmp_path, given, named):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "twice").mkdir()
-    (tmp_path / "text.onnx").write_text("no model")
+def test_two_models_of_one_name_are_refused_and_nothing_is_written(lay_out, tmp_path):
     for name in ("a", "b"):
-        (tmp_path / "twice" / f"{name}.onnx").write_bytes(exported_toy("words").onnx)
-    bare = onnx.load_model_from_string(exported_toy("words").onnx)
-    del bare.metadata_props[:]
-    (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
-    said, code = lay_out("repository", given)
-    assert code == 1 and said.startswith(named)
+        (tmp_path / f"{name}.onnx").write_bytes(exported_toy("words").onnx)
+    assert lay_out("repository", "a.onnx", "b.onnx") == ("error: b.onnx is a second words: name one of them.", 1)
     assert not (tmp_path / "repository").exists()
 
 
@@ -293,9 +209,3 @@ def test_what_is_no_entry_of_a_repository_is_left_alone(lay_out, models, tmp_pat
     (tmp_path / "file").write_text("")
     assert lay_out("file/in/it", "models") == ("error: file/in/it cannot be written (Not a directory): name another folder.", 1)
     assert lay_out("file", "models") == ("error: file is not a folder: name another.", 1)
-
-
-def test_a_model_whose_name_is_a_path_is_refused(lay_out, tmp_path):
-    (tmp_path / "other.onnx").write_bytes(with_signature("words", lambda signature: signature.update(model="../evil")))
-    said = "error: other.onnx has a signature that is damaged, or of a later version than this script."
-    assert lay_out("repository", "other.onnx") == (said, 1)
