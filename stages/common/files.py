@@ -7,7 +7,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,10 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+Content = bytes | Iterable[bytes | memoryview]  # whole, or in pieces
+
+
+def write_files(contents: Mapping[Path, Content]) -> None:
     """Writes files that belong together: none is replaced before all are written.
 
     Raises UserError while another process is writing one of them.
@@ -90,14 +93,15 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _replacing_file(path: Path, content: bytes) -> Iterator[None]:
+def _replacing_file(path: Path, content: Content) -> Iterator[None]:
     """Writes `content` beside `path`; it takes the place of `path` when the block ends well, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     with alone_with(beside):
         try:
             with naming(path):
-                beside.write_bytes(content)
+                with beside.open("wb") as file:
+                    file.writelines([content] if isinstance(content, bytes) else content)
                 sync(beside)
             yield
             with naming(path):

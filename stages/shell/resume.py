@@ -7,13 +7,14 @@ warning. The states lie under logs/resume/, outside DVC's outputs, which DVC may
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
 import re
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from stages.common.files import alone_with, write_files
@@ -30,6 +31,19 @@ from stages.shell.errors import Stopped, UserError, heeded_signals, reason, tell
 from stages.training.processes import Processes
 from stages.training.run import Run
 
+# As a safetensors file names them.
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 STATES = Path("logs") / "resume"
 CODE = Path(__file__).parents[1]
 
@@ -122,7 +136,7 @@ class Keeper:
         started, state = time.monotonic(), run.state()
         try:
             if self.processes.is_first:
-                write_files({self.last: as_bytes({"made_of": self.made_of, "is_over": run.is_over, "state": state})})
+                write_files({self.last: as_pieces({"made_of": self.made_of, "is_over": run.is_over, "state": state})})
             return True
         except (OSError, UserError, MemoryError) as error:
             what = f"the state of {self.folder.name} cannot be saved ({reason(error)})"
@@ -197,28 +211,41 @@ def short_hash(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
 
 
-def as_bytes(tree: Any) -> bytes:
-    """A tree of dicts, lists, tuples, plain values and tensors (copied to the CPU), with a SHA-256 at the end."""
-    tensors: dict[str, Tensor] = {}
+def as_pieces(tree: Any) -> Iterator[bytes | memoryview]:
+    """A tree of dicts, lists, tuples, plain values and tensors as a safetensors file, piece by piece, with a SHA-256 at the end.
+
+    No more than one tensor is copied at a time.
+    """
+    tensors: list[Tensor] = []
     description = json.dumps(pack(tree, tensors)).encode()
-    content = save({**tensors, "tree": torch.frombuffer(bytearray(description), dtype=torch.uint8)})
-    return content + hashlib.sha256(content).digest()
+    header, end = dict[str, Any](), 0
+    for name, dtype, shape, size in [
+        *((str(place), DTYPES[tensor.dtype], list(tensor.shape), tensor.nbytes) for place, tensor in enumerate(tensors)),
+        ("tree", DTYPES[torch.uint8], [len(description)], len(description)),
+    ]:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text, digest = json.dumps(header).encode(), hashlib.sha256()
+    contents: Iterator[Any] = (tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data for tensor in tensors)
+    for piece in itertools.chain([len(text).to_bytes(8, "little"), text], contents, [description]):
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
 
 
 def from_bytes(content: bytes) -> Any:
-    """The tree that as_bytes() was given. Raises ValueError, LookupError, TypeError or SafetensorError for anything else."""
+    """The tree that as_pieces() was given. Raises ValueError, LookupError, TypeError or SafetensorError for anything else."""
     if hashlib.sha256(memoryview(content)[:-32]).digest() != content[-32:]:
         raise ValueError("its SHA-256 is not that of its content")
     tensors = load(content[:-32])
     return unpack(json.loads(tensors.pop("tree").numpy().tobytes()), tensors)
 
 
-def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+def pack(value: Any, tensors: list[Tensor]) -> Any:
     """`value` as JSON, its tensors moved to `tensors`; JSON has neither tuples nor keys that are numbers."""
     if isinstance(value, Tensor):
-        name = str(len(tensors))
-        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        return {"tensor": name}
+        tensors.append(value)
+        return {"tensor": str(len(tensors) - 1)}
     if isinstance(value, dict):
         return {"dict": [[key, pack(part, tensors)] for key, part in value.items()]}
     if isinstance(value, list | tuple):

@@ -111,19 +111,19 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path):
     assert names_in(tmp_path) == ["a folder", "a.csv", "plots"] and names_in(tmp_path / "plots") == ["b.csv"]
 
 
-def test_a_failure_names_the_file_that_was_to_be_written(tmp_path, monkeypatch):
+def test_a_failure_names_the_file_that_was_to_be_written(tmp_path):
     """A rename that fails names the file beside it, and a write none."""
     (tmp_path / "a").mkdir()
     with pytest.raises(IsADirectoryError) as raised:
         write_files({tmp_path / "a": b"new"})
     assert raised.value.filename == str(tmp_path / "a") and raised.value.filename2 is None
 
-    def failing(_path, _content):
+    def pieces():
+        yield b"new"
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(Path, "write_bytes", failing)
     with pytest.raises(OSError, match="full") as raised:
-        write_files({tmp_path / "b": b"new"})
+        write_files({tmp_path / "b": pieces()})
     assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(tmp_path / "b")
     assert names_in(tmp_path) == ["a"]
 

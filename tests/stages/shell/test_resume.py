@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from stages.modelling.model import Model
 from stages.shell import resume
 from stages.shell.errors import Stopped, UserError
-from stages.shell.resume import Keeper, as_bytes, from_bytes, ingredients
+from stages.shell.resume import Keeper, as_pieces, from_bytes, ingredients
 from stages.train import is_recorded, train
 from stages.training.loop import fit
 from stages.training.optimizers import optimizer_names
@@ -62,6 +62,11 @@ class StoppingKeeper(Keeper):
         self.asked = signal.SIGTERM if self.left == 0 else 0
         self.left -= 1
         super().pause(run)
+
+
+def as_bytes(tree):
+    """A whole state."""
+    return b"".join(as_pieces(tree))
 
 
 def trained(name, keeper, architecture=None, device=CPU, **changes):

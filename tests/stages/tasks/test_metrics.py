@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 
 from stages.common import classes
@@ -56,6 +57,14 @@ def test_auc_is_the_share_of_pairs_in_order():
     # Six pairs: 0.9 beats three; 0.4 loses to 0.6, ties with 0.4 and beats 0.1.
     assert result["auc"] == pytest.approx((3 + 0.5 + 1) / 6)
     assert_intervals_hold_their_values(result)
+
+
+@pytest.mark.parametrize("num_scores", [1, 3, 1000])
+def test_auc_is_that_of_scikit_learn_however_many_scores_are_equal(num_scores):
+    rng = np.random.default_rng(SEED)
+    targets, scores = rng.integers(0, 2, 500), rng.integers(0, num_scores, 500)
+    expected = sklearn.metrics.roc_auc_score(targets, scores)
+    assert classes.auc(targets, np.unique(scores, return_inverse=True)[1]) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("targets", [[0, 1], [0, 1, 1, 1]])
