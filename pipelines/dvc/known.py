@@ -26,7 +26,7 @@ from dvc.utils import parse_target
 from pipelines.dvc.errors import Changed, GraphError, as_reason
 from pipelines.dvc.run_cache import restore, save, save_deps
 from pipelines.dvc.waiting import repository_lock
-from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
+from pipelines.running.parent import end_with_parent
 
 PREFIX = "python -m pipelines.dvc.known "
 HINDRANCES = (DvcException, GraphError, OSError)
@@ -64,7 +64,7 @@ def run(command: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
-    code = subprocess.Popen(command, preexec_fn=lambda: on_linux(PR_SET_PDEATHSIG, signal.SIGKILL)).wait()
+    code = subprocess.Popen(command, preexec_fn=end_with_parent).wait()
     return 128 - code if code < 0 else code
 
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
+from pipelines.running.forks import ROOT, Forked, Forks
+
+SUPERVISOR = ROOT / "stages/shell/supervisor.py"
 GRACE_S = 8  # a training has saved its state by then
+Process = Forked | subprocess.Popen[bytes]
 NUM_KEPT = 100  # runs whose logs are kept
 RESUMES = "the next run resumes from its last saved state, or starts it again"  # what a stage says for itself is better
 
@@ -42,7 +45,8 @@ class Commands:
     """The commands that run now, their output in the folder `logs`. Use it in a with statement: at its end none is left."""
 
     def __init__(self, logs: Path):
-        self.logs, self.running, self.mutex, self.is_over = logs, set[subprocess.Popen[bytes]](), threading.Lock(), False
+        self.logs, self.running, self.mutex, self.is_over = logs, set[Process](), threading.Lock(), False
+        self.forks = Forks()
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def __enter__(self) -> "Commands":
@@ -50,6 +54,7 @@ class Commands:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self.forks.close()
 
     def run(
         self, name: str, command: str, folder: Path, environment: dict[str, str], tell: Callable[[str], None], files: Iterable[int] = ()
@@ -62,7 +67,8 @@ class Commands:
         with self.mutex:
             if self.is_over:
                 return Ended(128 + signal.SIGTERM, "Stopped before it began.", is_stopped=True)
-            process = start(command, log, GRACE_S, folder, environment, stdout=subprocess.PIPE, files=files)
+            process: Process | None = self.forks.start(command, log, GRACE_S, folder, as_environment(environment), files)
+            process = process or start(command, log, GRACE_S, folder, environment, stdout=subprocess.PIPE, files=files)
             self.running.add(process)
         assert process.stdout is not None
         try:
@@ -121,7 +127,7 @@ def start(
     )
 
 
-def close(process: "subprocess.Popen[bytes]") -> None:
+def close(process: Process) -> None:
     """Asks the supervisor to stop."""
     assert process.stdin is not None
     process.stdin.close()

@@ -13,23 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-
-from httpx import HTTPError, HTTPStatusError
-from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-from prefect.concurrency.sync import concurrency
-from prefect.settings import get_current_settings
 
 from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline, Stage
 from pipelines.running.locks import locked
-from pipelines.serving.server import is_own_server
 
 LIMIT = "gpu"  # of the server; pipelines/deployments.py creates it
-# A minute after its holder has died, a slot of the server is free again.
-LEASE: Any = {"lease_duration": 60, "max_retries": 0, "strict": True, "raise_on_lease_renewal_failure": False}
 LOOK_S = 1  # between two looks at a limit that is reached
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -93,7 +83,14 @@ class Slots:
         return None
 
     @classmethod
+    def on_this_machine(cls, pipeline: Pipeline) -> "Slots":
+        return cls(pipeline.setting("runtime.device", "auto"), on_server=False)
+
+    @classmethod
     def of(cls, pipeline: Pipeline) -> "Slots":
+        """For a flow."""
+        from pipelines.serving.server import is_own_server
+
         return cls(pipeline.setting("runtime.device", "auto"), on_server=not is_own_server())
 
     @contextlib.contextmanager
@@ -115,30 +112,13 @@ class Slots:
         Raises SlotError where the server has no such limit. Where the server goes away meanwhile, the stage continues: its GPU is locked on
         this machine.
         """
-        taken = contextlib.ExitStack()
-        while self.on_server and slot.devices and is_wanted():
-            try:
-                taken.enter_context(concurrency(LIMIT, len(slot.devices), **LEASE))
-                break
-            except ConcurrencySlotAcquisitionError as error:
-                refuse_unless_taken(error)
-                time.sleep(LOOK_S)
-        try:
+        if not (self.on_server and slot.devices):
             yield
-        finally:
-            with contextlib.suppress(HTTPError):  # the lease runs out by itself
-                taken.close()
+            return
+        from pipelines.running.limit import counted  # imports Prefect, which takes seconds
 
-
-def refuse_unless_taken(error: Exception) -> None:
-    """Raises SlotError unless it is only that others have all places of the limit."""
-    reason, url = error.__cause__, get_current_settings().api.url
-    if isinstance(reason, HTTPStatusError) and reason.response.status_code == HTTPStatus.LOCKED:
-        return
-    if reason is None:
-        how = f"`make serve` creates it, or `prefect gcl create {LIMIT} --limit 1`"
-        raise SlotError(f"the Prefect server has no concurrency limit `{LIMIT}`: {how}") from error
-    raise SlotError(f"the Prefect server at {url} gives no slot: {' '.join(str(reason).split())}") from error
+        with counted(len(slot.devices), is_wanted):
+            yield
 
 
 def file_of(device: str) -> Path:

@@ -6,7 +6,6 @@ And which runs are meant for this folder: the deployments that are served here h
 
 import contextlib
 import os
-import signal
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from pipelines.running.locks import BusyError, locked
-from pipelines.running.supervisor import PR_SET_PDEATHSIG, on_linux
+from pipelines.running.parent import end_with_parent
 
 RUNNING = Path("logs") / "running"
 SERVED_BY = "REPRISE_SERVED_BY"  # in the environment of runs that end with who has started them
@@ -44,7 +43,7 @@ def announce() -> None:
     another folder: a server's names are the same for all folders.
     """
     if SERVED_BY in os.environ:
-        on_linux(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody is left to whom it could say how it ended; its stages save and end
+        end_with_parent()  # nobody is left to whom it could say how it ended; its stages save and end
     mark_the_dead()
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None

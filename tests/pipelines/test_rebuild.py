@@ -15,7 +15,8 @@ import pytest
 from dvc.config import Config
 from prefect.exceptions import ParameterTypeError
 
-from pipelines.rebuild import main, number, rebuild
+from pipelines.rebuild import main, rebuild
+from pipelines.rebuilding.arguments import number
 from pipelines.rebuilding.build import longest_way_to_the_end
 from pipelines.running.locks import alone
 from pipelines.serving.presence import RUNNING

@@ -14,7 +14,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines.running.commands import Commands
-from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, refuse_unless_taken, visible_gpus
+from pipelines.running.limit import refuse_unless_taken
+from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, visible_gpus
 
 TWO = "GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)\nGPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)\n"
 MIG = TWO.replace("\n", "\n  MIG 3g.20gb     Device  0: (UUID: MIG-cccc-0)\n  MIG 3g.20gb     Device  1: (UUID: MIG-cccc-1)\n", 1)
@@ -143,7 +144,7 @@ def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, limits):
 def test_the_server_counts_too(driver, limits, monkeypatch):
     driver(TWO)
     slots, slot, looks, entered, order = Slots("auto", on_server=True), Slot(["GPU-aaaa-0"]), threading.Semaphore(0), threading.Event(), []
-    monkeypatch.setattr("pipelines.running.slots.time.sleep", lambda _: looks.release())
+    monkeypatch.setattr("pipelines.running.limit.time.sleep", lambda _: looks.release())
 
     def second():
         with slots.counted(slot, lambda: True):

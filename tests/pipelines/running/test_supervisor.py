@@ -1,4 +1,4 @@
-"""pipelines/running/supervisor.py with real processes and signals."""
+"""stages/shell/supervisor.py with real processes and signals."""
 
 import os
 import signal

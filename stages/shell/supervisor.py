@@ -7,7 +7,8 @@ Writes:  what the command writes, to stdout and to LOG, which is complete even w
 Asked to stop, it sends SIGTERM to the command's process group, and SIGKILL after GRACE_S seconds. When the command has ended, whatever
 it has left behind is killed. The exit code is the command's; 128 + N where signal N ended it.
 
-It is a program of its own, and imports little, so that it starts in no time and survives its caller.
+It is a program of its own, and imports little, so that it starts in no time and survives its caller. stages/shell/forks.py supervises its
+forks with it too.
 """
 
 import ctypes
@@ -17,17 +18,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import IO, Protocol
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_S = 0.1  # between two looks whether the command has ended, where its output does not show it
 
 
+class Child(Protocol):
+    """The leader of a process group, as subprocess.Popen has it."""
+
+    pid: int
+    stdout: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """Its exit code, or minus the number of the signal that ended it; None while it runs."""
+
+
 class Supervisor:
     """Of the command `child`, whose output goes to the file descriptors `outputs`."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", outputs: list[int], grace_s: float):
+    def __init__(self, child: Child, outputs: list[int], grace_s: float):
         self.child, self.outputs, self.grace_s = child, outputs, grace_s
         self.is_asked, self.deadline = False, float("inf")
 
@@ -77,25 +90,36 @@ class Supervisor:
             kill_group(self.child.pid, signal.SIGKILL)
 
 
-def main() -> int:
-    log, grace_s, command = sys.argv[1:]
+def start(command: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=end_with_parent,
+    )
+
+
+def supervise(start: Callable[[], Child], log: str, grace_s: float) -> int:
+    """Starts the command and returns when nothing of it is left: its exit code, as a shell gives it."""
     on_linux(PR_SET_CHILD_SUBREAPER, 1)
     with Path(log).open("ab", buffering=0) as file:
-        child = subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: on_linux(PR_SET_PDEATHSIG, signal.SIGKILL),
-        )
-        supervisor = Supervisor(child, [file.fileno(), sys.stdout.fileno()], float(grace_s))
+        child = start()
+        supervisor = Supervisor(child, [file.fileno(), sys.stdout.fileno()], grace_s)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, supervisor.ask)
         supervisor.watch()
+    code = child.poll()
+    assert code is not None
     kill_group(child.pid, signal.SIGKILL)
     kill_children()
-    return 128 - child.returncode if child.returncode < 0 else child.returncode
+    return 128 - code if code < 0 else code
+
+
+def end_with_parent() -> None:
+    """On Linux this process is killed when its parent ends."""
+    on_linux(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def on_linux(option: int, value: int) -> None:
@@ -141,4 +165,5 @@ def children() -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command_log, seconds, line = sys.argv[1:]
+    sys.exit(supervise(lambda: start(line), command_log, float(seconds)))
