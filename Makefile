@@ -5,6 +5,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c '$(NEW_ENOUGH)' 2> /dev/null && echo "$$python" && break; done),python3)
 INSTALLED := .venv/.installed
+PIP := .venv/bin/python -m pip install --no-user --no-input --disable-pip-version-check --quiet
 
 # DVC runs the stages as `python -m stages...`: that python must be the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -22,8 +23,8 @@ unexport PYTHONSAFEPATH PYTHONHOME
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the data
-	@.venv/bin/python -m dvc repro
+repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the data, several stages at once; some of it: make repro ARGS=train@mnist_cnn
+	@.venv/bin/python -m pipelines.rebuilding.repro $(ARGS)
 	@echo "Metrics of every model: .venv/bin/dvc metrics show. Exported models: models/*/exported/."
 	@test -z "$$(git status --porcelain --untracked-files=normal -- dvc.lock models 2> /dev/null)" || \
 		echo "To keep this build as a version: git add dvc.lock models && git commit -m 'What was built'"
@@ -81,5 +82,8 @@ $(INSTALLED): requirements.txt
 		"install it (on Debian and Ubuntu: apt-get install python3-venv) and run make again." >&2; exit 1; }
 	@echo "Installing the locked requirements into .venv: once, about 6 GB, a few minutes."
 	@"$(PYTHON)" -m venv .venv
-	@.venv/bin/python -m pip install --no-user --no-input --disable-pip-version-check --quiet --requirement requirements.txt
+	@$(PIP) $$(grep '^uv==' requirements.txt | cut -d ' ' -f 1)
+	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.venv/bin/python -m pip config get global.index-url 2> /dev/null)}}" \
+		.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --requirement requirements.txt || \
+		{ echo "uv could not install them; pip tries, which takes longer." >&2; $(PIP) --requirement requirements.txt; }
 	@touch $@
