@@ -21,6 +21,7 @@ from pipelines.rebuilding.arguments import add_arguments
 from pipelines.rebuilding.build import Build, Result, Rules, how_stopped, notices, why_not
 from pipelines.rebuilding.report import Released, as_table, report
 from pipelines.rebuilding.tasks import PrefectTasks, signal_of
+from pipelines.running.limit import count_of_server
 from pipelines.running.locks import BusyError, alone
 from pipelines.running.slots import SlotError, Slots
 from pipelines.serving.presence import announce
@@ -67,7 +68,7 @@ def build(targets: list[str], rules: Rules, push: bool) -> dict[str, Result]:
     """What became of every stage, which is noted as an artifact too."""
     log = get_run_logger()
     pipeline = Pipeline(Path.cwd(), log.warning)
-    made = Build(pipeline, pipeline.plan(targets), Slots.of(pipeline), rules)
+    made = Build(pipeline, pipeline.plan(targets), Slots.of(pipeline, count_of_server()), rules)
     results = made.run(PrefectTasks())
     if made.stopped_by:
         stopped_by.append(made.stopped_by)

@@ -38,6 +38,7 @@ from pipelines.releasing.git import Git
 from pipelines.releasing.versions import Bump, ReleaseError, Remotes, Version
 from pipelines.running.commands import Commands, folder_of_run
 from pipelines.running.git import GitError
+from pipelines.running.limit import count_of_server
 from pipelines.running.locks import BusyError
 from pipelines.running.slots import SlotError, Slots, num_cores, num_gpus
 from pipelines.serving.presence import announce
@@ -223,7 +224,7 @@ class Release:
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / place).symlink_to(target)
         assert stage.command is not None
-        with Slots.of(self.pipeline).held(num_gpus(stage), lambda: not self.commands.is_over) as slot:
+        with Slots.of(self.pipeline, count_of_server()).held(num_gpus(stage), lambda: not self.commands.is_over) as slot:
             tell = partial(get_run_logger().info, "%s")
             ended = self.commands.run(f"gate@{version.model}", stage.command, folder, slot.environment, tell, slot.files)
         if ended.code:

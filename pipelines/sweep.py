@@ -32,6 +32,7 @@ from pipelines.dvc.errors import GraphError
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.running.commands import Commands
 from pipelines.running.git import GitError, git
+from pipelines.running.limit import count_of_server
 from pipelines.running.locks import BusyError
 from pipelines.running.slots import SlotError, Slots, num_gpus, usual_jobs
 from pipelines.searching.space import SearchError, as_given, as_space, as_text, key_and_value, overrides, recipe_of
@@ -149,7 +150,7 @@ class Sweep:
 
         The open file `lock` is held by each trial as long as anything of it lives.
         """
-        self.commands, self.lock, self.slots, self.log = commands, lock, Slots.of(self.pipeline), get_run_logger()
+        self.commands, self.lock, self.slots, self.log = commands, lock, Slots.of(self.pipeline, count_of_server()), get_run_logger()
         self.gpus = max(num_gpus(stage) for stage in self.pipeline.plan([self.target]))
         if self.pipeline.is_up_to_date(self.target):
             self.study.tell(self.study.trials[0], read_figure((self.root / self.training).read_text(encoding="utf-8"), self.metric))

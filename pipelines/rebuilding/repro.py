@@ -94,7 +94,8 @@ class Terminal:
         return f"[{len(self.seconds) - len(self.left)}/{len(self.seconds)}]"
 
     def _print(self, line: str) -> None:
-        tqdm.write(line, file=sys.stdout)
+        """What a stage says may hold names from anywhere: what a terminal would obey is shown as its code."""
+        tqdm.write("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stdout)
         sys.stdout.flush()
 
     def _tick(self) -> None:
@@ -132,7 +133,7 @@ def repro(targets: list[str], rules: Rules) -> None:
     try:
         with alone("make repro"):
             pipeline = Pipeline(Path.cwd(), lambda line: tqdm.write(line, file=sys.stderr))
-            build = Build(pipeline, pipeline.plan(targets), Slots.on_this_machine(pipeline), rules)
+            build = Build(pipeline, pipeline.plan(targets), Slots.of(pipeline), rules)
             terminal = Terminal(build.seconds, build.jobs)
             try:
                 results = build.run(terminal)

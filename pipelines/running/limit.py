@@ -11,10 +11,16 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.settings import get_current_settings
 
-from pipelines.running.slots import LIMIT, LOOK_S, SlotError
+from pipelines.running.slots import LIMIT, LOOK_S, Count, SlotError
+from pipelines.serving.server import is_own_server
 
 # A minute after its holder has died, a slot of the server is free again.
 LEASE: Any = {"lease_duration": 60, "max_retries": 0, "strict": True, "raise_on_lease_renewal_failure": False}
+
+
+def count_of_server() -> Count | None:
+    """For Slots; None where flows talk to a server that was started for them alone."""
+    return None if is_own_server() else counted
 
 
 @contextlib.contextmanager

@@ -24,6 +24,10 @@ LOOK_S = 1  # between two looks at a limit that is reached
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
+# So many devices are counted as taken within it; it waits until they may be, while they are wanted.
+Count = Callable[[int, Callable[[], bool]], contextlib.AbstractContextManager[None]]
+
+
 class SlotError(Exception):
     """The message is one sentence."""
 
@@ -65,10 +69,10 @@ def num_gpus(stage: Stage) -> int:
 
 
 class Slots:
-    """The devices for stages that compute on `device` (runtime.device); `on_server`: the server counts them too."""
+    """The devices for stages that compute on `device` (runtime.device); with `count`, a server counts them (pipelines/running/limit.py)."""
 
-    def __init__(self, device: str, *, on_server: bool):
-        self.devices, self.on_server = [] if device == "cpu" else visible_gpus(), on_server
+    def __init__(self, device: str, count: Count | None = None):
+        self.devices, self.count = [] if device == "cpu" else visible_gpus(), count
 
     def take(self, number: int) -> Slot | None:
         """So many devices, or all there are; None while others have them."""
@@ -83,15 +87,8 @@ class Slots:
         return None
 
     @classmethod
-    def on_this_machine(cls, pipeline: Pipeline) -> "Slots":
-        return cls(pipeline.setting("runtime.device", "auto"), on_server=False)
-
-    @classmethod
-    def of(cls, pipeline: Pipeline) -> "Slots":
-        """For a flow."""
-        from pipelines.serving.server import is_own_server
-
-        return cls(pipeline.setting("runtime.device", "auto"), on_server=not is_own_server())
+    def of(cls, pipeline: Pipeline, count: Count | None = None) -> "Slots":
+        return cls(pipeline.setting("runtime.device", "auto"), count)
 
     @contextlib.contextmanager
     def held(self, number: int, is_wanted: Callable[[], bool]) -> Iterator[Slot]:
@@ -112,12 +109,7 @@ class Slots:
         Raises SlotError where the server has no such limit. Where the server goes away meanwhile, the stage continues: its GPU is locked on
         this machine.
         """
-        if not (self.on_server and slot.devices):
-            yield
-            return
-        from pipelines.running.limit import counted  # imports Prefect, which takes seconds
-
-        with counted(len(slot.devices), is_wanted):
+        with self.count(len(slot.devices), is_wanted) if self.count and slot.devices else contextlib.nullcontext():
             yield
 
 

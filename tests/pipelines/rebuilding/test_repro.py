@@ -115,6 +115,15 @@ def test_what_is_left_is_told_by_what_stages_took_here_or_elsewhere(small):
         terminal.close()
 
 
+def test_what_a_stage_says_cannot_steer_the_terminal(capsys):
+    terminal = Terminal({"check": 1.0}, jobs=1)
+    try:
+        terminal._print("a name\x1b]0;title\x07 and \u202eback")
+    finally:
+        terminal.close()
+    assert capsys.readouterr().out == "a name\\x1b]0;title\\x07 and \\u202eback\n"
+
+
 def test_prefect_and_torch_are_not_imported():
     program = "import sys, pipelines.rebuilding.repro; print([name for name in ('prefect', 'torch') if name in sys.modules])"
     done = subprocess.run(

@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from pipelines.running.commands import Commands
-from pipelines.running.limit import refuse_unless_taken
+from pipelines.running.limit import counted, refuse_unless_taken
 from pipelines.running.slots import LIMIT, Slot, SlotError, Slots, gpus_of_machine, visible_gpus
 
 TWO = "GPU 0: NVIDIA H200 (UUID: GPU-aaaa-0)\nGPU 1: NVIDIA H200 (UUID: GPU-bbbb-1)\n"
@@ -68,7 +68,7 @@ def test_only_gpus_that_cuda_may_see_are_used(driver, monkeypatch, visible):
 
 def test_each_gets_a_gpu_of_its_own_until_it_is_given_back(driver):
     driver(TWO)
-    one, other = Slots("auto", on_server=False), Slots("cuda", on_server=False)  # of two flows
+    one, other = Slots("auto"), Slots("cuda")  # of two flows
     first, second = one.take(1), other.take(1)
     assert [first.environment, second.environment] == [{"CUDA_VISIBLE_DEVICES": "GPU-aaaa-0"}, {"CUDA_VISIBLE_DEVICES": "GPU-bbbb-1"}]
     assert one.take(1) is None
@@ -84,14 +84,14 @@ def test_each_gets_a_gpu_of_its_own_until_it_is_given_back(driver):
 @pytest.mark.parametrize(("listing", "device"), [("", "auto"), (TWO, "cpu")])
 def test_without_a_gpu_nobody_waits(driver, listing, device):
     driver(listing)
-    slots = Slots(device, on_server=False)
+    slots = Slots(device)
     assert [slots.take(1), slots.take(1)] == [Slot(), Slot()]
     assert Slot().environment == {}
 
 
 def test_a_gpu_is_taken_as_long_as_the_process_that_uses_it_lives(driver, tmp_path):
     driver(TWO)
-    slots = Slots("auto", on_server=False)
+    slots = Slots("auto")
     slot, began, ended = slots.take(2), threading.Event(), threading.Event()
     with Commands(tmp_path / "logs") as commands:
 
@@ -116,7 +116,7 @@ def test_locks_in_a_folder_of_somebody_else_are_refused(driver, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "locks" / f"reprise-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SlotError, match="belongs to somebody else: delete it, or set TMPDIR"):
-        Slots("auto", on_server=False).take(1)
+        Slots("auto").take(1)
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def limits(server):
 
 def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, limits):
     driver(TWO)
-    slots = Slots("auto", on_server=True)
+    slots = Slots("auto", counted)
     refusal = "the Prefect server has no concurrency limit `gpu`: `make serve` creates it, or `prefect gcl create gpu --limit 1`"
     with pytest.raises(SlotError, match=refusal), slots.counted(slots.take(1), lambda: True):
         pass
@@ -143,7 +143,7 @@ def test_a_server_without_the_limit_is_refused_in_a_sentence(driver, limits):
 
 def test_the_server_counts_too(driver, limits, monkeypatch):
     driver(TWO)
-    slots, slot, looks, entered, order = Slots("auto", on_server=True), Slot(["GPU-aaaa-0"]), threading.Semaphore(0), threading.Event(), []
+    slots, slot, looks, entered, order = Slots("auto", counted), Slot(["GPU-aaaa-0"]), threading.Semaphore(0), threading.Event(), []
     monkeypatch.setattr("pipelines.running.limit.time.sleep", lambda _: looks.release())
 
     def second():
