@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import sqlite3
 from collections.abc import Iterator
 
 from dvc.exceptions import DvcException
@@ -31,7 +32,7 @@ def refusals(stage: str | None = None) -> Iterator[None]:
         yield
     except LockError:
         raise
-    except (DvcException, OSError) as error:
+    except (DvcException, OSError, sqlite3.Error) as error:  # sqlite3: DVC notes the state of files in a database
         sentence = as_reason(error)
         if isinstance(error, YAMLFileCorruptedError | YAMLValidationError) and "dvc.lock" in str(error):  # DVC does not write it atomically
             sentence += ": take the committed one again (git checkout dvc.lock); a training that had ended is not lost (logs/resume)"

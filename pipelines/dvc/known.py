@@ -14,6 +14,7 @@ import functools
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ from pipelines.dvc.waiting import repository_lock
 from pipelines.running.parent import end_with_parent
 
 PREFIX = "python -m pipelines.dvc.known "
-HINDRANCES = (DvcException, GraphError, OSError)
+HINDRANCES = (DvcException, GraphError, OSError, sqlite3.Error)
 tell = functools.partial(print, flush=True)
 
 

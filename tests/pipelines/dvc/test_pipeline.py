@@ -1,6 +1,7 @@
 """pipelines/dvc beside DVC's own commands, on a small pipeline of shell commands."""
 
 import json
+import sqlite3
 import subprocess
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from dvc.exceptions import ReproductionError
 from dvc.repo import Repo
 
-from pipelines.dvc.errors import GraphError
+from pipelines.dvc.errors import GraphError, refusals
 from pipelines.dvc.lock_file import as_text, parsed_lock
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.dvc.waiting import lock_of, paths_in_use
@@ -169,3 +170,8 @@ def test_a_half_written_list_of_paths_in_use_is_removed(small, content):
     (small / ".dvc" / "tmp" / "rwlock").write_text(content)
     assert Pipeline(small, told.append).begin("each@one")
     assert ["was half-written" in line for line in told] == [True]
+
+
+def test_a_database_of_dvc_that_cannot_be_written_is_a_refusal_in_a_sentence():
+    with pytest.raises(GraphError, match="^train: database or disk is full$"), refusals("train"):
+        raise sqlite3.OperationalError("database or disk is full")
