@@ -173,5 +173,5 @@ def test_a_half_written_list_of_paths_in_use_is_removed(small, content):
 
 
 def test_a_database_of_dvc_that_cannot_be_written_is_a_refusal_in_a_sentence():
-    with pytest.raises(GraphError, match="^train: database or disk is full$"), refusals("train"):
+    with pytest.raises(GraphError, match=r"^train: database or disk is full$"), refusals("train"):
         raise sqlite3.OperationalError("database or disk is full")
