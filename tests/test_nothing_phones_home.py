@@ -168,10 +168,10 @@ def rebuilt(clone) -> tuple[Traced, Seen]:
 @pytest.mark.slow
 def test_the_flow_rebuild_and_its_stages_phone_nobody(rebuilt):
     traced, seen = rebuilt
-    for stage in STAGES:
-        command = f"python -m stages.{stage} "
-        assert any(command in one for one in seen.commands)
-        quiet(traced, seen, within=command)
+    forks = "-m stages.shell.forks"
+    assert any(forks in one for one in seen.commands)
+    assert {path.stem.partition("@")[0] for path in (traced.checkout / "logs/rebuild").rglob("*.log")} == set(STAGES)
+    quiet(traced, seen, within=forks)
     quiet(traced, seen, OF_DVC)
 
 

@@ -25,12 +25,13 @@ from typing import IO, Any, NoReturn, TypedDict
 from stages.shell.supervisor import end_with_parent, supervise
 
 MESSAGE_BYTES, NUM_FILES = 1 << 18, 250
-# What each stage imports anyway, and what takes long.
+# What each stage imports anyway, and what takes long. Matplotlib and ONNX Runtime come in by files of ours, which first set the variables
+# that keep the one from writing below HOME, and the other from reporting its use.
 SHARED = {
     "stages.check": ["torch"],
     "stages.train": ["torch", "torch._dynamo"],
-    "stages.evaluate": ["torch", "scipy.stats", "sklearn.metrics", "pandas", "matplotlib.figure"],
-    "stages.export": ["torch", "onnx", "onnxruntime"],
+    "stages.evaluate": ["torch", "scipy.stats", "sklearn.metrics", "pandas", "stages.common.figures"],
+    "stages.export": ["torch", "onnx", "stages.exporting.forms"],
 }
 
 
@@ -54,7 +55,7 @@ def main() -> None:
                 return
             job: Job = json.loads(message)
             for library in SHARED.get(job["module"], []):
-                with contextlib.suppress(ImportError):  # the stage itself says so
+                with contextlib.suppress(Exception):  # the stage itself says what is wrong with it
                     importlib.import_module(library)
             gc.freeze()  # so that no collection in a fork copies what is shared
             if fork() == 0:

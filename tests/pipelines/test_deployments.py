@@ -104,7 +104,7 @@ def test_runs_on_schedule_cancelled_and_dead(serve):
     wait_until(lambda: len(served.runs("Completed")) >= 2, SECONDS)
     first, second = served.runs("Completed")[:2]
     wait_until(lambda: set(served.tasks(first).values()) == {"Completed"}, SECONDS)
-    wait_until(lambda: set(served.tasks(second).values()) == {"Cached"}, SECONDS)
+    assert served.tasks(second) == {}, "a stage is shown where one runs"
 
     # Cancelled while it trains: its processes save and are gone.
     train_slowly()

@@ -91,10 +91,16 @@ def forgotten(own):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+def test_lbfgs_asks_all_processes_for_the_loss_equally_often(line_search, project):
+    own = project("words", optimizer={"name": "LBFGS", "line_search_fn": line_search}, lr=0.03, epochs=5)
+    assert len(losses(trained(own))) == 10
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["numbers", "patients", "shapes", "spots", "codes"])
 def test_every_kind_of_task_is_trained_in_two_processes(name, project):
-    """With LBFGS too, which must ask all processes for the loss equally often."""
-    own = project(name, **({"optimizer": {"name": "LBFGS", "line_search_fn": "strong_wolfe"}, "lr": 0.03} if name == "patients" else {}))
+    own = project(name)
     two = trained(own)
     own.params["runtime"]["num_processes"] = 1
     forgotten(own).write()
