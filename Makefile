@@ -27,7 +27,7 @@ repro: $(INSTALLED)  ## rebuild what changed in params.yaml, the code or the dat
 	@.venv/bin/python -m pipelines.rebuilding.repro $(ARGS)
 	@echo "Metrics of every model: .venv/bin/dvc metrics show. Exported models: models/*/exported/."
 	@test -z "$$(git status --porcelain --untracked-files=normal -- dvc.lock models 2> /dev/null)" || \
-		echo "To keep this build as a version: git add dvc.lock models && git commit -m 'What was built'"
+		echo "To keep this build as a version: git add params.yaml dvc.yaml dvc.lock data models && git commit -m 'What was built'"
 
 preview: $(INSTALLED)  ## show which stages would run now, and why; for some of them: make preview ARGS=train@mnist_cnn
 	@.venv/bin/python -m pipelines.dvc.preview $(ARGS)

@@ -205,7 +205,7 @@ def make_environment(folder: Path, interpreter: Path) -> None:
 
 def test_every_way_in(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     make, port, api_port = ("make", "--old-file=.venv/.installed"), free_port(), free_port()
-    assert "To keep this build as a version: git add dvc.lock models" in place.run(*make, "repro")
+    assert "To keep this build as a version: git add params.yaml dvc.yaml dvc.lock data models" in place.run(*make, "repro")
     assert "up to date" in place.run(*make, "repro")
     place.run("git", "add", "dvc.lock", "models")
     place.run("git", "commit", "--quiet", "--message", "what was built")

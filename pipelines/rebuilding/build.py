@@ -23,6 +23,7 @@ from pipelines.running.slots import Slot, SlotError, Slots, num_gpus, usual_jobs
 LOGS = Path("logs") / "rebuild"
 SECONDS = LOGS / "seconds.json"  # how long each stage took when it last ran
 USUAL_SECONDS = Path(__file__).with_name("usual_seconds.json")  # of the lessons' stages, for those that have not run here
+MOST_NAMED = 3  # of the stages that were skipped
 LOOK_S = 1.0  # between two looks whether a GPU that somebody else has is free
 
 
@@ -146,10 +147,11 @@ class Build:
 
     def start(self, name: str, slot: Slot) -> None:
         def run_stage(tell: Tell) -> Result:
+            started = time.monotonic()
             try:
                 result = self.made_of(self.stages[name], slot, tell)
             except (GraphError, SlotError) as error:
-                result = Result(Outcome.FAILED, why=str(error))
+                result = Result(Outcome.FAILED, time.monotonic() - started, str(error))
             finally:
                 slot.close()
             self.made[name] = result
@@ -202,9 +204,13 @@ def notices(pipeline: Pipeline) -> list[str]:
 
 
 def why_not(results: dict[str, Result]) -> str:
-    """What a build that was not stopped has left undone, as a sentence; empty if nothing."""
-    bad = [f"{name} ({result.why})" for name, result in results.items() if not result.is_good]
-    return f"{len(bad)} of {len(results)} stages were not rebuilt: {', '.join(bad)}." if bad else ""
+    """What a build that was not stopped has left undone, as a sentence; empty if nothing. Many that were skipped are counted only."""
+    bad = {name: result for name, result in results.items() if not result.is_good}
+    skipped = [name for name, result in bad.items() if result.outcome is Outcome.SKIPPED]
+    left_out = skipped if len(skipped) > MOST_NAMED else []
+    shown = [f"{name} ({result.why})" for name, result in bad.items() if name not in left_out]
+    rest = [f"and {len(left_out)} that wait for what failed"] if left_out else []
+    return f"{len(bad)} of {len(results)} stages were not rebuilt: {', '.join([*shown, *rest])}." if bad else ""
 
 
 def how_stopped(number: signal.Signals, results: dict[str, Result]) -> str:

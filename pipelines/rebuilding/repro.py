@@ -8,10 +8,13 @@ The same engine as that of the flow `rebuild`, seen on a terminal: Prefect, whos
 """
 
 import argparse
+import logging
+import os
 import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -55,14 +58,17 @@ class Terminal:
 
             def tell(line: str) -> None:
                 if lines:
-                    self._print(f"{name}: {lines[-1]}")
+                    self.say(f"{name}: {lines[-1]}")
                 lines.append(line.removeprefix(f"{name.partition('@')[2]}: "))
 
             try:
                 result = body(tell)
-                said = lines[-1] if lines and result.is_good else result.why
+                last = lines[-1] if lines else ""
+                if last and not result.is_good and last.removeprefix("error: ") not in result.why:
+                    self.say(f"{name}: {last}")
+                said = last if result.is_good else result.why
                 self._count(name, result)
-                self._print(f"{self._done():>9} {name:30} {result.outcome} in {result.seconds:.1f} s" + (f": {said}" if said else ""))
+                self.say(f"{self._done():>9} {name:30} {result.outcome} in {result.seconds:.1f} s" + (f": {said}" if said else ""))
             finally:
                 ended()
 
@@ -72,8 +78,6 @@ class Terminal:
 
     def note(self, name: str, after: list[str], result: Result) -> None:
         self._count(name, result)
-        if result.outcome is Outcome.SKIPPED:
-            self._print(f"{self._done():>9} {name:30} {result.why}")
 
     def signal_of(self, error: BaseException) -> signal.Signals | None:
         return error.number if isinstance(error, Interrupted) else None
@@ -93,10 +97,13 @@ class Terminal:
     def _done(self) -> str:
         return f"[{len(self.seconds) - len(self.left)}/{len(self.seconds)}]"
 
-    def _print(self, line: str) -> None:
+    def say(self, line: str) -> None:
         """What a stage says may hold names from anywhere: what a terminal would obey is shown as its code."""
-        tqdm.write("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.write("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads it any more, as with `| head`: no reason to leave a build
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _tick(self) -> None:
         while not self.is_over.wait(1.0):
@@ -105,7 +112,7 @@ class Terminal:
             self.bar.set_description_str(line)
             if self.bar.disable and line and time.monotonic() - self.told > TOLD_EVERY_S:
                 self.told = time.monotonic()
-                self._print(line)
+                self.say(line)
 
     def _state(self) -> str:
         """Such as "12 of 85 done, about 2 min left; running: train@mnist_cnn (12 s)"; empty while nothing runs."""
@@ -120,16 +127,23 @@ class Terminal:
         return f"{self._done()} done, about {time_left} left; running: {shown}"
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    """Once: trainings save within seconds, and asking again would not make them faster."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     raise Interrupted(number)
 
 
 def repro(targets: list[str], rules: Rules) -> None:
     """Leaves with a sentence where something was not rebuilt."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     started = time.monotonic()
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # no bars of its own; what it refuses is raised
     try:
         with alone("make repro"):
             pipeline = Pipeline(Path.cwd(), lambda line: tqdm.write(line, file=sys.stderr))
@@ -154,8 +168,10 @@ def repro(targets: list[str], rules: Rules) -> None:
         print(line, file=sys.stderr)
     if bad := why_not(results):
         sys.exit(f"error: {bad}")
-    num_made = sum(result.outcome is not Outcome.UP_TO_DATE for result in results.values())
-    print(f"{len(results)} stages are up to date; {num_made} of them were made in {time.monotonic() - started:.0f} s.")
+    outcomes = Counter(result.outcome for result in results.values())
+    restored = f" and {outcomes[Outcome.RESTORED]} taken from the cache" if outcomes[Outcome.RESTORED] else ""
+    made = f"{outcomes[Outcome.RAN]} of them were made{restored} in {time.monotonic() - started:.0f} s"
+    terminal.say(f"{len(results)} stages are up to date; {made}.")
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ class Forked:
 
     def __init__(self, stdin: IO[bytes], stdout: IO[bytes], code: IO[bytes]):
         self.stdin, self.stdout, self._code = stdin, stdout, code
-        self._mutex = threading.Lock()
+        self._mutex, self._ended_with = threading.Lock(), -1
 
     def wait(self) -> int:
         """Its exit code, once it has ended with all that it started."""
         with self._mutex:
             if not self._code.closed:
-                with self._code:
-                    self._ended_with = int(self._code.read() or KILLED)
+                self._ended_with = int(self._code.read() or KILLED)  # a signal may interrupt it: then it is asked again
+                self._code.close()
             return self._ended_with
 
 

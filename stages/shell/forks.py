@@ -82,7 +82,9 @@ def be_supervisor(job: Job, files: list[int]) -> NoReturn:
             os.dup2(file, number)
             os.close(file)
         os.chdir(job["folder"])
-        os.write(code, str(supervise(lambda: Stage(job, [code, *held]), job["log"], job["grace_s"])).encode())
+        ended_with = supervise(lambda: Stage(job, [code, *held]), job["log"], job["grace_s"])
+        with contextlib.suppress(BrokenPipeError):  # who asked for it is gone
+            os.write(code, str(ended_with).encode())
     except BaseException:  # noqa: BLE001  # in a fork nothing may reach its parent's frames
         traceback.print_exc()
     finally:

@@ -118,7 +118,7 @@ def test_what_is_left_is_told_by_what_stages_took_here_or_elsewhere(small):
 def test_what_a_stage_says_cannot_steer_the_terminal(capsys):
     terminal = Terminal({"check": 1.0}, jobs=1)
     try:
-        terminal._print("a name\x1b]0;title\x07 and \u202eback")
+        terminal.say("a name\x1b]0;title\x07 and \u202eback")
     finally:
         terminal.close()
     assert capsys.readouterr().out == "a name\\x1b]0;title\\x07 and \\u202eback\n"
@@ -130,3 +130,38 @@ def test_prefect_and_torch_are_not_imported():
         [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_asked_twice_it_ends_as_asked_once(small):
+    Path("slow.sh").write_text("trap 'sleep 0.5; echo error: Stopped, saved.; exit 143' TERM; echo $$ > pid; while :; do sleep 0.05; done")
+    Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace("cat out/one.txt", ". ./slow.sh; cat out/one.txt"))
+    process = start()
+    wait_until(lambda: Path("pid").exists() and Path("pid").read_text(), 60)
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: "SIG_IGN" in repr(ignored(process.pid)))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130 and errors.startswith("error: stopped by SIGINT: both (Stopped, saved.)"), errors
+
+
+def ignored(pid):
+    """SIG_IGN where the process ignores SIGINT."""
+    (mask,) = [line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigIgn")]
+    return signal.SIG_IGN if int(mask, 16) & 1 << signal.SIGINT - 1 else None
+
+
+def test_a_reader_that_is_gone_ends_no_build(small):
+    process = start()
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == "" and process.wait() == 0
+    assert repro() == []
+
+
+def test_many_skipped_stages_are_counted_and_a_failures_last_line_is_shown(small):
+    lines = "".join(f"  s{n}:\n    cmd: cat both.txt > s{n}.txt\n    deps: [both.txt]\n    outs: [s{n}.txt]\n" for n in range(4))
+    Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace("cat out/one.txt", "echo ValueError; exit 1; cat out/one.txt") + lines)
+    code, output, errors = make_repro()
+    assert code == 1 and "both: ValueError\n" in output and "skipped" not in output
+    assert errors.startswith("error: 6 of 8 stages were not rebuilt: both (exit code 1: see ")
+    assert errors.endswith("), and 5 that wait for what failed.\n")
