@@ -81,9 +81,11 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
 def timed(command: list[str], folder: Path) -> float:
     """Seconds that the command took; its output is shown, and its failure ends the benchmark."""
     started = time.monotonic()
-    # This script's own environment must not help: the clone makes its own.
+    # This script's own environment must not help, nor the caches of pip and uv: the clone makes its own.
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part)
-    if subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode:
+    if subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path, "PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}, check=False
+    ).returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}")
     return round(time.monotonic() - started, 1)
 
