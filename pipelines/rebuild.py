@@ -20,12 +20,12 @@ from pipelines.dvc.preview import show
 from pipelines.rebuilding.arguments import add_arguments
 from pipelines.rebuilding.build import Build, Result, Rules, how_stopped, notices, why_not
 from pipelines.rebuilding.report import Released, as_table, report
-from pipelines.rebuilding.tasks import PrefectTasks, signal_of
+from pipelines.rebuilding.tasks import PrefectTasks
 from pipelines.running.limit import count_of_server
 from pipelines.running.locks import BusyError, alone
 from pipelines.running.slots import SlotError, Slots
 from pipelines.serving.presence import announce
-from pipelines.serving.server import run_for_command_line, stopped_by
+from pipelines.serving.server import run_for_command_line, signal_of, stopped_by
 
 
 @flow(persist_result=False)

@@ -6,11 +6,11 @@ from functools import partial
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed, State
 
 from pipelines.rebuilding.build import Outcome, Result, Tell
+from pipelines.serving.server import signal_of
 
 
 class PrefectTasks:
@@ -46,13 +46,6 @@ class PrefectTasks:
 
     def signal_of(self, error: BaseException) -> signal.Signals | None:
         return signal_of(error)
-
-
-def signal_of(error: BaseException) -> signal.Signals | None:
-    """Prefect raises an exception for SIGTERM, as Python does for Ctrl-C."""
-    if isinstance(error, TerminationSignal):
-        return signal.SIGTERM
-    return signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
 
 
 def as_state(result: Result) -> State[None]:

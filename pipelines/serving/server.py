@@ -218,9 +218,16 @@ def run_for_command_line(flow: Flow[..., Any], parameters: dict[str, Any]) -> No
         sys.exit(f"error: {state.message}")
 
 
+def signal_of(error: BaseException) -> signal.Signals | None:
+    """That has asked for the end: Prefect raises an exception for SIGTERM, as Python does for Ctrl-C."""
+    if isinstance(error, TerminationSignal):
+        return signal.SIGTERM
+    return signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
+
+
 def stopped(error: BaseException) -> State[Any]:
     """The last state of a flow that Ctrl-C or SIGTERM (Prefect's TerminationSignal) has stopped."""
-    stopped_by.append(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+    stopped_by.extend(filter(None, [signal_of(error)]))
     message = f"stopped by {stopped_by[-1].name}: what was done until now is kept; the same command resumes there."
     return Cancelled(name="Stopped", message=message)
 
