@@ -84,6 +84,6 @@ $(INSTALLED): requirements.txt
 	@"$(PYTHON)" -m venv .venv
 	@$(PIP) $$(grep '^uv==' requirements.txt | cut -d ' ' -f 1)
 	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.venv/bin/python -m pip config get global.index-url 2> /dev/null)}}" \
-		.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --requirement requirements.txt || \
+		.venv/bin/python -m uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirement requirements.txt || \
 		{ echo "uv could not install them; pip tries, which takes longer." >&2; $(PIP) --requirement requirements.txt; }
 	@touch $@
