@@ -88,7 +88,7 @@ def measure(model_name: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
     from stages.exporting.parity import alone_of, spread
-    from stages.exporting.signature import Signature
+    from stages.exporting.signature import Signature, feeder
     from stages.modelling.model import load_checkpoint
     from stages.shell.errors import first_line
 
@@ -132,6 +132,8 @@ def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, C
     warnings.simplefilter("ignore")
     content = (folder / "exported" / "model.onnx").read_bytes()
 
+    fed = feeder(model, signature.entries)
+
     def by(module: Any) -> Run:
         @torch.inference_mode()
         def run(batch: np.ndarray) -> list[np.ndarray]:
@@ -145,14 +147,14 @@ def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, C
             raise ValueError(f"train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed")
         count = read_params()["export"]["int8"]["calibration_rows"]
         rows = calibration_rows(model, train, signature, count)
-        return onnx_runner(to_int8(content, signature.input.name, rows, kinds), signature, threads)
+        return onnx_runner(to_int8(content, fed, rows, kinds), signature, threads, fed)
 
     has_convolutions = any(node.op_type in NODES["convolution"] for node in onnx.load_model_from_string(content).graph.node)
     return {
         "eager": lambda: by(model),
         "TorchScript": lambda: torchscript_runner((folder / "exported" / "model.torchscript.pt").read_bytes()),
         "compile": lambda: by(torch.compile(model)),
-        "ONNX Runtime": lambda: onnx_runner(content, signature, threads),
+        "ONNX Runtime": lambda: onnx_runner(content, signature, threads, fed),
         "INT8": lambda: int8(list(NODES)),
         **({"INT8 linear": lambda: int8(["linear"])} if has_convolutions else {}),
     }

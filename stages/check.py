@@ -124,6 +124,7 @@ def check(path: str) -> None:
         check_section(section, getattr(root, name), name)
     sources = {f"data/{name}/raw": check_download(name, values) for name, values in root.sources.items()}
     datasets = {name: check_dataset(name, values, sources) for name, values in root.datasets.items()}
+    schemas = {name: pinned(name, values["kind"], datasets[name]) for name, values in root.datasets.items()}
     for name, values in root.recipes.items():
         as_recipe(values, "official", f"recipes.{name}")
     for name, values in root.models.items():
@@ -132,7 +133,7 @@ def check(path: str) -> None:
         (fresh / "params.json").write_bytes(as_json({"checked": path}))
         (fresh / "datasets").mkdir()
         for name, dataset in datasets.items():
-            (fresh / "datasets" / f"{name}.json").write_bytes(as_json(facts_of(dataset)))
+            (fresh / "datasets" / f"{name}.json").write_bytes(as_json(facts_of(dataset) | schemas[name]))
     if found := leftovers({"sources": root.sources, "datasets": root.datasets, "models": root.models}):
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
         where = "but data/, models/ or dvc.lock still hold something of it"
@@ -146,6 +147,12 @@ def facts_of(dataset: Any) -> dict[str, Any]:
     task, files = take_task(dataset.task), (f"inputs/{dataset.input_kind}.py", f"tasks/{dataset.task}.py", *SHARED_BY_PARTS)
     digest = hashlib.sha256(b"".join(hashlib.sha256((STAGES / file).read_bytes()).digest() for file in files)).hexdigest()
     return {"input": dataset.input_kind, "task": dataset.task, "score": task.SCORE, "metrics": task.METRICS, "code": digest}
+
+
+def pinned(name: str, kind: str, dataset: Any) -> dict[str, Any]:
+    """What a dataset is read by besides params.yaml, where its kind of data has such a thing: a table's schema."""
+    part = take_part("datasets", kind, f"datasets.{name}.kind")
+    return {"schema": part.pinned(name, dataset)} if hasattr(part, "pinned") else {}
 
 
 def check_names(root: Root) -> None:

@@ -20,7 +20,7 @@ from stages.exporting import forms
 from stages.exporting.model_card import learning_curve, model_card
 from stages.exporting.parity import BATCH_SIZES, check_parity, check_split, pieces_of, spread
 from stages.exporting.section import About, Export
-from stages.exporting.signature import describe, hashes_of
+from stages.exporting.signature import describe, feeder, hashes_of
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import Model, load_checkpoint
 from stages.shell.errors import UserError, run_stage
@@ -48,7 +48,7 @@ def export(name: str) -> None:
     onnx_bytes, script_bytes = forms.to_onnx(model, example, signature), forms.to_torchscript(model, example)
     pt2_bytes = forms.to_pt2(name, model, example)
     exported = {
-        "ONNX": forms.onnx_runner(onnx_bytes, signature, runtime.threads),
+        "ONNX": forms.onnx_runner(onnx_bytes, signature, runtime.threads, feeder(model, signature.entries)),
         "TorchScript": forms.torchscript_runner(script_bytes),
         "torch.export": forms.torch_export_runner(pt2_bytes, length),
     }

@@ -10,7 +10,7 @@ from stages.export import example_batch
 from stages.exporting.forms import onnx_runner, to_onnx, to_pt2, to_torchscript, torchscript_runner, with_metadata
 from stages.exporting.parity import Run, run_torch
 from stages.exporting.section import About, Export
-from stages.exporting.signature import Signature, describe
+from stages.exporting.signature import Feed, Signature, describe, feeder
 from stages.modelling.model import Model
 from tests.toy import MODELS, PARAMS, Data, architecture_of, data_of, moved_model, toy, toy_model
 
@@ -28,9 +28,13 @@ class Exported:
     onnx: bytes
     script: bytes
 
+    @property
+    def feed(self) -> Feed:
+        return feeder(self.model, self.signature.entries)
+
     @functools.cached_property
     def runs(self) -> dict[str, Run]:
-        return {"ONNX": onnx_runner(self.onnx, self.signature, 1), "TorchScript": torchscript_runner(self.script)}
+        return {"ONNX": onnx_runner(self.onnx, self.signature, 1, self.feed), "TorchScript": torchscript_runner(self.script)}
 
     @functools.cached_property
     def pt2(self) -> bytes:

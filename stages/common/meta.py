@@ -1,11 +1,11 @@
 """What processed/meta.json says of a dataset: all that train, evaluate and export need to know of it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from stages.common.params import Section
+from stages.common.params import Newer, Section
 from stages.shell.errors import UserError
 
 # generated: a worked example that is written out in params.yaml, so there is nothing to stand in for. own: no download made it.
@@ -19,11 +19,60 @@ class Resize(Section):
     crop: int
 
 
-class Input(Section):
+class Column(Newer):
+    """A column of a table: how its cells are read (examples/cells.py says what the keys mean)."""
+
+    newer = ("missing", "decimal", "thousands", "units", "brackets", "formats", "levels")
+    type: Literal["number", "date", "category"]
+    missing: list[str] | None = None
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal["", ",", ".", "'", " "] | None = None
+    units: list[str] | None = None
+    brackets: bool | None = None
+    formats: list[str] | None = None
+    levels: list[str] | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """What is said of it, as examples/cells.py takes it."""
+        return {key: value for key, value in self.model_dump(exclude={"why", "example"}).items() if value is not None}
+
+
+class Category(Section):
+    """A column of words. `rare` of its `levels` are those that train has less than twice: they count as unknown."""
+
+    name: str
+    levels: list[str]
+    rare: list[str]
+
+
+class Table(Section):
+    """What the rows of a table hold, in this order: `numbers` (of which `dates` are days since 1970, and `times` seconds of the day), then a
+    code for each of `categories`. `edges` are quantiles of each number on train, from the smallest to the largest; `gaps` are the numbers
+    that train lacks somewhere; `columns` are how a file's cells are read, by name.
+    """
+
+    numbers: list[str]
+    dates: list[str]
+    times: list[str]
+    categories: list[Category]
+    columns: dict[str, Column]
+    edges: list[list[float]]
+    gaps: list[str]
+
+
+class Scale(Section):
+    """Mean and standard deviation on train of each number that is to be predicted: networks learn it standardised."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class Input(Newer):
     """What one input is before any preprocessing. `kind` names a file of stages/inputs, which says what the other keys mean; in `shape`
     null is an axis of any size.
     """
 
+    newer = ("table",)
     kind: str
     shape: list[int | None]
     dtype: Literal["uint8", "float32", "int16"]
@@ -33,6 +82,7 @@ class Input(Section):
     zero_is_missing: list[str] | None = None
     resize: Resize | None = None
     alphabet: str | None = None
+    table: Table | None = None
 
 
 class Counts(Section):
@@ -49,11 +99,12 @@ class LeftOut(Section):
     examples: list[str]
 
 
-class Meta(Section):
+class Meta(Newer):
     """processed/meta.json. `task` names a file of stages/tasks; `num_outputs` is the width of the network's last layer. `classes` has the
     names in label order; `outputs` names the numbers of a regression, with units.
     """
 
+    newer = ("target",)
     dataset: str
     description: str
     source: Origin
@@ -64,6 +115,7 @@ class Meta(Section):
     outputs: list[str] | None
     counts: dict[str, Counts]
     left_out: LeftOut
+    target: Scale | None = None
 
     @property
     def names(self) -> list[str]:

@@ -7,9 +7,19 @@ changes a result has a default, and every mistake ends in a sentence that names 
 import functools
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -29,6 +39,17 @@ class Section(BaseModel):
     """A section of params.yaml: unknown keys are refused, values keep their type, numbers are finite, nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Newer(Section):
+    """`newer` are keys that came later: they are written only where they are used, so that what is written of older kinds keeps its bytes."""
+
+    newer: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unused = {key for key in self.newer if getattr(self, key) is None}
+        return {key: value for key, value in write(self).items() if key not in unused}
 
 
 class Runtime(Section):
@@ -112,10 +133,12 @@ def by_origin(value: Any, origin: str) -> Any:
     return value["sample" if origin == "sample" else "official"] if isinstance(value, dict) else value
 
 
-def check_section(model: type[SectionType], values: Any, where: str) -> SectionType:
-    """`values` as a `model`; every mistake in them is named in one sentence that begins with its key (below `where`; "" is the root)."""
+def check_section(model: type[SectionType], values: Any, where: str, file: str = "params.yaml") -> SectionType:
+    """`values`, of `file`, as a `model`; every mistake in them is named in one sentence that begins with its key (below `where`; "" is the
+    root).
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(problem(where, detail, model, (ONE.tag, EACH.tag)) for detail in error.errors())
-        raise UserError(f"params.yaml: {problems}.") from error
+        raise UserError(f"{file}: {problems}.") from error

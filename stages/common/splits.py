@@ -2,7 +2,7 @@
 
 Each file holds `inputs` and `targets`, the item first: uint8 pictures [n, height, width, channels], float32 features
 [n, num_features] or int16 characters [n, length]; targets int64 [n] (classes), int64 [n, length] (sequences, -1 where
-padded) or float32 [n, num_outputs] (regression).
+padded) or float32 [n, num_outputs] (regression). Some kinds of data add `lines`, int64 [n]: where in its file each item stands.
 """
 
 import contextlib
@@ -30,20 +30,30 @@ class SplitWriter:
     Use it in a folder that is replaced whole. The shapes are of one item, dtypes numpy names.
     """
 
-    def __init__(self, path: Path, input_shape: tuple[int, ...], input_dtype: str, target_shape: tuple[int, ...], target_dtype: str):
+    def __init__(
+        self,
+        path: Path,
+        input_shape: tuple[int, ...],
+        input_dtype: str,
+        target_shape: tuple[int, ...],
+        target_dtype: str,
+        lines: bool = False,
+    ):
         self.path, self.count = path, 0
         self.tensors = {"inputs": (input_shape, np.dtype(input_dtype)), "targets": (target_shape, np.dtype(target_dtype))}
+        if lines:
+            self.tensors["lines"] = ((), np.dtype("int64"))
 
     def __enter__(self) -> "SplitWriter":
         self.stack = contextlib.ExitStack()
         self.files = [self.stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent)) for _ in self.tensors]  # noqa: SIM115
         return self
 
-    def add(self, inputs: np.ndarray, targets: np.ndarray) -> None:
-        """Append a chunk: inputs [k, *input_shape], targets [k, *target_shape]."""
+    def add(self, inputs: np.ndarray, targets: np.ndarray, *lines: np.ndarray) -> None:
+        """Append a chunk: inputs [k, *input_shape], targets [k, *target_shape], and where there are `lines`, those [k]."""
         if len(inputs) != len(targets):
             raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets in one chunk")
-        for file, (name, (shape, dtype)), values in zip(self.files, self.tensors.items(), (inputs, targets), strict=True):
+        for file, (name, (shape, dtype)), values in zip(self.files, self.tensors.items(), (inputs, targets, *lines), strict=True):
             if values.shape[1:] != shape:
                 raise ValueError(f"{name} of shape {values.shape[1:]}, not {shape}")
             file.write(np.ascontiguousarray(values, dtype=dtype).tobytes())
@@ -80,12 +90,12 @@ class SplitFile:
             self.num_bytes = self.path.stat().st_size
             start = 8 + int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(start - 8))
-            for name in ("inputs", "targets"):
+            for name in (name for name in ("inputs", "targets", "lines") if name in header or name != "lines"):
                 dtype, shape, (first, last) = numpys[header[name]["dtype"]], tuple(header[name]["shape"]), header[name]["data_offsets"]
                 if last - first != dtype.itemsize * math.prod(shape) or start + last > self.num_bytes:
                     raise ValueError("it is shorter than it says")
                 self.tensors[name] = dtype, shape, start + first
-            self.count, num_targets = (shape[0] for _, shape, _ in self.tensors.values())
+            self.count, num_targets = (self.tensors[name][1][0] for name in ("inputs", "targets"))
             if self.count != num_targets:
                 raise ValueError(f"it has {self.count} inputs and {num_targets} targets")
 

@@ -26,13 +26,15 @@ import torch
 from onnxruntime import InferenceSession, SessionOptions, quantization
 from torch import Tensor, fx
 
+from stages.common.signature import BATCH
 from stages.common.splits import SplitFile
 from stages.exporting.parity import Run, check_split, pieces_of, spread
 from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
-from stages.exporting.signature import Signature, Variant
+from stages.exporting.signature import Feed, Signature, Variant, feeder
 from stages.modelling.model import Model
 from stages.shell.errors import UserError, first_line
 
+TRACED = "rows"  # the one input of a traced graph before which the inputs of a table are put
 EPOCH = (1980, 1, 1, 0, 0, 0)
 CALIBRATION_BATCH = 32
 NODES = {"convolution": ["Conv"], "linear": ["Gemm", "MatMul"]}  # by kind of layer
@@ -53,7 +55,8 @@ def without_advice() -> Iterator[None]:
 
 def to_onnx(model: Model, example: Tensor, signature: Signature) -> bytes:
     """The checked ONNX file with every weight inside, without metadata; `example` is a batch of raw inputs."""
-    file, entries = io.BytesIO(), (signature.input, *signature.outputs)
+    file, part, traced = io.BytesIO(), model.input.part, TRACED if signature.inputs else signature.input.name
+    axes = {traced: {0: BATCH} if signature.inputs else signature.input.dynamic_axes()}
     try:
         with without_advice():
             torch.onnx.export(
@@ -62,13 +65,15 @@ def to_onnx(model: Model, example: Tensor, signature: Signature) -> bytes:
                 file,  # type: ignore[arg-type]  # takes a file object too where dynamo is False
                 dynamo=False,
                 opset_version=signature.opset,
-                input_names=[signature.input.name],
+                input_names=[traced],
                 output_names=[output.name for output in signature.outputs],
-                dynamic_axes={entry.name: entry.dynamic_axes() for entry in entries},
+                dynamic_axes=axes | {entry.name: entry.dynamic_axes() for entry in signature.outputs},
             )
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{signature.model} cannot be written as ONNX with opset {signature.opset}: {first_line(error)}.") from error
     proto = onnx.load_model_from_string(file.getvalue())
+    if signature.inputs:
+        part.add_inputs(proto, model.meta.input, [entry.name for entry in signature.inputs], traced)
     proto.doc_string = ""
     strip_origins(proto.graph)
     # The sizes that the tracer lost, behind a loop for example: consumers read the outputs' shapes from the file.
@@ -104,7 +109,7 @@ def checked(proto: onnx.ModelProto) -> bytes:
     return proto.SerializeToString(deterministic=True)
 
 
-def to_int8(content: bytes, input_name: str, rows: np.ndarray, kinds: Sequence[str] = tuple(NODES)) -> bytes:
+def to_int8(content: bytes, feed: Feed, rows: np.ndarray, kinds: Sequence[str] = tuple(NODES)) -> bytes:
     """Layers of these kinds on 8-bit numbers, all but the last linear one, whose rounding no later layer would even out: activations by the
     smallest and largest value that `rows` of train give, weights by output channel.
 
@@ -123,7 +128,7 @@ def to_int8(content: bytes, input_name: str, rows: np.ndarray, kinds: Sequence[s
             self.batches = (rows[start : start + CALIBRATION_BATCH] for start in range(0, len(rows), CALIBRATION_BATCH))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(({input_name: batch} for batch in self.batches), None)
+            return next((feed(batch) for batch in self.batches), None)
 
     # Its advice is that the model be optimised first, by a version of ONNX Runtime on which the bytes would depend.
     with tempfile.TemporaryDirectory() as folder, without_advice():
@@ -143,11 +148,12 @@ def to_int8(content: bytes, input_name: str, rows: np.ndarray, kinds: Sequence[s
         return path.read_bytes()
 
 
-def onnx_runner(content: bytes, signature: Signature, threads: int) -> Run:
+def onnx_runner(content: bytes, signature: Signature, threads: int, feed: Feed) -> Run:
+    """`feed` is what a consumer sends for a batch, by the names of the inputs (stages/exporting/signature.py)."""
     options = SessionOptions()
     options.intra_op_num_threads = threads
     session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda batch: session.run([output.name for output in signature.outputs], {signature.input.name: batch})
+    return lambda batch: session.run([output.name for output in signature.outputs], feed(batch))
 
 
 def make_int8(
@@ -164,13 +170,14 @@ def make_int8(
         return Variant(reason="Not offered: params.yaml names no layers for which it was measured to be faster."), b""
     if train.count < MIN_CALIBRATION_ROWS:
         return Variant(reason=f"Not offered: train has {train.count} rows for the calibration, but {MIN_CALIBRATION_ROWS} are needed."), b""
+    feed = feeder(model, signature.entries)
     try:
-        made = to_int8(content, signature.input.name, calibration_rows(model, train, signature, section.calibration_rows), kinds)
+        made = to_int8(content, feed, calibration_rows(model, train, signature, section.calibration_rows), kinds)
     except Exception as error:  # whatever the converter raises on a graph that it does not know
         key = f"params.yaml: models.{signature.model}.int8"
         raise UserError(f"{key} asks for a form that cannot be made ({first_line(error)}): name other layers, or [].") from error
     try:
-        own = check_split(model, {"int8": onnx_runner(made, signature, 1)}, pieces_of(test), math.inf)["int8"]
+        own = check_split(model, {"int8": onnx_runner(made, signature, 1, feed)}, pieces_of(test), math.inf)["int8"]
     except UserError as error:  # other shapes, or what is no number
         return Variant(reason=f"Not offered: {error}"), b""
     (score,), (whole,) = own.score.values(), signature.parity["ONNX"].score.values()

@@ -38,6 +38,11 @@ def pieces_of(test: SplitFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return zip(test.pieces("inputs", PIECE), test.pieces("targets", PIECE), strict=True)
 
 
+def unit_of(model: Model) -> np.ndarray | float:
+    """What the tolerance is relative to: the deviation of numbers that the network has learned standardised, else 1."""
+    return 1.0 if model.meta.target is None else np.array(model.meta.target.std, dtype=np.float32)
+
+
 def run_torch(model: Model, batch: np.ndarray) -> list[np.ndarray]:
     with torch.no_grad():
         return [output.numpy() for output in model(torch.from_numpy(batch))]
@@ -51,14 +56,14 @@ def check_split(
     The score is the one by which the task is trained.
     """
     worst, different, scores = dict.fromkeys(exported, 0.0), dict.fromkeys(exported, 0), dict.fromkeys(exported, 0.0)
-    task, items, count = model.task, 0, 0
+    task, items, count, unit = model.task, 0, 0, unit_of(model)
     for inputs, targets in test:
         batch, items = model.input.part.as_batch(inputs), items + len(inputs)
         expected = run_torch(model, batch)
         count += task.score(targets, expected)[1]
         for form, run in exported.items():
             outputs = run(batch)
-            worst[form] = max(worst[form], compare(task, form, "PyTorch", batch, expected, outputs, tolerance))
+            worst[form] = max(worst[form], compare(task, form, "PyTorch", batch, expected, outputs, tolerance, unit))
             different[form] += sum(int((own != other).sum()) for own, other in zip(outputs[1:], expected[1:], strict=True))
             scores[form] += task.score(targets, outputs)[0]
     return {
@@ -81,17 +86,17 @@ def check_parity(
     Besides, a row's outputs must not depend on what shares its batch, or on padding: each last row is compared with itself alone. `longest`
     are forms that take texts up to that length only, which are tried with no longer ones.
     """
-    worst, part = dict.fromkeys(exported, 0.0), model.input.part
+    worst, part, unit = dict.fromkeys(exported, 0.0), model.input.part, unit_of(model)
     for batch in part.cases([part.as_batch(inputs[spread(len(inputs), size)]) for size in BATCH_SIZES]):
         expected = run_torch(model, batch)
         for form, run in exported.items():
             if batch.shape[1] > ((longest or {}).get(form) or batch.shape[1]):
                 continue
             outputs = run(batch)
-            worst[form] = max(worst[form], compare(model.task, form, "PyTorch", batch, expected, outputs, tolerance))
+            worst[form] = max(worst[form], compare(model.task, form, "PyTorch", batch, expected, outputs, tolerance, unit))
             alone = run(alone_of(part, batch[-1:]))
             last = [output[-1:, : own.shape[1]] if own.ndim > 1 else output[-1:] for output, own in zip(outputs, alone, strict=True)]
-            compare(model.task, f"The last row in {form}", "the same row alone", batch, alone, last, tolerance)
+            compare(model.task, f"The last row in {form}", "the same row alone", batch, alone, last, tolerance, unit)
     return worst
 
 
@@ -102,14 +107,21 @@ def alone_of(part: ModuleType, row: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    task: ModuleType, form: str, other: str, batch: np.ndarray, expected: list[np.ndarray], outputs: list[np.ndarray], tolerance: float
+    task: ModuleType,
+    form: str,
+    other: str,
+    batch: np.ndarray,
+    expected: list[np.ndarray],
+    outputs: list[np.ndarray],
+    tolerance: float,
+    unit: np.ndarray | float = 1.0,
 ) -> float:
-    """Largest difference of the first output (a label follows from it, and may differ only in a close call)."""
+    """Largest difference of the first output, in `unit` (a label follows from it, and may differ only in a close call)."""
     shape = "x".join(map(str, batch.shape))
     kinds, expected_kinds = ([(str(array.dtype), array.shape) for array in arrays] for arrays in (outputs, expected))
     if kinds != expected_kinds:
         raise UserError(f"{form} gives {kinds} on a batch of {shape}, but {other} gives {expected_kinds}: types or shapes differ.")
-    difference = float(np.max(np.abs(outputs[0] - expected[0]), initial=0.0))
+    difference = float(np.max(np.abs(outputs[0] - expected[0]) / unit, initial=0.0))
     if not difference <= tolerance:
         raise UserError(
             f"{form} differs from {other} by {difference:.3g} on a batch of {shape}, more than export.tolerance ({tolerance:g}) allows: "

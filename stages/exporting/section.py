@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from stages.common.meta import Origin
 from stages.common.params import EACH, ONE, ONE_OR_EACH, Section
-from stages.common.shelves import part_names, take_task
+from stages.common.shelves import part_names, take_input, take_task
 
 MIN_CALIBRATION_ROWS = 300  # fewer say too little of the range of a layer's outputs
 
@@ -18,7 +18,8 @@ Int8Layers = list[Literal["convolution", "linear"]]
 
 
 def no_name_twice(names: dict[str, str]) -> dict[str, str]:
-    known = dict.fromkeys([*part_names("inputs"), *(name for task in part_names("tasks") for name in take_task(task).OUTPUTS)])
+    inputs = [name for kind in part_names("inputs") for name in take_input(kind).NAMES]
+    known = dict.fromkeys([*inputs, *(name for task in part_names("tasks") for name in take_task(task).OUTPUTS)])
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{unknown[0]} is neither a kind of input nor an output; expected some of {', '.join(known)}")
     called = [names.get(name, name) for name in known]

@@ -6,13 +6,14 @@ The same text stands in the ONNX file's metadata under the key `signature`, so t
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.common.meta import Resize
-from stages.common.params import Section
+from stages.common.meta import Column, Resize
+from stages.common.params import Newer, Section
 from stages.common.signature import Entry, Feature
 from stages.common.splits import SPLITS
 from stages.exporting.parity import Equality, run_torch
@@ -34,7 +35,7 @@ class Variant(Section):
     equality: Equality | None = None
 
 
-class Signature(Section):
+class Signature(Newer):
     """What signature.json holds.
 
     task and kind (of input) are names of files in stages/tasks and stages/inputs. classes are in label order; numbers are those of a
@@ -42,7 +43,18 @@ class Signature(Section):
     how far each exported form equals PyTorch on it; variants are smaller forms; torch_export_length is the one length of texts that
     model.pt2 takes; hashes are SHA-256; golden has an `input`, a batch of one that is nobody's data, and `outputs`, what PyTorch makes of
     it, by their names: each with its dtype, shape and base64.
+
+    Of a table `inputs` are all that a consumer sends, the first of which is `input`, and `columns` how the cells of a file become them
+    (examples/cells.py); golden has `inputs` by their names then, texts as `values`, and `input` is what TorchScript and torch.export take:
+    numbers, then a code for each category, whose levels `categories` has in the order of their codes, from 2 on (0 unknown, 1 missing).
     """
+
+    newer = ("inputs", "columns", "categories")
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All that a consumer sends."""
+        return self.inputs or [self.input]
 
     model: str
     description: str
@@ -52,6 +64,9 @@ class Signature(Section):
     task: str
     kind: str
     input: Entry
+    inputs: list[Entry] | None = None
+    columns: dict[str, Column] | None = None
+    categories: dict[str, list[str]] | None = None
     outputs: list[Entry]
     classes: list[str] | None
     numbers: list[str] | None
@@ -80,7 +95,8 @@ def describe(
     data_licence = about.licence if isinstance(about.licence, str) else about.licence.get(meta.source)
     if data_licence is None:
         raise UserError(f"params.yaml: datasets.{meta.dataset}.about.licence has no entry for the data's source, {meta.source}: add one.")
-    names = {own: section.names.get(own, own) for own in (meta.input.kind, *model.output_names)}
+    names = {own: section.names.get(own, own) for own in (*part.NAMES, *model.output_names)}
+    entries, table = part.describe(meta.input, names), meta.input.table
     batch = part.as_batch(part.golden(meta.input))
     answers = zip(model.output_names, run_torch(model, batch), strict=True)
     return Signature(
@@ -91,7 +107,10 @@ def describe(
         licence=section.licence,
         task=meta.task,
         kind=meta.input.kind,
-        input=part.describe(meta.input, names[meta.input.kind]),
+        input=entries[0],
+        inputs=entries if hasattr(part, "feed") else None,
+        columns=table.columns if table else None,
+        categories={one.name: one.levels for one in table.categories} if table else None,
         outputs=model.task.describe(names, meta.names),
         classes=meta.classes,
         numbers=meta.outputs,
@@ -109,12 +128,36 @@ def describe(
         hashes=hashes,
         opset=section.opset,
         onnxruntime=ONNXRUNTIME,
-        golden={"input": as_array(batch), "outputs": {names[own]: as_array(answer) for own, answer in answers}},
+        golden={
+            "input": as_array(batch),
+            **(
+                {"inputs": {name: as_array(array) for name, array in feeder(model, entries)(batch).items()}}
+                if hasattr(part, "feed")
+                else {}
+            ),
+            "outputs": {names[own]: as_array(answer) for own, answer in answers},
+        },
     )
 
 
+Feed = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def feeder(model: Model, entries: list[Entry]) -> Feed:
+    """From a batch to what a consumer sends for it, by the names of the inputs."""
+
+    def feed(batch: np.ndarray) -> dict[str, np.ndarray]:
+        part = model.input.part
+        arrays = part.feed(batch, model.meta.input) if hasattr(part, "feed") else [batch]
+        return {entry.name: array for entry, array in zip(entries, arrays, strict=True)}
+
+    return feed
+
+
 def as_array(values: np.ndarray) -> dict[str, Any]:
-    """Numbers in C order, little-endian, as base64 of their bytes."""
+    """Numbers in C order, little-endian, as base64 of their bytes; texts as they are."""
+    if values.dtype == object:
+        return {"dtype": "string", "shape": list(values.shape), "values": values.ravel().tolist()}
     content = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
     return {"dtype": values.dtype.name, "shape": list(values.shape), "base64": base64.b64encode(content).decode()}
 

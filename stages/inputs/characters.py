@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IS_AUGMENTED = False
+NAMES = ("characters",)  # of what consumers send
 CHANNELS_LAST = False
 MAX_PADDING = 5
 UNKNOWN_CODE = 0x20AC  # the euro sign
@@ -55,10 +56,11 @@ def prepare(characters: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return constants["index"][characters.masked_fill(unknown, ord("?")).long()]
 
 
-def describe(described: Input, name: str) -> Entry:
+def describe(described: Input, names: dict[str, str]) -> list[Entry]:
+    """The inputs in the signature: one."""
     known = f" Known characters: {described.alphabet}." if described.alphabet else " Fold other characters to ASCII first."
     meaning = f"Code points below 128, 0 = padding at the end, at least one a row.{known}"
-    return Entry(name=name, dtype="int64", shape=[BATCH, LENGTH], meaning=meaning, range=[0, 127])
+    return [Entry(name=names["characters"], dtype="int64", shape=[BATCH, LENGTH], meaning=meaning, range=[0, 127])]
 
 
 def golden(described: Input) -> np.ndarray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IS_AUGMENTED = False
+NAMES = ("features",)  # of what consumers send
 CHANNELS_LAST = False
 DIGITS = 6  # of what is measured on train
 MAX_SHOWN = 120  # features; of thousands no text need be made
@@ -86,10 +87,11 @@ def prepare(features: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return (mean.where(missing, features) - mean) / constants["std"]
 
 
-def describe(described: Input, name: str) -> Entry:
+def describe(described: Input, names: dict[str, str]) -> list[Entry]:
+    """The inputs in the signature: one."""
     zeros = f" NaN is missing; so is 0 in {', '.join(described.zero_is_missing)}." if described.zero_is_missing else " NaN is missing."
     meaning = f"{', '.join(described.names or [])}: raw, not scaled.{zeros}"
-    return Entry(name=name, dtype="float32", shape=[BATCH, len(described.names or [])], meaning=meaning)
+    return [Entry(name=names["features"], dtype="float32", shape=[BATCH, len(described.names or [])], meaning=meaning)]
 
 
 def facts(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> list[Feature]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IS_AUGMENTED = True  # between scale() and normalize()
+NAMES = ("image",)  # of what consumers send
 CHANNELS_LAST = True  # convolutions are faster so
 
 
@@ -69,11 +70,12 @@ def prepare(image: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return normalize(scale(image), constants)
 
 
-def describe(described: Input, name: str) -> Entry:
+def describe(described: Input, names: dict[str, str]) -> list[Entry]:
+    """The inputs in the signature: one."""
     height, width, channels = (size or 0 for size in described.shape)
     colours = {1: "grey", 3: "red, green, blue"}.get(channels, f"{channels} channels")
     meaning = f"Pictures, 0 to 255, {colours}, as read from a file: not scaled."
-    return Entry(name=name, dtype="uint8", shape=[BATCH, height, width, channels], meaning=meaning, range=[0, 255])
+    return [Entry(name=names["image"], dtype="uint8", shape=[BATCH, height, width, channels], meaning=meaning, range=[0, 255])]
 
 
 def golden(described: Input) -> np.ndarray:

@@ -55,6 +55,8 @@ class Model(nn.Module):
         super().__init__()
         self.input, self.network = Preparation(meta.input), network
         self.meta = meta
+        for name in ("mean", "std") if meta.target else ():
+            self.register_buffer(f"target_{name}", torch.tensor(getattr(meta.target, name), dtype=torch.float32), persistent=False)
 
     @property
     def task(self) -> ModuleType:
@@ -68,8 +70,16 @@ class Model(nn.Module):
     def logits(self, inputs: Tensor) -> Tensor:
         return self.network(self.input(inputs))
 
+    def in_units(self, logits: Tensor) -> Tensor:
+        """What the network gives as what is asked for: numbers that it has learned standardised in their own units."""
+        return logits if self.meta.target is None else logits * self.target_std + self.target_mean
+
+    def standardised(self, targets: Tensor) -> Tensor:
+        """Targets as the network learns them."""
+        return targets if self.meta.target is None else (targets - self.target_mean) / self.target_std
+
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        outputs: tuple[Tensor, ...] = self.task.outputs(self.logits(inputs).float(), inputs)
+        outputs: tuple[Tensor, ...] = self.task.outputs(self.in_units(self.logits(inputs).float()), inputs)
         return outputs
 
 

@@ -14,7 +14,8 @@ from stages.shell.errors import UserError
 NUM_EXAMPLES = 5
 SOURCE = ".source"  # beside raw files that a download made: nobody can take a stand-in for the real data later on
 
-Chunk = tuple[str, np.ndarray, np.ndarray]
+# split, inputs, targets and, of some kinds, the line of its file on which each item stands
+Chunk = tuple[str, np.ndarray, np.ndarray] | tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
 
 def printable(text: str) -> str:
@@ -58,6 +59,7 @@ class Contents:
     - input: what an input is; with `measure` its mean and std are yet to be measured, by the stage, on train alone.
     - chunks: (split, inputs [k, ...], targets [k, ...]) as they are stored, a few hundred items at a time, in any order of splits.
     - classes: names in label order; outputs: names of the numbers of a regression.
+    - standardise_targets: networks learn the numbers of a regression by their mean and deviation on train.
     - left_out: filled while `chunks` runs; complete when it ends.
     """
 
@@ -68,6 +70,7 @@ class Contents:
     outputs: list[str] | None = None
     left_out: LeftOutItems = field(default_factory=LeftOutItems)
     measure: bool = False
+    standardise_targets: bool = False
 
 
 def write_source(raw: Path, origin: Origin, stand_in: str = "") -> None:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
+POOLED = 1e-7  # probabilities are kept so far from 0 and 1 while they are logits again
 METRICS = {"accuracy": "higher", "macro_f1": "higher", "auc": "higher"}
 
 
@@ -18,6 +19,13 @@ def width(num_names: int) -> int:  # type: ignore[no-redef]  # of one logit
 def score_per_item(logits: "Tensor", targets: "Tensor") -> tuple["Tensor", "Tensor | int"]:
     """1.0 where the class is right, and how many count."""
     return ((logits[:, 0] > 0) == (targets == 1)).float(), len(targets)
+
+
+def pool(logits: "Tensor") -> "Tensor":
+    """Of several answers an item, [batch, members, 1], the logit of their mean probability."""
+    import torch
+
+    return torch.logit(logits.sigmoid().mean(dim=1), eps=POOLED)
 
 
 def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
 SCORE = "label_accuracy"
+POOLED = 1e-7  # probabilities are kept so far from 0 and 1 while they are logits again
 SEPARATOR = "; "
 METRICS = {"macro_f1": "higher", "average_precision": "higher", "label_accuracy": "higher", "exact_match": "higher"}
 
@@ -31,6 +32,13 @@ def per_class(targets: np.ndarray, num_classes: int) -> np.ndarray | None:
 def score_per_item(logits: "Tensor", targets: "Tensor") -> tuple["Tensor", "Tensor | int"]:
     """1.0 for every label that is right, and how many labels there are."""
     return ((logits > 0) == (targets == 1)).float(), targets.numel()
+
+
+def pool(logits: "Tensor") -> "Tensor":
+    """Of several answers an item, [batch, members, num_classes], the logits of their mean probabilities."""
+    import torch
+
+    return torch.logit(logits.sigmoid().mean(dim=1), eps=POOLED)
 
 
 def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:

@@ -35,6 +35,11 @@ def score_per_item(logits: "Tensor", targets: "Tensor") -> tuple["Tensor", "Tens
     return errors, errors.numel()
 
 
+def pool(logits: "Tensor") -> "Tensor":
+    """Of several answers an item, [batch, members, num_outputs], their mean."""
+    return logits.mean(dim=1)
+
+
 def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:
     return (logits,)
 

@@ -95,13 +95,15 @@ class Step:
         run = self.run
         with torch.autocast(seen.device.type, dtype=torch.bfloat16, enabled=run.bf16):
             logits = forward(run.network, seen, run.key)
-        loss = self.loss_function(logits, targets)  # in float32 always
+        members = len(logits) // len(targets)  # answers an item, of networks that are several in one
+        targets = targets if members == 1 else targets.repeat_interleave(members, dim=0)
+        loss = self.loss_function(logits, run.model.standardised(targets))  # in float32 always
         run.optimizer.zero_grad()
         loss.backward()
         everybodys = run.processes.average(run.weights, loss, len(targets))
         if run.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(run.weights, run.recipe.clip_norm)
-        add_score(run.score, run.task, logits, targets, loss)
+        add_score(run.score, run.task, run.model.in_units(logits), targets, loss)
         return everybodys
 
 
@@ -149,7 +151,7 @@ def measure(model: Model, network: nn.Module, loss_function: Loss, batches: AnyB
     everybodys = len(batches) // batches.processes.count  # the rest is not for every process, and all must pause together
     for number, (inputs, targets) in enumerate(batches.in_order()):
         logits = network(model.input(inputs))
-        add_score(sums, model.task, logits, targets, loss_function(logits, targets))
+        add_score(sums, model.task, model.in_units(logits), targets, loss_function(logits, model.standardised(targets)))
         if number < everybodys:
             pause()
     return mean_score(sums, batches.processes)

@@ -60,7 +60,7 @@ def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 def exported_folder(tmp_path_factory):
     """A model in all its forms; tests/examples/test_consumers.py looks at every model's."""
     own, folder = exported_toy("shapes"), tmp_path_factory.mktemp("exported")
-    int8 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"])
+    int8 = to_int8(own.onnx, own.feed, own.batch(32), ["convolution"])
     (folder / "model.onnx").write_bytes(own.onnx)
     (folder / "model.int8.onnx").write_bytes(with_metadata(int8, own.signature, {"variant": "int8"}))
     (folder / "model.torchscript.pt").write_bytes(own.script)

@@ -69,7 +69,7 @@ def test_an_entry_is_replaced_whole_and_others_stay(lay_out, models, tmp_path):
 
 def test_a_variant_stands_beside_its_model(lay_out, models, tmp_path):
     own = exported_toy("shapes")
-    int8 = to_int8(own.onnx, own.signature.input.name, own.batch(32), ["convolution"])
+    int8 = to_int8(own.onnx, own.feed, own.batch(32), ["convolution"])
     (models / "shapes" / "model.int8.onnx").write_bytes(with_metadata(int8, own.signature, {"variant": "int8"}))
     assert lay_out("repository", "models/shapes")[0] == "repository: 2 models\n"
     assert {path.name for path in (tmp_path / "repository").iterdir()} == {"shapes", "shapes.int8"}

@@ -136,7 +136,7 @@ for name in json.loads(sys.argv[1]):
     own = exported(name)
     forms = [own.onnx, own.script]
     if own.signature.kind == "image":
-        forms.append(to_int8(own.onnx, own.signature.input.name, own.batch(40)))
+        forms.append(to_int8(own.onnx, own.feed, own.batch(40)))
     if name in json.loads(sys.argv[2]):
         forms.append(own.pt2)
     result[name] = [hashlib.sha256(content).hexdigest() for content in forms]
@@ -178,13 +178,13 @@ WITH_LAYERS = ["patients", "shapes", "spots"]  # before their last, which INT8 l
 @pytest.mark.parametrize("name", WITH_LAYERS)
 def test_the_smaller_form_takes_and_gives_the_same_with_weights_of_7_bits_and_a_scale_for_each_channel(name, caplog):
     own = exported_toy(name)
-    content = to_int8(own.onnx, own.signature.input.name, own.batch(40))
+    content = to_int8(own.onnx, own.feed, own.batch(40))
     assert caplog.records == [] and logging.root.manager.disable == logging.NOTSET, "only its advice is not heard"
     proto = onnx.load_model_from_string(content)
     onnx.checker.check_model(proto, full_check=True)
     assert {node.domain for node in proto.graph.node} == {""}, "only what every ONNX runtime knows"
     for batch in (own.batch(1), own.batch(7)):
-        expected, outputs = run_torch(own.model, batch), onnx_runner(content, own.signature, 1)(batch)
+        expected, outputs = run_torch(own.model, batch), onnx_runner(content, own.signature, 1, own.feed)(batch)
         assert [(output.dtype, output.shape) for output in outputs] == [(output.dtype, output.shape) for output in expected]
         assert np.abs(outputs[0] - expected[0]).max() <= 0.1 * max(1, np.abs(expected[0]).max())
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
@@ -201,7 +201,7 @@ def test_the_smaller_form_takes_and_gives_the_same_with_weights_of_7_bits_and_a_
 )
 def test_layers_of_the_kinds_that_are_named_are_quantised_but_for_the_last(kinds, quantised):
     own = exported("cifar10_cnn")
-    graph = onnx.load_model_from_string(to_int8(own.onnx, own.signature.input.name, own.batch(40), kinds)).graph
+    graph = onnx.load_model_from_string(to_int8(own.onnx, own.feed, own.batch(40), kinds)).graph
     made_by = {output: node.op_type for node in graph.node for output in node.output}
     layers = {kind: [node for node in graph.node if node.op_type == kind] for kind in quantised}
     on_8_bits = {kind: [made_by.get(node.input[1]) == "DequantizeLinear" for node in nodes] for kind, nodes in layers.items()}

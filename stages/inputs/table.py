@@ -1,0 +1,273 @@
+"""Rows of a table: float32 [num_numbers + num_categories] on disk and in training: numbers (NaN is missing; dates are days since 1970), then
+a code for each category: 0 unknown, 1 missing, from 2 on its place in `levels`.
+
+Consumers send two arrays, `features` float32 [batch, num_numbers] and `categories` string [batch, num_categories] ('' is missing), and a
+LabelEncoder (ai.onnx.ml) before the traced network looks the words up; there is only what a model needs.
+
+What the network gets (`layout` says where each part begins):
+
+- every number, (x - median) / (q3 - q1) by the quantiles of train (half its range where these are equal, 0 where it is constant), smoothly
+  clipped, z / sqrt(1 + (z / 3)^2); missing counts as the median;
+- of each date sine and cosine of its place in the week and in the year, of each time of day in the day;
+- 1 for each number of `gaps` that is missing;
+- the codes, in which levels that train has once, or not at all, are 0.
+
+Robust scaling and smooth clipping as in RealMLP (Holzmüller, Grinsztajn, Steinwart, 2024, https://arxiv.org/abs/2407.04491, section 3).
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.common.meta import Input, Meta, Table
+from stages.common.signature import BATCH, Entry, Feature
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IS_AUGMENTED = False
+CHANNELS_LAST = False
+NAMES = ("features", "categories")
+NUM_EDGES = 25  # of the quantiles, with the smallest and the largest
+MAX_SAMPLE = 1 << 18  # rows by which quantiles are measured, twice as many at most
+MIN_SEEN = 2  # times that train has a level that counts
+UNKNOWN, MISSING, FIRST_LEVEL = 0, 1, 2
+MAX_CLIP = 3.0
+WEEK, YEAR, DAY = 7.0, 365.2425, 86400.0  # days, days, seconds
+MONDAY = 4.0  # day 4 of 1970, counted from 0, was one
+DIGITS = 6
+MAX_SHOWN = 120
+STRANGE = "a word that no table has"
+
+
+def table_of(described: Input) -> Table:
+    assert described.table is not None
+    return described.table
+
+
+class Measurement:
+    """Of train: quantiles of every number, which numbers have gaps, and how often each level is there.
+
+    Quantiles are of all rows, or, of more than MAX_SAMPLE, of every second, fourth, ... one: evenly from the whole file.
+    """
+
+    def __init__(self, described: Input):
+        self.table, self.stride, self.seen = table_of(described), 1, 0
+        self.num = len(self.table.numbers)
+        self.sample: list[np.ndarray] = []
+        self.missing = np.zeros(self.num, dtype=np.int64)
+        self.counts = [np.zeros(len(one.levels) + FIRST_LEVEL, dtype=np.int64) for one in self.table.categories]
+
+    def add(self, rows: np.ndarray) -> None:
+        numbers, codes = rows[:, : self.num], rows[:, self.num :].astype(np.int64)
+        self.missing += np.isnan(numbers).sum(axis=0)
+        for counts, column in zip(self.counts, codes.T, strict=True):
+            counts += np.bincount(column, minlength=len(counts))
+        self.sample.append(numbers[(-self.seen) % self.stride :: self.stride].copy())
+        self.seen += len(rows)
+        while sum(map(len, self.sample)) > 2 * MAX_SAMPLE:
+            self.sample, self.stride = [np.concatenate(self.sample)[::2]], self.stride * 2
+
+    def measured(self) -> dict[str, Any]:
+        numbers = np.concatenate([np.empty((0, self.num), np.float32), *self.sample]).astype(np.float64)
+        levels = np.linspace(0, 1, NUM_EDGES)
+        columns = (column[~np.isnan(column)] for column in numbers.T)
+        edges = [np.quantile(column, levels).tolist() if len(column) else [0.0] * NUM_EDGES for column in columns]
+        gaps = [name for name, missing in zip(self.table.numbers, self.missing, strict=True) if missing]
+        categories = [
+            one.model_copy(
+                update={"rare": [level for level, count in zip(one.levels, counts[FIRST_LEVEL:], strict=True) if count < MIN_SEEN]}
+            )
+            for one, counts in zip(self.table.categories, self.counts, strict=True)
+        ]
+        return {"table": self.table.model_copy(update={"edges": edges, "gaps": gaps, "categories": categories})}
+
+
+def as_batch(rows: np.ndarray) -> np.ndarray:
+    """Rows of a split, and what the traced network takes: consumers send feed() of them."""
+    return rows
+
+
+def lengths(rows: np.ndarray) -> np.ndarray | None:
+    """All items are of one size."""
+    return None
+
+
+def centre_and_spread(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of quantiles float64 [num_numbers, NUM_EDGES]: the median and what a number is divided by, infinite where it is constant."""
+    first, median, third = (edges[:, round(share * (NUM_EDGES - 1))] for share in (0.25, 0.5, 0.75))
+    spread, span = third - first, (edges[:, -1] - edges[:, 0]) / 2
+    spread = np.where(spread > 0, spread, span)
+    return median, np.where(spread > 0, spread, np.inf)
+
+
+def constants(described: Input) -> dict[str, np.ndarray]:
+    table = table_of(described)
+    centre, spread = centre_and_spread(np.array(table.edges, dtype=np.float64).reshape(-1, NUM_EDGES))
+    place = {name: index for index, name in enumerate(table.numbers)}
+    lookup, starts = list[np.ndarray](), list[int]()
+    for one in table.categories:
+        codes = np.arange(len(one.levels) + FIRST_LEVEL, dtype=np.int64)
+        codes[[FIRST_LEVEL + one.levels.index(level) for level in one.rare]] = UNKNOWN
+        starts.append(sum(map(len, lookup)))
+        lookup.append(codes)
+    arrays = {
+        "centre": centre.astype(np.float32),
+        "spread": spread.astype(np.float32),
+        "dates": np.array([place[name] for name in table.dates], dtype=np.int64),
+        "times": np.array([place[name] for name in table.times], dtype=np.int64),
+        "gaps": np.array([place[name] for name in table.gaps], dtype=np.int64),
+        "lookup": np.concatenate([np.zeros(0, np.int64), *lookup]),
+        "starts": np.array(starts, dtype=np.int64),
+    }
+    return {name: array for name, array in arrays.items() if array.size}  # torch.export cannot save a tensor of nothing
+
+
+def layout(described: Input) -> dict[str, int]:
+    """How many columns each part of what prepare() gives has, in order."""
+    table = table_of(described)
+    return {
+        "numbers": len(table.numbers),
+        "cycles": 4 * len(table.dates) + 2 * len(table.times),
+        "gaps": len(table.gaps),
+        "categories": len(table.categories),
+    }
+
+
+def scaled(numbers: Any, centre: Any, spread: Any) -> Any:
+    """(x - centre) / spread, smoothly clipped to -3..3: of arrays and of tensors."""
+    z = (numbers - centre) / spread
+    return z / (1 + (z / MAX_CLIP) ** 2) ** 0.5
+
+
+def prepare(rows: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
+    """Raw float32 [batch, num_numbers + num_categories] to float32 [batch, width], the parts of layout() one after another."""
+    import torch
+
+    num, parts = len(constants.get("centre", ())), list["Tensor"]()
+    if num:
+        numbers, centre = rows[:, :num], constants["centre"]
+        missing = numbers.isnan()
+        filled = centre.where(missing, numbers)
+        parts.append(scaled(filled, centre, constants["spread"]))
+        for name, length in (("dates", WEEK), ("dates", YEAR), ("times", DAY)):
+            if name in constants:
+                angle = (filled[:, constants[name]] - (MONDAY if length == WEEK else 0)) * (2 * math.pi / length)
+                parts += [angle.sin(), angle.cos()]
+        if "gaps" in constants:
+            parts.append(missing[:, constants["gaps"]].float())
+    if "starts" in constants:
+        parts.append(constants["lookup"][rows[:, num:].long() + constants["starts"]].float())
+    return torch.cat(parts, dim=1)
+
+
+def describe(described: Input, names: dict[str, str]) -> list[Entry]:
+    """The inputs in the signature."""
+    table, entries = table_of(described), list[Entry]()
+    if table.numbers:
+        meaning = (
+            f"{', '.join(table.numbers)}: raw, not scaled. NaN is missing.{' Dates are days since 1970-01-01.' if table.dates else ''}"
+        )
+        entries.append(Entry(name=names["features"], dtype="float32", shape=[BATCH, len(table.numbers)], meaning=meaning))
+    if table.categories:
+        meaning = f"{', '.join(one.name for one in table.categories)}: the words as they stand in the table. An empty text is missing."
+        entries.append(Entry(name=names["categories"], dtype="string", shape=[BATCH, len(table.categories)], meaning=meaning))
+    return entries
+
+
+def feed(rows: np.ndarray, described: Input) -> list[np.ndarray]:
+    """What a consumer sends for these rows, an array for each entry of describe(): where a code is 0, a word that no level is."""
+    table = table_of(described)
+    num = len(table.numbers)
+    words = np.empty((len(rows), len(table.categories)), dtype=object)
+    for place, one in enumerate(table.categories):
+        known = np.array([STRANGE, "", *one.levels], dtype=object)
+        words[:, place] = known[rows[:, num + place].astype(np.int64)]
+    return [array for array in (rows[:, :num], words) if array.shape[1]]
+
+
+def add_inputs(proto: Any, described: Input, names: list[str], inner: str) -> None:
+    """Puts the inputs of describe(), called `names`, before a traced graph whose one input `inner` is rows of numbers and codes."""
+    from onnx import TensorProto, helper
+
+    table, graph, left = table_of(described), proto.graph, list(names)
+    nodes, joined, initializers = [], [], []
+    values = []
+    if table.numbers:
+        values.append(helper.make_tensor_value_info(left[0], TensorProto.FLOAT, [BATCH, len(table.numbers)]))
+        joined.append(left.pop(0))
+    if table.categories:
+        values.append(helper.make_tensor_value_info(left[0], TensorProto.STRING, [BATCH, len(table.categories)]))
+        for place, one in enumerate(table.categories):
+            column, code, index = (f"{inner}_{word}_{place}" for word in ("column", "code", "place"))
+            initializers.append(helper.make_tensor(index, TensorProto.INT64, [1], [place]))
+            nodes.append(helper.make_node("Gather", [left[0], index], [column], axis=1))
+            nodes.append(
+                helper.make_node(
+                    "LabelEncoder",
+                    [column],
+                    [code],
+                    domain="ai.onnx.ml",
+                    keys_strings=["", *one.levels],
+                    values_floats=[float(number) for number in range(MISSING, FIRST_LEVEL + len(one.levels))],
+                    default_float=float(UNKNOWN),
+                )
+            )
+            joined.append(code)
+    nodes.append(helper.make_node("Concat", joined, [inner], axis=1))
+    traced = list(graph.node)
+    del graph.node[:], graph.input[:]
+    graph.node.extend([*nodes, *traced])
+    graph.input.extend(values)
+    graph.initializer.extend(initializers)
+    if table.categories:
+        proto.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+
+
+def facts(meta: Meta, train: Iterable[np.ndarray], units: dict[str, str]) -> list[Feature]:
+    """Of each number, by the inputs of train, piece by piece; missing values do not count."""
+    names = table_of(meta.input).numbers
+    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    total, count = np.zeros(len(names)), np.zeros(len(names), dtype=np.int64)
+    for rows in train:
+        values = rows[:, : len(names)].astype(np.float64)
+        low, high = np.fmin(low, np.fmin.reduce(values, axis=0)), np.fmax(high, np.fmax.reduce(values, axis=0))
+        total, count = total + np.nansum(values, axis=0), count + (~np.isnan(values)).sum(axis=0)
+    columns = ([float(f"{value:.{DIGITS}g}") for value in column] for column in (low, high, total / np.maximum(count, 1)))
+    measured = [ends if number else (None, None, None) for *ends, number in zip(*columns, count, strict=True)]
+    return [
+        Feature(name=name, unit=units.get(name, ""), low=lowest, high=highest, mean=mean, zero_is_missing=False)
+        for name, (lowest, highest, mean) in zip(names, measured, strict=True)
+    ]
+
+
+def golden(described: Input) -> np.ndarray:
+    """One row, made by rule: the medians, and the first level of each category."""
+    table = table_of(described)
+    edges = np.array(table.edges, dtype=np.float64).reshape(-1, NUM_EDGES)
+    return np.concatenate([edges[:, NUM_EDGES // 2], np.full(len(table.categories), FIRST_LEVEL)]).astype(np.float32)[None]
+
+
+def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Batches that exported forms are compared on, from batches of rows of a split; then with every third cell missing or unknown, all missing,
+    and extreme numbers. Which cells are codes is not told here: whole numbers from 0 to 1 are good for both.
+    """
+    yield from batches
+    last = batches[-1]
+    third = np.arange(last.size).reshape(last.shape) % 3 == 0
+    yield np.where(third, np.float32(0), last)
+    yield np.where(third, np.float32(1), last)
+
+
+def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:
+    """Pictures, or a line of text for each item."""
+    table = table_of(described)
+    num = len(table.numbers)
+    texts = []
+    for row in rows:
+        numbers = [f"{name}={value:g}" for name, value in zip(table.numbers, row, strict=False) if not math.isnan(value)]
+        words = [f"{one.name}={['?', '', *one.levels][int(code)]}" for one, code in zip(table.categories, row[num:], strict=True)]
+        texts.append(", ".join([*words, *numbers][:MAX_SHOWN]))
+    return texts

@@ -1,0 +1,104 @@
+"""How a table is read: data/schemas/<dataset>.yaml, which `make new` writes and a person may change.
+
+`check` refuses a mistake in it and writes it into data/checked/datasets/<dataset>.json, where preprocess reads it: a change of a schema
+rebuilds its own dataset and models, and nothing else.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from ruamel.yaml import YAML
+
+from examples.cells import pattern_of_dates
+from stages.common.meta import Column
+from stages.common.params import NOT_YAML, Section, check_section
+from stages.shell.errors import UserError, reason
+
+SCHEMAS = Path("data") / "schemas"
+NAMED_LEVELS = 10_000  # of a column; more are no category
+# By the name that a person would say; of a file with a byte order mark that decides.
+Encoding = Literal["utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman"]
+
+
+class Format(Section):
+    """Of the file. Without a `header`, and where a name is blank, columns are called `column 1` and so on, by their places; `names` stand for
+    all names, by place.
+    """
+
+    encoding: Encoding = "utf-8"
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    header: bool = True
+    names: list[str] | None = None
+
+
+class ColumnSchema(Column):
+    """A column, and for people why it is read so (`why`)."""
+
+    type: Literal["number", "date", "category", "dropped"]  # type: ignore[assignment]
+    why: str | None = None
+    example: str | None = None
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_are_known(cls, formats: list[str] | None) -> list[str] | None:
+        for one in formats or []:
+            pattern_of_dates(one)
+        return formats
+
+    @model_validator(mode="after")
+    def _has_what_its_type_needs(self) -> "ColumnSchema":
+        needs = {"date": ("formats", self.formats), "category": ("levels", self.levels)}.get(self.type)
+        if needs and not needs[1]:
+            raise ValueError(f"a {self.type} needs {needs[0]}")
+        if self.levels is not None and len(set(self.levels)) != len(self.levels):
+            raise ValueError("expected levels that are all different")
+        return self
+
+
+class Schema(Section):
+    """`targets` are what is to be predicted: one column, or several numbers, or several columns of two levels each. A target's levels are
+    the classes, in this order; the second of two is the one that a probability and an AUC are of.
+    """
+
+    file: str
+    format: Format = Format()
+    targets: list[str] = Field(min_length=1)
+    columns: dict[str, ColumnSchema] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "Schema":
+        if self.file in ("", "..") or self.file != Path(self.file).name:
+            raise ValueError(f"expected file to be the name of a file in the raw folder, without a folder; got {self.file!r}")
+        for target in self.targets:
+            if target not in self.columns or self.columns[target].type not in ("number", "category"):
+                raise ValueError(f"expected the target {target!r} to be one of columns, a number or a category")
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError("expected targets that are all different")
+        if not self.inputs():
+            raise ValueError("expected a column besides the target that is not dropped")
+        return self
+
+    def inputs(self) -> dict[str, ColumnSchema]:
+        """The columns that the model reads, in the file's order."""
+        return {name: column for name, column in self.columns.items() if column.type != "dropped" and name not in self.targets}
+
+
+def path_of(dataset: str) -> Path:
+    return SCHEMAS / f"{dataset}.yaml"
+
+
+def read_schema(dataset: str) -> Schema:
+    """As the file says; a mistake is a UserError that names the file and the key."""
+    path = path_of(dataset)
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: make new writes it, or see docs/tables.md for what it holds.") from error
+    except NOT_YAML as error:
+        raise UserError(f"{path} is not YAML ({reason(error)}): fix the file.") from error
+    return check_schema(values, str(path))
+
+
+def check_schema(values: Any, where: str) -> Schema:
+    return check_section(Schema, values, "", where)
