@@ -47,6 +47,9 @@ demo: $(INSTALLED)  ## serve a page on loopback in which the exported models run
 triton: $(INSTALLED)  ## write the exported models as a model repository for NVIDIA's Triton, in logs/triton
 	@.venv/bin/python examples/triton.py logs/triton models
 
+new: $(INSTALLED)  ## a dataset and a model of your own table: make new DATA=~/orders.csv TARGET=price; more: ARGS="--drop id", ARGS=--help
+	@.venv/bin/python -m entries.new "$(DATA)" $(if $(TARGET),--target "$(TARGET)") $(if $(NAME),--name "$(NAME)") $(ARGS)
+
 remove: $(INSTALLED)  ## remove a model, dataset or source: make remove NAME=line_sgd; only show what would be removed: ARGS=--dry-run
 	@.venv/bin/python -m entries.remove $(NAME) $(ARGS)
 

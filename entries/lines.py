@@ -1,4 +1,4 @@
-"""Edits a YAML file by its lines: an entry is taken out, or a word replaced, and every other byte stays as it is.
+"""Edits a YAML file by its lines: an entry is added or taken out, or a word replaced, and every other byte stays as it is.
 
 ruamel only says where things are. What comes out is read again, and refused unless it says what it should: YAML that is laid out in
 a way that is not expected here (an entry that shares its line with another, or an anchor that others use) is left to a person.
@@ -56,6 +56,26 @@ def without(text: str, keys: Keys) -> str:
     expected = parse(text)
     del functools.reduce(operator.getitem, keys[:-1], expected)[keys[-1]]
     return checked(left, expected, keys)
+
+
+def added(text: str, section: str, name: str, entry: str) -> str:
+    """The text with `entry`, lines of YAML that begin with `name:` and are not indented, as the last of a section."""
+    _, _, value = find(text, (section,))
+    lines = re.findall(r".*\n|.+", text)
+    if not isinstance(value, MappingNode) or (value.flow_style and value.value):
+        raise LayoutError((section, name), f"{section} is not a section with a line for each entry")
+    if value.value:
+        first = lines[value.value[-1][0].start_mark.line]
+        indent, place = " " * depth(first), extent(lines, value.value[-1][0].start_mark.line, True)[1]
+    else:  # {}
+        indent, place = "  ", value.end_mark.line + 1
+        lines[place - 1] = lines[place - 1][: value.start_mark.column].rstrip(" ") + lines[place - 1][value.end_mark.column :]
+    if lines[place - 1][-1] != "\n":
+        lines[place - 1] += "\n"
+    block = "".join(f"{indent}{line}\n" for line in entry.splitlines())
+    expected = parse(text)
+    expected[section][name] = parse(entry)[name]
+    return checked("".join([*lines[:place], block, *lines[place:]]), expected, (section, name))
 
 
 def extent(lines: list[str], first: int, is_mapping: bool) -> tuple[int, int]:

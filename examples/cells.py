@@ -9,6 +9,7 @@ A column is a dict, as the signature of an exported model has it under `columns`
     units     of numbers: what may stand before or behind, such as $ or %, and is left out
     brackets  of numbers: whether (7.78) means -7.78
     formats   of dates: patterns of %Y %y %m %d %b %H %M %S and other characters; the first that fits counts
+    ignore_case  of categories: whether a word is the level that it equals but for case
     levels    of categories: the words that the model knows; any other counts as unknown
 
 examples/cells.mjs reads the same in JavaScript. No part of it depends on the machine's language or time zone.
@@ -57,7 +58,12 @@ def is_missing(cell: str, column: Column) -> bool:
 
 def category(cell: str, column: Column) -> str:
     """The level; "" is missing. Letters with accents are one character each (NFC), however they were typed."""
-    return "" if is_missing(cell, column) else unicodedata.normalize("NFC", stripped(cell))
+    if is_missing(cell, column):
+        return ""
+    text = unicodedata.normalize("NFC", stripped(cell))
+    if column.get("ignore_case") and text not in column["levels"]:
+        return next((level for level in column["levels"] if level.lower() == text.lower()), text)
+    return text
 
 
 def reader_of(column: Column) -> Callable[[str], Any]:

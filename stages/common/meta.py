@@ -22,7 +22,7 @@ class Resize(Section):
 class Column(Newer):
     """A column of a table: how its cells are read (examples/cells.py says what the keys mean)."""
 
-    newer = ("missing", "decimal", "thousands", "units", "brackets", "formats", "levels")
+    newer = ("missing", "decimal", "thousands", "units", "brackets", "formats", "levels", "ignore_case")
     type: Literal["number", "date", "category"]
     missing: list[str] | None = None
     decimal: Literal[".", ","] | None = None
@@ -31,6 +31,7 @@ class Column(Newer):
     brackets: bool | None = None
     formats: list[str] | None = None
     levels: list[str] | None = None
+    ignore_case: bool | None = None
 
     def spec(self) -> dict[str, Any]:
         """What is said of it, as examples/cells.py takes it."""

@@ -31,7 +31,7 @@ Row = tuple[int, list[str]]
 
 def bom_of(path: Path) -> str | None:
     """The encoding that a byte order mark at the file's start says."""
-    with read_errors_named(path), _opened(path, "rb") as file:
+    with read_errors_named(path), opened(path, "rb") as file:
         start = file.read(4)
     return next((encoding for mark, encoding in BOMS.items() if start.startswith(mark)), None)
 
@@ -50,7 +50,7 @@ def all_rows(path: Path, form: Format) -> Iterator[Row]:
     encoding = bom_of(path) or form.encoding
     encoding = {"utf-8": "utf-8-sig", "latin-1": "cp1252"}.get(encoding, encoding)
     try:
-        with read_errors_named(path), _opened(path, "rt", encoding=encoding, newline="") as file:
+        with read_errors_named(path), opened(path, "rt", encoding=encoding, newline="") as file:
             yield from _rows(_lines(file, path), path, form.separator)
     except UnicodeError as error:
         raise UserError(
@@ -59,7 +59,7 @@ def all_rows(path: Path, form: Format) -> Iterator[Row]:
         ) from error
 
 
-def _opened(path: Path, mode: str, **how: str):  # type: ignore[no-untyped-def]
+def opened(path: Path, mode: str, **how: str):  # type: ignore[no-untyped-def]
     return (gzip.open if path.suffix == ".gz" else open)(path, mode, **how)
 
 

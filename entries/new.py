@@ -1,0 +1,357 @@
+"""Makes a dataset and a model of a table of your own: looks at the file, says what it found, and writes the two entries.
+
+Command: python -m entries.new DATA --target COLUMN [--name NAME] [--dry-run] ...      (make new DATA=~/orders.csv TARGET=price)
+Reads:   DATA, a CSV or TSV file, plain or gzipped
+Writes:  data/NAME/raw (a copy, which DVC tracks), data/schemas/NAME.yaml (how each column is read, and why), an entry under datasets and one
+         under models in params.yaml, a line under artifacts in dvc.yaml; all other bytes of these files stay as they are
+
+What is not told and cannot be found is asked for on a terminal, and refused elsewhere. A failure takes away again what was made.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from entries.lines import added
+from entries.project import GRAPH, LOCK, NAME, PARAMS, Entry, Project, delete, holding, run
+from entries.tables.columns import Question, Seen, Told, describe, way_of_numbers
+from entries.tables.formats import format_of
+from stages.common.files import naming
+from stages.reading.contents import printable
+from stages.reading.delimited import all_rows, names_of, refuse_workbook
+from stages.reading.schema import ColumnSchema, Format, Schema, path_of
+from stages.shell.errors import UserError
+
+BAD_ROWS = 0.1  # of a new delivery that may be left out
+SMALL_BATCH, ROWS_A_STEP = 256, 200  # batches grow with the data: an epoch has about so many steps at least
+MAX_BATCH = 4096
+CHUNK = 10_000  # rows
+LOSSES = {"binary": "BCE", "multilabel": "BCE", "multiclass": "CrossEntropy", "regression": "MSE"}
+SHOWN_LEVELS = 4
+
+
+class Table:
+    """A file that was looked at: its format, columns and targets. Raises UserError where something must be told."""
+
+    def __init__(self, path: Path, targets: list[str], told: Told, form: argparse.Namespace):
+        refuse_workbook(path)
+        self.path, self.targets = path, targets
+        self.format, self.why = format_of(path, form.encoding, form.separator, form.header, form.names)
+        names, rows = names_of(path, self.format, all_rows(path, self.format))
+        self.refuse_unknown(names, told)
+        seen = [Seen(name) for name in names]
+        self.num_rows, self.bad_lines = 0, list[int]()
+        while chunk := list(islice(rows, CHUNK)):
+            self.bad_lines += [line for line, found in chunk if len(found) != len(names)]
+            good = [found for _, found in chunk if len(found) == len(names)]
+            self.num_rows += len(good)
+            for column, cells in zip(seen, zip(*good, strict=True), strict=False):
+                column.add(cells)
+        if not self.num_rows:
+            raise UserError(f"{path.name} has a header and no rows: there is nothing to learn from.")
+        self.seen = {column.name: column for column in seen}
+        try:
+            way, self.why["numbers"] = (told.way, "told") if told.way else way_of_numbers(seen)
+        except Question as question:
+            raise UserError(f"{path.name}: {question}.") from question
+        self.columns = self.describe(told, way)
+
+    def refuse_unknown(self, names: list[str], told: Told) -> None:
+        known = ", ".join(names)
+        for name in self.targets + sorted(told.names()):
+            if name not in names:
+                raise UserError(f"{self.path.name} has no column {name!r}; it has {known}.")
+        if len(names) <= len(self.targets):
+            raise UserError(f"{self.path.name} has no column besides the target: there is nothing to predict {', '.join(self.targets)} from.")
+
+    def describe(self, told: Told, way: tuple[str, str]) -> dict[str, ColumnSchema]:
+        """All questions at once."""
+        columns, questions = dict[str, ColumnSchema](), list[str]()
+        for name, column in self.seen.items():
+            try:
+                columns[name] = describe(column, told, way, name in self.targets)
+            except Question as question:
+                questions.append(str(question))
+        for name in self.targets:
+            if name in columns and columns[name].type not in ("number", "category"):
+                questions.append(f"{name}, the target, cannot be predicted: {columns[name].why}")
+            elif name in columns and columns[name].type == "category" and len(columns[name].levels or []) < 2:
+                questions.append(f"{name}, the target, has one class alone, {', '.join(columns[name].levels or [])}")
+        if questions:
+            raise UserError(f"{self.path.name}: {'; '.join(questions)}.")
+        if not [name for name, column in columns.items() if column.type != "dropped" and name not in self.targets]:
+            raise UserError(f"{self.path.name}: no column is left to predict {', '.join(self.targets)} from: {'; '.join(f'{n}: {c.why}' for n, c in columns.items())}.")
+        return columns
+
+    def task(self) -> str:
+        kinds = [self.columns[name] for name in self.targets]
+        if all(kind.type == "number" for kind in kinds):
+            return "regression"
+        if len(kinds) > 1:
+            if all(len(kind.levels or []) == 2 for kind in kinds):
+                return "multilabel"
+            raise UserError("several targets must be numbers all, or have two classes each: make a model for each (TARGET=... NAME=...).")
+        return "binary" if len(kinds[0].levels or []) == 2 else "multiclass"
+
+    def schema(self) -> Schema:
+        return Schema(file=self.path.name, format=self.format, targets=self.targets, columns=self.columns)
+
+    def print(self) -> None:
+        """What was found, a line a column."""
+        form, sign = self.format, {"\t": "tab"}.get(self.format.separator, self.format.separator)
+        print(f"{self.path.name}: {self.num_rows:,} rows, {len(self.columns)} columns; {form.encoding} ({self.why['encoding']}), cells set apart by {sign}")
+        if self.why["numbers"]:
+            print(f"  {self.why['numbers']}")
+        rows = [("column", "is", "has", "missing", "example", "why")]
+        for name, column in self.columns.items():
+            seen = self.seen[name]
+            levels = column.levels or []
+            has = f"{len(levels)}: {', '.join(levels[:SHOWN_LEVELS])}{', ...' if len(levels) > SHOWN_LEVELS else ''}" if levels else ""
+            missing = seen.counts[""] + sum(seen.counts[word] for word in column.missing or [])
+            what = f"{column.type} (target)" if name in self.targets else column.type
+            rows.append((name, what, has, f"{missing:,}" if missing else "", seen.example, column.why or ""))
+        widths = [min(max(len(printable(row[place])) for row in rows), limit) for place, limit in enumerate((28, 17, 32, 8, 20, 80))]
+        for row in rows:
+            cells = [cut(printable(cell), width) for cell, width in zip(row, widths, strict=True)]
+            print(f"  {'  '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()}")
+        if self.bad_lines:
+            print(f"  {len(self.bad_lines)} rows have another number of cells, and are left out: lines {', '.join(map(str, self.bad_lines[:5]))}")
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def new(data: str, options: argparse.Namespace, told: Told) -> None:
+    path = Path(data).expanduser()
+    if not path.is_file():
+        raise UserError(f"{data} is not a file: give a CSV or TSV file (a folder of pictures is not read yet).")
+    name = options.name or as_name(path)
+    if not NAME.fullmatch(name) or name in ("checked", "schemas"):
+        raise UserError(f"{name!r} cannot be a name: use letters, digits, _ and -, a letter or digit first (NAME=...).")
+    refuse_taken(Project(), name)
+    table = Table(path, targets_of(path, options), told, options)
+    table.print()
+    schema, entries = as_yaml(table, name), {"datasets": dataset_entry(table, name, options), "models": model_entry(table, name)}
+    texts = with_entries(Project(), name, entries)
+    if options.dry_run:
+        for section, entry in entries.items():
+            print(f"\nunder {section} in {PARAMS}:\n{indented(entry)}")
+        print(f"\nunder artifacts in {GRAPH}:\n{indented(artifact(name))}\n\n{path_of(name)}:\n{schema}")
+        return
+    with holding("make new", [Entry("datasets", name), Entry("models", name)]):
+        refuse_taken(project := Project(), name)
+        folder = Path("data") / name
+        try:
+            place(path, folder / "raw")
+            path_of(name).parent.mkdir(parents=True, exist_ok=True)
+            path_of(name).write_text(schema, encoding="utf-8")
+        except BaseException:
+            take_away(name)
+            raise
+    try:
+        track(folder / "raw")
+        with holding("make new", [Entry("datasets", name), Entry("models", name)]):
+            refuse_taken(project := Project(), name, just_made=True)
+            texts = with_entries(project, name, entries)
+            project.write(texts, GRAPH, PARAMS)
+    except BaseException:
+        take_away(name)
+        raise
+    print(f"\nWritten: {PARAMS} (datasets.{name}, models.{name}), {GRAPH} (artifacts), {path_of(name)}, {folder}/raw.dvc")
+    print(f"Next: dvc repro export@{name}   (or make repro); make remove NAME={name} takes it away again")
+
+
+def targets_of(path: Path, options: argparse.Namespace) -> list[str]:
+    """As told, or asked for on a terminal."""
+    if options.target:
+        return list(options.target)
+    if not sys.stdin.isatty():
+        raise UserError(f"which column of {path.name} is to be predicted? Say it with TARGET=... (--target).")
+    form, _ = format_of(path, options.encoding, options.separator, options.header, options.names)
+    names, _ = names_of(path, form, all_rows(path, form))
+    print(f"{path.name} has {', '.join(names)}.")
+    return [input("Which column is to be predicted? ").strip()]
+
+
+def as_name(path: Path) -> str:
+    """From a file's name."""
+    stem = path.name.split(".")[0]
+    return re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_").lower() or "table"
+
+
+def refuse_taken(project: Project, name: str, just_made: bool = False) -> None:
+    for entry in (Entry("datasets", name), Entry("models", name), Entry("sources", name)):
+        if project.has(entry):
+            raise UserError(f"params.yaml has a {entry} already: choose another name (NAME=...), or remove it first (make remove NAME={name}).")
+    folder = Path("data") / name
+    if not just_made and (left := [path for path in (folder / "raw", folder / "raw.dvc", path_of(name)) if path.exists()]):
+        raise UserError(f"{left[0]} is there already: choose another name (NAME=...), or remove it first (make remove NAME={name}).")
+
+
+def place(path: Path, raw: Path) -> None:
+    """A copy of the file in the folder, which is there as a whole or not at all."""
+    beside = raw.with_name(".raw.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    with naming(raw):
+        shutil.copyfile(path, beside / path.name)
+        beside.rename(raw)
+
+
+def track(raw: Path) -> None:
+    """`dvc add`."""
+    done = subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(raw)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"dvc add {raw} failed: {' '.join(done.stderr.split()) or 'no reason given'}.")
+
+
+def take_away(name: str) -> None:
+    folder = Path("data") / name
+    for path in (folder / "raw", folder / ".raw.part", folder / "raw.dvc", folder / ".gitignore", path_of(name)):
+        if path.exists():
+            delete(path)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def with_entries(project: Project, name: str, entries: dict[str, str]) -> dict[Path, str]:
+    texts = dict(project.texts)
+    for section, entry in entries.items():
+        texts[PARAMS] = added(texts[PARAMS], section, name, entry)
+    texts[GRAPH] = added(texts[GRAPH], "artifacts", name, artifact(name))
+    return texts
+
+
+def artifact(name: str) -> str:
+    return f"{name}: {{path: models/{name}/exported/model.onnx, type: model}}"
+
+
+def dataset_entry(table: Table, name: str, options: argparse.Namespace) -> str:
+    ways = {way: value for way in ("group", "time", "split") if (value := getattr(options, way))}
+    for way, column in ways.items():
+        if column not in table.columns or column in table.targets:
+            raise UserError(f"--{way} is {column!r}, which is not a column of {table.path.name} besides the target.")
+    fractions = {} if "split" in ways else {"test_fraction": options.test_fraction, "val_fraction": 0.15}
+    preprocess = {"task": table.task(), **({"test_fraction": 0.0, "val_fraction": 0.0} if "split" in ways else fractions), **ways, "max_bad_fraction": BAD_ROWS}
+    use = f"To predict {', '.join(table.targets)} from the other columns of {table.path.name}."
+    about = {"use": use, "limits": "Nobody has written down yet what it is not for.", "licence": "not stated"}
+    return flow(name, {"kind": "table", "raw": f"data/{name}/raw", "preprocess": preprocess, "about": about})
+
+
+def model_entry(table: Table, name: str) -> str:
+    task = table.task()
+    batch = SMALL_BATCH
+    while batch < MAX_BATCH and table.num_rows > batch * ROWS_A_STEP * 2:
+        batch *= 2
+    train = {"recipe": "tabm", **({"loss": {"name": LOSSES[task]}} if task != "binary" else {}), **({"batch_size": batch} if batch > SMALL_BATCH else {})}
+    architecture = {"name": "table", "members": 8, "hidden": [128, 128, 128], "dropout": 0.1}
+    return flow(name, {"dataset": name, "architecture": architecture, "train": train, "int8": []})
+
+
+def flow(name: str, values: dict[str, Any]) -> str:
+    """Lines of YAML, a key a line, with what a key holds on its line."""
+    return "\n".join([f"{name}:", *(f"  {key}: {in_line(value)}" for key, value in values.items())])
+
+
+def in_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {in_line(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(in_line, value)) + "]"
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ./-]*", value) and YAML(typ="safe").load(value) == value
+        return value if plain else '"' + "".join(escape(one) for one in value) + '"'
+    return str(value)
+
+
+def escape(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
+
+
+def indented(entry: str) -> str:
+    return "\n".join(f"  {line}" for line in entry.splitlines())
+
+
+def as_yaml(table: Table, name: str) -> str:
+    """The schema file: a line a column."""
+    schema = table.schema()
+    lines = [
+        f"# How {table.path.name} is read: written by `make new`, and yours to change (docs/tables.md). A new delivery of the file is read in the same",
+        "# way, or refused by column. type: number, date, category or dropped. Levels of the target are the classes, in this order.",
+        f"file: {in_line(schema.file)}",
+        f"format: {in_line(schema.format.model_dump(exclude_none=True))}",
+        f"targets: {in_line(schema.targets)}",
+        "columns:",
+    ]
+    for column, found in schema.columns.items():
+        values = {key: value for key, value in found.model_dump().items() if value is not None}
+        order = [key for key in ("type", *(key for key in values if key not in ("type", "why", "example")), "why", "example") if key in values]
+        lines.append(f"  {in_line(column)}: {in_line({key: values[key] for key in order})}")
+    return "\n".join(lines) + "\n"
+
+
+def pairs(values: Iterable[str], what: str) -> dict[str, list[str]]:
+    """From COLUMN=ONE|OTHER."""
+    found: dict[str, list[str]] = {}
+    for value in values:
+        column, sign, words = value.partition("=")
+        if not sign or not words:
+            raise UserError(f"{what} {value!r}: expected COLUMN=..., several with | between them.")
+        found[column] = words.split("|")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of a table of your own.")
+    add = parser.add_argument
+    add("data", metavar="DATA", help="a CSV or TSV file, plain or .gz")
+    add("--target", action="append", metavar="COLUMN", help="what is to be predicted; more than once for several")
+    add("--name", help="of the dataset and the model; default: from the file's name")
+    add("--dry-run", action="store_true", help="say what would be written, and change nothing")
+    add("--drop", action="append", default=[], metavar="COLUMN", help="leave it out")
+    add("--number", action="append", default=[], metavar="COLUMN", help="its cells are numbers; others count as missing")
+    add("--category", action="append", default=[], metavar="COLUMN", help="its cells are words or codes")
+    add("--date", action="append", default=[], metavar="COLUMN=PATTERN|...", help="such as made_on=%%d.%%m.%%Y")
+    add("--missing", action="append", default=[], metavar="COLUMN=WORD|...", help="words that mean missing, such as heat=NA|-999")
+    add("--ignore-case", action="append", default=[], metavar="COLUMN", help="words that differ by case alone are the same")
+    add("--encoding", help="of the file, such as cp1252 or utf-16")
+    add("--separator", help="the sign between cells")
+    add("--decimal", choices=[".", ","], help="the sign before a number's fraction")
+    add("--header", action=argparse.BooleanOptionalAction, default=None, help="whether the first line has the columns' names")
+    add("--names", type=lambda text: text.split(","), help="of all columns, in their order, with commas between")
+    add("--group", metavar="COLUMN", help="rows with the same cell stay in one split")
+    add("--time", metavar="COLUMN", help="the last rows by this column are the test split")
+    add("--split", metavar="COLUMN", help="its cells say train, val or test")
+    add("--test-fraction", type=float, default=0.2)
+    options = parser.parse_args()
+
+    def work() -> None:
+        way = {"." : (".", ""), ",": (",", "."), None: None}[options.decimal]
+        told = Told(
+            drop=frozenset(options.drop),
+            number=frozenset(options.number),
+            category=frozenset(options.category),
+            dates=pairs(options.date, "--date"),
+            missing=pairs(options.missing, "--missing"),
+            ignore_case=frozenset(options.ignore_case),
+            way=way,
+        )
+        new(options.data, options, told)
+
+    run(work)
+
+
+if __name__ == "__main__":
+    main()
