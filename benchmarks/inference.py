@@ -88,7 +88,7 @@ def measure(model_name: str, threads: int, seconds: float) -> dict[str, Any]:
     """By form: p50_us and p95_us of a row, rows_per_s in batches; compile_s where it is compiled; or why it fails."""
     from stages.common.splits import SplitFile
     from stages.exporting.parity import alone_of, spread
-    from stages.exporting.signature import Signature, feeder
+    from stages.exporting.signature import Signature
     from stages.modelling.model import load_checkpoint
     from stages.shell.errors import first_line
 
@@ -127,12 +127,11 @@ def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, C
     from stages.common.splits import SplitFile
     from stages.exporting.forms import NODES, calibration_rows, onnx_runner, to_int8, torchscript_runner
     from stages.exporting.section import MIN_CALIBRATION_ROWS
+    from stages.exporting.signature import feeder
 
     torch.set_num_threads(threads)
     warnings.simplefilter("ignore")
-    content = (folder / "exported" / "model.onnx").read_bytes()
-
-    fed = feeder(model, signature.entries)
+    content, fed = (folder / "exported" / "model.onnx").read_bytes(), feeder(model, signature.entries)
 
     def by(module: Any) -> Run:
         @torch.inference_mode()

@@ -24,7 +24,7 @@ def encoding_of(path: Path, told: str | None) -> tuple[str, str]:
     if told:
         return told, "told"
     start, is_utf8, rest = b"", True, b""
-    with opened(path, "rb") as file:
+    with opened(path) as file:
         while piece := file.read(LOOKED_AT):
             start = start or piece
             try:
@@ -53,7 +53,7 @@ def encoding_of(path: Path, told: str | None) -> tuple[str, str]:
 
 def start_of(path: Path, encoding: str) -> str:
     """Whole lines from the file's start."""
-    with opened(path, "rb") as file:
+    with opened(path) as file:
         content = file.read(LOOKED_AT)
         is_whole = not file.read(1)
     text = content.decode({"utf-8": "utf-8-sig"}.get(encoding, encoding), errors="ignore")

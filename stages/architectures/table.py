@@ -9,6 +9,7 @@
   by itself, and has its own loss; otherwise the answer is the mean of what they answer.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -38,6 +39,9 @@ class Params(Section):
 class PiecewiseLinear(nn.Module):
     """float32 [batch, n], scaled as `edges` [n, num_intervals + 1] are, to [batch, n * PER_NUMBER]."""
 
+    low: Tensor
+    slope: Tensor
+
     def __init__(self, edges: Tensor):
         super().__init__()
         low, width = edges[:, :-1].contiguous(), edges[:, 1:] - edges[:, :-1]
@@ -59,6 +63,9 @@ class TableNetwork(nn.Module):
     num_outputs], the members' answers to an item one after another.
     """
 
+    columns: Tensor
+    codes: Tensor
+
     def __init__(self, params: Params, meta: Meta):
         super().__init__()
         part, table = take_input(meta.input.kind), meta.input.table
@@ -78,7 +85,7 @@ class TableNetwork(nn.Module):
         width = sum(self.sizes[:3]) + PER_NUMBER * (len(table.numbers) + len(self.many)) + len(one_hots)
         self.signs = nn.Parameter(torch.randint(0, 2, (params.members, width)).float() * 2 - 1)
         widths = [width, *params.hidden]
-        self.layers = nn.ModuleList(nn.Linear(size, following) for size, following in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(size, following) for size, following in pairwise(widths))
         self.dropout = nn.Dropout(params.dropout)
         self.last = nn.Parameter(torch.empty(params.members, widths[-1], meta.num_outputs).uniform_(-1, 1) * widths[-1] ** -0.5)
         self.bias = nn.Parameter(torch.empty(params.members, 1, meta.num_outputs).uniform_(-1, 1) * widths[-1] ** -0.5)

@@ -47,9 +47,9 @@ class Category(Section):
 
 
 class Table(Section):
-    """What the rows of a table hold, in this order: `numbers` (of which `dates` are days since 1970, and `times` seconds of the day), then a
-    code for each of `categories`. `edges` are quantiles of each number on train, from the smallest to the largest; `gaps` are the numbers
-    that train lacks somewhere; `columns` are how a file's cells are read, by name.
+    """What the rows of a table hold, in this order: `numbers` (of which `dates` are days since 1970, and `times` seconds of the day), then
+    a code for each of `categories`. `edges` are quantiles of each number on train, from the smallest to the largest; `gaps` are the
+    numbers that train lacks somewhere; `columns` are how a file's cells are read, by name.
     """
 
     numbers: list[str]

@@ -42,7 +42,7 @@ class Section(BaseModel):
 
 
 class Newer(Section):
-    """`newer` are keys that came later: they are written only where they are used, so that what is written of older kinds keeps its bytes."""
+    """`newer` are keys that came later: written only where they are used, so that what is written of older kinds keeps its bytes."""
 
     newer: ClassVar[tuple[str, ...]] = ()
 

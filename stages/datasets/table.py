@@ -36,9 +36,9 @@ NAMED = 3  # examples of bad cells of a column
 
 
 class Preprocess(Section):
-    """`test_fraction` is of all rows, `val_fraction` of what remains, both spread over the classes. Rows with equal inputs stay together, and
-    so do rows with the same cell in the column `group`. `time` names a column of dates or numbers: the last rows by it are test, those before
-    them val. `split` names a column whose cells say it: train, val (or valid, validation) and test.
+    """`test_fraction` is of all rows, `val_fraction` of what remains, both spread over the classes. Rows with equal inputs stay together,
+    and so do rows with the same cell in the column `group`. `time` names a column of dates or numbers: the last rows by it are test, those
+    before them val. `split` names a column whose cells say it: train, val (or valid, validation) and test.
     """
 
     input_kind: ClassVar[str] = "table"
@@ -178,7 +178,7 @@ class Rows:
         if not total:
             raise UserError(f"{path} has a header and no rows: there is nothing to learn from.")
         problems, notes = list[str](), list[str]()
-        for name, reader in self.readers.items():
+        for reader in self.readers.values():
             if reader.bad:
                 (problems if reader.bad > most * total else notes).append(reader.told(total))
             if reader.unknown:
@@ -193,9 +193,8 @@ class Rows:
                 f"{path} cannot be read as its schema says: {'; '.join(problems)}: fix the file, or how its columns are read in {where}."
             )
         if self.left_out.count == total:
-            raise UserError(
-                f"{path}: no row has a {' and '.join(self.schema.targets)}: check the schema's targets ({'; '.join(self.left_out.examples)})."
-            )
+            examples = "; ".join(self.left_out.examples)
+            raise UserError(f"{path}: no row has a {' and '.join(self.schema.targets)}: check the schema's targets ({examples}).")
         self.left_out.settle(total, 1.0)
         warn(notes)
 
@@ -261,9 +260,8 @@ class ColumnReader:
                 if len(self.examples) < NAMED:
                     self.examples.append(f"line {line} has {printable(cell)!r}")
                 value = value.instead
-            elif value.__class__ is int and value == 0:
-                if len(self.unknown) < MAX_CACHED:
-                    self.unknown[cell] += 1
+            elif value.__class__ is int and value == 0 and len(self.unknown) < MAX_CACHED:
+                self.unknown[cell] += 1
             values.append(value)
         return np.array(values, dtype=np.float64)
 
@@ -323,7 +321,9 @@ def hashes_of(rows: np.ndarray) -> np.ndarray:
 
 
 def splits_by_group(groups: np.ndarray, labels: np.ndarray, seed: int, val_fraction: float, test_fraction: float) -> np.ndarray:
-    """Groups, int64 [n] from 0, stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay in train."""
+    """Groups, int64 [n] from 0, stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
+    in train.
+    """
     first = np.unique(groups, return_index=True)[1]
     own = labels[first]
     counts = np.bincount(own, minlength=own.max() + 1)

@@ -1,5 +1,5 @@
-"""Rows of a table: float32 [num_numbers + num_categories] on disk and in training: numbers (NaN is missing; dates are days since 1970), then
-a code for each category: 0 unknown, 1 missing, from 2 on its place in `levels`.
+"""Rows of a table: float32 [num_numbers + num_categories] on disk and in training: numbers (NaN is missing; dates are days since 1970),
+then a code for each category: 0 unknown, 1 missing, from 2 on its place in `levels`.
 
 Consumers send two arrays, `features` float32 [batch, num_numbers] and `categories` string [batch, num_categories] ('' is missing), and a
 LabelEncoder (ai.onnx.ml) before the traced network looks the words up; there is only what a model needs.
@@ -113,7 +113,7 @@ def constants(described: Input) -> dict[str, np.ndarray]:
         codes[[FIRST_LEVEL + one.levels.index(level) for level in one.rare]] = UNKNOWN
         starts.append(sum(map(len, lookup)))
         lookup.append(codes)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "centre": centre.astype(np.float32),
         "spread": spread.astype(np.float32),
         "dates": np.array([place[name] for name in table.dates], dtype=np.int64),
@@ -251,8 +251,8 @@ def golden(described: Input) -> np.ndarray:
 
 
 def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Batches that exported forms are compared on, from batches of rows of a split; then with every third cell missing or unknown, all missing,
-    and extreme numbers. Which cells are codes is not told here: whole numbers from 0 to 1 are good for both.
+    """Batches that exported forms are compared on, from batches of rows of a split; then with every third cell missing or unknown, all
+    missing, and extreme numbers. Which cells are codes is not told here: whole numbers from 0 to 1 are good for both.
     """
     yield from batches
     last = batches[-1]

@@ -51,6 +51,9 @@ class Preparation(nn.Module):
 class Model(nn.Module):
     """Raw inputs to what a consumer gets, in the order of `output_names`."""
 
+    target_mean: Tensor
+    target_std: Tensor
+
     def __init__(self, network: nn.Module, meta: Meta):
         super().__init__()
         self.input, self.network = Preparation(meta.input), network

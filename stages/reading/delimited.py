@@ -8,8 +8,10 @@ import csv
 import gzip
 from collections.abc import Iterator
 from functools import partial
+from io import BufferedReader, TextIOWrapper
 from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 from stages.reading.schema import Format
 from stages.shell.errors import UserError
@@ -31,7 +33,7 @@ Row = tuple[int, list[str]]
 
 def bom_of(path: Path) -> str | None:
     """The encoding that a byte order mark at the file's start says."""
-    with read_errors_named(path), opened(path, "rb") as file:
+    with read_errors_named(path), opened(path) as file:
         start = file.read(4)
     return next((encoding for mark, encoding in BOMS.items() if start.startswith(mark)), None)
 
@@ -45,12 +47,12 @@ def refuse_workbook(path: Path) -> None:
 
 
 def all_rows(path: Path, form: Format) -> Iterator[Row]:
-    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's among them, if there is one."""
+    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's too, if there is one."""
     refuse_workbook(path)
     encoding = bom_of(path) or form.encoding
     encoding = {"utf-8": "utf-8-sig", "latin-1": "cp1252"}.get(encoding, encoding)
     try:
-        with read_errors_named(path), opened(path, "rt", encoding=encoding, newline="") as file:
+        with read_errors_named(path), TextIOWrapper(opened(path), encoding=encoding, newline="") as file:
             yield from _rows(_lines(file, path), path, form.separator)
     except UnicodeError as error:
         raise UserError(
@@ -59,11 +61,11 @@ def all_rows(path: Path, form: Format) -> Iterator[Row]:
         ) from error
 
 
-def opened(path: Path, mode: str, **how: str):  # type: ignore[no-untyped-def]
-    return (gzip.open if path.suffix == ".gz" else open)(path, mode, **how)
+def opened(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def _lines(file, path: Path) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
     for number, line in enumerate(iter(partial(file.readline, MAX_LINE_LENGTH), ""), start=1):
         if len(line) >= MAX_LINE_LENGTH:
             raise UserError(f"{path} line {number} is longer than {MAX_LINE_LENGTH:,} characters: this is not a table of rows.")

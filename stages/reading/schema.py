@@ -22,8 +22,8 @@ Encoding = Literal["utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "
 
 
 class Format(Section):
-    """Of the file. Without a `header`, and where a name is blank, columns are called `column 1` and so on, by their places; `names` stand for
-    all names, by place.
+    """Of the file. Without a `header`, and where a name is blank, columns are called `column 1` and so on, by their places; `names` stand
+    for all names, by place.
     """
 
     encoding: Encoding = "utf-8"
