@@ -21,7 +21,7 @@ import torch
 from ruamel.yaml import YAML
 
 from stages.common.files import as_json
-from stages.common.meta import Counts, Input, LeftOut, Meta, read_meta
+from stages.common.meta import Category, Column, Counts, Input, LeftOut, Meta, Scale, Table, read_meta
 from stages.common.shelves import part_names, take_input, take_task
 from stages.common.splits import SPLITS, SplitWriter, read_split
 from stages.download import download
@@ -147,6 +147,7 @@ def moved_model(name: str) -> Model:
 TINY_CNN = {"name": "cnn", "convolutions": [{"channels": 3, "kernel": 3, "padding": 1, "pool": 2}], "hidden": [], "activation": "relu"}
 MLP = {"name": "mlp", "hidden": [5], "activation": "relu"}
 TINY_RNN = {"name": "rnn_classifier", "cell": "gru", "embedding": 4, "hidden": 3, "num_layers": 1, "dropout": 0.0, "character_dropout": 0.0}
+TINY_TABLE = {"name": "table", "members": 3, "hidden": [6, 5], "dropout": 0.1}
 TINY_TAGGER = {"name": "rnn_tagger", "cell": "rnn", "embedding": 4, "hidden": 6, "num_layers": 1, "linear": True}
 
 TOYS: dict[str, dict[str, Any]] = {
@@ -157,6 +158,8 @@ TOYS: dict[str, dict[str, Any]] = {
     "tags": TINY_CNN,  # pictures to any number of three classes
     "words": TINY_RNN,  # characters to one of three classes
     "codes": TINY_TAGGER,  # characters to a class each
+    "yachts": TINY_TABLE,  # rows of a table to one of two classes
+    "yields": TINY_TABLE,  # rows of a table to two numbers, which are learned standardised
 }
 
 LOSS_OF = {task: take_task(task).LOSSES[0] for task in part_names("tasks")}
@@ -165,13 +168,17 @@ LOSS_OF = {task: take_task(task).LOSSES[0] for task in part_names("tasks")}
 @functools.cache
 def toy(name: str) -> Data:
     rng = np.random.default_rng(sorted(TOYS).index(name))
-    make = {"numbers": numbers, "patients": patients, "shapes": shapes, "spots": spots, "tags": tags, "words": words, "codes": codes}[name]
-    description, task, classes, outputs, (inputs, targets) = make(rng, 40)
+    makers = (numbers, patients, shapes, spots, tags, words, codes, yachts, yields)
+    description, task, classes, outputs, (inputs, targets) = {make.__name__: make for make in makers}[name](rng, 40)
     splits = {"train": (inputs[:24], targets[:24]), "val": (inputs[24:32], targets[24:32]), "test": (inputs[32:], targets[32:])}
-    return Data(describe(name, description, task, classes, outputs, splits), splits)
+    if description.table is None:
+        return Data(describe(name, description, task, classes, outputs, splits), splits)
+    return Data(describe(name, measured(description, inputs[:24]), task, classes, outputs, splits, scale_of(targets[:24], outputs)), splits)
 
 
-def describe(name: str, description: Input, task: Any, classes: Any, outputs: Any, splits: dict[str, Split]) -> Meta:
+def describe(
+    name: str, description: Input, task: Any, classes: Any, outputs: Any, splits: dict[str, Split], target: Scale | None = None
+) -> Meta:
     return Meta.model_validate(
         {
             "dataset": name,
@@ -184,8 +191,20 @@ def describe(name: str, description: Input, task: Any, classes: Any, outputs: An
             "outputs": outputs,
             "counts": {split: Counts(total=len(inputs)) for split, (inputs, _) in splits.items()},
             "left_out": LeftOut(count=0, examples=[]),
+            "target": target,
         }
     )
+
+
+def measured(description: Input, train: np.ndarray) -> Input:
+    """With what the stage preprocess measures of a table."""
+    measurement = take_input("table").Measurement(description)
+    measurement.add(train)
+    return description.model_copy(update=measurement.measured())
+
+
+def scale_of(targets: np.ndarray, outputs: list[str] | None) -> Scale | None:
+    return Scale(mean=targets.mean(axis=0).tolist(), std=targets.std(axis=0).tolist()) if outputs else None
 
 
 Made = tuple[Input, str, list[str] | None, list[str] | None, Split]
@@ -252,6 +271,51 @@ def codes(rng: np.random.Generator, count: int) -> Made:
         row[:length], target[:length] = labels + ord("a"), (labels + 1) % 3
     description = Input(kind="characters", shape=[None], dtype="int16", alphabet="abc")
     return description, "sequence", ["a", "b", "c"], None, (rows, targets)
+
+
+NUMBER, DATE = Column(type="number"), Column(type="date", formats=["%Y-%m-%d %H:%M"])
+
+
+def table_of(columns: dict[str, Column], times: list[str] | None = None) -> Input:
+    """Of rows of numbers, dates and then categories, before anything is measured."""
+    numbers = [name for name, column in columns.items() if column.type != "category"]
+    table = Table(
+        numbers=numbers + (times or []),
+        dates=[name for name, column in columns.items() if column.type == "date"],
+        times=times or [],
+        categories=[
+            Category(name=name, levels=column.levels or [], rare=[]) for name, column in columns.items() if column.type == "category"
+        ],
+        columns=columns,
+        edges=[],
+        gaps=[],
+    )
+    return Input(kind="table", shape=[len(table.numbers) + len(table.categories)], dtype="float32", table=table)
+
+
+def codes_of(rng: np.random.Generator, count: int, num_levels: int) -> np.ndarray:
+    """Of a category, among them unknown and missing ones."""
+    return rng.integers(0, num_levels + 2, count)
+
+
+def yachts(rng: np.random.Generator, count: int) -> Made:
+    """Numbers with gaps, a date with its time, a category with few levels and one with many."""
+    harbours = Column(type="category", levels=[f"harbour {number}" for number in range(10)])
+    columns = {"length": NUMBER, "built": DATE, "flag": Column(type="category", levels=["NA", "dé", "white, red"]), "harbour": harbours}
+    length, days, seconds = rng.uniform(5, 30, count), rng.integers(-3000, 20000, count), rng.integers(0, 86400, count)
+    codes = [codes_of(rng, count, 3), codes_of(rng, count, 10)]
+    rows = np.stack([length, days, seconds, *codes], axis=1).astype(np.float32)
+    rows[::4, 0], rows[1::9, 1:3] = np.nan, np.nan
+    description = table_of(columns, ["built (second of the day)"])
+    return description, "binary", ["slow", "fast"], None, (rows, (codes[0] + (length > 15) > 2).astype(np.int64))
+
+
+def yields(rng: np.random.Generator, count: int) -> Made:
+    columns = {"rain": NUMBER, "always 3": NUMBER, "crop": Column(type="category", levels=["oats", "rye"])}
+    rain, crop = rng.gamma(2, 300, count), codes_of(rng, count, 2)
+    rows = np.stack([rain, np.full(count, 3), crop], axis=1).astype(np.float32)
+    targets = np.stack([4e5 + 100 * rain + 1e4 * crop, 0.02 + 1e-5 * rain], axis=1).astype(np.float32)
+    return table_of(columns), "regression", None, ["kg", "share"], (rows, targets)
 
 
 def recipe(data: Data, **changes: Any) -> dict[str, Any]:
