@@ -33,6 +33,7 @@ BOMS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 MAX_LINE_LENGTH = 1 << 20
 MAX_ROWS = 1_000_000_000
 SHOWN = 10  # names in a sentence
@@ -99,6 +100,14 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} others" if len(names) > SHOWN else "")
 
 
+def refuse_workbook(name: str) -> None:
+    if name.lower().endswith(WORKBOOKS):
+        raise BadTable(
+            f"{name} is a workbook, whose sheets and formulas this does not read: save the sheet as CSV "
+            "(in Excel: Save As, CSV UTF-8; in LibreOffice: Save As, Text CSV) and give that file"
+        )
+
+
 # For a model
 
 
@@ -126,6 +135,7 @@ class Reader:
         form = self.format
         told = f"read as {form['encoding']} with {form['separator']!r} between cells, as the model's own table"
         try:
+            refuse_workbook(what)
             rows = rows_of(file, form, what)
             first = next(rows, None)
             if first is None:
@@ -187,6 +197,9 @@ class Reader:
             except cells.BadCell as error:
                 return BadTable(f"{what}: {name} is {shown(given[name])}: {error}, or null where it is missing")
         return self.taken(what, own)
+
+    def example(self) -> str:
+        return ",".join(f"{name}=..." for name in list(self.columns)[:3]) + (",..." if len(self.columns) > 3 else "")
 
     def text(self, text: str, hear: Callable[[str], None]) -> Taken | BadTable:
         """Of one row, written as JSON or as name=value,name2=value2."""

@@ -11,8 +11,6 @@ from stages.reading.schema import Format
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
 
-WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-
 
 def bom_of(path: Path) -> str | None:
     """The encoding that a byte order mark at the file's start says."""
@@ -21,11 +19,10 @@ def bom_of(path: Path) -> str | None:
 
 
 def refuse_workbook(path: Path) -> None:
-    if path.suffix.lower() in WORKBOOKS:
-        raise UserError(
-            f"{path.name} is a workbook, whose sheets and formulas this does not read: save the sheet as CSV "
-            "(in Excel: Save As, CSV UTF-8; in LibreOffice: Save As, Text CSV) and give that file."
-        )
+    try:
+        rows.refuse_workbook(path.name)
+    except rows.BadTable as error:
+        raise UserError(f"{error}.") from error
 
 
 def all_rows(path: Path, form: Format) -> Iterator[Row]:
