@@ -34,6 +34,7 @@ BOMS = {
     b"\xfe\xff": "utf-16",
 }
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+KEYS = {"type", "missing", "decimal", "thousands", "units", "brackets", "formats", "levels", "ignore_case"}  # of a column
 MAX_LINE_LENGTH = 1 << 20
 MAX_ROWS = 1_000_000_000
 SHOWN = 10  # names in a sentence
@@ -125,7 +126,7 @@ class Reader:
 
     def __init__(self, signature: dict[str, Any]):
         columns, self.format = signature["columns"], signature["format"]
-        self.levels = {name: frozenset(levels) for name, levels in signature["categories"].items()}
+        self.levels = {name: frozenset(columns[name]["levels"]) for name in signature["categories"]}
         numbers = [feature["name"] for feature in signature["features"] if feature["name"] in columns]
         self.columns: dict[str, dict[str, Any]] = {name: columns[name] for name in (*numbers, *self.levels)}
         self.read = {name: cells.reader_of(column) for name, column in self.columns.items()}
@@ -198,19 +199,16 @@ class Reader:
                 return BadTable(f"{what}: {name} is {shown(given[name])}: {error}, or null where it is missing")
         return self.taken(what, own)
 
-    def example(self) -> str:
-        return ",".join(f"{name}=..." for name in list(self.columns)[:3]) + (",..." if len(self.columns) > 3 else "")
-
     def text(self, text: str, hear: Callable[[str], None]) -> Taken | BadTable:
         """Of one row, written as JSON or as name=value,name2=value2."""
-        if text.lstrip().startswith("{"):
-            try:
-                given = json.loads(text, parse_int=float)
-            except (ValueError, RecursionError) as error:
-                return BadTable(f"{text} is no row in JSON ({error})")
-        else:
+        if not text.lstrip().startswith("{"):
+            known = f"{','.join(f'{name}=...' for name in list(self.columns)[:3])}{',...' if len(self.columns) > 3 else ''}"
             given = self.pairs(text)
-        return self.values(text, given, hear)
+            return self.values(text, given, hear) if given else BadTable(f"{text} is neither a file that is here nor a row: {known}")
+        try:
+            return self.values(text, json.loads(text, parse_int=float), hear)
+        except (ValueError, RecursionError) as error:
+            return BadTable(f"{text} is no row in JSON ({error})")
 
     def pairs(self, text: str) -> dict[str, str]:
         """Commas may stand in names that the model knows, and in values before what is no name=."""
@@ -227,7 +225,7 @@ def shown(value: Any) -> str:
 
 def is_sound(signature: dict[str, Any]) -> bool:
     """Whether what a stranger's signature says of columns fits itself, and what is read here. May raise KeyError and the like."""
-    form, columns = signature["format"], signature["columns"]
+    form, columns, categories = signature["format"], signature["columns"], signature["categories"]
     features = [feature["name"] for feature in signature["features"]]
     numbers = [name for name in features if name in columns]
     return (
@@ -239,12 +237,9 @@ def is_sound(signature: dict[str, Any]) -> bool:
         and are_texts(form.get("names") or [])
         and all(map(is_sound_column, columns.values()))
         and features == [one for name in numbers for one in cells.feature_names(name, columns[name])]
-        and {*numbers, *signature["categories"]} == columns.keys()
-        and len(numbers) + len(signature["categories"]) == len(columns) > 0
-        and all(columns[name]["type"] != "category" for name in numbers)
-        and all(
-            (columns[name]["type"], columns[name]["levels"]) == ("category", levels) for name, levels in signature["categories"].items()
-        )
+        and are_texts(categories)
+        and sorted([*numbers, *categories]) == sorted(columns)
+        and [name for name in (*numbers, *categories) if columns[name]["type"] == "category"] == categories
     )
 
 
@@ -252,6 +247,7 @@ def is_sound_column(column: dict[str, Any]) -> bool:
     lists = [column.get(key, []) for key in ("missing", "units", "formats", "levels")]
     return (
         column["type"] in ("number", "date", "category")
+        and column.keys() <= KEYS
         and all(map(are_texts, lists))
         and all(unit and unit == cells.stripped(unit) for unit in column.get("units", []))
         and column.get("decimal", ".") in (".", ",")
@@ -259,6 +255,8 @@ def is_sound_column(column: dict[str, Any]) -> bool:
         and column.get("decimal", ".") != column.get("thousands", "")
         and all(isinstance(column.get(key, False), bool) for key in ("brackets", "ignore_case"))
         and (column["type"] != "date" or len(column["formats"]) > 0)
+        and (column["type"] != "category" or len(column["levels"]) > 0)
+        and callable(cells.reader_of(column))  # ValueError where a format of dates is none
     )
 
 

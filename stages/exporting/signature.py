@@ -45,8 +45,9 @@ class Signature(Newer):
     it, by their names: each with its dtype, shape and base64.
 
     Of a table `inputs` are all that a consumer sends, the first of which is `input`; `format` is how a file's rows are read
-    (examples/rows.py), and `columns` how its cells become inputs (examples/cells.py); golden has `inputs` by their names then, texts as `values`, and `input` is what TorchScript and torch.export take:
-    numbers, then a code for each category, whose levels `categories` has in the order of their codes, from 2 on (0 unknown, 1 missing).
+    (examples/rows.py), and `columns` how its cells become inputs (examples/cells.py): numbers in the order of `features`, words in that of
+    `categories`; golden has `inputs` by their names then, texts as `values`, and `input` is what TorchScript and torch.export take:
+    numbers, then a code for each category, 0 unknown, 1 missing, from 2 on its place in `levels`.
     """
 
     newer = ("inputs", "format", "columns", "categories")
@@ -67,7 +68,7 @@ class Signature(Newer):
     inputs: list[Entry] | None = None
     format: Format | None = None
     columns: dict[str, Column] | None = None
-    categories: dict[str, list[str]] | None = None
+    categories: list[str] | None = None
     outputs: list[Entry]
     classes: list[str] | None
     numbers: list[str] | None
@@ -112,7 +113,7 @@ def describe(
         inputs=entries if hasattr(part, "feed") else None,
         format=table.format if table else None,
         columns=table.columns if table else None,
-        categories={one.name: one.levels for one in table.categories} if table else None,
+        categories=[one.name for one in table.categories] if table else None,
         outputs=model.task.describe(names, meta.names),
         classes=meta.classes,
         numbers=meta.outputs,
