@@ -20,7 +20,7 @@ import math
 import re
 import struct
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Column = dict[str, Any]
@@ -41,6 +41,8 @@ PARTS = {
     "%S": r"(?P<S>[0-9]{2})(?:\.[0-9]+)?",
 }
 MISSING = (math.nan, math.nan)
+MAX_NUMBER = 1000  # characters
+NO_TEXT = re.compile("[\0\ud800-\udfff]")  # halves of characters, which JSON and command lines can hold and UTF-8 cannot
 
 
 class BadCell(ValueError):
@@ -58,6 +60,8 @@ def is_missing(cell: str, column: Column) -> bool:
 
 def category(cell: str, column: Column) -> str:
     """The level; "" is missing. Letters with accents are one character each (NFC), however they were typed."""
+    if NO_TEXT.search(cell):
+        raise BadCell("expected a text that UTF-8 can hold, without zero bytes")
     if is_missing(cell, column):
         return ""
     text = unicodedata.normalize("NFC", stripped(cell))
@@ -79,23 +83,25 @@ def reader_of(column: Column) -> Callable[[str], Any]:
 
 
 def pattern_of_numbers(column: Column) -> re.Pattern[str]:
+    """Of a cell without blanks around it. No blank can belong to two parts of it, or long runs of them would take time squared."""
     blank = f"[{BLANKS}]"
     thousands, decimal = column.get("thousands", ""), re.escape(column.get("decimal", "."))
     between = f"{blank}" if thousands == " " else re.escape(thousands)
     whole = rf"[0-9]{{1,3}}(?:{between}[0-9]{{3}})+|[0-9]+" if thousands else "[0-9]+"
     unit = "|".join(re.escape(one) for one in sorted(column.get("units", ()), key=len, reverse=True))
-    unit = f"(?:{unit})?" if unit else ""
-    number = rf"(?P<whole>{whole})?(?:{decimal}(?P<fraction>[0-9]*))?(?P<exponent>[eE][+-]?[0-9]+)?"
-    signed = rf"{unit}{blank}*(?P<sign>[+\-\u2212])?{blank}*{unit}{blank}*{number}{blank}*{unit}"
-    return re.compile(rf"(?P<open>\()?{blank}*{signed}{blank}*(?P<close>\))?" if column.get("brackets") else signed)
+    before, behind = (rf"(?:(?:{unit}){blank}*)?", rf"(?:{blank}*(?:{unit}))?") if unit else ("", "")
+    number = rf"(?=(?:{decimal})?[0-9])(?P<whole>{whole})?(?:{decimal}(?P<fraction>[0-9]*))?(?P<exponent>[eE][+-]?[0-9]+)?"
+    signed = rf"{before}(?:(?P<sign>[+\-\u2212]){blank}*)?{before}{number}{behind}"
+    return re.compile(rf"(?:(?P<open>\(){blank}*)?{signed}(?:{blank}*(?P<close>\)))?" if column.get("brackets") else signed)
 
 
 def number(cell: str, column: Column, pattern: re.Pattern[str]) -> float:
     if is_missing(cell, column):
         return math.nan
-    found = pattern.fullmatch(stripped(cell))
+    text = stripped(cell)
+    found = pattern.fullmatch(text) if len(text) <= MAX_NUMBER else None
     part = found.groupdict() if found else {}
-    if not (part.get("whole") or part.get("fraction")) or bool(part.get("open")) != bool(part.get("close")):
+    if not found or bool(part.get("open")) != bool(part.get("close")):
         raise BadCell("expected a number")
     digits = re.sub("[^0-9]", "", part["whole"] or "0")
     value = float(f"{digits}.{part['fraction'] or '0'}{part['exponent'] or ''}")
@@ -141,6 +147,33 @@ def as_day_and_second(part: dict[str, str]) -> tuple[float, float] | None:
     before = year - 1
     days = before * 365 + before // 4 - before // 100 + before // 400 + DAYS_BEFORE[month - 1] + (month > 2 and is_leap) + day - 719163
     return float(days), float(3600 * hour + 60 * minute + second)
+
+
+def cell_of(value: Any, column: Column) -> str:
+    """The cell that says what a value of JSON does. null is missing, and so is a number that a word of `missing` spells; true and false are
+    the level that is spelled so in large or small letters. Raises BadCell.
+    """
+    kind, levels = column["type"], column.get("levels", [])
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool) and kind == "category":
+        same = [level for level in levels if level.lower() == str(value).lower()]
+        if len(same) != 1:
+            raise BadCell(f"expected a text: {'no' if not same else 'more than one'} level is spelled so")
+        return str(same[0])
+    if isinstance(value, int | float) and not isinstance(value, bool) and kind != "date":
+        if not abs(value) <= LARGEST:
+            raise BadCell("expected a number that float32 can hold")
+        text = str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+        if kind == "category":
+            return text
+        return "" if float(value) in numbers_in(column.get("missing", ())) else text.replace(".", column.get("decimal", "."))
+    raise BadCell({"number": "expected a number", "date": "expected a date as a text"}.get(kind, "expected a text"))
+
+
+def numbers_in(words: Iterable[str]) -> list[float]:
+    """As JSON and most files spell them."""
+    return [float(word) for word in words if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", word)]
 
 
 def has_time(column: Column) -> bool:

@@ -4,26 +4,30 @@
 //     node predict.mjs EXPORTED INPUT [INPUT ...]
 //
 // EXPORTED is a folder with model.onnx and signature.json, as `dvc get` brings it. An INPUT is a row of numbers separated by commas (an
-// empty cell is missing) or a text; pictures need a canvas, or a package that decodes them. An input that does not fit ends in a sentence,
-// the others are answered, and the exit code is 1.
+// empty cell is missing) or a text; of a table with words, which needs rows.mjs and cells.mjs beside this file, the path of a file like the
+// one that the model was made from, or a row as name=value,name2=value2 or as JSON; pictures need a canvas, or a package that decodes them.
+// An input that does not fit ends in a sentence, the others are answered, and the exit code is 1.
 
 import * as ort from "onnxruntime-web";
 
 export { ort };
 ort.env.logLevel = "error";
 const MAX_LENGTH = 1000; // characters of a text: a recurrent network takes as long as its longest
+const MAX_BYTES = 1 << 29; // of a file, unpacked
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
 
-// An array of signature.json: numbers in C order, little-endian, as base64 of their bytes.
-export function asTensor({ dtype, shape, base64 }) {
+// An array of signature.json: numbers in C order, little-endian, as base64 of their bytes; texts as they are.
+export function asTensor({ dtype, shape, base64, values }) {
+  if (values) return new ort.Tensor(dtype, values, shape);
   const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   return new ort.Tensor(dtype, new ARRAYS[dtype](bytes.buffer), shape);
 }
 
 // The golden input must give the golden outputs, or this runtime computes something else.
 export async function check(session, signature) {
-  const outputs = await session.run({ [signature.input.name]: asTensor(signature.golden.input) });
-  for (const [name, expected] of Object.entries(signature.golden.outputs)) {
+  const golden = signature.golden, inputs = golden.inputs ?? { [signature.input.name]: golden.input };
+  const outputs = await session.run(Object.fromEntries(Object.entries(inputs).map(([name, array]) => [name, asTensor(array)])));
+  for (const [name, expected] of Object.entries(golden.outputs)) {
     const values = asTensor(expected).data;
     const worst = values.reduce((most, value, place) => Math.max(most, Math.abs(Number(value) - Number(outputs[name].data[place]))), 0);
     if (!(worst <= 1e-4)) throw new Error(`${name} of the golden input differs by ${worst}`);
@@ -90,15 +94,41 @@ async function main([folder, ...texts]) {
     throw new Error(`${folder}: ${error.message}: its two files are of two models, or this runtime computes something else`);
   });
   if (texts.length === 0) console.log(`${folder}/model.onnx gives its golden outputs.`);
+  const inputsOf = signature.kind === "table" ? await rowsIn(signature) : inputIn;
   for (const text of texts) {
     try {
-      const said = inWords(await session.run({ [signature.input.name]: asInput(text, signature) }), signature);
-      console.log(`${text}: ${said}${signature.kind === "characters" && fold(text) !== text ? ` [read as ${fold(text)}]` : ""}`);
+      for await (const item of inputsOf(text, signature)) {
+        if (item instanceof Error) refuse(item);
+        else console.log(`${item.name}: ${inWords(await session.run(item.feeds), signature)}${item.note ? ` [${item.note}]` : ""}`);
+      }
     } catch (error) {
-      console.error(`error: ${error.message}`);
-      process.exitCode = 1;
+      refuse(error);
     }
   }
+}
+
+function refuse(error) {
+  console.error(`error: ${error.message}`);
+  process.exitCode = 1;
+}
+
+function* inputIn(text, signature) {
+  const note = signature.kind === "characters" && fold(text) !== text ? `read as ${fold(text)}` : "";
+  yield { name: text, feeds: { [signature.input.name]: asInput(text, signature) }, note };
+}
+
+// A function from an argument to its rows.
+async function rowsIn(signature) {
+  const { Reader, asFeeds } = await import("./rows.mjs");
+  const { existsSync } = await import("node:fs"), { gunzipSync } = await import("node:zlib");
+  const reader = new Reader(signature), tell = (line) => console.error(`note: ${line}.`);
+  async function* items(text) {
+    if (!existsSync(text)) return yield reader.text(text, tell);
+    yield* reader.file(await read(text, (content) => (text.endsWith(".gz") ? gunzipSync(content, { maxOutputLength: MAX_BYTES }) : content)), text, tell);
+  }
+  return async function* (text) {
+    for await (const item of items(text)) yield item instanceof Error ? item : { ...item, feeds: asFeeds([item], signature, ort.Tensor) };
+  };
 }
 
 async function read(path, parse = (content) => content) {

@@ -6,6 +6,8 @@ An INPUT is what the model takes:
 
 - a picture's path, or a folder of pictures (not of its subfolders);
 - a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
+- of a table with words, which needs rows.py and cells.py beside this file: the path of a file like the one that the model was made from
+  (.gz too; its columns in any order, others are ignored), or a row as name=value,name2=value2 or as JSON;
 - a text itself, such as a name.
 
 What that is, and what the answers mean, is read from the ONNX file itself: its metadata has one JSON text under the key `signature`.
@@ -15,6 +17,7 @@ An input that does not fit ends in a sentence, the others are answered, and the 
 import argparse
 import base64
 import csv
+import gzip
 import io
 import json
 import math
@@ -23,6 +26,7 @@ import re
 import sys
 import unicodedata
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
@@ -56,11 +60,14 @@ class Refused(Exception):
     """An input that cannot be answered. The message is one sentence."""
 
 
+Values = np.ndarray | tuple[np.ndarray, ...]  # without the batch axis; several where the model has several inputs
+
+
 class Item(NamedTuple):
-    """One input: its name, the numbers for the model (without the batch axis), and what was done to it, if anything."""
+    """One input: its name, the numbers for the model, and what was done to it, if anything."""
 
     name: str
-    values: np.ndarray
+    values: Values
     note: str = ""
 
 
@@ -85,7 +92,8 @@ class Model:
         try:
             self.signature: dict[str, Any] = json.loads(properties["signature"])
             self.name = ".".join(filter(None, [self.signature["model"], properties.get("variant")]))
-            self.find = {"characters": find_text, "features": find_rows, "image": find_pictures}[self.signature["kind"]]
+            kinds = {"characters": find_text, "features": find_rows, "image": find_pictures, "table": find_table}
+            self.find = kinds[self.signature["kind"]]
             if not (NAME.fullmatch(self.name) and is_sound(self.signature, self.session)):
                 raise ValueError
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
@@ -95,7 +103,8 @@ class Model:
         """Raises Refused where the golden input of the signature does not give its golden outputs. Those of variants are their model's."""
         try:
             golden = self.signature["golden"]
-            outputs = self.session.run([*golden["outputs"]], {self.signature["input"]["name"]: as_numbers(golden["input"])})
+            inputs = golden.get("inputs") or {self.signature["input"]["name"]: golden["input"]}
+            outputs = self.session.run([*golden["outputs"]], {name: as_numbers(array) for name, array in inputs.items()})
             pairs = zip(outputs, golden["outputs"].values(), strict=True)
             worst = np.max([np.abs(output - as_numbers(expected)).max() for output, expected in pairs])
         except Exception as error:  # a stranger's file may hold anything
@@ -117,15 +126,23 @@ class Model:
             if item is None:
                 yield Refused(f"there is no input in {text!r}")
 
-    def answer(self, batch: list[np.ndarray]) -> list[dict[str, Any]]:
+    def feed(self, batch: list[Values]) -> dict[str, np.ndarray]:
+        """What the network takes, by name."""
+        first = batch[0]
+        if isinstance(first, tuple):
+            inputs = [entry["name"] for entry in self.signature["inputs"]]
+            return {name: np.stack([values[place] for values in batch]) for place, name in enumerate(inputs)}
+        if first.dtype == np.int64:  # texts are padded with 0 at the end
+            width = max(map(len, batch))
+            batch = [np.pad(text, (0, width - len(text))) for text in batch]
+        return {self.signature["input"]["name"]: np.stack(batch)}
+
+    def answer(self, batch: list[Values]) -> list[dict[str, Any]]:
         """For each input of a batch: `label` (`labels` where there may be several) and `probabilities` by class, or `text` of a sequence,
         or `prediction` by name, null where a sum has overflown: JSON has no word for infinity.
         """
         names, task = [output["name"] for output in self.signature["outputs"]], self.signature["task"]
-        width = max(map(len, batch))
-        if batch[0].dtype == np.int64:  # texts are padded with 0 at the end
-            batch = [np.pad(text, (0, width - len(text))) for text in batch]
-        first, *labels = self.session.run(names, {self.signature["input"]["name"]: np.stack(batch)})
+        first, *labels = self.session.run(names, self.feed(batch))
         if task == "regression":
             rows = [[float(value) if np.isfinite(value) else None for value in row] for row in first]
             return [{"prediction": dict(zip(self.signature["numbers"], row, strict=True))} for row in rows]
@@ -153,18 +170,28 @@ def is_sound(signature: dict[str, Any], session: onnxruntime.InferenceSession) -
     sizes, resize, ink = signature["input"]["shape"][1:], signature["resize"] or {}, signature["ink"] or {}
     is_picture = len(sizes) == 3 and sizes[2] in (1, 3) and all(type(side) is int for side in (*sizes, *resize.values(), *ink.values()))
     is_picture = is_picture and min(*sizes, *resize.values(), *ink.values()) >= 1 and max(*sizes, *resize.values()) <= MAX_SIDE
+    inputs = signature.get("inputs") or [signature["input"]]
     return (
-        [one.name for one in session.get_inputs()] == [signature["input"]["name"]]
+        [one.name for one in session.get_inputs()] == [entry["name"] for entry in inputs]
+        and signature["input"] == inputs[0]
         and len(names) == (1 if is_regression else 2)
         and names[-1] in columns
         and columns[names[0]] == len(meanings)
         and all(isinstance(text, str) for text in (*meanings, *features, signature["alphabet"] or ""))
-        and {"image": is_picture, "features": sizes == [len(set(features))], "characters": True}[signature["kind"]]
+        and len(set(features)) == len(features)
+        and {
+            "image": lambda: is_picture,
+            "features": lambda: sizes == [len(features)],
+            "characters": lambda: True,
+            "table": lambda: is_table(signature, session),
+        }[signature["kind"]]()
     )
 
 
 def as_numbers(array: dict[str, Any]) -> np.ndarray:
-    """An array of a signature, which has it as base64 of its bytes."""
+    """An array of a signature, which has it as base64 of its bytes; of texts as they are."""
+    if "values" in array:
+        return np.array(array["values"], dtype=object).reshape(array["shape"])
     return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
 
 
@@ -396,6 +423,62 @@ def as_number(cell: str, name: str, what: str) -> float:
     if not abs(value) <= LARGEST:
         raise Refused(f"{what}: {name} is {cell!r}, which is not a finite number: leave the cell empty (null in JSON) where it is missing")
     return value
+
+
+# Rows of a table with words
+
+
+def row_reader() -> Any:
+    """rows.py, for models of tables alone."""
+    try:
+        import rows  # beside this file
+    except ImportError:  # imported from the repository's root
+        from examples import rows
+    return rows
+
+
+def is_table(signature: dict[str, Any], session: onnxruntime.InferenceSession) -> bool:
+    """Whether what is read of a row is what the network takes. May raise KeyError and the like."""
+    widths = {"float32": len(signature["features"]), "string": len(signature["categories"])}
+    expected = [(dtype, width) for dtype, width in widths.items() if width]
+    types = {"float32": "tensor(float)", "string": "tensor(string)"}
+    return (
+        [(entry["dtype"], *entry["shape"][1:]) for entry in signature["inputs"]] == expected
+        and [(one.type, *one.shape[1:]) for one in session.get_inputs()] == [(types[dtype], width) for dtype, width in expected]
+        and row_reader().is_sound(signature)
+    )
+
+
+def find_table(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
+    """A row, or every row of a file that is like the model's own table."""
+    reader = row_reader().Reader(signature)
+    if os.path.lexists(text):
+        yield from rows_in((gzip.open if text.endswith(".gz") else open)(text, "rb"), text, reader, tell)
+    else:
+        yield as_item(reader.text(text, tell))
+
+
+def rows_in(file: Any, what: str, reader: Any, hear: Callable[[str], None]) -> Iterator[Item | Refused]:
+    """Of an open binary file; `hear` is told once which columns are ignored."""
+    try:
+        with file:
+            yield from map(as_item, reader.file(file, what, hear))
+    except row_reader().BadTable as error:
+        raise Refused(str(error)) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Refused(f"{what} is damaged or cut short ({in_short(error)}): fetch it again") from error
+
+
+def as_item(taken: Any) -> Item | Refused:
+    """float32 [num_features] and texts [num_categories], of which there is what the model takes."""
+    if isinstance(taken, Exception):
+        return Refused(str(taken))
+    numbers, words = np.array(taken.numbers, dtype=np.float32), np.array(taken.words, dtype=object)
+    return Item(taken.name, tuple(values for values in (numbers, words) if len(values)), taken.note)
+
+
+def tell(line: str) -> None:
+    print(f"note: {line}.", file=sys.stderr)
 
 
 # Texts

@@ -21,7 +21,7 @@ import torch
 from ruamel.yaml import YAML
 
 from stages.common.files import as_json
-from stages.common.meta import Category, Column, Counts, Input, LeftOut, Meta, Scale, Table, read_meta
+from stages.common.meta import Category, Column, Counts, Format, Input, LeftOut, Meta, Scale, Table, read_meta
 from stages.common.shelves import part_names, take_input, take_task
 from stages.common.splits import SPLITS, SplitWriter, read_split
 from stages.download import download
@@ -286,6 +286,7 @@ def table_of(columns: dict[str, Column], times: list[str] | None = None) -> Inpu
         categories=[
             Category(name=name, levels=column.levels or [], rare=[]) for name, column in columns.items() if column.type == "category"
         ],
+        format=Format(),
         columns=columns,
         edges=[],
         gaps=[],

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from stages.common.params import Newer, Section
 from stages.shell.errors import UserError
 
 # generated: a worked example that is written out in params.yaml, so there is nothing to stand in for. own: no download made it.
 Origin = Literal["official", "sample", "generated", "own"]
+# By the name that a person would say; of a file with a byte order mark that decides.
+Encoding = Literal["utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman"]
 
 
 class Resize(Section):
@@ -17,6 +19,17 @@ class Resize(Section):
 
     shorter_side: int
     crop: int
+
+
+class Format(Section):
+    """Of the file. Without a `header`, and where a name is blank, columns are called `column 1` and so on, by their places; `names` stand for
+    all names, by place.
+    """
+
+    encoding: Encoding = "utf-8"
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    header: bool = True
+    names: list[str] | None = None
 
 
 class Column(Newer):
@@ -47,15 +60,16 @@ class Category(Section):
 
 
 class Table(Section):
-    """What the rows of a table hold, in this order: `numbers` (of which `dates` are days since 1970, and `times` seconds of the day), then
-    a code for each of `categories`. `edges` are quantiles of each number on train, from the smallest to the largest; `gaps` are the
-    numbers that train lacks somewhere; `columns` are how a file's cells are read, by name.
+    """What the rows of a table hold, in this order: `numbers` (of which `dates` are days since 1970, and `times` seconds of the day), then a
+    code for each of `categories`. `edges` are quantiles of each number on train, from the smallest to the largest; `gaps` are the numbers
+    that train lacks somewhere; `format` and `columns` (by name) are how a file and its cells are read.
     """
 
     numbers: list[str]
     dates: list[str]
     times: list[str]
     categories: list[Category]
+    format: Format
     columns: dict[str, Column]
     edges: list[list[float]]
     gaps: list[str]

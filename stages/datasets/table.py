@@ -104,6 +104,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int, schema: Schema) -> Conten
                 categories=[
                     Category(name=name, levels=column.levels or [], rare=[]) for name, column in inputs.items() if column.type == "category"
                 ],
+                format=rows.format,
                 columns={name: Column(**column.spec()) for name, column in inputs.items()},
                 edges=[],
                 gaps=[],
@@ -138,7 +139,10 @@ class Rows:
     def read(self) -> None:
         """Reads the file; raises UserError where too much of it is bad."""
         wanted = list(dict.fromkeys([*self.order, *self.schema.targets, *self.ways.values()]))
-        places, self.num_columns, rows = data_rows(self.path, self.schema.format, wanted)
+        form = self.schema.format
+        places, self.num_columns, rows = data_rows(self.path, form, wanted)
+        by_place = None if form.header else [f"column {place}" for place in range(1, self.num_columns + 1)]
+        self.format = form.model_copy(update={"names": form.names or by_place})
         self.place = dict(zip(wanted, places, strict=True))
         self.file, total = tempfile.TemporaryFile(), 0  # noqa: SIM115  # closed when nobody reads it any more
         while chunk := list(islice(rows, max(1, CHUNK_CELLS // self.num_columns))):

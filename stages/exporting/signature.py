@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.common.meta import Column, Resize
+from stages.common.meta import Column, Format, Resize
 from stages.common.params import Newer, Section
 from stages.common.signature import Entry, Feature
 from stages.common.splits import SPLITS
@@ -44,12 +44,13 @@ class Signature(Newer):
     model.pt2 takes; hashes are SHA-256; golden has an `input`, a batch of one that is nobody's data, and `outputs`, what PyTorch makes of
     it, by their names: each with its dtype, shape and base64.
 
-    Of a table `inputs` are all that a consumer sends, the first of which is `input`, and `columns` how the cells of a file become them
-    (examples/cells.py); golden has `inputs` by their names then, texts as `values`, and `input` is what TorchScript and torch.export take:
-    numbers, then a code for each category, whose levels `categories` has in the order of their codes, from 2 on (0 unknown, 1 missing).
+    Of a table `inputs` are all that a consumer sends, the first of which is `input`; `format` is how a file's rows are read
+    (examples/rows.py), and `columns` how its cells become inputs (examples/cells.py): numbers in the order of `features`, words in that of
+    `categories`; golden has `inputs` by their names then, texts as `values`, and `input` is what TorchScript and torch.export take:
+    numbers, then a code for each category, 0 unknown, 1 missing, from 2 on its place in `levels`.
     """
 
-    newer = ("inputs", "columns", "categories")
+    newer = ("inputs", "format", "columns", "categories")
 
     @property
     def entries(self) -> list[Entry]:
@@ -65,8 +66,9 @@ class Signature(Newer):
     kind: str
     input: Entry
     inputs: list[Entry] | None = None
+    format: Format | None = None
     columns: dict[str, Column] | None = None
-    categories: dict[str, list[str]] | None = None
+    categories: list[str] | None = None
     outputs: list[Entry]
     classes: list[str] | None
     numbers: list[str] | None
@@ -109,8 +111,9 @@ def describe(
         kind=meta.input.kind,
         input=entries[0],
         inputs=entries if hasattr(part, "feed") else None,
+        format=table.format if table else None,
         columns=table.columns if table else None,
-        categories={one.name: one.levels for one in table.categories} if table else None,
+        categories=[one.name for one in table.categories] if table else None,
         outputs=model.task.describe(names, meta.names),
         classes=meta.classes,
         numbers=meta.outputs,

@@ -11,25 +11,12 @@ from pydantic import Field, field_validator, model_validator
 from ruamel.yaml import YAML
 
 from examples.cells import pattern_of_dates
-from stages.common.meta import Column
+from stages.common.meta import Column, Format
 from stages.common.params import NOT_YAML, Section, check_section
 from stages.shell.errors import UserError, reason
 
 SCHEMAS = Path("data") / "schemas"
 NAMED_LEVELS = 10_000  # of a column; more are no category
-# By the name that a person would say; of a file with a byte order mark that decides.
-Encoding = Literal["utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman"]
-
-
-class Format(Section):
-    """Of the file. Without a `header`, and where a name is blank, columns are called `column 1` and so on, by their places; `names` stand
-    for all names, by place.
-    """
-
-    encoding: Encoding = "utf-8"
-    separator: str = Field(default=",", min_length=1, max_length=1)
-    header: bool = True
-    names: list[str] | None = None
 
 
 class ColumnSchema(Column):

@@ -1,0 +1,264 @@
+"""Reads the rows of a table's file or of JSON as a model's columns say: the one reader of Python, for preprocessing and for those who ask.
+
+The file is text whose cells are set apart by one sign (CSV, TSV). How, a dict says, which a signature has under `format`:
+
+    encoding   one of ENCODINGS; a byte order mark at the start of a file goes before it
+    separator  the sign between cells
+    header     whether the first row has the columns' names
+    names      names by place, instead of those in the file (optional); a column without any is called `column 3`, by its place
+
+Cells in double quotes may hold the separator, doubled quotes and line ends (RFC 4180). cells.py says what a cell means; examples/rows.mjs
+reads the same in JavaScript.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+try:
+    import cells  # beside this file
+except ImportError:  # imported from the repository's root
+    from examples import cells
+
+ENCODINGS = ("utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman")
+CODECS = {"utf-8": "utf-8-sig", "latin-1": "cp1252"}  # files said to be latin-1 have the quotes and the euro sign of Windows
+BOMS = {
+    b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+KEYS = {"type", "missing", "decimal", "thousands", "units", "brackets", "formats", "levels", "ignore_case"}  # of a column
+MAX_LINE_LENGTH = 1 << 20
+MAX_ROWS = 1_000_000_000
+SHOWN = 10  # names in a sentence
+
+Row = tuple[int, list[str]]
+
+
+class BadTable(ValueError):
+    """What is no table, or no row of one, that can be read; the message is a sentence without its full stop."""
+
+
+def encoding_by_bom(start: bytes) -> str | None:
+    """The encoding that a byte order mark says."""
+    return next((encoding for mark, encoding in BOMS.items() if start.startswith(mark)), None)
+
+
+def rows_of(file: Any, form: dict[str, Any], what: str) -> Iterator[Row]:
+    """(number of the line that it begins on, from 1, and cells) of every row of a binary file that has peek(), blank ones left out.
+
+    Raises BadTable, and UnicodeError where it is not text in its encoding.
+    """
+    encoding = encoding_by_bom(file.peek(4)[:4]) or form["encoding"]
+    with io.TextIOWrapper(file, CODECS.get(encoding, encoding), newline="") as text:
+        # strict: a quote that is never closed would take what follows with it in silence.
+        reader, start = csv.reader(lines_of(text, what), delimiter=form["separator"], strict=True), 1
+        try:
+            for number, row in enumerate(reader):
+                if number > MAX_ROWS:
+                    raise BadTable(f"{what} has more than {MAX_ROWS:,} rows: split the file")
+                if len(row) > 1 or (row and cells.stripped(row[0])):
+                    yield start, row
+                start = reader.line_num + 1
+        except csv.Error as error:
+            place = f"{what} line {start}: a quoted cell begins there and does not end as one"
+            raise BadTable(f"{place} ({error}): close the quote, and double those inside; what follows is not read") from error
+
+
+def lines_of(text: io.TextIOWrapper, what: str) -> Iterator[str]:
+    """Bounded in length, however hostile the file is."""
+    for number, line in enumerate(iter(partial(text.readline, MAX_LINE_LENGTH), ""), start=1):
+        if len(line) >= MAX_LINE_LENGTH:
+            raise BadTable(f"{what} line {number} is longer than {MAX_LINE_LENGTH:,} characters: this is not a table of rows")
+        if "\0" in line:
+            raise BadTable(f"{what} line {number} has a zero byte: this is not text, or not in {text.encoding}")
+        yield line
+
+
+def names_of(first: list[str], form: dict[str, Any]) -> list[str]:
+    """The columns' names by place, from the cells of a file's first row."""
+    given = form.get("names") or (first if form["header"] else [""] * len(first))
+    return [cells.stripped(name) or f"column {place}" for place, name in enumerate(given, start=1)]
+
+
+def places_of(wanted: Iterable[str], names: list[str], what: str) -> list[int]:
+    """Where the wanted columns stand: in any order, among others. Raises BadTable."""
+    if missing := [name for name in wanted if name not in names]:
+        raise BadTable(f"{what} has no column {listed(missing)}; it has {listed(names)}")
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise BadTable(f"{what} has two columns {listed(twice)}")
+    return [names.index(name) for name in wanted]
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} others" if len(names) > SHOWN else "")
+
+
+def refuse_workbook(name: str) -> None:
+    if name.lower().endswith(WORKBOOKS):
+        raise BadTable(
+            f"{name} is a workbook, whose sheets and formulas this does not read: save the sheet as CSV "
+            "(in Excel: Save As, CSV UTF-8; in LibreOffice: Save As, Text CSV) and give that file"
+        )
+
+
+# For a model
+
+
+class Taken(NamedTuple):
+    """A row as a model takes it: its name; numbers and words in the order of the model's inputs; what there is to say of it."""
+
+    name: str
+    numbers: list[float]
+    words: list[str]
+    note: str = ""
+
+
+class Reader:
+    """Reads what the signature of an exported model asks for. Raises ValueError, KeyError or TypeError where that is no sound one."""
+
+    def __init__(self, signature: dict[str, Any]):
+        columns, self.format = signature["columns"], signature["format"]
+        self.levels = {name: frozenset(columns[name]["levels"]) for name in signature["categories"]}
+        numbers = [feature["name"] for feature in signature["features"] if feature["name"] in columns]
+        self.columns: dict[str, dict[str, Any]] = {name: columns[name] for name in (*numbers, *self.levels)}
+        self.read = {name: cells.reader_of(column) for name, column in self.columns.items()}
+
+    def file(self, file: Any, what: str, hear: Callable[[str], None]) -> Iterator[Taken | BadTable]:
+        """The rows of a binary file that has peek(); `hear` is told once what is ignored in it. Raises BadTable for the whole of it."""
+        form = self.format
+        told = f"read as {form['encoding']} with {form['separator']!r} between cells, as the model's own table"
+        try:
+            refuse_workbook(what)
+            rows = rows_of(file, form, what)
+            first = next(rows, None)
+            if first is None:
+                raise BadTable(f"{what} is empty")
+            names = names_of(first[1], form)
+            try:
+                places = places_of(self.columns, names, what)
+            except BadTable as error:
+                raise BadTable(f"{error}: {told}; where nothing is known of a column, keep it and leave its cells empty") from error
+            width = self.width_of(first[1], names, places, what)
+            if others := [name for place, name in enumerate(names[:width]) if place not in places]:
+                hear(f"{what}: not taken by the model and ignored: {listed(others)}")
+            if not form["header"]:
+                yield self.row(f"{what} line {first[0]}", first[1], width, places)
+            for line, row in rows:
+                yield self.row(f"{what} line {line}", row, width, places)
+        except UnicodeError as error:
+            raise BadTable(f"{what} is not text in {form['encoding']} ({getattr(error, 'reason', error)}): save it in UTF-8") from error
+
+    def width_of(self, first: list[str], names: list[str], places: list[int], what: str) -> int:
+        """How many cells a row has. Where names go by place, columns at the end that the model does not take, such as what is to be
+        predicted, may be left out.
+        """
+        if not max(places) < len(first) <= len(names):
+            raise BadTable(f"{what} has {len(first)} columns, expected {len(names)}: {listed(names)}")
+        return len(first)
+
+    def row(self, what: str, row: list[str], width: int, places: list[int]) -> Taken | BadTable:
+        if len(row) != width:
+            return BadTable(f"{what} has {len(row)} cell{'s' if len(row) != 1 else ''}, expected {width}")
+        return self.taken(what, [row[place] for place in places])
+
+    def taken(self, what: str, own: list[str]) -> Taken | BadTable:
+        """Of the model's own cells."""
+        numbers, words, notes = list[float](), list[str](), list[str]()
+        for (name, column), cell in zip(self.columns.items(), own, strict=True):
+            try:
+                value = self.read[name](cell)
+            except cells.BadCell as error:
+                return BadTable(f"{what}: {name} is {shown(cell)}: {error}, or an empty cell where it is missing")
+            if name in self.levels:
+                words.append(value)
+                if value and value not in self.levels[name]:
+                    notes.append(f"{name} {shown(cell)} is not known and counts as other")
+            else:
+                numbers += value[: 1 + cells.has_time(column)] if column["type"] == "date" else [value]
+        return Taken(what, numbers, words, "; ".join(notes))
+
+    def values(self, what: str, given: dict[str, Any], hear: Callable[[str], None]) -> Taken | BadTable:
+        """Of a row as JSON has it, by name; null is missing."""
+        if missing := [name for name in self.columns if name not in given]:
+            return BadTable(f"{what} has no {listed(missing)}: leave it empty (null in JSON) where it is missing")
+        if others := [name for name in given if name not in self.columns]:
+            hear(f"{what}: not taken by the model and ignored: {listed(others)}")
+        own = list[str]()
+        for name, column in self.columns.items():
+            try:
+                own.append(cells.cell_of(given[name], column))
+            except cells.BadCell as error:
+                return BadTable(f"{what}: {name} is {shown(given[name])}: {error}, or null where it is missing")
+        return self.taken(what, own)
+
+    def text(self, text: str, hear: Callable[[str], None]) -> Taken | BadTable:
+        """Of one row, written as JSON or as name=value,name2=value2."""
+        if not text.lstrip().startswith("{"):
+            known = f"{','.join(f'{name}=...' for name in list(self.columns)[:3])}{',...' if len(self.columns) > 3 else ''}"
+            given = self.pairs(text)
+            return self.values(text, given, hear) if given else BadTable(f"{text} is neither a file that is here nor a row: {known}")
+        try:
+            return self.values(text, json.loads(text, parse_int=float), hear)
+        except (ValueError, RecursionError) as error:
+            return BadTable(f"{text} is no row in JSON ({error})")
+
+    def pairs(self, text: str) -> dict[str, str]:
+        """Commas may stand in names that the model knows, and in values before what is no name=."""
+        known = "|".join(re.escape(name) for name in sorted(self.columns, key=len, reverse=True))
+        found = list(re.finditer(rf"(?:^|,)\s*({known}|[^,=]+?)\s*=", text))
+        ends = [one.start() for one in found[1:]] + [len(text)]
+        return {one[1]: text[one.end() : end] for one, end in zip(found, ends, strict=True)}
+
+
+def shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def is_sound(signature: dict[str, Any]) -> bool:
+    """Whether what a stranger's signature says of columns fits itself, and what is read here. May raise KeyError and the like."""
+    form, columns, categories = signature["format"], signature["columns"], signature["categories"]
+    features = [feature["name"] for feature in signature["features"]]
+    numbers = [name for name in features if name in columns]
+    return (
+        form["encoding"] in ENCODINGS
+        and isinstance(form["separator"], str)
+        and len(form["separator"]) == 1
+        and form["separator"] not in '"\r\n\0'
+        and isinstance(form["header"], bool)
+        and are_texts(form.get("names") or [])
+        and all(map(is_sound_column, columns.values()))
+        and features == [one for name in numbers for one in cells.feature_names(name, columns[name])]
+        and are_texts(categories)
+        and sorted([*numbers, *categories]) == sorted(columns)
+        and [name for name in (*numbers, *categories) if columns[name]["type"] == "category"] == categories
+    )
+
+
+def is_sound_column(column: dict[str, Any]) -> bool:
+    lists = [column.get(key, []) for key in ("missing", "units", "formats", "levels")]
+    return (
+        column["type"] in ("number", "date", "category")
+        and column.keys() <= KEYS
+        and all(map(are_texts, lists))
+        and all(unit and unit == cells.stripped(unit) for unit in column.get("units", []))
+        and column.get("decimal", ".") in (".", ",")
+        and column.get("thousands", "") in ("", ",", ".", "'", " ")
+        and column.get("decimal", ".") != column.get("thousands", "")
+        and all(isinstance(column.get(key, False), bool) for key in ("brackets", "ignore_case"))
+        and (column["type"] != "date" or len(column["formats"]) > 0)
+        and (column["type"] != "category" or len(column["levels"]) > 0)
+        and callable(cells.reader_of(column))  # ValueError where a format of dates is none
+    )
+
+
+def are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
