@@ -157,6 +157,7 @@ def new(data: str, options: argparse.Namespace, told: Told) -> None:
                 print(f"\nunder {section} in {PARAMS}:\n{indented(entry)}")
             print(f"\nunder artifacts in {GRAPH}:\n{indented(artifact(name))}\n\n{path_of(name)}:\n{schema}")
             return
+        sys.stdout.flush()  # where nobody reads it any more, nothing is written
         write(path, name, schema, entries)
     print(f"\nWritten: {PARAMS} (datasets.{name}, models.{name}), {GRAPH} (artifacts), {path_of(name)}, data/{name}/raw.dvc")
     print(f"Next: dvc repro export@{name}   (or make repro); make remove NAME={name} takes it away again")
