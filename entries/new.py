@@ -287,10 +287,10 @@ def place(path: Path, raw: Path) -> None:
 
 
 def dvc(*arguments: str, failed: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments, "--quiet"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        said = " ".join(done.stderr.split()).removeprefix("ERROR: ").rstrip(".")
-        raise UserError(f"{failed}: {printable(said) or f'exit code {done.returncode}'}.")
+        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        raise UserError(f"{failed}: {printable('; '.join(said)).rstrip('.') or f'DVC ended with {done.returncode}'}.")
 
 
 def clear(name: str) -> None:
@@ -358,7 +358,7 @@ def in_line(value: Any) -> str:
     if isinstance(value, str):
         plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ./-]*", value) and YAML(typ="safe").load(value) == value
         return value if plain else '"' + "".join(escape(one) for one in value) + '"'
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def escape(character: str) -> str:
