@@ -17,6 +17,9 @@ export HOME ?= /
 # With these, Python would find neither this folder's modules nor its own.
 unexport PYTHONSAFEPATH PYTHONHOME
 
+# A variable's value as one word of the shell, as it was typed (columns have blanks, quotes and dollars), after an option; nothing without.
+given = $(if $(value $(1)),$(2) '$(subst ','\'',$(value $(1)))')
+
 .DEFAULT_GOAL := help
 .PHONY: help repro preview test test-all serve demo triton remove rename check format lock hooks clean
 
@@ -48,7 +51,7 @@ triton: $(INSTALLED)  ## write the exported models as a model repository for NVI
 	@.venv/bin/python examples/triton.py logs/triton models
 
 new: $(INSTALLED)  ## a dataset and a model of your own table: make new DATA=~/orders.csv TARGET=price; more: ARGS="--drop id", ARGS=--help
-	@.venv/bin/python -m entries.new "$(DATA)" $(if $(TARGET),--target "$(TARGET)") $(if $(NAME),--name "$(NAME)") $(ARGS)
+	@.venv/bin/python -m entries.new $(call given,DATA) $(call given,TARGET,--target) $(call given,NAME,--name) $(ARGS)
 
 remove: $(INSTALLED)  ## remove a model, dataset or source: make remove NAME=line_sgd; only show what would be removed: ARGS=--dry-run
 	@.venv/bin/python -m entries.remove $(NAME) $(ARGS)

@@ -1,36 +1,43 @@
 """Makes a dataset and a model of a table of your own: looks at the file, says what it found, and writes the two entries.
 
 Command: python -m entries.new DATA --target COLUMN [--name NAME] [--dry-run] ...      (make new DATA=~/orders.csv TARGET=price)
-Reads:   DATA, a CSV or TSV file, plain or gzipped
-Writes:  data/NAME/raw (a copy, which DVC tracks), data/schemas/NAME.yaml (how each column is read, and why), an entry under datasets and one
-         under models in params.yaml, a line under artifacts in dvc.yaml; all other bytes of these files stay as they are
+Reads:   DATA, a CSV or TSV file, plain or gzipped; a folder that holds such a file alone; or its address, from which DVC fetches it
+Writes:  data/NAME/raw (a copy, which DVC tracks), data/schemas/NAME.yaml (how each column is read, and why), an entry under datasets and
+         one under models in params.yaml, a line under artifacts in dvc.yaml; all other bytes of these files stay as they are
 
-What is not told and cannot be found is asked for on a terminal, and refused elsewhere. A failure takes away again what was made.
+What is not told and cannot be found is asked for on a terminal, and refused elsewhere. A failure takes away again what was made; what a
+kill leaves, the same command or `make remove` takes away, by the mark data/NAME/.new, which stands there until params.yaml is written.
 """
 
 import argparse
+import contextlib
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
 
-from entries.lines import added
-from entries.project import GRAPH, LOCK, NAME, PARAMS, Entry, Project, delete, holding, run
+from entries.lines import added, without
+from entries.project import GRAPH, NAME, PARAMS, Entry, Project, delete, run, unignore_raw
 from entries.tables.columns import Question, Seen, Told, describe, way_of_numbers
 from entries.tables.formats import format_of
+from pipelines.dvc.waiting import repository_lock
+from pipelines.running.leftovers import UNFINISHED
+from pipelines.running.locks import alone
 from stages.common.files import naming
 from stages.reading.contents import printable
 from stages.reading.delimited import all_rows, names_of, refuse_workbook
-from stages.reading.schema import ColumnSchema, Format, Schema, path_of
+from stages.reading.schema import ColumnSchema, Schema, path_of
 from stages.shell.errors import UserError
 
+VAL_FRACTION = 0.15  # of what is not test
 BAD_ROWS = 0.1  # of a new delivery that may be left out
 SMALL_BATCH, ROWS_A_STEP = 256, 200  # batches grow with the data: an epoch has about so many steps at least
 MAX_BATCH = 4096
@@ -71,7 +78,8 @@ class Table:
             if name not in names:
                 raise UserError(f"{self.path.name} has no column {name!r}; it has {known}.")
         if len(names) <= len(self.targets):
-            raise UserError(f"{self.path.name} has no column besides the target: there is nothing to predict {', '.join(self.targets)} from.")
+            what = ", ".join(self.targets)
+            raise UserError(f"{self.path.name} has no column besides the target: there is nothing to predict {what} from.")
 
     def describe(self, told: Told, way: tuple[str, str]) -> dict[str, ColumnSchema]:
         """All questions at once."""
@@ -89,7 +97,8 @@ class Table:
         if questions:
             raise UserError(f"{self.path.name}: {'; '.join(questions)}.")
         if not [name for name, column in columns.items() if column.type != "dropped" and name not in self.targets]:
-            raise UserError(f"{self.path.name}: no column is left to predict {', '.join(self.targets)} from: {'; '.join(f'{n}: {c.why}' for n, c in columns.items())}.")
+            why = "; ".join(f"{name}: {column.why}" for name, column in columns.items())
+            raise UserError(f"{self.path.name}: no column is left to predict {', '.join(self.targets)} from: {why}.")
         return columns
 
     def task(self) -> str:
@@ -108,7 +117,8 @@ class Table:
     def print(self) -> None:
         """What was found, a line a column."""
         form, sign = self.format, {"\t": "tab"}.get(self.format.separator, self.format.separator)
-        print(f"{self.path.name}: {self.num_rows:,} rows, {len(self.columns)} columns; {form.encoding} ({self.why['encoding']}), cells set apart by {sign}")
+        size = f"{self.num_rows:,} rows, {len(self.columns)} columns"
+        print(f"{self.path.name}: {size}; {form.encoding} ({self.why['encoding']}), cells set apart by {sign}")
         if self.why["numbers"]:
             print(f"  {self.why['numbers']}")
         rows = [("column", "is", "has", "missing", "example", "why")]
@@ -124,7 +134,8 @@ class Table:
             cells = [cut(printable(cell), width) for cell, width in zip(row, widths, strict=True)]
             print(f"  {'  '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()}")
         if self.bad_lines:
-            print(f"  {len(self.bad_lines)} rows have another number of cells, and are left out: lines {', '.join(map(str, self.bad_lines[:5]))}")
+            some = ", ".join(map(str, self.bad_lines[:5]))
+            print(f"  {len(self.bad_lines)} rows have another number of cells, and are left out: lines {some}")
 
 
 def cut(text: str, width: int) -> str:
@@ -132,55 +143,89 @@ def cut(text: str, width: int) -> str:
 
 
 def new(data: str, options: argparse.Namespace, told: Told) -> None:
-    path = Path(data).expanduser()
-    if not path.is_file():
-        raise UserError(f"{data} is not a file: give a CSV or TSV file (a folder of pictures is not read yet).")
-    name = options.name or as_name(path)
-    if not NAME.fullmatch(name) or name in ("checked", "schemas"):
-        raise UserError(f"{name!r} cannot be a name: use letters, digits, _ and -, a letter or digit first (NAME=...).")
-    refuse_taken(Project(), name)
-    table = Table(path, targets_of(path, options), told, options)
-    table.print()
-    schema, entries = as_yaml(table, name), {"datasets": dataset_entry(table, name, options), "models": model_entry(table, name)}
-    texts = with_entries(Project(), name, entries)
-    if options.dry_run:
-        for section, entry in entries.items():
-            print(f"\nunder {section} in {PARAMS}:\n{indented(entry)}")
-        print(f"\nunder artifacts in {GRAPH}:\n{indented(artifact(name))}\n\n{path_of(name)}:\n{schema}")
-        return
-    with holding("make new", [Entry("datasets", name), Entry("models", name)]):
-        refuse_taken(project := Project(), name)
-        folder = Path("data") / name
-        try:
-            place(path, folder / "raw")
-            path_of(name).parent.mkdir(parents=True, exist_ok=True)
-            path_of(name).write_text(schema, encoding="utf-8")
-        except BaseException:
-            take_away(name)
-            raise
-    try:
-        track(folder / "raw")
-        with holding("make new", [Entry("datasets", name), Entry("models", name)]):
-            refuse_taken(project := Project(), name, just_made=True)
-            texts = with_entries(project, name, entries)
-            project.write(texts, GRAPH, PARAMS)
-    except BaseException:
-        take_away(name)
-        raise
-    print(f"\nWritten: {PARAMS} (datasets.{name}, models.{name}), {GRAPH} (artifacts), {path_of(name)}, {folder}/raw.dvc")
+    with fetched(data or asked_for_data()) as (path, address):
+        name = options.name or as_name(path)
+        if not NAME.fullmatch(name) or name in ("checked", "schemas"):
+            raise UserError(f"{name!r} cannot be a name: use letters, digits, _ and -, a letter or digit first (NAME=...).")
+        refuse_taken(Project(), name)
+        table = Table(path, targets_of(path, options), told, options)
+        table.print()
+        schema, entries = as_yaml(table, address), {"datasets": dataset_entry(table, name, options), "models": model_entry(table, name)}
+        with_entries(Project(), name, entries)  # refuses a layout that cannot be edited before anything is written
+        if options.dry_run:
+            for section, entry in entries.items():
+                print(f"\nunder {section} in {PARAMS}:\n{indented(entry)}")
+            print(f"\nunder artifacts in {GRAPH}:\n{indented(artifact(name))}\n\n{path_of(name)}:\n{schema}")
+            return
+        sys.stdout.flush()  # where nobody reads it any more, nothing is written
+        write(path, name, schema, entries)
+    print(f"\nWritten: {PARAMS} (datasets.{name}, models.{name}), {GRAPH} (artifacts), {path_of(name)}, data/{name}/raw.dvc")
     print(f"Next: dvc repro export@{name}   (or make repro); make remove NAME={name} takes it away again")
 
 
+@contextlib.contextmanager
+def fetched(data: str) -> Iterator[tuple[Path, str]]:
+    """The file, and its address if it was fetched, without what may be secret (a password, a query)."""
+    if not re.match("[a-z][a-z0-9+]+://", data, re.IGNORECASE):
+        yield file_of(Path(data).expanduser()), ""
+        return
+    parts = urlsplit(data)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    name = unquote(parts.path.rpartition("/")[2])
+    if not is_usable(name):
+        raise UserError(f"{address} does not end in the name of a file: give the address of one file, such as https://host/orders.csv.")
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"Fetching {address}")
+        dvc("get-url", data, str(Path(folder) / name), failed=f"{address} cannot be fetched")
+        yield file_of(Path(folder) / name), address
+
+
+def file_of(path: Path) -> Path:
+    """`path`, or the one file in it."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+        if len(files) != 1 or not files[0].is_file():
+            raise UserError(
+                f"{path} is a folder of {len(files)} things: give one file. For a file each for train and test, make one file of them with "
+                "a column that says train, val or test, and name that column (--split); pictures are not read by this command."
+            )
+        path = files[0]
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: give a CSV or TSV file, its folder, or its address.")
+    if not is_usable(path.name):
+        raise UserError(f"{path.name!r} cannot be the name of raw data: give the file another name, without signs that are not seen.")
+    return path
+
+
+def is_usable(name: str) -> bool:
+    """Whether it is written in one way everywhere; names with a dot first are the project's own."""
+    return bool(name) and name.isprintable() and not name.startswith(".")
+
+
+def ask(question: str, option: str) -> str:
+    """On a terminal; elsewhere, and where no answer comes, a UserError names the option."""
+    if sys.stdin.isatty():
+        with contextlib.suppress(EOFError):
+            return input(f"{question} ").strip()
+        print()
+    raise UserError(f"{question} Say it with {option}.")
+
+
+def asked_for_data() -> str:
+    return ask("Which table?", "DATA=..., and what is to be predicted with TARGET=... (make new DATA=~/orders.csv TARGET=price)")
+
+
 def targets_of(path: Path, options: argparse.Namespace) -> list[str]:
-    """As told, or asked for on a terminal."""
+    """As told, or asked for on a terminal, until it is one of the columns."""
     if options.target:
         return list(options.target)
-    if not sys.stdin.isatty():
-        raise UserError(f"which column of {path.name} is to be predicted? Say it with TARGET=... (--target).")
     form, _ = format_of(path, options.encoding, options.separator, options.header, options.names)
     names, _ = names_of(path, form, all_rows(path, form))
-    print(f"{path.name} has {', '.join(names)}.")
-    return [input("Which column is to be predicted? ").strip()]
+    print(f"{path.name} has {', '.join(map(printable, names))}.")
+    question = f"Which column of {path.name} is to be predicted?"
+    while (answer := ask(question, "TARGET=... (--target)")) not in names:
+        print(f"There is no column {answer!r}.")
+    return [answer]
 
 
 def as_name(path: Path) -> str:
@@ -190,36 +235,74 @@ def as_name(path: Path) -> str:
 
 
 def refuse_taken(project: Project, name: str, just_made: bool = False) -> None:
-    for entry in (Entry("datasets", name), Entry("models", name), Entry("sources", name)):
+    remedy = f"choose another name (NAME=...), or remove it first (make remove NAME={name})"
+    for entry in (Entry(section, name) for section in ("datasets", "models", "sources")):
         if project.has(entry):
-            raise UserError(f"params.yaml has a {entry} already: choose another name (NAME=...), or remove it first (make remove NAME={name}).")
-    folder = Path("data") / name
-    if not just_made and (left := [path for path in (folder / "raw", folder / "raw.dvc", path_of(name)) if path.exists()]):
-        raise UserError(f"{left[0]} is there already: choose another name (NAME=...), or remove it first (make remove NAME={name}).")
+            raise UserError(f"params.yaml has a {entry} already: {remedy}.")
+        if not just_made and project.is_left(entry) and not is_unfinished(name):
+            raise UserError(f"{entry.folder} or dvc.lock holds what is left of a {entry}: {remedy}.")
+
+
+def is_unfinished(name: str) -> bool:
+    return Path("data", name, UNFINISHED).exists()
+
+
+def write(path: Path, name: str, schema: str, entries: dict[str, str]) -> None:
+    """All of it, params.yaml last; or nothing."""
+    root, folder = Path.cwd(), Path("data", name)
+    with alone("make new"):
+        with repository_lock(root, print):
+            refuse_taken(Project(), name)
+            if is_unfinished(name):
+                clear(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with naming(folder):
+                (folder / UNFINISHED).touch()
+            write_schema(name, schema)
+            place(path, folder / "raw")
+            dvc("add", str(folder / "raw"), failed=f"dvc add {folder}/raw failed")
+            with repository_lock(root, print):
+                refuse_taken(project := Project(), name, just_made=True)
+                project.write(with_entries(project, name, entries), GRAPH, PARAMS)
+                (folder / UNFINISHED).unlink()
+        except BaseException:
+            with repository_lock(root, print):
+                if not Project().has(Entry("models", name)):
+                    clear(name)
+            raise
+
+
+def write_schema(name: str, schema: str) -> None:
+    path_of(name).parent.mkdir(parents=True, exist_ok=True)
+    with naming(path_of(name)):
+        path_of(name).write_text(schema, encoding="utf-8")
 
 
 def place(path: Path, raw: Path) -> None:
-    """A copy of the file in the folder, which is there as a whole or not at all."""
-    beside = raw.with_name(".raw.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    with naming(raw):
-        shutil.copyfile(path, beside / path.name)
-        beside.rename(raw)
+    """A copy of the file in the folder."""
+    raw.mkdir()
+    with naming(raw / path.name):
+        shutil.copyfile(path, raw / path.name)
 
 
-def track(raw: Path) -> None:
-    """`dvc add`."""
-    done = subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(raw)], capture_output=True, text=True, check=False)
+def dvc(*arguments: str, failed: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"dvc add {raw} failed: {' '.join(done.stderr.split()) or 'no reason given'}.")
+        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        raise UserError(f"{failed}: {printable('; '.join(said)).rstrip('.') or f'DVC ended with {done.returncode}'}.")
 
 
-def take_away(name: str) -> None:
-    folder = Path("data") / name
-    for path in (folder / "raw", folder / ".raw.part", folder / "raw.dvc", folder / ".gitignore", path_of(name)):
+def clear(name: str) -> None:
+    """Takes away what was made for entries that params.yaml does not have; the mark last."""
+    project, folder = Project(), Path("data", name)
+    if project.is_artifact(Entry("models", name)):
+        project.write({GRAPH: without(project.texts[GRAPH], ("artifacts", name))}, GRAPH)
+    for path in (folder / "raw", folder / ".raw.removed", folder / "raw.dvc", path_of(name)):
         if path.exists():
             delete(path)
+    unignore_raw(folder)
+    (folder / UNFINISHED).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
@@ -241,8 +324,8 @@ def dataset_entry(table: Table, name: str, options: argparse.Namespace) -> str:
     for way, column in ways.items():
         if column not in table.columns or column in table.targets:
             raise UserError(f"--{way} is {column!r}, which is not a column of {table.path.name} besides the target.")
-    fractions = {} if "split" in ways else {"test_fraction": options.test_fraction, "val_fraction": 0.15}
-    preprocess = {"task": table.task(), **({"test_fraction": 0.0, "val_fraction": 0.0} if "split" in ways else fractions), **ways, "max_bad_fraction": BAD_ROWS}
+    test, val = (0.0, 0.0) if "split" in ways else (options.test_fraction, VAL_FRACTION)
+    preprocess = {"task": table.task(), "test_fraction": test, "val_fraction": val, **ways, "max_bad_fraction": BAD_ROWS}
     use = f"To predict {', '.join(table.targets)} from the other columns of {table.path.name}."
     about = {"use": use, "limits": "Nobody has written down yet what it is not for.", "licence": "not stated"}
     return flow(name, {"kind": "table", "raw": f"data/{name}/raw", "preprocess": preprocess, "about": about})
@@ -253,7 +336,11 @@ def model_entry(table: Table, name: str) -> str:
     batch = SMALL_BATCH
     while batch < MAX_BATCH and table.num_rows > batch * ROWS_A_STEP * 2:
         batch *= 2
-    train = {"recipe": "tabm", **({"loss": {"name": LOSSES[task]}} if task != "binary" else {}), **({"batch_size": batch} if batch > SMALL_BATCH else {})}
+    train: dict[str, Any] = {"recipe": "tabm"}
+    if task != "binary":
+        train["loss"] = {"name": LOSSES[task]}
+    if batch > SMALL_BATCH:
+        train["batch_size"] = batch
     architecture = {"name": "table", "members": 8, "hidden": [128, 128, 128], "dropout": 0.1}
     return flow(name, {"dataset": name, "architecture": architecture, "train": train, "int8": []})
 
@@ -271,7 +358,7 @@ def in_line(value: Any) -> str:
     if isinstance(value, str):
         plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ./-]*", value) and YAML(typ="safe").load(value) == value
         return value if plain else '"' + "".join(escape(one) for one in value) + '"'
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def escape(character: str) -> str:
@@ -284,21 +371,22 @@ def indented(entry: str) -> str:
     return "\n".join(f"  {line}" for line in entry.splitlines())
 
 
-def as_yaml(table: Table, name: str) -> str:
+def as_yaml(table: Table, address: str) -> str:
     """The schema file: a line a column."""
     schema = table.schema()
+    where = f"# It was fetched from {printable(address)}\n" if address else ""
     lines = [
-        f"# How {table.path.name} is read: written by `make new`, and yours to change (docs/tables.md). A new delivery of the file is read in the same",
-        "# way, or refused by column. type: number, date, category or dropped. Levels of the target are the classes, in this order.",
-        f"file: {in_line(schema.file)}",
+        f"# How {table.path.name} is read: written by `make new`, and yours to change (docs/tables.md). A new delivery of the file",
+        "# is read in the same way, or refused by column. Levels of the target are the classes, in this order.",
+        f"{where}file: {in_line(schema.file)}",
         f"format: {in_line(schema.format.model_dump(exclude_none=True))}",
         f"targets: {in_line(schema.targets)}",
         "columns:",
     ]
     for column, found in schema.columns.items():
         values = {key: value for key, value in found.model_dump().items() if value is not None}
-        order = [key for key in ("type", *(key for key in values if key not in ("type", "why", "example")), "why", "example") if key in values]
-        lines.append(f"  {in_line(column)}: {in_line({key: values[key] for key in order})}")
+        last = {key: values.pop(key) for key in ("why", "example") if key in values}
+        lines.append(f"  {in_line(column)}: {in_line({'type': values.pop('type'), **values, **last})}")
     return "\n".join(lines) + "\n"
 
 
@@ -316,7 +404,7 @@ def pairs(values: Iterable[str], what: str) -> dict[str, list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of a table of your own.")
     add = parser.add_argument
-    add("data", metavar="DATA", help="a CSV or TSV file, plain or .gz")
+    add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz; its folder; or its address")
     add("--target", action="append", metavar="COLUMN", help="what is to be predicted; more than once for several")
     add("--name", help="of the dataset and the model; default: from the file's name")
     add("--dry-run", action="store_true", help="say what would be written, and change nothing")
@@ -338,7 +426,7 @@ def main() -> None:
     options = parser.parse_args()
 
     def work() -> None:
-        way = {"." : (".", ""), ",": (",", "."), None: None}[options.decimal]
+        way = {".": (".", ""), ",": (",", "."), None: None}[options.decimal]
         told = Told(
             drop=frozenset(options.drop),
             number=frozenset(options.number),

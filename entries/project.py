@@ -1,10 +1,13 @@
-"""What belongs to a model, dataset or source of params.yaml, and what the commands `remove` and `rename` share."""
+"""What belongs to a model, dataset or source of params.yaml, and what the commands `new`, `remove` and `rename` share."""
 
 import contextlib
 import difflib
+import os
 import re
 import shlex
 import shutil
+import signal
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,7 @@ from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import parsed, parsed_lock, replace
 from pipelines.dvc.waiting import TMP, repository_lock, undisturbed
 from pipelines.running.git import GitError, git
-from pipelines.running.leftovers import FOLDERS
+from pipelines.running.leftovers import FOLDERS, SCHEMAS, UNFINISHED
 from pipelines.running.locks import BusyError, alone
 from stages.common.files import alone_with
 from stages.common.params import read_params
@@ -47,6 +50,11 @@ class Entry:
         """Finds the paths in a text that are the entry's own."""
         rest = {"models": "", "datasets": r"(?!/raw\b)", "sources": "/raw"}[self.section]
         return re.compile(rf"(?<![\w./-]){re.escape(self.folder.as_posix())}{rest}(?![\w.-])")
+
+    @property
+    def schema(self) -> Path:
+        """How a table is read, which `make new` writes; other kinds of data have none."""
+        return Path(SCHEMAS) / f"{self.name}.yaml"
 
     @property
     def logs(self) -> list[Path]:
@@ -121,7 +129,8 @@ class Project:
     def lying(self, entry: Entry) -> list[Path]:
         """What lies here of it. Raw data comes before its .dvc file, by which it is known that DVC's cache has it."""
         paths = [path for stage in self.templates(entry.section) for path in self.outputs(entry, stage)]
-        paths += [entry.folder / "raw", entry.folder / "raw.dvc"] if entry.section == "sources" else entry.logs
+        own = {"sources": [entry.folder / "raw", entry.folder / "raw.dvc"], "datasets": [entry.schema, entry.folder / UNFINISHED]}
+        paths += own.get(entry.section, entry.logs)
         return [path for path in dict.fromkeys(paths) if path.exists() or path.is_symlink()]
 
     def is_left(self, entry: Entry) -> bool:
@@ -129,9 +138,9 @@ class Project:
         is_used = self.has(entry) or (entry.section == "sources" and self.users(entry))
         return not is_used and bool(self.stages(entry) or self.is_artifact(entry) or self.lying(entry))
 
-    def find(self, given: str) -> list[Entry]:
+    def find(self, given: str, together: bool = False) -> list[Entry]:
         """What a name, or a folder such as models/line_sgd, means of what params.yaml has and of what is left: a model; or a dataset, a
-        source, or both. Raises UserError where there is none, or a model and another.
+        source, or both. Raises UserError where there is none, or a model and another, unless they may go `together`.
         """
         folder, _, name = given.rstrip("/").rpartition("/")
         entries = [Entry(section, name) for section in SECTIONS if folder in ("", FOLDERS[section]) and NAME.fullmatch(name)]
@@ -141,9 +150,24 @@ class Project:
             close = difflib.get_close_matches(name, names, n=3)
             known = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names) or 'none'}."
             raise UserError(f"there is no model, dataset or source {given!r} in params.yaml, models/, data/ or dvc.lock; {known}")
-        if len(folders := dict.fromkeys(entry.folder.as_posix() for entry in found)) > 1:
+        folders = dict.fromkeys(entry.folder.as_posix() for entry in found)
+        if len(folders) > 1 and not (together and self.are_one(name, found)):
             raise UserError(f"{name} is a {found[0].section.removesuffix('s')} and a model: say {' or '.join(folders)}.")
         return found
+
+    def are_one(self, name: str, found: list[Entry]) -> bool:
+        """Whether a dataset and a model of one name are as `make new` makes them: nothing else needs the dataset; or both are left over."""
+        dataset, model = Entry("datasets", name), Entry("models", name)
+        return not any(map(self.has, found)) or (self.has(model) and self.users(dataset) == [model])
+
+
+def unignore_raw(folder: Path) -> None:
+    """Takes back what `dvc add` wrote into .gitignore."""
+    ignored = folder / ".gitignore"
+    if ignored.is_file():
+        lines = ignored.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = "".join(line for line in lines if line.strip() != "/raw")
+        ignored.write_text(kept, encoding="utf-8") if kept else ignored.unlink()
 
 
 def delete(path: Path) -> None:
@@ -204,6 +228,10 @@ def run(work: Callable[[], None]) -> None:
     try:
         with interruptible():
             work()
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more what is printed; the work was done, or was only to be shown
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (UserError, GraphError, BusyError) as error:
         leave(error, str(error))
     except OSError as error:

@@ -5,18 +5,20 @@ Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml
 Writes:  params.yaml, dvc.yaml and dvc.lock, without the entries and otherwise byte for byte as they were; deletes outputs below models/NAME
          or data/NAME, with the .dvc file of raw data, and logs
 
-A NAME may be a folder (models/line_sgd), where a model and a dataset have the same name. A dataset's raw files, and their source, go with
-the last dataset that reads them. What is left of an entry that params.yaml lacks goes before an entry of the same name. params.yaml is
-written last: after a kill the same command still finds the entry there, and does the rest.
+A model and a dataset of one name go together where no other model uses the dataset, as `make new` makes them; else a NAME is a folder
+(models/line_sgd). A dataset's raw files, and their source, go with the last dataset that reads them. What is left of an entry that
+params.yaml lacks goes before an entry of the same name. params.yaml is written last: after a kill the same command still finds the entry
+there, and does the rest.
 """
 
 import argparse
 from pathlib import Path
 
 from entries.lines import Keys, parse, without
-from entries.project import GRAPH, LOCK, PARAMS, Entry, Project, delete, holding, remarks, run, show_commit, words
+from entries.project import GRAPH, LOCK, PARAMS, Entry, Project, delete, holding, remarks, run, show_commit, unignore_raw, words
 from pipelines.dvc.at_commit import is_in_cache
 from pipelines.dvc.lock_file import with_entries
+from pipelines.running.leftovers import UNFINISHED
 from stages.shell.errors import UserError
 
 
@@ -48,7 +50,7 @@ class Removal:
         self.choose(names)
         for entry, things in self.going.items():
             self.refuse_needed(entry)
-            if not yes:
+            if not (yes or self.is_copy(entry)):
                 refuse_loss(entry)
             if project.has(entry):
                 self.cut(entry, PARAMS, (entry.section, entry.name))
@@ -63,9 +65,10 @@ class Removal:
     def choose(self, names: list[str]) -> None:
         """Fills `going`, and says what stays, and what goes unasked."""
         project = self.project
-        for found in map(project.find, names):
+        for name in names:
+            found = project.find(name, together=True)
             left = [entry for entry in found if not project.has(entry)]
-            self.going |= {entry: [] for entry in left or found[:1]}
+            self.going |= {entry: [] for entry in left or found if entry.section != "sources" or entry in left or entry == found[0]}
             self.remarks += [f"the {entry} stays, since params.yaml has it." for entry in found if left and entry not in left]
         for dataset, source in [(entry, project.source(entry)) for entry in self.going if entry.section == "datasets"]:
             if source and (users := [user.name for user in project.users(source) if user not in self.going]):
@@ -73,6 +76,10 @@ class Removal:
             elif source and source not in self.going:
                 self.remarks.append(f"{source.folder}/raw goes with the last dataset that reads it, {dataset.name}.")
                 self.going[source] = []
+
+    def is_copy(self, entry: Entry) -> bool:
+        """Whether its raw data is what a `make new` that was killed had copied."""
+        return not self.project.has(Entry("datasets", entry.name)) and (entry.folder / UNFINISHED).exists()
 
     def refuse_needed(self, entry: Entry) -> None:
         """By another entry, or by a stage that somebody has written."""
@@ -100,11 +107,9 @@ class Removal:
 
     def tidy(self, entry: Entry) -> None:
         """Removes folders that are empty now, and what `dvc add` wrote into .gitignore; says what is left, since no stage wrote it."""
-        folder, ignored = entry.folder, entry.folder / ".gitignore"
-        if entry.section == "sources" and ignored.is_file():
-            lines = ignored.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = "".join(line for line in lines if line.strip() != "/raw")
-            ignored.write_text(kept, encoding="utf-8") if kept else ignored.unlink()
+        folder = entry.folder
+        if entry.section == "sources":
+            unignore_raw(folder)
         for path in [*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder]:
             if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
                 path.rmdir()

@@ -3,7 +3,7 @@
 Command: python -m entries.rename OLD NEW [--dry-run]                          (make rename OLD=a NEW=b)
 Reads:   params.yaml, dvc.yaml, dvc.lock, prefect.yaml
 Writes:  params.yaml and dvc.yaml, with the new name (in paths of comments too) and otherwise byte for byte as they were; dvc.lock.
-         Moves models/OLD and logs; deletes outputs that hold the old name
+         Moves models/OLD, data/schemas/OLD.yaml and logs; deletes outputs that hold the old name
 
 A model is not trained again: neither its checkpoint nor what evaluate makes of it holds its name. Its exported files do, and are made
 again. A dataset's raw files stay where they are, with their source; meta.json holds the dataset's name, so it is preprocessed again, and
@@ -110,6 +110,8 @@ def move_files(project: Project, old: Entry, new: Entry) -> None:
             delete(path)
     if old.section == "models" and is_filled(project, old):
         old.folder.rename(new.folder)
+    if old.section == "datasets" and old.schema.exists():
+        old.schema.rename(new.schema)
     for path in old.logs:
         if path.parent.name == "triton":
             delete(path)

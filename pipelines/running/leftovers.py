@@ -9,8 +9,14 @@ from typing import Any
 
 FOLDERS = {"sources": "data", "datasets": "data", "models": "models"}
 STAGES = {"sources": {"download"}, "datasets": {"preprocess"}, "models": {"train", "evaluate", "export"}}
-# What the stages alone write: a folder without it is somebody's own. Raw data that has a .dvc file is too.
-MARKS = {"sources": ("raw/.source",), "datasets": ("processed/meta.json",), "models": ("training.json", "exported/signature.json")}
+SCHEMAS = "data/schemas"  # of tables: a file a dataset
+# What the stages and `make new` alone write: a folder without it is somebody's own. Raw data that has a .dvc file is too.
+UNFINISHED = ".new"  # stands in data/<name> until `make new` has written its entries
+MARKS = {
+    "sources": ("raw/.source",),
+    "datasets": ("processed/meta.json", UNFINISHED),
+    "models": ("training.json", "exported/signature.json"),
+}
 
 
 def leftovers(params: Any, noted: Iterable[str], root: Path) -> list[str]:
@@ -24,6 +30,7 @@ def leftovers(params: Any, noted: Iterable[str], root: Path) -> list[str]:
         names = {name for stage, name in stages if name and stage in STAGES[section]}
         marked = [path.relative_to(root / folder) for mark in MARKS[section] for path in (root / folder).glob(f"*/{mark}")]
         names |= {path.parts[0] for path in marked if path.name != ".source" or not (root / folder / path.parts[0] / "raw.dvc").exists()}
+        names |= {path.stem for path in (root / SCHEMAS).glob("*.yaml")} if section == "datasets" else set()
         found |= dict.fromkeys(f"{folder}/{name}" for name in sorted(names - known[section]))
     return list(found)
 

@@ -13,7 +13,7 @@ from typing import Any
 # By section: the folder, the stages, and what they alone write there.
 BELONGINGS = {
     "sources": ("data", "download", ("raw/.source",)),
-    "datasets": ("data", "preprocess", ("processed/meta.json",)),
+    "datasets": ("data", "preprocess", ("processed/meta.json", ".new")),
     "models": ("models", "train|evaluate|export", ("training.json", "exported/signature.json")),
 }
 
@@ -30,6 +30,7 @@ def leftovers(entries: dict[str, dict[str, Any]]) -> list[str]:
         names = set(re.findall(rf"^  (?:{stages})@([\w-]+):$", lock, flags=re.MULTILINE))
         marked = [path.relative_to(folder) for mark in marks for path in Path(folder).glob(f"*/{mark}")]
         names |= {path.parts[0] for path in marked if path.name != ".source" or not Path(folder, path.parts[0], "raw.dvc").exists()}
+        names |= {path.stem for path in Path("data/schemas").glob("*.yaml")} if section == "datasets" else set()
         found |= dict.fromkeys(f"{folder}/{name}" for name in sorted(names - known[section]))
     return list(found)
 
