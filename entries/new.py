@@ -89,6 +89,16 @@ class Table:
                 columns[name] = describe(column, told, way, name in self.targets)
             except Question as question:
                 questions.append(str(question))
+        if self.format.header and not self.format.names:
+            unnamed = [name for name, column in columns.items() if re.fullmatch("column [0-9]+", name) and column.type != "dropped"]
+            for name in [name for name in unnamed if max(self.seen[name].counts.values()) == 1]:
+                columns[name] = ColumnSchema(
+                    type="dropped", why="without a name, and different in each row", example=self.seen[name].example
+                )
+                unnamed.remove(name)
+            questions += [
+                f"{name} has no name, and is not a row number: say --drop '{name}', or name all (--names a,b,c,...)" for name in unnamed
+            ]
         for name in self.targets:
             if name in columns and columns[name].type not in ("number", "category"):
                 questions.append(f"{name}, the target, cannot be predicted: {columns[name].why}")
