@@ -28,6 +28,8 @@ from stages.reading.delimited import data_rows
 from stages.reading.schema import ColumnSchema, Schema, read_schema
 from stages.shell.errors import UserError
 
+# What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
+READS = ("examples/cells.py", "stages/reading/delimited.py", "stages/reading/schema.py")
 CHUNK_CELLS = 1 << 18
 MAX_CACHED = 1 << 16  # different cells of a column whose meaning is remembered
 MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
@@ -328,10 +330,13 @@ def splits_by_group(groups: np.ndarray, labels: np.ndarray, seed: int, val_fract
     """Groups, int64 [n] from 0, stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
     in train.
     """
-    first = np.unique(groups, return_index=True)[1]
-    own = labels[first]
+    # Groups in the order of the file: which rows are held out depends on no value but the label.
+    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    groups = np.argsort(order)[groups]
+    own = labels[first[order]]
     counts = np.bincount(own, minlength=own.max() + 1)
-    places, spread = np.zeros(len(first), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
+    places, spread = np.zeros(len(own), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
     for place, fraction in ((2, test_fraction), (1, val_fraction)):
         free = np.flatnonzero(spread & (places == 0))
         places[free[hold_out(own[free], fraction, seed)]] = place
