@@ -320,7 +320,7 @@ def yachts(rng: np.random.Generator, count: int) -> Made:
     rows = np.stack([length, days, seconds, *codes], axis=1).astype(np.float32)
     rows[::4, 0], rows[1::9, 1:3] = np.nan, np.nan
     description = table_of(columns, ["built (second of the day)"])
-    return description, "binary", ["slow", "fast"], None, (rows, (codes[0] + (length > 15) > 2).astype(np.int64))
+    return description, "binary", ["slow", "fast"], None, (rows, (codes[0] > 2).astype(np.int64))
 
 
 def yields(rng: np.random.Generator, count: int) -> Made:

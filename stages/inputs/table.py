@@ -260,7 +260,7 @@ def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
     last = batches[-1]
     is_number = np.arange(last.shape[1]) < len(table_of(described).numbers)
     third = np.arange(last.size).reshape(last.shape) % 3 == 0
-    for number, code in ((np.nan, MISSING), (np.nan, UNKNOWN), (LARGEST, UNKNOWN), (-LARGEST, MISSING), (1e6, UNKNOWN)):
+    for number, code in ((np.nan, MISSING), (np.nan, UNKNOWN), (LARGEST, UNKNOWN), (-LARGEST, MISSING), (1e5, UNKNOWN)):
         instead = np.where(is_number, number, code).astype(np.float32)
         yield np.where(third, instead, last)
         yield np.broadcast_to(instead, last.shape).copy()
