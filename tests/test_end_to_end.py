@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 TREE = (
-    *("stages", "pipelines", "examples/cells.py", "data/schemas", "dvc.yaml", "params.yaml"),
+    *("stages", "pipelines", "examples", "data/schemas", "dvc.yaml", "params.yaml"),
     *(".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots"),
 )
 EPOCHS = {"line_gd": 3, "diabetes_mlp": 2}

@@ -25,10 +25,8 @@ for model in ("diabetes_gated", "houses_gated"):
 
 
 def test_the_page_s_examples_build_models(tmp_path):
-    for name in ("stages", "data/schemas"):
+    for name in ("stages", "examples", "data/schemas"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "examples").mkdir()
-    shutil.copy(ROOT / "examples/cells.py", tmp_path / "examples")
     files = re.findall(r"`(stages/\w+/\w+\.py)`[^\n`]*:\n\n```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert [name for name, _ in files] == ["stages/architectures/gated_mlp.py", "stages/datasets/measurements.py"]
     for name, content in files:

@@ -34,7 +34,7 @@ SECTIONS = {"download": "sources", "preprocess": "datasets", **dict.fromkeys(STA
 PARTS = [f"{shelf}/{name}" for shelf in ("sources", "datasets", "inputs", "tasks", "architectures") for name in part_names(shelf)]
 SMALLEST = {"sources": "line", "datasets": "line", "models": "line_gd"}
 CHECKED_OF = "data/checked/datasets/"  # stands for the files of a dataset's kind of input and of its task
-READER = "examples/cells.py"  # of the cells of a table, which consumers have too
+READERS_OF_TABLES = {"examples/cells.py", "examples/rows.py"}  # which consumers have too
 # What only a stage's own file may call: a part that read params.yaml itself would depend on keys that the graph cannot know.
 READERS = {"read_params", "read_section", "look_up"}
 
@@ -200,12 +200,13 @@ def folders_imported(*files: Path) -> set[str]:
 
 def test_a_part_imports_nothing_of_ours_but_what_its_shelf_shares() -> None:
     for part in PARTS:
-        shared = {"reading", READER} if part.startswith(("datasets/", "sources/")) else set()
+        shared = {"reading"} | READERS_OF_TABLES if part.startswith(("datasets/", "sources/")) else set()
         assert folders_imported(ROOT / "stages" / f"{part}.py") <= {"common", "shell"} | shared, part
     for folder in ("common", "reading", "modelling"):
-        shared = {READER} if folder == "reading" else set()
+        shared = READERS_OF_TABLES if folder == "reading" else set()
         assert folders_imported(*(ROOT / "stages" / folder).glob("[a-z]*.py")) <= {"common", "shell", folder} | shared
-    assert imported_files(ROOT / READER) == set(), "it is copied alone to where models are used"
+    copied = closure(*(ROOT / reader for reader in READERS_OF_TABLES))
+    assert copied == READERS_OF_TABLES, "they are copied to where models are used"
 
 
 def test_a_stage_imports_of_the_folders_only_its_own() -> None:

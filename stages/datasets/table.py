@@ -29,7 +29,7 @@ from stages.reading.schema import ColumnSchema, Schema, read_schema
 from stages.shell.errors import UserError
 
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
-READS = ("examples/cells.py", "stages/reading/delimited.py", "stages/reading/schema.py")
+READS = ("examples/cells.py", "examples/rows.py", "stages/reading/delimited.py", "stages/reading/schema.py")
 CHUNK_CELLS = 1 << 18
 MAX_CACHED = 1 << 16  # different cells of a column whose meaning is remembered
 MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown

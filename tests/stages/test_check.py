@@ -360,7 +360,7 @@ def checked() -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
 
 
-@pytest.mark.parametrize("file", ["examples/cells.py", "stages/reading/delimited.py", "stages/reading/schema.py"])
+@pytest.mark.parametrize("file", ["examples/cells.py", "examples/rows.py", "stages/reading/delimited.py", "stages/reading/schema.py"])
 def test_what_only_tables_are_read_with_makes_only_tables_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     params = with_table()
     accepted(params)
