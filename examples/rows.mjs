@@ -75,11 +75,10 @@ export class Reader {
     if (!first) throw new Error(`${what} is empty`);
     const given = form.names ?? (form.header ? first[1] : first[1].map(() => ""));
     const names = given.map((name, place) => name.trim() || `column ${place + 1}`);
-    const refuse = (problem, some) => {
-      if (some.length) throw new Error(`${what} has ${problem} ${listed(some)}; it has ${listed(names)}: read as ${form.encoding} with '${form.separator}' between cells, as the model's own table; where nothing is known of a column, keep it and leave its cells empty`);
-    };
-    refuse("no column", wanted.filter((name) => !names.includes(name)));
-    refuse("two columns", wanted.filter((name) => names.indexOf(name) !== names.lastIndexOf(name)));
+    const missing = wanted.filter((name) => !names.includes(name)), twice = wanted.filter((name) => names.indexOf(name) !== names.lastIndexOf(name));
+    const hint = `read as ${form.encoding} with '${form.separator}' between cells, as the model's own table`;
+    if (missing.length) throw new Error(`${what} has no column ${listed(missing)}; it has ${listed(names)}: ${hint}; keep a column of which nothing is known, its cells empty`);
+    if (twice.length) throw new Error(`${what} has two columns ${listed(twice)}`);
     const places = wanted.map((name) => names.indexOf(name)), width = first[1].length;
     if (width > names.length || Math.max(...places) >= width) throw new Error(`${what} has ${width} columns, expected ${names.length}: ${listed(names)}`);
     const others = names.slice(0, width).filter((_, place) => !places.includes(place));
