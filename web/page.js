@@ -185,6 +185,8 @@ function sliders({ features }, changed) {
   return { elements: rows.map((row) => row.element), textOf: () => rows.map((row) => row.text).join(",") };
 }
 
+const SHAPES = { "%Y": "YYYY", "%y": "YY", "%m": "MM", "%d": "DD", "%b": "Jan", "%H": "hh", "%M": "mm", "%S": "ss" }; // of dates
+
 // A field for each column, in JSON.
 function fields({ columns, features, categories }, changed) {
   const facts = new Map(features.map((feature) => [feature.name, feature]));
@@ -194,7 +196,7 @@ function fields({ columns, features, categories }, changed) {
     const field = column.type === "category" ? select(column.levels) : make("input", { type: "text", autocomplete: "off", spellcheck: "false" });
     if (column.type === "number" && mean !== null) field.placeholder = String(mean).replace(".", column.decimal ?? ".");
     if (column.type === "number") field.inputMode = "decimal";
-    if (column.type === "date") field.placeholder = column.formats[0];
+    if (column.type === "date") field.placeholder = column.formats[0].replace(/%./g, (part) => SHAPES[part]);
     field.setAttribute("aria-label", name);
     field.addEventListener("input", changed);
     return { name, field, element: make("label", { class: "column" }, make("span", {}, unit ? `${name}, ${unit}` : name), field) };

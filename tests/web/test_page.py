@@ -259,7 +259,7 @@ def test_a_row_of_a_table_is_filled_in_by_the_rules_of_its_columns(browser, tile
             expect(said).to_contain_text(f"{100 * answer['probabilities'][answer['label']]:.1f} %")
         heat = card.get_by_label("heat, °C", exact=True)
         assert re.fullmatch(r"-?[\d]+(,\d+)?", heat.get_attribute("placeholder")), "the mean, as the column writes numbers"
-        assert card.get_by_label("seen", exact=True).get_attribute("placeholder") == "%Y-%m-%dT%H:%M"
+        assert card.get_by_label("seen", exact=True).get_attribute("placeholder") == "YYYY-MM-DDThh:mm"
         heat.fill("12a")
         expect(card.locator(".error")).to_have_text('This row: heat, °C is "12a": expected a number, or an empty cell where it is missing')
 
