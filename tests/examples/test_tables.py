@@ -3,6 +3,7 @@
 The file is as odd as files are; what a network was trained on of each cell is compared with what predict.py sends for it.
 """
 
+import argparse
 import contextlib
 import gzip
 import json
@@ -15,6 +16,8 @@ import onnx
 import pytest
 from safetensors.numpy import load_file
 
+from entries import new
+from entries.tables.columns import Told
 from examples import predict, rows, serve, triton
 from stages.check import check
 from stages.common.files import as_json
@@ -24,6 +27,7 @@ from stages.exporting.parity import run_torch
 from stages.preprocess import preprocess
 from tests.examples.test_serve import ask, refusal, serving
 from tests.exported import export
+from tests.test_real_data import from_mirror
 from tests.toy import PARAMS, RUNTIME, Data, build
 
 COLUMNS = """
@@ -73,25 +77,18 @@ def the_table() -> list[list[str]]:
     return [names, *lines]
 
 
-class Made:
-    """A table's file, what preprocess has made of it, and a model that nobody has trained."""
+class Built:
+    """What preprocess has made of a table's file, and a model that nobody has trained."""
 
-    def __init__(self, folder: Path, file: str):
-        encoding, separator, has_header = FILES[file]
-        self.table = the_table()
-        self.content = written(self.table if has_header else self.table[1:], encoding, separator)
+    def __init__(self, folder: Path, file: str, content: bytes, schema: str, task: str = "binary"):
         raw = folder / "data" / "tiles" / "raw"
         raw.mkdir(parents=True)
         self.file = raw / file
-        self.file.write_bytes(gzip.compress(self.content) if file.endswith(".gz") else self.content)
-        form = {"encoding": {"utf-8-sig": "utf-8", "utf-16": "utf-8"}.get(encoding, encoding), "separator": separator, "header": has_header}
-        if not has_header:
-            form["names"] = self.table[0]
+        self.file.write_bytes(content)
         (folder / "data" / "schemas").mkdir()
-        schema = f"file: {file}\nformat: {json.dumps(form)}\ntargets: [Güte]\ncolumns:{COLUMNS}"
         (folder / "data" / "schemas" / "tiles.yaml").write_text(schema, encoding="utf-8")
         entry = {"kind": "table", "raw": "data/tiles/raw", "about": {"use": "To try.", "limits": "None.", "licence": "none"}}
-        entry["preprocess"] = {"task": "binary", "test_fraction": 0.3, "val_fraction": 0.2, "max_bad_fraction": 0.05}
+        entry["preprocess"] = {"task": task, "test_fraction": 0.3, "val_fraction": 0.2, "max_bad_fraction": 0.05}
         params = PARAMS | {"sources": {}, "datasets": {"tiles": entry}, "models": {}, "runtime": RUNTIME}
         (folder / "params.yaml").write_bytes(as_json(params))
         with contextlib.chdir(folder):
@@ -104,6 +101,44 @@ class Made:
         self.path = folder / "tiles.onnx"
         self.path.write_bytes(self.own.onnx)
         self.signature = json.loads(json.dumps(self.own.signature.model_dump()))
+
+    def rows(self) -> dict[int, np.ndarray]:
+        """What the network gets of each line of the file."""
+        tensors = [load_file(self.processed / f"{split}.safetensors") for split in SPLITS]
+        return {int(line): row for own in tensors for line, row in zip(own["lines"], own["inputs"], strict=True)}
+
+    def compare(self) -> list[predict.Refused]:
+        """What predict.py sends for every row of the file must be what preprocess has made of it; what it refuses."""
+        expected, table, refused = self.rows(), self.own.model.meta.input.table, []
+        codes = [{"": 1} | {level: code for code, level in enumerate(one.levels, start=2)} for one in table.categories]
+        for item in predict.Model(str(self.path)).read(str(self.file)):
+            if isinstance(item, predict.Refused):
+                refused.append(item)
+            elif (row := expected.pop(int(item.name.split(" line ")[1]), None)) is not None:  # else it has no label
+                values = list(item.values)
+                if table.numbers:
+                    np.testing.assert_array_equal(values.pop(0), row[: len(table.numbers)])
+                if table.categories:
+                    own = [known.get(word, 0) for known, word in zip(codes, values.pop(0), strict=True)]
+                    assert own == row[len(table.numbers) :].tolist()
+        assert len(expected) <= len(refused), "every row is there"
+        for row in expected.values():  # a bad cell counts as missing in training, and is named there
+            assert np.isnan(row[: len(table.numbers)]).any()
+        return refused
+
+
+class Made(Built):
+    """The table above, as one of FILES."""
+
+    def __init__(self, folder: Path, file: str):
+        encoding, separator, has_header = FILES[file]
+        self.table = the_table()
+        content = written(self.table if has_header else self.table[1:], encoding, separator)
+        form = {"encoding": {"utf-8-sig": "utf-8", "utf-16": "utf-8"}.get(encoding, encoding), "separator": separator, "header": has_header}
+        if not has_header:
+            form["names"] = self.table[0]
+        schema = f"file: {file}\nformat: {json.dumps(form)}\ntargets: [Güte]\ncolumns:{COLUMNS}"
+        super().__init__(folder, file, gzip.compress(content) if file.endswith(".gz") else content, schema)
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -160,42 +195,17 @@ def row_of(**changes) -> dict[str, str]:
 
 
 def test_what_is_sent_for_every_row_is_what_the_network_was_trained_on(made):
-    model = predict.Model(str(made.path))
-    heard = {item.name if isinstance(item, predict.Item) else str(item): item for item in model.read(str(made.file))}
-    by_line = {int(name.split(" line ")[1].split(":")[0]): item for name, item in heard.items()}
-    assert len(by_line) == len(made.table) - 1
-    table, num_bad = made.own.model.meta.input.table, 0
-    for split in SPLITS:
-        inputs, _, lines = of_split(made, split)
-        for row, line in zip(inputs, lines, strict=True):
-            item = by_line.pop(int(line))
-            if isinstance(item, predict.Refused):  # a bad cell is missing to preprocess, and named there
-                num_bad += 1
-                assert np.isnan(row[: len(table.numbers)]).any()
-                continue
-            numbers, words = item.values
-            np.testing.assert_array_equal(numbers, row[: len(table.numbers)])
-            codes = [
-                ["", *one.levels].index(word) + 1 if word in ["", *one.levels] else 0
-                for one, word in zip(table.categories, words, strict=True)
-            ]
-            assert codes == row[len(table.numbers) :].tolist()
-    assert num_bad == len(BAD) and by_line == {}
-
-
-def of_split(made, split):
-    tensors = load_file(made.processed / f"{split}.safetensors")
-    return tensors["inputs"], tensors["targets"], tensors["lines"]
+    refused = made.compare()
+    assert len(refused) == len(BAD) and len(made.rows()) == len(made.table) - 1
 
 
 def test_the_file_itself_is_answered_as_pytorch_answers_what_preprocess_has_made_of_it(made):
     model = predict.Model(str(made.path))
     model.check_golden()
     items = {int(item.name.split(" line ")[1]): item for item in model.read(str(made.file)) if isinstance(item, predict.Item)}
-    inputs, _, lines = of_split(made, "test")
-    kept = [place for place, line in enumerate(lines) if int(line) in items]
-    answers = model.answer([items[int(lines[place])].values for place in kept])
-    expected, labels = run_torch(made.own.model, inputs[kept])
+    rows = {line: row for line, row in made.rows().items() if line in items}
+    answers = model.answer([items[line].values for line in rows])
+    expected, labels = run_torch(made.own.model, np.stack([*rows.values()]))
     np.testing.assert_allclose([list(answer["probabilities"].values()) for answer in answers], expected, atol=1e-5)
     assert [answer["label"] for answer in answers] == [["gut", "ungenügend"][label] for label in labels]
 
@@ -206,6 +216,29 @@ def test_the_signature_says_how_the_file_is_read_and_the_names_of_one_without_a_
     assert form.get("names") == (None if form["header"] else made.table[0])
     assert made.signature["categories"] == ["note", "007"], "in the order of the input"
     assert rows.is_sound(made.signature)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "target", "options"),
+    [
+        ("bank/bank-additional.csv", "y", {}),
+        ("california/housing.csv", "median_house_value", {}),
+        ("telco/Telco-Customer-Churn.csv", "Churn", {}),
+        ("german_credit/german.csv", "column 21", {"header": False}),
+        ("penguins/penguins_raw.csv", "Species", {}),
+        ("seoul_bike/SeoulBikeData.csv", "Rented Bike Count", {}),
+        ("hamburg/Daten_fuer_die_Stadtteilprofile_2014.csv", "Durchschnitt-liches Einkommen je Steuerpflichtigen in EUR (2010)", {}),
+        ("shoppers/online_shoppers_intention.csv", "Revenue", {}),
+    ],
+)
+def test_real_tables_are_read_by_predict_as_by_preprocess(tmp_path, file, target, options):
+    """As `make new` describes them."""
+    path = from_mirror(f"tables/{file}")
+    told = {"encoding": None, "separator": None, "header": None, "names": None} | options
+    found = new.Table(path, [target], Told(), argparse.Namespace(**told))
+    made = Built(tmp_path, path.name, path.read_bytes(), new.as_yaml(found, ""), found.task())
+    assert made.compare() == []
 
 
 # Files of the owner's
