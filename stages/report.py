@@ -1,8 +1,8 @@
 """Writes the report of one model: a page for people, in one file that needs no other and no network.
 
 Command: python -m stages.report MODEL
-Reads:   models/<MODEL>/{checkpoint.safetensors,metrics.json} and plots/{learning_curve,breakdown}.csv; data/<dataset>/processed: train and
-         test; params.yaml: runtime, report
+Reads:   models/<MODEL>/{checkpoint.safetensors,metrics.json} and plots/{learning_curve,breakdown}.csv; data/<dataset>/processed:
+         train, test and meta.json; params.yaml: runtime, report
 Writes:  models/<MODEL>/report.html
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common.files import write_files
+from stages.common.meta import read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import SplitFile
 from stages.modelling.devices import prepare_torch
@@ -25,11 +26,12 @@ from stages.shell.errors import UserError, run_stage
 def report(name: str) -> None:
     runtime, section = read_section(Runtime, "runtime"), read_section(Report, "report")
     dataset = Path("data") / look_up(read_params(), "models", name, "dataset")
+    processed = dataset / "processed"
     folder = Path("models") / name
     model, description = load_checkpoint(folder / "checkpoint.safetensors")
     device = prepare_torch(runtime)
-    files = [SplitFile(dataset / "processed", split) for split in ("train", "test")]
-    train, test = (Items(file, model, evenly(file.count, MAX_ITEMS)) for file in files)
+    files, described = [SplitFile(processed, split) for split in ("train", "test")], read_meta(processed).input
+    train, test = (Items(file, model, described, evenly(file.count, MAX_ITEMS)) for file in files)
     known = Known(
         name=name,
         description=description,

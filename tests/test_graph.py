@@ -189,7 +189,8 @@ def test_a_part_imports_nothing_of_ours_but_what_its_shelf_shares() -> None:
 
 
 def test_a_stage_imports_of_the_folders_only_its_own() -> None:
-    own = {"train": "training", "evaluate": "evaluation", "export": "exporting", "report": "reporting", "download": "reading", "preprocess": "reading"}
+    own = {"train": "training", "evaluate": "evaluation", "export": "exporting", "report": "reporting"}
+    own |= {"download": "reading", "preprocess": "reading"}
     for stage, folder in own.items():
         files = [Path(file) for file in without_shell(closure(ROOT / "stages" / f"{stage}.py"))]
         shared = {"modelling"} if SECTIONS[stage] == "models" else set()

@@ -1,12 +1,13 @@
 """Items of a split with what is known of them, evenly spaced over the split where it has more than a page can be made of."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from stages.common.meta import Input
 from stages.common.splits import SplitFile
 from stages.modelling.model import Model
 from stages.modelling.predict import predict
@@ -26,10 +27,11 @@ def evenly(count: int, most: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Items:
-    """Of the split `file`, in its order; `places` are theirs in it."""
+    """Of the split `file`, in its order; `places` are theirs in it. `described` is meta.json's: a checkpoint keeps no order of columns."""
 
     file: SplitFile
     model: Model
+    described: Input
     places: np.ndarray
 
     def pieces(self) -> Iterator[np.ndarray]:
@@ -42,8 +44,7 @@ class Items:
 
     @cached_property
     def columns(self) -> Columns:
-        part, described = self.model.input.part, self.model.meta.input
-        pieces = [part.columns(rows, described) for rows in self.pieces()]
+        pieces = [self.model.input.part.columns(rows, self.described) for rows in self.pieces()]
         return {name: (at, np.concatenate([piece[name][1] for piece in pieces])) for name, (at, _) in (pieces or [{}])[0].items()}
 
     def lines(self, of: np.ndarray) -> list[int] | None:
@@ -64,7 +65,7 @@ def importance(test: Items, device: torch.device, seed: int) -> dict[str, np.nda
         return {}
     repeats = REPEATS if len(groups) < MANY else 1
     num_rows = int(np.clip(MAX_GIVEN / (repeats * len(groups)), MIN_SHUFFLED, MAX_SHUFFLED))
-    some = Items(test.file, test.model, test.places[evenly(len(test.places), num_rows)])
+    some = replace(test, places=test.places[evenly(len(test.places), num_rows)])
     rows, task = np.concatenate(list(some.pieces())), test.model.task
 
     def wrongness(inputs: np.ndarray) -> float:

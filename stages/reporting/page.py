@@ -208,7 +208,7 @@ class Rows:
         if columns:
             cells = [[clean(value) for value in row] for row in zip(*(items.columns[name][1][at] for name in columns), strict=True)]
             return cls(columns, cells, [], [], captions, lines)
-        shown = model.input.part.shown(items.file.take("inputs", items.places[at]), model.meta.input)
+        shown = model.input.part.shown(items.file.take("inputs", items.places[at]), items.described)
         if isinstance(shown, list):
             return cls([], [], [], [clean(text, MAX_LINE) for text in shown], captions, lines)
         marks = model.task.marks(targets, answers) or [None] * len(at)

@@ -77,8 +77,9 @@ def grouped(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     present = values[~missing]
     different = np.unique(present)
     if len(different) > FEW:
-        cuts = np.sort(present)[[int(share * len(present)) for share in BANDS]]
-        inner = np.searchsorted(np.unique(cuts), present, side="right")
+        cuts, times = np.unique(np.sort(present)[[int(share * len(present)) for share in BANDS]], return_counts=True)
+        often = cuts[times > 1]  # each fills a band, and has it for itself
+        inner = np.searchsorted(cuts, present, side="right") + np.searchsorted(often, present)
     else:
         inner = np.searchsorted(different, present)
     used, inner = np.unique(inner, return_inverse=True)
