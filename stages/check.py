@@ -24,6 +24,7 @@ from stages.common.params import EACH, ONE, ONE_OR_EACH, PARAMS_FILE, RawFolder,
 from stages.common.shelves import STAGES, part_names, take_part, take_task
 from stages.evaluation.bootstrap import Evaluate
 from stages.exporting.section import About, Export, Int8Layers
+from stages.reporting.section import Report
 from stages.shell.arguments import fitting
 from stages.shell.errors import UserError, run_stage
 from stages.shell.notices import leftovers, made_with_others
@@ -53,6 +54,7 @@ class Root(Section):
     recipes: dict[str, dict[str, Any]]
     models: dict[str, dict[str, Any]]
     evaluate: dict[str, Any]
+    report: dict[str, Any]
     export: dict[str, Any]
     gate: dict[str, Any]
 
@@ -121,7 +123,7 @@ def check(path: str) -> None:
     root = check_section(Root, read_params(), "")
     check_names(root)
     check_source(root.source)
-    shared: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "export": Export, "gate": Gate}
+    shared: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "report": Report, "export": Export, "gate": Gate}
     for name, section in shared.items():
         check_section(section, getattr(root, name), name)
     sources = {f"data/{name}/raw": check_download(name, values) for name, values in root.sources.items()}

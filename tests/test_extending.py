@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 STAGES = """
-from stages import check, download, evaluate, export, preprocess, train
+from stages import check, download, evaluate, export, preprocess, report, train
 
 check.check("params.yaml")
 download.download("diabetes")
@@ -21,6 +21,7 @@ for model in ("diabetes_gated", "houses_gated"):
     train.train(model)
     evaluate.evaluate(model)
     export.export(model)
+    report.report(model)
 """
 
 

@@ -29,7 +29,7 @@ from tests.closure import ROOT, closure, imported_files
 from tests.toy import RUNTIME
 
 PARAMS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
-STAGES = ("check", "download", "preprocess", "train", "evaluate", "export")
+STAGES = ("check", "download", "preprocess", "train", "evaluate", "export", "report")
 SECTIONS = {"download": "sources", "preprocess": "datasets", **dict.fromkeys(STAGES[3:], "models")}
 PARTS = [f"{shelf}/{name}" for shelf in ("sources", "datasets", "inputs", "tasks", "architectures") for name in part_names(shelf)]
 SMALLEST = {"sources": "line", "datasets": "line", "models": "line_gd"}
@@ -210,7 +210,8 @@ def test_a_part_imports_nothing_of_ours_but_what_its_shelf_shares() -> None:
 
 
 def test_a_stage_imports_of_the_folders_only_its_own() -> None:
-    own = {"train": "training", "evaluate": "evaluation", "export": "exporting", "download": "reading", "preprocess": "reading"}
+    own = {"train": "training", "evaluate": "evaluation", "export": "exporting", "report": "reporting"}
+    own |= {"download": "reading", "preprocess": "reading"}
     for stage, folder in own.items():
         files = [Path(file) for file in without_shell(closure(ROOT / "stages" / f"{stage}.py"))]
         shared = {"modelling"} if SECTIONS[stage] == "models" else set()
@@ -257,13 +258,17 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
     dataset, folder = PARAMS["models"][key]["dataset"], f"models/{key}"
     checked, processed = f"{CHECKED_OF}{dataset}.json", f"data/{dataset}/processed"
     checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
-    drawn = {f"{plots}/predictions.csv", f"{plots}/predictions.png", f"{plots}/breakdown.csv", f"{plots}/mistakes.png"}
+    drawn = {f"{plots}/predictions.csv", f"{plots}/predictions.png", f"{plots}/breakdown.csv"}
     return {
         "train": ({checked, processed}, {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"}),
         "evaluate": ({checked, processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
         "export": (
             {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/predictions.png"},
             {f"{folder}/exported"},
+        ),
+        "report": (
+            {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/breakdown.csv"},
+            {f"{folder}/report.html"},
         ),
     }[stage]
 

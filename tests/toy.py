@@ -382,7 +382,8 @@ class Project:
         self.params: dict[str, Any] = {
             "source": "sample",
             "runtime": dict(RUNTIME),
-            "evaluate": {"num_resamples": 100, "num_mistakes": 4},
+            "evaluate": {"num_resamples": 100},
+            "report": {"num_mistakes": 4},
             "export": PARAMS["export"],
             "datasets": {name: {"about": dict(ABOUT)}},
             "recipes": {"toy": recipe(self.data)},

@@ -276,3 +276,29 @@ def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:
         words = [f"{one.name}={['?', '', *one.levels][int(code)]}" for one, code in zip(table.categories, row[num:], strict=True)]
         texts.append(", ".join([*words, *numbers][:MAX_SHOWN]))
     return texts
+
+
+def columns(rows: np.ndarray, described: Input) -> dict[str, tuple[list[int], np.ndarray]]:
+    """The raw columns by name: its places in a row, and of these rows the values [n]: float64 (NaN is missing), datetime64 (NaT is), or
+    words ('' is missing, None is none of the levels).
+    """
+    table, found = table_of(described), dict[str, tuple[list[int], np.ndarray]]()
+    place_of = {name: place for place, name in enumerate(table.numbers)}
+    categories = {one.name: place for place, one in enumerate(table.categories)}
+    for name in table.columns:
+        if name in categories:
+            place = len(table.numbers) + categories[name]
+            known = np.array([None, "", *table.categories[categories[name]].levels], dtype=object)
+            found[name] = [place], known[rows[:, place].astype(np.int64)]
+            continue
+        place = place_of[name]
+        places = [place, place + 1] if table.numbers[place + 1 : place + 2] and table.numbers[place + 1] in table.times else [place]
+        values = rows[:, places].astype(np.float64)
+        if name in table.dates:
+            missing = np.isnan(values).any(axis=1)
+            seconds = np.where(missing[:, None], 0, values) @ np.array([DAY, 1.0])[: len(places)]
+            dates = seconds.astype(np.int64).astype("datetime64[s]").astype("datetime64[m]" if len(places) > 1 else "datetime64[D]")
+            found[name] = places, np.where(missing, np.datetime64("NaT"), dates)
+        else:
+            found[name] = places, values[:, 0]
+    return found
