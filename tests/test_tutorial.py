@@ -17,7 +17,7 @@ from stages.reading.schema import check_schema
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
 LINES = re.DOTALL | re.MULTILINE
-CONSOLE = re.search(r"^```console\n(.*?)^```", PAGE, LINES)[1]
+CONSOLE, *_ = re.findall(r"^```console\n(.*?)^```", PAGE, LINES)
 COMMANDS = re.findall(r"^\$ (.*?)(?=^\$ |\Z)", CONSOLE, LINES)
 
 
