@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from stages.common.comparison import ENDS, PREFIX, own_metrics, verdict
 from stages.common.files import as_csv, as_json, write_files
@@ -37,14 +38,15 @@ def evaluate(name: str) -> None:
     targets = test.read("targets", 0, test.count)
 
     outputs = predict(model, test.pieces("inputs", BATCH_SIZE), prepare_torch(runtime))
-    bootstrap = Bootstrap(section.num_resamples, runtime.seed)
-    scores, fitting = task.measure(targets, outputs, bootstrap), list[str]()
-    for baseline, seconds, answers in baselines(task, model.input.part, meta, train, test, runtime.seed):
-        prefix = f"{PREFIX}{baseline}_"
-        measured = task.measure(targets, answers, bootstrap.under(prefix, task.COMPARED))
-        scores |= {f"{prefix}{metric}": measured[metric] for metric in task.COMPARED if metric in measured}
-        fitting.append(f"{baseline} {seconds:.1f} s")
-    scores = bootstrap.complete(scores)
+    bootstrap, fitting = Bootstrap(section.num_resamples, runtime.seed), list[str]()
+    with threadpool_limits(limits=1):  # numpy and scikit-learn would take as many threads as the machine has, and sum in another order
+        scores = task.measure(targets, outputs, bootstrap)
+        for baseline, seconds, answers in baselines(task, model.input.part, meta, train, test, runtime.seed):
+            prefix = f"{PREFIX}{baseline}_"
+            measured = task.measure(targets, answers, bootstrap.under(prefix, task.COMPARED))
+            scores |= {f"{prefix}{metric}": measured[metric] for metric in task.COMPARED if metric in measured}
+            fitting.append(f"{baseline} {seconds:.1f} s")
+        scores = bootstrap.complete(scores)
     rows = task.rows(meta, targets, outputs)
     worst = np.argsort(-task.wrongness(targets, outputs), kind="stable")[: section.num_mistakes]
     wrong, answers = targets[worst], [output[worst] for output in outputs]

@@ -43,9 +43,10 @@ def verdict(metrics: Metrics, task: ModuleType) -> str:
         return ""
     best = min(measured, key=lambda name: measured[name][main] if lower else -measured[name][main])
     network, other = metrics[main], measured[best][main]
-    texts = next((pair for pair in (as_texts(network, other, digits) for digits in DIGITS) if pair[0] != pair[1]), None)
+    pairs = ((as_text(network, digits), as_text(other, digits)) for digits in DIGITS)
+    texts = next((pair for pair in pairs if pair[0] != pair[1]), None)
     if texts is None:
-        return f"{NAMES[best].capitalize()} is as good as the network: {WORDS.get(main, main)} {network:.{DIGITS[0]}g} in both."
+        return f"{NAMES[best].capitalize()} is as good as the network: {WORDS.get(main, main)} {as_text(network, DIGITS[0])} in both."
     ends = [[one.get(f"{main}{end}") for end in ENDS] for one in (metrics, measured[best])]
     (low, high), (other_low, other_high) = ends
     overlap = None not in (low, high, other_low, other_high) and low <= other_high and other_low <= high  # type: ignore[operator]
@@ -56,5 +57,6 @@ def verdict(metrics: Metrics, task: ModuleType) -> str:
     return f"{NAMES[best].capitalize()} is better: {WORDS.get(main, main)} {texts[1]} against {texts[0]}.{tail}"
 
 
-def as_texts(first: float, second: float, digits: int) -> tuple[str, str]:
-    return f"{first:.{digits}g}", f"{second:.{digits}g}"
+def as_text(value: float, digits: int) -> str:
+    """With so many digits, but with none left out before the point: 0.231, 47,413."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"

@@ -1,14 +1,13 @@
 """What a network has to beat: the largest class or the mean, a linear model and gradient boosting, fitted on train alone.
 
 The last two are scikit-learn's, by its standard settings, and only of inputs that can be a table: there the kind of input has
-`as_matrix(rows, described)`, float64 [n, width], NaN where missing, and bool [width], which columns are codes of categories (0 is any
+`as_matrix(rows, described)`: float64 [n, width], NaN where missing, and bool [width], which columns are codes of categories (0 is any
 level that train does not have often enough). They learn from a sample where train is large, since they must take seconds, not minutes.
 """
 
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -18,8 +17,8 @@ import numpy as np
 from stages.common.meta import Meta
 from stages.common.splits import SplitFile
 
-MAX_ROWS = 200_000  # of train that they learn from,
-MAX_CELLS = 20_000_000  # fewer where there are many columns, classes or numbers: rows * columns * trees a round
+MAX_ROWS = 100_000  # of train that they learn from,
+MAX_CELLS = 10_000_000  # fewer where there are many columns, classes or numbers: rows * columns * trees a round
 MIN_ROWS = 1000
 MAX_LEVELS = 200  # of a category, the most frequent in train; boosting takes 255 at most
 PIECE = 1 << 16  # rows
@@ -38,25 +37,16 @@ def baselines(
         return
     rows, labels = sample(train, meta, seed)
     matrix, is_category = kind.as_matrix(rows, meta.input)
-    levels = Levels(matrix, is_category)
-    matrix, is_number = levels(matrix), "probabilities" not in task.OUTPUTS
+    cells = Cells(matrix, is_category)
+    matrix, is_number = cells(matrix), "probabilities" not in task.OUTPUTS
     for name, build in (("linear", linear), ("boosting", boosting)):
         start = time.perf_counter()
-        with quietly():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the linear model has not converged, or that a column is empty
             fitted = Fitted(partial(build, is_category, is_number, seed), matrix, labels, len(meta.names))
-            pieces = (levels(kind.as_matrix(piece, meta.input)[0]) for piece in test.pieces("inputs", PIECE))
+            pieces = (cells(kind.as_matrix(piece, meta.input)[0]) for piece in test.pieces("inputs", PIECE))
             answered = np.concatenate([fitted(piece) for piece in pieces])
         yield name, time.perf_counter() - start, task.answers(answered)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """With one thread, and without the warning that the linear model has not converged, or that a column is empty."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def sample(train: SplitFile, meta: Meta, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,17 +59,19 @@ def sample(train: SplitFile, meta: Meta, seed: int) -> tuple[np.ndarray, np.ndar
     return train.take("inputs", places), train.take("targets", places)
 
 
-class Levels:
-    """Codes of categories with MAX_LEVELS levels at most: those that are rare in the matrix that it is made of, or not there, are OTHER."""
+class Cells:
+    """Makes a matrix such as estimators take: endless numbers are missing, columns without a number in the matrix that it is made of are 0,
+    and codes of categories have MAX_LEVELS levels at most; those that are rare in that matrix, or not there, are OTHER.
+    """
 
     def __init__(self, matrix: np.ndarray, is_category: np.ndarray):
-        self.kept = dict[int, np.ndarray]()
+        self.empty, self.kept = ~np.isfinite(matrix).any(axis=0), dict[int, np.ndarray]()
         for place in np.flatnonzero(is_category):
             codes, counts = np.unique(matrix[:, place], return_counts=True)
             self.kept[int(place)] = np.sort(codes[np.argsort(-counts, kind="stable")[:MAX_LEVELS]])
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
-        matrix = np.where(np.isinf(matrix), np.nan, matrix)
+        matrix = np.where(self.empty, 0, np.where(np.isinf(matrix), np.nan, matrix))
         for place, kept in self.kept.items():
             found = np.minimum(np.searchsorted(kept, matrix[:, place]), len(kept) - 1)
             matrix[:, place] = np.where(kept[found] == matrix[:, place], found + 1, OTHER)

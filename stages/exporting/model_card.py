@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable
 from typing import Any
 
-from stages.common.comparison import ENDS, NAMES, baselines, own_metrics, verdict
+from stages.common.comparison import ENDS, NAMES, as_text, baselines, own_metrics, verdict
 from stages.common.figures import as_png, new_figure
 from stages.common.meta import Meta
 from stages.common.shelves import take_task
@@ -103,7 +103,7 @@ def entry_row(entry: Entry) -> list[str]:
 
 def with_range(metrics: dict[str, float], name: str) -> str:
     """Such as 0.231 (0.222 to 0.240), of four digits at most; empty where it was not measured."""
-    value, *ends = (f"{metrics[one]:.4g}" if one in metrics else "" for one in (name, *(f"{name}{end}" for end in ENDS)))
+    value, *ends = (as_text(metrics[one], 4) if one in metrics else "" for one in (name, *(f"{name}{end}" for end in ENDS)))
     return f"{value} ({' to '.join(ends)})" if all(ends) else value
 
 
