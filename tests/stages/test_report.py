@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from stages.common.comparison import own_metrics, verdict
 from stages.common.files import write_files
-from stages.common.meta import Category, Column, Input, Table
+from stages.common.meta import Category, Column, Format, Input, Table
+from stages.common.shelves import take_task
 from stages.common.splits import SplitWriter
 from stages.evaluate import evaluate
 from stages.modelling.model import Model, as_checkpoint
@@ -116,6 +118,7 @@ class ByRule(torch.nn.Module):
 
 
 TABLE = Table(
+    format=Format(),
     numbers=["x", "noise", "day"],
     dates=["day"],
     times=[],
@@ -207,12 +210,17 @@ def test_a_large_split_is_shown_by_items_evenly_spaced(table, monkeypatch):
 
 def test_baselines_stand_beside_the_model(table):
     path = table.folder / "metrics.json"
-    metrics = json.loads(path.read_bytes())
+    metrics = own_metrics(json.loads(path.read_bytes()))
     added = {"baseline_gradient_boosting_accuracy": 0.91, "baseline_gradient_boosting_accuracy_low": 0.9}
     path.write_text(json.dumps(metrics | added | {"baseline_gradient_boosting_accuracy_high": 0.92, "baseline_majority_macro_f1": 0.3}))
     text = text_of(section(table.page(), "quality"))
     assert "this model gradient boosting majority" in text
     assert re.search(r"accuracy higher [\d.]+ \([\d. to]+\) 0\.91 \(0\.9 to 0\.92\) macro f1", text)
+
+
+def test_the_sentence_about_the_best_baseline_is_the_cards(table):
+    metrics = json.loads((table.folder / "metrics.json").read_bytes())
+    assert verdict(metrics, take_task(table.data.meta.task)) in text_of(section(table.page(), "quality"))
 
 
 # Mistakes
