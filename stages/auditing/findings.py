@@ -18,7 +18,7 @@ trained again for a new verdict, and not for a new sentence.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Severity = Literal["stop", "warn", "note"]
@@ -61,10 +61,13 @@ class Finding:
     columns: Sequence[str] = ()
     lines: Sequence[int] = ()
     count: int = 0
-    accepted: bool = field(default=False, kw_only=True)
+    accepted: bool = False
 
     def __post_init__(self) -> None:
         assert self.name in NAMES, self.name
+
+    def judged(self, accepted: list[str]) -> "Finding":
+        return replace(self, accepted=self.name in accepted)
 
     def as_dict(self) -> dict[str, Any]:
         keys = ("name", "severity", "accepted", "sentence", "advice", "columns", "lines", "count")
