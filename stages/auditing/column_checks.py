@@ -58,7 +58,8 @@ def id_column(data: Audited) -> Iterator[Finding]:
         yield Finding(
             "id_column",
             "warn",
-            f"The column {column} {way} in {'almost every' if 'own' in way else 'each'} row{sorted_by}: it names a row and says nothing of a new one.",
+            f"The column {column} {way} in {'almost every' if 'own' in way else 'each'} row{sorted_by}: "
+            "it names a row and says nothing of a new one.",
             data.drop([column]),
             [column],
             count=len(data.cells),
@@ -154,7 +155,7 @@ def same(column: Column, cells: np.ndarray, target: Target) -> bool:
 
 
 def binned(column: Column, cells: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """int64 [n]: codes; places of values where each of them has several rows; else which quantile of train a number lies in. Missing is one."""
+    """int64 [n]: codes; places of values where each has several rows; else which quantile of train a number lies in. Missing is one too."""
     if column.type == "category":
         return cells.astype(np.int64)
     gaps, values = np.isnan(cells), np.unique(cells[~np.isnan(cells)])
@@ -188,10 +189,11 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 def belongs_together(data: Audited, column: Column, cells: np.ndarray, how: str) -> bool:
     """Whether a column that tells the target does so because its rows come in groups that train and test share."""
-    values, counts = counted(cells[~missing(column, cells)])
+    values = counted(cells[~missing(column, cells)])[0]
     runs = 1 + np.count_nonzero(cells[1:] != cells[:-1])
-    in_runs = data.lines is None or runs <= 2 * len(values)
-    return not data.ways and not how.startswith("AUC") and len(values) >= NUM_NAMED and len(cells) >= 2 * len(values) and in_runs
+    in_runs = data.lines is None or int(runs) <= 2 * len(values)
+    several = len(values) >= NUM_NAMED and len(cells) >= 2 * len(values)
+    return not data.ways and not how.startswith("AUC") and several and in_runs
 
 
 def group_finding(data: Audited, column: Column, cells: np.ndarray, why: str) -> Finding:
@@ -200,8 +202,8 @@ def group_finding(data: Audited, column: Column, cells: np.ndarray, why: str) ->
     return Finding(
         "ignored_group",
         "warn",
-        f"The rows seem to belong together by {column.name} ({num_values:,} values in {len(cells):,} rows; {why}), and the same values are in "
-        "train and test: figures on test say nothing of a new one.",
+        f"The rows seem to belong together by {column.name} ({num_values:,} values in {len(cells):,} rows; {why}), and the same values are "
+        "in train and test: figures on test say nothing of a new one.",
         f"set {key}, so that no group stands in two splits" if data.is_table else "split the raw files by it",
         [column.name],
         count=num_values,
@@ -244,7 +246,7 @@ def ignored_time(data: Audited) -> Iterator[Finding]:
 
 def far_values(data: Audited) -> Iterator[Finding]:
     for _, column, cells in data.with_columns("number", "date"):
-        values, counts = counted(cells[~np.isnan(cells)])
+        values = counted(cells[~np.isnan(cells)])[0]
         is_date, name = column.type == "date", column.name
         for far, gap, span in isolated(values):
             if is_date and (gap < max(DAYS, FAR_DATES * span)):
@@ -263,7 +265,8 @@ def far_values(data: Audited) -> Iterator[Finding]:
             yield Finding(
                 "far_dates" if is_date else "far_numbers",
                 "warn" if late else "note",
-                f"In {name}, {named} ({int(rows.sum()):,} rows) {'lies' if len(far) == 1 else 'lie'} far from all others, {ends}: is it {word}?",
+                f"In {name}, {named} ({int(rows.sum()):,} rows) {'lies' if len(far) == 1 else 'lie'} far from all others, {ends}: "
+                f"is it {word}?",
                 "if so, " + data.advise([name], f"missing to include {named}", "empty the cells in the file") + ", or correct the file",
                 [name],
                 lines_where(data, rows),
@@ -295,8 +298,8 @@ def equal_in_float32(data: Audited) -> Iterator[Finding]:
             yield Finding(
                 "equal_in_float32",
                 "warn",
-                f"The numbers of {column.name}, such as {values[0]:.0f}, are so large that neighbours become equal in float32, which models "
-                f"compute in: {len(values):,} different ones are left in {int(counts.sum()):,} rows.",
+                f"The numbers of {column.name}, such as {values[0]:.0f}, are so large that neighbours become equal in float32, as models "
+                f"have numbers: {len(values):,} different ones are left in {int(counts.sum()):,} rows.",
                 "if they number something, " + data.drop([column.name]) + "; else take a constant off them in the file",
                 [column.name],
                 count=int(counts.sum()),
@@ -343,7 +346,8 @@ def drift(data: Audited) -> Iterator[Finding]:
             unseen = test & ~gaps & ~np.isin(cells, cells[train & (cells >= FIRST_LEVEL)])
             words = [shown(column, code) for code in np.unique(cells[unseen])]
             if (count := int(unseen.sum())) > max(2, DRIFT * num_test) and column.name not in ids(data):
-                sentence = f"Of test, {share(count, num_test)} rows have a word in {column.name} that train lacks ({few(words)}): these count as unknown."
+                what = f"a word in {column.name} that train lacks ({few(words)})"
+                sentence = f"Of test, {share(count, num_test)} rows have {what}: these count as unknown."
                 yield Finding("unseen_words", "warn", sentence, where, [column.name], lines_where(data, unseen), count)
 
 

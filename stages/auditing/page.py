@@ -21,7 +21,8 @@ PAGE = """\
 }
 @media print { :root { color-scheme: light; --ground: #fff; --ink: #000; --faint: #444; --line: #999;
                        --stop: #b3261e; --warn: #8a5a00; --note: #35627f; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; background: var(--ground); color: var(--ink); }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem;
+       background: var(--ground); color: var(--ink); }
 h1 { font-size: 1.6rem; margin-bottom: 0.2rem; }
 article { border: 1px solid var(--line); border-left: 6px solid var(--note); border-radius: 4px; padding: 0.6rem 1rem; margin: 1rem 0;
           break-inside: avoid; overflow-wrap: anywhere; }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from stages.auditing.data import TEST, TRAIN, Audited
-from stages.auditing.findings import NUM_NAMED, Finding, few, share
+from stages.auditing.findings import NUM_NAMED, Finding, Severity, few, share
 from stages.common.splits import SPLITS
 
 FEW_ROWS = 20  # fewer say nothing, and are not looked at any further
@@ -72,7 +72,7 @@ def equal_rows(data: Audited) -> Iterator[Finding]:
                 "correct the targets, or add the column that tells the rows apart",
             ),
         }[name]
-        severity = "warn" if is_of_classes and count >= WORTH_A_WARNING * num_rows else "note"
+        severity: Severity = "warn" if is_of_classes and count >= WORTH_A_WARNING * num_rows else "note"
         yield Finding(name, severity, sentence, advice, lines=lines_of(data, found), count=count)
 
 
