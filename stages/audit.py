@@ -1,7 +1,8 @@
 """Looks at a dataset for what makes figures better than they are, or models worse than they could be.
 
 Command: python -m stages.audit NAME
-Reads:   data/NAME/processed; data/checked/accepted/NAME.json, the findings that params.yaml accepts; params.yaml: datasets.NAME.preprocess
+Reads:   data/NAME/processed; data/checked/datasets/NAME.json, of which the schema of a table, and data/checked/accepted/NAME.json, the
+         findings that params.yaml accepts; params.yaml: datasets.NAME.preprocess
 Writes:  data/NAME/audit/: findings.json (stages/auditing/findings.py says what is in it), report.html, the same for people, and
          verdict.json, by which train refuses a dataset with severe findings that are not accepted
 
@@ -11,10 +12,11 @@ It ends well whatever it finds, so that its report is there to be read; the find
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from stages.auditing import column_checks, row_checks
 from stages.auditing.data import Audited, read_audited
-from stages.auditing.findings import ORDER, Finding
+from stages.auditing.findings import Finding, joined
 from stages.auditing.page import as_page
 from stages.common.files import as_json, replacing_folder
 from stages.common.meta import read_meta
@@ -26,9 +28,11 @@ WAYS = ("group", "time", "split")  # keys of `preprocess` of those kinds of data
 
 def audit(name: str) -> None:
     folder, section = Path("data") / name, look_up(read_params(), "datasets", name, "preprocess")
-    accepted = read_accepted(name)
+    accepted, schema = read_checked(name, "accepted").get("accept", []), read_checked(name, "datasets").get("schema", {})
+    meta = read_meta(folder / "processed")
+    targets = schema.get("targets") or meta.outputs or ["the class"]
     ways = {way: str(section[way]) for way in WAYS if section.get(way) is not None}
-    data = read_audited(folder / "processed", read_meta(folder / "processed"), ways)
+    data = read_audited(folder / "processed", meta, targets, ways)
     findings = found(data, accepted)
     stopped_by = [finding.name for finding in findings if finding.severity == "stop" and not finding.accepted]
     facts = {"dataset": name, "rows": len(data.hashes), "looked_at": len(data.sample_places)}
@@ -44,13 +48,14 @@ def audit(name: str) -> None:
     print(f"{name}: {len(findings) or 'no'} finding{'s'[: len(findings) != 1]}{stops}: {folder / 'audit' / 'report.html'}")
 
 
-def read_accepted(name: str) -> list[str]:
-    path = Path("data") / "checked" / "accepted" / f"{name}.json"
+def read_checked(name: str, what: str) -> dict[str, Any]:
+    """What check has written of the dataset below data/checked/<what>."""
+    path = Path("data") / "checked" / what / f"{name}.json"
     try:
-        accepted: list[str] = json.loads(path.read_bytes())["accept"]
-    except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged: run python -m stages.check params.yaml (or dvc repro) first.") from error
-    return accepted
+    return content
 
 
 def found(data: Audited, accepted: list[str]) -> list[Finding]:
@@ -59,7 +64,7 @@ def found(data: Audited, accepted: list[str]) -> list[Finding]:
     if len(data.hashes) < row_checks.FEW_ROWS:
         checks = [row_checks.few_rows, row_checks.left_out_rows]
     findings = [finding for check in checks for finding in check(data)]
-    return sorted((finding.judged(accepted) for finding in findings), key=lambda finding: ORDER.index(finding.severity))
+    return [finding.judged(accepted) for finding in joined(findings)]
 
 
 if __name__ == "__main__":

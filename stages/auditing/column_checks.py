@@ -12,15 +12,17 @@ from stages.auditing.row_checks import alike
 
 MIN_PRESENT = 30  # rows that a column needs before it can be said to tell anything
 MIN_HELD_OUT = 8  # rows of val and test on which that is tried
-LEAK = 0.98  # of the errors of the commonest class, or of the variance, that one column explains
-AUC_LEAK = 0.995
+LEAK, STRONG = 0.95, 0.8  # of the errors of the commonest class, or of the variance, that one column explains
+AUC_LEAK, AUC_STRONG = 0.99, 0.95
+CERTAIN = 0.3  # of a class, that one value of a column has to itself
 SAME = 1 - 1e-6  # squared correlation with a target that is a number
-MAX_BINS, ROWS_PER_BIN = 50, 20
+MAX_BINS, ROWS_PER_BIN = 200, 20
 FAR, FAR_OF_NINES, FAR_DATES = 2.0, 1.0, 0.5  # gap before the far values, in ranges of the others
 NINES = re.compile(r"-?9+(\.0)?|-1(\.0)?|-?9+8(\.0)?")  # what people write for missing
 DAYS = 30
 ALONE = 0.9  # of the rows, that have their own value
 DRIFT = 0.05  # of test's rows
+ROWS_IN_GROUP = 1.5
 IS_ID = re.compile(r"(^|[^a-z])(id|uuid|guid)$|[a-z]I[dD]$", re.IGNORECASE)
 
 
@@ -53,7 +55,7 @@ def constant_column(data: Audited) -> Iterator[Finding]:
 def id_column(data: Audited) -> Iterator[Finding]:
     for column, way in ids(data).items():
         place = [one.name for one in data.columns].index(column)
-        told = [target.name for target in data.targets if tells(data, data.columns[place], data.cells[:, place], target)[0]]
+        told = [target.name for target in data.targets if tells(data, data.columns[place], data.cells[:, place], target)[0] >= LEAK]
         sorted_by = f", and alone tells {few(told)}, since the rows are sorted by it" if told and way != "has its own word" else ""
         yield Finding(
             "id_column",
@@ -87,24 +89,19 @@ def ids(data: Audited) -> dict[str, str]:
 
 
 def telling_column(data: Audited) -> Iterator[Finding]:
-    """Columns that alone tell the target, measured on rows that were not used to find out how: with which severity depends on why."""
-    named = ids(data)
+    """Columns that alone tell the target, wholly or for the most part."""
+    explained = {**ids(data), **groups(data)}
     for target in data.targets:
         for _, column, cells in data.with_columns():
-            if column.name in named:
+            told, how = tells(data, column, cells, target) if column.name not in explained else (0.0, "")
+            if told < STRONG:
                 continue
-            told, how = tells(data, column, cells, target)
-            if not told:
-                continue
-            if belongs_together(data, column, cells, how):
-                yield group_finding(data, column, cells, f"{target.name} is the same in all rows of one value")
-                continue
-            is_same = same(column, cells, target)
+            is_same = told >= LEAK and same(column, cells, target)
+            what = "is another name of" if is_same else "alone tells" if told >= LEAK else "alone tells much of"
             yield Finding(
                 "same_as_target" if is_same else "tells_target",
-                "stop" if is_same else "warn",
-                f"The column {column.name} {'is' if is_same else 'alone tells'} {target.name}{' under another name' if is_same else ''} "
-                f"({how}): is it known before {target.name} is?",
+                "stop" if is_same else "warn" if told >= LEAK else "note",
+                f"The column {column.name} {what} {target.name} ({how}): is it known before {target.name} is?",
                 f"if not, {data.drop([column.name])}",
                 [column.name],
                 lines_where(data, ~missing(column, cells)),
@@ -112,36 +109,49 @@ def telling_column(data: Audited) -> Iterator[Finding]:
             )
 
 
-def tells(data: Audited, column: Column, cells: np.ndarray, target: Target) -> tuple[bool, str]:
-    """Whether a column tells the target, and by which figure."""
+def tells(data: Audited, column: Column, cells: np.ndarray, target: Target) -> tuple[float, str]:
+    """How much of the target a column tells, and by which figure: LEAK and more is all but everything, STRONG and more is worth a look.
+
+    The best guess for each value, or quantile, is of train; it is measured on val and test, and must be as good on train.
+    """
     train = data.sample_places == TRAIN
     if len(cells) < MIN_PRESENT or (~train).sum() < MIN_HELD_OUT or (~missing(column, cells)).sum() < MIN_PRESENT:
-        return False, ""
+        return 0.0, ""
+    bins = binned(column, cells, train)
     if target.classes:
         if len(target.classes) == 2 and column.type != "category":
             area = auc(cells, target.values)
-            if max(area, 1 - area) >= AUC_LEAK:
-                return True, f"AUC {max(area, 1 - area):.3g}"
-        bins = binned(column, cells, train)
-        table = np.zeros((bins.max() + 1, len(target.classes)))
-        answers = target.values.astype(np.int64)
-        np.add.at(table, (bins[train], answers[train]), 1)
-        commonest = np.bincount(answers[train], minlength=len(target.classes)).argmax()
-        guess = np.where(table.sum(axis=1) > 0, table.argmax(axis=1), commonest)
-        explained = []
-        for rows in (train, ~train):
-            usual, wrong = (answers[rows] != commonest).sum(), (answers[rows] != guess[bins[rows]]).sum()
-            explained.append(1 - wrong / usual if usual >= 3 else 0.0)
-        right = (answers[~train] == guess[bins[~train]]).mean()
-        return min(explained) >= LEAK, f"right in {100 * right:.3g} % of the rows of val and test"
-    bins, numbers = binned(column, cells, train), target.values
+            area = max(area, 1 - area)
+            if area >= AUC_STRONG:
+                return LEAK if area >= AUC_LEAK else STRONG, f"AUC {area:.3g}"
+        return tells_class(bins, target.values.astype(np.int64), train, len(target.classes))
+    numbers = target.values
     sums, counts = (np.bincount(bins[train], weights, minlength=bins.max() + 1) for weights in (numbers[train], None))
     guess = np.where(counts > 0, sums / np.maximum(counts, 1), numbers[train].mean())
     spread = ((numbers[~train] - numbers[train].mean()) ** 2).sum()
     r2 = 1 - ((numbers[~train] - guess[bins[~train]]) ** 2).sum() / spread if spread > 0 else 0.0
-    if column.type != "category" and (line := correlation(cells, numbers) ** 2) > r2:
-        r2 = line
-    return r2 >= LEAK, f"R2 {r2:.3g}"
+    if column.type != "category":
+        r2 = max(r2, correlation(cells, numbers) ** 2)
+    return r2, f"R2 {r2:.3g}"
+
+
+def tells_class(bins: np.ndarray, answers: np.ndarray, train: np.ndarray, num_classes: int) -> tuple[float, str]:
+    before, after = np.zeros((2, bins.max() + 1, num_classes))
+    np.add.at(before, (bins[train], answers[train]), 1)
+    np.add.at(after, (bins[~train], answers[~train]), 1)
+    commonest = before.sum(axis=0).argmax()
+    guess = np.where(before.sum(axis=1) > 0, before.argmax(axis=1), commonest)
+    usual = [table.sum() - table[:, commonest].sum() for table in (before, after)]
+    wrong = [table.sum() - table[np.arange(len(table)), guess].sum() for table in (before, after)]
+    explained = min(1 - errors / most if most >= 3 else 0.0 for errors, most in zip(wrong, usual, strict=True))
+    if explained >= STRONG:
+        return explained, f"right in {100 * (1 - wrong[1] / after.sum()):.3g} % of the rows of val and test"
+    both = before + after
+    pure = (both.max(axis=1) == both.sum(axis=1)) & (both.sum(axis=1) >= MIN_PRESENT) & (both.argmax(axis=1) != commonest)
+    part = (both * pure[:, None]).sum(axis=0) / np.maximum(both.sum(axis=0), 1)
+    if part.max() >= CERTAIN:
+        return STRONG, f"what it has in {100 * part.max():.0f} % of the rows of one class, it has in no other row"
+    return 0.0, ""
 
 
 def same(column: Column, cells: np.ndarray, target: Target) -> bool:
@@ -187,40 +197,40 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def belongs_together(data: Audited, column: Column, cells: np.ndarray, how: str) -> bool:
-    """Whether a column that tells the target does so because its rows come in groups that train and test share."""
-    values = counted(cells[~missing(column, cells)])[0]
-    runs = 1 + np.count_nonzero(cells[1:] != cells[:-1])
-    in_runs = data.lines is None or int(runs) <= 2 * len(values)
-    several = len(values) >= NUM_NAMED and len(cells) >= 2 * len(values)
-    return not data.ways and not how.startswith("AUC") and several and in_runs
-
-
-def group_finding(data: Audited, column: Column, cells: np.ndarray, why: str) -> Finding:
-    num_values = len(counted(cells[~missing(column, cells)])[0])
-    key = f"datasets.{data.meta.dataset}.preprocess.group: {column.name}"
-    return Finding(
-        "ignored_group",
-        "warn",
-        f"The rows seem to belong together by {column.name} ({num_values:,} values in {len(cells):,} rows; {why}), and the same values are "
-        "in train and test: figures on test say nothing of a new one.",
-        f"set {key}, so that no group stands in two splits" if data.is_table else "split the raw files by it",
-        [column.name],
-        count=num_values,
-    )
-
-
 def ignored_group(data: Audited) -> Iterator[Finding]:
-    """By the column's name: what is called an ID and stands in several rows is somebody of whom there are several rows."""
-    if data.ways:
-        return
-    for _, column, cells in data.with_columns("number", "category"):
-        present = cells[~missing(column, cells)]
-        num_values = len(np.unique(present))
-        if IS_ID.search(column.name) and len(cells) >= MIN_PRESENT and NUM_NAMED <= num_values <= len(present) / 1.5:
-            train, test = (np.unique(cells[(data.sample_places == place) & ~missing(column, cells)]) for place in (TRAIN, TEST))
-            if np.isin(test, train).mean() > 0.5:
-                yield group_finding(data, column, cells, "by its name an ID")
+    if found := groups(data):
+        columns, key = list(found), f"datasets.{data.meta.dataset}.preprocess.group: {next(iter(found))}"
+        named = few(f"{name} ({why})" for name, why in found.items())
+        yield Finding(
+            "ignored_group",
+            "warn",
+            f"The rows seem to belong together by {named}, and train and test share its values: figures on test say nothing of a new one.",
+            f"set {key}, so that no group stands in two splits" if data.is_table else f"split the raw files by {columns[0]}",
+            columns,
+            count=len(found),
+        )
+
+
+def groups(data: Audited) -> dict[str, str]:
+    """Columns by which rows come in groups that train and test share, and why that is thought: the target is the same in all rows of one
+    value, or the column is called an ID. Those called so come first.
+    """
+    found = dict[str, str]()
+    for _, column, cells in data.with_columns("number", "category") if not data.ways else ():
+        present = ~missing(column, cells)
+        values = np.unique(cells[present])
+        if len(cells) < MIN_PRESENT or not NUM_NAMED <= len(values) <= present.sum() / ROWS_IN_GROUP:
+            continue
+        train, test = (np.unique(cells[(data.sample_places == place) & present]) for place in (TRAIN, TEST))
+        if not len(test) or np.isin(test, train).mean() <= 0.5:
+            continue
+        runs = 1 + int(np.count_nonzero(cells[1:] != cells[:-1]))
+        told = [(target.name, how) for target in data.targets for told, how in [tells(data, column, cells, target)] if told >= LEAK]
+        if IS_ID.search(column.name):
+            found = {column.name: f"{len(values):,} values in {int(present.sum()):,} rows"} | found
+        elif told and not told[0][1].startswith("AUC") and (data.lines is None or runs <= 2 * len(values)):
+            found[column.name] = f"{len(values):,} values, in each of which {told[0][0]} is one"
+    return found
 
 
 def ignored_time(data: Audited) -> Iterator[Finding]:
@@ -245,33 +255,53 @@ def ignored_time(data: Audited) -> Iterator[Finding]:
 
 
 def far_values(data: Audited) -> Iterator[Finding]:
-    for _, column, cells in data.with_columns("number", "date"):
-        values = counted(cells[~np.isnan(cells)])[0]
-        is_date, name = column.type == "date", column.name
-        for far, gap, span in isolated(values):
-            if is_date and (gap < max(DAYS, FAR_DATES * span)):
-                continue
-            if not is_date and gap < (FAR_OF_NINES if all(NINES.fullmatch(f"{value:g}") for value in far) else FAR) * span:
-                continue
-            rows = np.isin(cells, far)
-            if is_date and rows.sum() > max(1, DRIFT * len(cells)):
-                continue  # half of the file may be of another year
-            others = values[~np.isin(values, far)]
-            named, ends = few(shown(column, value) for value in far), f"{shown(column, others[0])} to {shown(column, others[-1])}"
-            late = is_date and far[0] > others[-1]
-            word = (
-                "the future, or a mistyped year" if late else "a mistyped year, or a word for missing" if is_date else "a word for missing"
-            )
-            yield Finding(
-                "far_dates" if is_date else "far_numbers",
-                "warn" if late else "note",
-                f"In {name}, {named} ({int(rows.sum()):,} rows) {'lies' if len(far) == 1 else 'lie'} far from all others, {ends}: "
-                f"is it {word}?",
-                "if so, " + data.advise([name], f"missing to include {named}", "empty the cells in the file") + ", or correct the file",
-                [name],
-                lines_where(data, rows),
-                int(rows.sum()),
-            )
+    """Far values of each column; a row that lies far in many columns is one of totals."""
+    found = [(column, cells, *one) for _, column, cells in data.with_columns("number", "date") for one in far_of(column, cells)]
+    rows, counts = np.unique([np.argmax(mask) for *_, mask in found if mask.sum() == 1], return_counts=True)
+    totals = rows[counts >= NUM_NAMED].tolist()
+    for row in totals:
+        names = [column.name for column, *_, mask in found if mask.sum() == 1 and np.argmax(mask) == row]
+        yield Finding(
+            "far_row",
+            "warn",
+            f"{f'Line {data.lines[row]}' if data.lines is not None else 'A row'} lies far from all others in {len(names)} columns "
+            f"({few(names)}): is it a row of totals?",
+            "if so, remove the line from the file",
+            names,
+            [] if data.lines is None else [int(data.lines[row])],
+            1,
+        )
+    for column, _, far, others, mask in found:
+        if mask.sum() == 1 and np.argmax(mask) in totals:
+            continue
+        name, is_date, late = column.name, column.type == "date", far[0] > others[-1]
+        named, ends = few(shown(column, value) for value in far), f"{shown(column, others[0])} to {shown(column, others[-1])}"
+        word = (
+            "a word for missing" if not is_date else "the future, or a mistyped year" if late else "a mistyped year, or a word for missing"
+        )
+        yield Finding(
+            "far_dates" if is_date else "far_numbers",
+            "warn" if is_date and late else "note",
+            f"In {name}, {named} ({counted_rows(mask)}) {'lies' if len(far) == 1 else 'lie'} far from all others, {ends}: is it {word}?",
+            "if so, " + data.advise([name], f"missing to include {named}", "empty the cells in the file") + ", or correct the file",
+            [name],
+            lines_where(data, mask),
+            int(mask.sum()),
+        )
+
+
+def far_of(column: Column, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(far values, all others, sorted, and in which rows the far ones are)."""
+    values = counted(cells)[0]
+    for far, gap, span in isolated(values):
+        enough = FAR_OF_NINES if all(NINES.fullmatch(f"{value:g}") for value in far) else FAR
+        mask = np.isin(cells, far)
+        if column.type == "date":  # half of the file may be of another year
+            is_far = gap >= max(DAYS, FAR_DATES * span) and mask.sum() <= max(1, DRIFT * len(cells))
+        else:
+            is_far = gap >= enough * span
+        if is_far:
+            yield far, values[~np.isin(values, far)], mask
 
 
 def isolated(values: np.ndarray) -> Iterator[tuple[np.ndarray, float, float]]:
@@ -345,7 +375,7 @@ def drift(data: Audited) -> Iterator[Finding]:
         if column.type == "category" and num_train:
             unseen = test & ~gaps & ~np.isin(cells, cells[train & (cells >= FIRST_LEVEL)])
             words = [shown(column, code) for code in np.unique(cells[unseen])]
-            if (count := int(unseen.sum())) > max(2, DRIFT * num_test) and column.name not in ids(data):
+            if (count := int(unseen.sum())) > max(2, DRIFT * num_test) and column.name not in {*ids(data), *data.ways.values()}:
                 what = f"a word in {column.name} that train lacks ({few(words)})"
                 sentence = f"Of test, {share(count, num_test)} rows have {what}: these count as unknown."
                 yield Finding("unseen_words", "warn", sentence, where, [column.name], lines_where(data, unseen), count)
@@ -384,6 +414,10 @@ def shown(column: Column, value: float) -> str:
 
 def day(value: float) -> str:
     return (datetime.date(1970, 1, 1) + datetime.timedelta(days=int(value))).isoformat()
+
+
+def counted_rows(mask: np.ndarray) -> str:
+    return f"{mask.sum():,} row{'s' if mask.sum() > 1 else ''}"
 
 
 def lines_where(data: Audited, rows: np.ndarray) -> list[int]:

@@ -52,7 +52,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Audited:
-    """`ways` are the keys of the dataset's section preprocess by which rows were split, with their columns.
+    """`target_names` are what is to be predicted: columns of a table, else the numbers or "the class". `ways` are the keys of the dataset's
+    section preprocess by which rows were split, with their columns.
 
     All rows, train's first, as the files have them: `hashes` of the inputs and `target_hashes`, uint64; `places` of their splits in SPLITS;
     `all_lines` of the raw file, or None. The sample, in the order of the raw file where that is known: `cells` float64 [n, columns], of
@@ -60,6 +61,7 @@ class Audited:
     """
 
     meta: Meta
+    target_names: list[str]
     ways: dict[str, str]
     columns: list[Column]
     hashes: np.ndarray
@@ -92,11 +94,11 @@ class Audited:
     @cached_property
     def targets(self) -> list[Target]:
         """Classes or numbers of the sample; none where an item has a class for each of its parts."""
-        values, names = self.sample_targets, self.meta.names
+        values, names = self.sample_targets, self.target_names
         if self.meta.classes is None or (values.ndim == 2 and values.dtype == np.uint8):
             words = () if self.meta.classes is None else ("no", "yes")
             return [Target(name, words, column.astype(np.float64)) for name, column in zip(names, values.T, strict=True)]
-        return [Target("the class", tuple(names), values.astype(np.float64))] if values.ndim == 1 else []
+        return [Target(names[0], tuple(self.meta.classes), values.astype(np.float64))] if values.ndim == 1 else []
 
     def with_columns(self, *types: str) -> Iterator[tuple[int, Column, np.ndarray]]:
         """(place, column, cells of the sample) of the columns of some types, or of all."""
@@ -105,7 +107,7 @@ class Audited:
                 yield place, column, self.cells[:, place]
 
 
-def read_audited(processed: Path, meta: Meta, ways: dict[str, str]) -> Audited:
+def read_audited(processed: Path, meta: Meta, target_names: list[str], ways: dict[str, str]) -> Audited:
     columns, files = columns_of(meta.input), [SplitFile(processed, split) for split in SPLITS]
     shapes = [file.tensors["inputs"][1][1:] for file in files if file.count]
     smallest = tuple(map(min, zip(*shapes, strict=True)))
@@ -139,7 +141,7 @@ def read_audited(processed: Path, meta: Meta, ways: dict[str, str]) -> Audited:
     if arrays["lines"] is not None:
         order = np.argsort(arrays["lines"], kind="stable")
         arrays |= {name: arrays[name][order] for name in ("cells", "sample_targets", "sample_places", "lines")}
-    return Audited(meta=meta, ways=ways, columns=columns, low=low, high=high, **arrays)
+    return Audited(meta=meta, target_names=target_names, ways=ways, columns=columns, low=low, high=high, **arrays)
 
 
 def as_cells(rows: np.ndarray, columns: list[Column]) -> np.ndarray:

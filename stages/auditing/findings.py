@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 Severity = Literal["stop", "warn", "note"]
 ORDER = ("stop", "warn", "note")
+MAX_ALIKE = 8  # findings of one name and severity that are told one by one
 NUM_NAMED = 5  # examples of lines, of columns and of words in a sentence
 
 NAMES = {
@@ -40,6 +41,7 @@ NAMES = {
     "almost_constant": "a column says the same in nearly every row",
     "far_dates": "dates lie far from all others, such as in the future",
     "far_numbers": "a number lies far from all others, such as -999 for missing",
+    "far_row": "a row lies far from all others in many columns, as one of totals does",
     "equal_in_float32": "different numbers become equal in float32",
     "target_range": "targets of test lie outside those of train",
     "ignored_group": "rows belong together, and the split does not know it",
@@ -66,6 +68,10 @@ class Finding:
     def __post_init__(self) -> None:
         assert self.name in NAMES, self.name
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        return self.name, self.severity
+
     def judged(self, accepted: list[str]) -> "Finding":
         return replace(self, accepted=self.name in accepted)
 
@@ -84,4 +90,19 @@ def few(names: Iterable[str]) -> str:
 
 def share(part: int, whole: int) -> str:
     """Such as "12 of 60 (20 %)"."""
-    return f"{part:,} of {whole:,} ({100 * part / max(whole, 1):.2g} %)"
+    percent = 100 * part / max(whole, 1)
+    return f"{part:,} of {whole:,} ({percent:.{0 if percent >= 10 else 2}{'f' if percent >= 10 else 'g'}} %)"
+
+
+def joined(findings: list[Finding]) -> list[Finding]:
+    """Of many findings of one name and severity the first stay; one names the columns of all others."""
+    kept = list[Finding]()
+    for kind in dict.fromkeys(finding.kind for finding in findings):
+        alike = [finding for finding in findings if finding.kind == kind]
+        rest = alike[MAX_ALIKE:] if len(alike) > MAX_ALIKE + 1 else []
+        kept += alike[: len(alike) - len(rest)]
+        if rest:
+            columns = [column for finding in rest for column in finding.columns]
+            sentence = f"Likewise of {len(rest)} more columns: {', '.join(columns)}."
+            kept.append(Finding(rest[0].name, rest[0].severity, sentence, "do the same for them", columns, count=len(rest)))
+    return sorted(kept, key=lambda finding: ORDER.index(finding.severity))

@@ -60,15 +60,15 @@ def equal_rows(data: Audited) -> Iterator[Finding]:
         if not (count := int(sizes[groups].sum())):
             continue
         found = np.sort(order[np.repeat(groups, sizes)])
-        different = f"{int(groups.sum()):,} different ones"
+        different = f"{int(groups.sum()):,} different row{'s' if groups.sum() > 1 else ''}"
         sentence, advice = {
             "duplicate_rows": (
-                f"{share(count, num_rows)} rows have the same inputs as another; they are {different}{example(data, found)}.",
+                f"{share(count, num_rows)} rows have the same inputs as another, {different} over and over{example(data, found)}.",
                 "remove the copies, unless they are real: copies weigh more in training and in every figure",
             ),
             "contradicting_rows": (
-                f"{share(count, num_rows)} rows are equal but for the target; they are {different}{example(data, found)}: no model can "
-                "be right on all of them.",
+                f"{share(count, num_rows)} rows are equal but for the target, {different} with several answers{example(data, found)}: "
+                "no model can be right on all of them.",
                 "correct the targets, or add the column that tells the rows apart",
             ),
         }[name]
@@ -105,7 +105,8 @@ def label_variants(data: Audited) -> Iterator[Finding]:
             "label_variants",
             "stop",
             f"Classes differ by upper and lower case or blanks alone: {', '.join(counted)}.",
-            "write each class in one way in the raw files",
+            "write each class in one way in the raw files"
+            + (f", or set {data.key(data.target_names[0], 'ignore_case')} to true, with one level for each" if data.is_table else ""),
             count=len(variants),
         )
 
