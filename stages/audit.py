@@ -29,10 +29,9 @@ WAYS = ("group", "time", "split")  # keys of `preprocess` of those kinds of data
 def audit(name: str) -> None:
     folder, section = Path("data") / name, look_up(read_params(), "datasets", name, "preprocess")
     accepted, schema = read_checked(name, "accepted").get("accept", []), read_checked(name, "datasets").get("schema", {})
-    meta = read_meta(folder / "processed")
-    targets = schema.get("targets") or meta.outputs or ["the class"]
+    label = schema["targets"][0] if schema else "the class"
     ways = {way: str(section[way]) for way in WAYS if section.get(way) is not None}
-    data = read_audited(folder / "processed", meta, targets, ways)
+    data = read_audited(folder / "processed", read_meta(folder / "processed"), label, ways)
     findings = found(data, accepted)
     stopped_by = [finding.name for finding in findings if finding.severity == "stop" and not finding.accepted]
     facts = {"dataset": name, "rows": len(data.hashes), "looked_at": len(data.sample_places)}

@@ -15,7 +15,7 @@ import numpy as np
 from stages.common.meta import Input, Meta
 from stages.common.splits import SPLITS, SplitFile
 
-MAX_ROWS, MAX_CELLS = 200_000, 1 << 24  # of the sample
+MAX_ROWS, MAX_CELLS = 100_000, 1 << 23  # of the sample
 PIECE_BYTES = 1 << 24
 MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
 TRAIN, VAL, TEST = range(3)  # places in SPLITS
@@ -52,8 +52,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Audited:
-    """`target_names` are what is to be predicted: columns of a table, else the numbers or "the class". `ways` are the keys of the dataset's
-    section preprocess by which rows were split, with their columns.
+    """`label` is how the class of an item is called: a table's column, or "the class". `ways` are the keys of the dataset's section
+    preprocess by which rows were split, with their columns.
 
     All rows, train's first, as the files have them: `hashes` of the inputs and `target_hashes`, uint64; `places` of their splits in SPLITS;
     `all_lines` of the raw file, or None. The sample, in the order of the raw file where that is known: `cells` float64 [n, columns], of
@@ -61,7 +61,7 @@ class Audited:
     """
 
     meta: Meta
-    target_names: list[str]
+    label: str
     ways: dict[str, str]
     columns: list[Column]
     hashes: np.ndarray
@@ -94,11 +94,11 @@ class Audited:
     @cached_property
     def targets(self) -> list[Target]:
         """Classes or numbers of the sample; none where an item has a class for each of its parts."""
-        values, names = self.sample_targets, self.target_names
+        values, names = self.sample_targets, self.meta.names
         if self.meta.classes is None or (values.ndim == 2 and values.dtype == np.uint8):
             words = () if self.meta.classes is None else ("no", "yes")
             return [Target(name, words, column.astype(np.float64)) for name, column in zip(names, values.T, strict=True)]
-        return [Target(names[0], tuple(self.meta.classes), values.astype(np.float64))] if values.ndim == 1 else []
+        return [Target(self.label, tuple(names), values.astype(np.float64))] if values.ndim == 1 else []
 
     def with_columns(self, *types: str) -> Iterator[tuple[int, Column, np.ndarray]]:
         """(place, column, cells of the sample) of the columns of some types, or of all."""
@@ -107,7 +107,7 @@ class Audited:
                 yield place, column, self.cells[:, place]
 
 
-def read_audited(processed: Path, meta: Meta, target_names: list[str], ways: dict[str, str]) -> Audited:
+def read_audited(processed: Path, meta: Meta, label: str, ways: dict[str, str]) -> Audited:
     columns, files = columns_of(meta.input), [SplitFile(processed, split) for split in SPLITS]
     shapes = [file.tensors["inputs"][1][1:] for file in files if file.count]
     smallest = tuple(map(min, zip(*shapes, strict=True)))
@@ -141,7 +141,7 @@ def read_audited(processed: Path, meta: Meta, target_names: list[str], ways: dic
     if arrays["lines"] is not None:
         order = np.argsort(arrays["lines"], kind="stable")
         arrays |= {name: arrays[name][order] for name in ("cells", "sample_targets", "sample_places", "lines")}
-    return Audited(meta=meta, target_names=target_names, ways=ways, columns=columns, low=low, high=high, **arrays)
+    return Audited(meta=meta, label=label, ways=ways, columns=columns, low=low, high=high, **arrays)
 
 
 def as_cells(rows: np.ndarray, columns: list[Column]) -> np.ndarray:

@@ -106,7 +106,7 @@ def label_variants(data: Audited) -> Iterator[Finding]:
             "stop",
             f"Classes differ by upper and lower case or blanks alone: {', '.join(counted)}.",
             "write each class in one way in the raw files"
-            + (f", or set {data.key(data.target_names[0], 'ignore_case')} to true, with one level for each" if data.is_table else ""),
+            + (f", or set {data.key(data.label, 'ignore_case')} to true, with one level for each" if data.is_table else ""),
             count=len(variants),
         )
 
