@@ -9,6 +9,7 @@ Writes:  data/NAME/audit/: findings.json (stages/auditing/findings.py says what 
 It ends well whatever it finds, so that its report is there to be read; the findings are said on stderr.
 """
 
+import datetime
 import json
 import sys
 from pathlib import Path
@@ -40,11 +41,18 @@ def audit(name: str) -> None:
         (fresh / "findings.json").write_bytes(as_json(written))
         (fresh / "report.html").write_text(as_page(written), encoding="utf-8")
         (fresh / "verdict.json").write_bytes(as_json({"stopped_by": list(dict.fromkeys(stopped_by))}))
-    for finding in findings:
-        if finding.severity != "note" and not finding.accepted:
-            print(f"warning: {finding.sentence} ({finding.name}: {finding.advice}.)", file=sys.stderr)
+    said = [f"{one.sentence} ({one.name}: {one.advice}.)" for one in findings if one.severity != "note" and not one.accepted]
+    for sentence in [*said, *later_than_today(data)]:  # names of columns may hold what a terminal obeys
+        print(f"warning: {''.join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in sentence)}", file=sys.stderr)
     stops = f", {len(stopped_by)} of which stop the training" if stopped_by else ""
     print(f"{name}: {len(findings) or 'no'} finding{'s'[: len(findings) != 1]}{stops}: {folder / 'audit' / 'report.html'}")
+
+
+def later_than_today(data: Audited) -> list[str]:
+    """Sentences that stand in no file: the same data would have another report on another day."""
+    today = (datetime.datetime.now(datetime.UTC).date() - datetime.date(1970, 1, 1)).days
+    later = {column.name: int((cells > today).sum()) for _, column, cells in data.with_columns("date")}
+    return [f"The column {name} has dates later than today in {count:,} rows." for name, count in later.items() if count]
 
 
 def read_checked(name: str, what: str) -> dict[str, Any]:

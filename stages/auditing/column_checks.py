@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from stages.auditing.data import FIRST_LEVEL, MISSING_CODE, TEST, TRAIN, Audited, Column, Target
-from stages.auditing.findings import NUM_NAMED, Finding, few, share
+from stages.auditing.findings import NUM_NAMED, Finding, few, quoted, share
 from stages.auditing.row_checks import alike
 
 MIN_PRESENT = 30  # rows that a column needs before it can be said to tell anything
@@ -387,7 +387,7 @@ def level_variants(data: Audited) -> Iterator[Finding]:
             yield Finding(
                 "level_variants",
                 "warn",
-                f"Words of {column.name} differ by upper and lower case or blanks alone: {few(map(repr, variants))}.",
+                f"Words of {column.name} differ by upper and lower case or blanks alone: {few(map(quoted, variants))}.",
                 "write each in one way in the file, or leave them if they mean different things",
                 [column.name],
                 count=len(variants),
@@ -408,7 +408,7 @@ def shown(column: Column, value: float) -> str:
     """As the file has it, or nearly."""
     if column.type == "category":
         code = int(value)
-        return repr(column.levels[code - FIRST_LEVEL]) if code >= FIRST_LEVEL else ("unknown", "missing")[code]
+        return quoted(column.levels[code - FIRST_LEVEL]) if code >= FIRST_LEVEL else ("unknown", "missing")[code]
     return day(value) if column.type == "date" else f"{value:.7g}"
 
 

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 Severity = Literal["stop", "warn", "note"]
 ORDER = ("stop", "warn", "note")
+LONGEST = 60  # characters of a word in a sentence
 MAX_ALIKE = 8  # findings of one name and severity that are told one by one
 NUM_NAMED = 5  # examples of lines, of columns and of words in a sentence
 
@@ -79,6 +80,11 @@ class Finding:
         keys = ("name", "severity", "accepted", "sentence", "advice", "columns", "lines", "count")
         values = asdict(self) | {"columns": list(self.columns), "lines": [int(line) for line in self.lines[:NUM_NAMED]]}
         return {key: values[key] for key in keys}
+
+
+def quoted(word: str) -> str:
+    """A word of the data's, of which a long one is cut."""
+    return repr(word if len(word) <= LONGEST else f"{word[: LONGEST - 1]}…")
 
 
 def few(names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from stages.auditing.data import TEST, TRAIN, Audited
-from stages.auditing.findings import NUM_NAMED, Finding, Severity, few, share
+from stages.auditing.findings import NUM_NAMED, Finding, Severity, few, quoted, share
 from stages.common.splits import SPLITS
 
 FEW_ROWS = 20  # fewer say nothing, and are not looked at any further
@@ -83,10 +83,10 @@ def rare_class(data: Audited) -> Iterator[Finding]:
         counts = {split: per_class[split].get(name, 0) for split in SPLITS if data.meta.counts[split].total}
         total = sum(counts.values())
         if total < HANDFUL or not counts["test"]:
-            found[name] = f"{name!r} has {total} in all ({', '.join(f'{number} in {split}' for split, number in counts.items())})"
+            found[name] = f"{quoted(name)} has {total} in all ({', '.join(f'{number} in {split}' for split, number in counts.items())})"
     if found:
         absent = [name for name in found if not per_class["test"].get(name)]
-        untested = f"; test has no item of {few(map(repr, absent))}, so no figure says how well that is told" if absent else ""
+        untested = f"; test has no item of {few(map(quoted, absent))}, so no figure says how well that is told" if absent else ""
         yield Finding(
             "rare_class",
             "warn",
@@ -100,7 +100,9 @@ def label_variants(data: Audited) -> Iterator[Finding]:
     per_class = [data.meta.counts[split].per_class or {} for split in SPLITS]
     names = data.meta.classes or []
     if variants := [name for group in alike(names) for name in group]:
-        counted = [f"{name!r}{f' ({number})' if (number := sum(each.get(name, 0) for each in per_class)) else ''}" for name in variants]
+        counted = [
+            f"{quoted(name)}{f' ({number})' if (number := sum(each.get(name, 0) for each in per_class)) else ''}" for name in variants
+        ]
         yield Finding(
             "label_variants",
             "stop",
