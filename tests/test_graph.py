@@ -258,14 +258,17 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
     if stage == "preprocess":
         return {f"{CHECKED_OF}{key}.json", PARAMS["datasets"][key]["raw"]}, {f"data/{key}/processed"}
     if stage == "audit":
-        checked = {f"data/checked/{what}/{key}.json" for what in ("accepted", "datasets")}
-        return checked | {f"data/{key}/processed"}, {f"data/{key}/audit"}
+        known = {f"data/checked/{what}/{key}.json" for what in ("accepted", "datasets")}
+        return known | {f"data/{key}/processed"}, {f"data/{key}/audit"}
     dataset, folder = PARAMS["models"][key]["dataset"], f"models/{key}"
     checked, processed = f"{CHECKED_OF}{dataset}.json", f"data/{dataset}/processed"
     checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
     drawn = {f"{plots}/predictions.csv", f"{plots}/predictions.png", f"{plots}/breakdown.csv"}
     return {
-        "train": ({checked, processed, f"data/{dataset}/audit/verdict.json"}, {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"}),
+        "train": (
+            {checked, processed, f"data/{dataset}/audit/verdict.json"},
+            {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"},
+        ),
         "evaluate": ({checked, processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
         "export": (
             {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/predictions.png"},
@@ -341,7 +344,11 @@ def test_a_new_entry_leaves_every_other_stage_as_it_was(graph: dict[str, Instanc
     params["recipes"]["unused"] = params["recipes"]["lesson"]
     grown = resolve(tmp_path, (ROOT / "dvc.yaml").read_text(), params)
     assert {name: grown[name] for name in graph} == graph
-    assert {name for name in grown if name not in graph} == {"preprocess@points", "audit@points", *(f"{stage}@first" for stage in OF_MODELS)}
+    assert {name for name in grown if name not in graph} == {
+        "preprocess@points",
+        "audit@points",
+        *(f"{stage}@first" for stage in OF_MODELS),
+    }
 
 
 # Params: which keys a stage reads
