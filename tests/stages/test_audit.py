@@ -171,3 +171,8 @@ def test_the_data_side_starts_without_torch(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\nFalse\n")
+
+
+def test_the_page_of_the_docs_has_every_finding_in_the_words_of_the_code():
+    text = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, flags=re.MULTILINE)) == NAMES
