@@ -111,6 +111,7 @@ class Built:
     def compare(self) -> list[predict.Refused]:
         """What predict.py sends for every row of the file must be what preprocess has made of it; what it refuses."""
         expected, table, refused = self.rows(), self.own.model.meta.input.table, []
+        assert table is not None
         codes = [{"": 1} | {level: code for code, level in enumerate(one.levels, start=2)} for one in table.categories]
         for item in predict.Model(str(self.path)).read(str(self.file)):
             if isinstance(item, predict.Refused):
