@@ -119,8 +119,9 @@ def refuse_no_header(path: Path, first: list[str]) -> None:
     numbers = [cell for cell in first if re.fullmatch(r"\s*[-+]?[0-9.,]+\s*", cell)]
     if numbers:
         raise UserError(
-            f"{path.name}: the first line has {numbers[0].strip()!r} where a column's name should be. If the file has no header, say --no-header "
-            "(columns are called column 1, column 2, ... then) or give all names (--names a,b,c --no-header); if they are names, say --header."
+            f"{path.name}: the first line has {numbers[0].strip()!r} where a column's name should be. If the file has no header, say "
+            "--no-header (columns are called column 1, column 2, ... then) or give all names (--names a,b,c --no-header); if they are "
+            "names, say --header."
         )
     cells = [cell.strip() for cell in first]
     # A first column without a name is that of row numbers, as pandas and R write them; a last one is what a sign at each line's end makes.

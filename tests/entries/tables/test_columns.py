@@ -33,8 +33,8 @@ WHOLE = [str(place * 37 % 101) for place in range(60)]
         (DIFFERENT, "number", "numbers"),
         (["0", "1"], "category", "2 words that repeat"),
         (["01067", "10115"], "category", "codes with leading zeros"),
-        ([str(place) for place in range(100, 160)], "dropped", "counts the rows"),
-        ([str(place * place) for place in range(60)], "dropped", "different in each row, and it counts up"),
+        ([str(place) for place in range(1, 61)], "dropped", "counts the rows"),
+        ([str(year) for year in range(1960, 2020)], "number", "numbers"),
         ([f"name {place}" for place in range(60)], "dropped", "different in each row: an ID, a name or a free text"),
         ([f"name {place}" for place in range(40)], "dropped", "40 different in 60 rows: an ID, a name or a free text"),
         (["a b c d e f", "g h i j k l"], "dropped", "a free text (11 characters on average, 2 different in 60 rows)"),
@@ -115,6 +115,7 @@ def test_what_cells_do_not_tell_is_asked_for(words, asked):
 def test_a_target_of_few_numbers_is_one_of_classes():
     assert found("1", "2", "3", is_target=True)["levels"] == ["1", "2", "3"]
     assert found(*WHOLE, is_target=True)["type"] == "number"
+    assert found("1", "2", "3", is_target=True, rows=14)["type"] == "number", "of so few rows each they are no classes"
     assert found("1", "2", "3", is_target=True, told=Told(number=frozenset("c")))["type"] == "number"
 
 
