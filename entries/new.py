@@ -41,7 +41,7 @@ VAL_FRACTION = 0.15  # of what is not test
 BAD_ROWS = 0.1  # of a new delivery that may be left out
 # How the network for tables is trained, chosen by val (benchmarks/README.md): numbers take more and larger steps than classes, of which it
 # soon knows too much, and a batch of more than 256 rows is hardly faster on a CPU.
-FIRST_BATCH, BATCH, LARGE_BATCH = 32, 256, 1024
+FIRST_BATCH, BATCH, LARGE_BATCH = 64, 256, 1024
 STEPS = 200  # an epoch has about so many at least, before a batch of numbers grows
 LARGE = 500_000  # rows
 RATE_OF_NUMBERS = 0.004

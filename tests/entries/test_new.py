@@ -560,7 +560,7 @@ def test_an_unknown_column_or_half_an_option_is_refused(capsys, flags):
     [
         ("binary", 7_043, 21, {}),
         ("multiclass", 344, 17, {"loss": {"name": "CrossEntropy"}}),
-        ("regression", 768, 10, {"loss": {"name": "MSE"}, "lr": 0.004, "batch_size": 32}),
+        ("regression", 768, 10, {"loss": {"name": "MSE"}, "lr": 0.004, "batch_size": 64}),
         ("regression", 8_760, 15, {"loss": {"name": "MSE"}, "lr": 0.004, "batch_size": 64}),
         ("regression", 30_000, 10, {"loss": {"name": "MSE"}, "lr": 0.004, "epochs": 33}),
         ("binary", 100_000, 20, {"epochs": 8}),
