@@ -553,3 +553,19 @@ def test_what_is_told_of_a_column_counts(quick, flags, column, expected):
 @pytest.mark.parametrize("flags", [["--drop", "none"], ["--group", "none"], ["--group", "bad"], ["--date", "heat"], ["--target", "none"]])
 def test_an_unknown_column_or_half_an_option_is_refused(capsys, flags):
     assert flags[1] in refusal(capsys, file("orders.csv", table()), "--target", "bad", *flags)
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "columns", "otherwise"),
+    [
+        ("binary", 7_043, 21, {}),
+        ("multiclass", 344, 17, {"loss": {"name": "CrossEntropy"}}),
+        ("regression", 768, 10, {"loss": {"name": "MSE"}, "lr": 0.004, "batch_size": 64}),
+        ("regression", 8_760, 15, {"loss": {"name": "MSE"}, "lr": 0.004, "batch_size": 64}),
+        ("regression", 30_000, 10, {"loss": {"name": "MSE"}, "lr": 0.004, "epochs": 33}),
+        ("binary", 100_000, 20, {"epochs": 8}),
+        ("binary", 1_000_000, 20, {"epochs": 5, "batch_size": 1024}),
+    ],
+)
+def test_steps_and_epochs_follow_the_size_of_the_table(task, rows, columns, otherwise):
+    assert entries.new.training(task, rows, columns) == otherwise
