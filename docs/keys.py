@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from examples import cells
 from stages.check import DatasetEntry, Gate, ModelEntry, ModelGate
@@ -75,8 +74,7 @@ def section(title: str, model: type[BaseModel], told: dict[str, str] | None = No
 def rows(where: str, model: type[BaseModel], told: dict[str, str]) -> list[str]:
     lines = []
     for key, field in model.model_fields.items():
-        required = field.default is PydanticUndefined and field.default_factory is None
-        default = "" if required else f"`{shown(field.get_default(call_default_factory=True))}`"
+        default = "" if field.is_required() else f"`{shown(field.get_default(call_default_factory=True))}`"
         cells_of_row = [f"`{where}{key}`", expected(field), default, *([told.get(key, field.description or "")] if told else [])]
         lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells_of_row)} |")
         for inner in models_in(field.annotation):
