@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from stages.common.files import write_files
-from stages.common.meta import Category, Column, Input, Table
+from stages.common.meta import Category, Column, Format, Input, Table
 from stages.common.splits import SplitWriter
 from stages.evaluate import evaluate
 from stages.modelling.model import Model, as_checkpoint
 from stages.report import report
 from stages.reporting import items
 from stages.shell.errors import UserError
-from tests.toy import TOYS, Data, Project, describe, toy
+from tests.toy import TOYS, Data, Project, build, describe, toy
 
 TRAINING = {"best_epoch": 1, "epochs": 2, "recipe": {}, "seed": 0}
 CURVE = b"epoch,split,loss,accuracy\n1,train,0.5,0.7\n1,val,0.6,0.6\n2,train,0.4,0.8\n2,val,0.5,0.7\n"
@@ -50,14 +50,10 @@ class Elements(HTMLParser):
 class Reported(Project):
     """A project whose model is evaluated and has learning curves."""
 
-    def __init__(self, root, name, architecture=None, data=None, network=None):
+    def __init__(self, root, name, architecture=None, data=None):
         super().__init__(root, name, architecture, data)
         architecture, meta = architecture or TOYS[name], self.data.meta
-        if network is None:
-            from tests.toy import build
-
-            network = build(architecture, meta).network
-        checkpoint = as_checkpoint(network, architecture, meta, TRAINING)
+        checkpoint = as_checkpoint(build(architecture, meta).network, architecture, meta, TRAINING)
         write_files({self.folder / "checkpoint.safetensors": checkpoint, self.folder / "plots" / "learning_curve.csv": CURVE})
         evaluate("own")
 
@@ -85,7 +81,9 @@ def test_every_kind_gets_a_page_that_needs_nothing_else_with_the_same_bytes_agai
     assert len(page.encode()) < 2_000_000
     elements = Elements(page).found
     assert not {tag for tag, _ in elements} & {"script", "link", "iframe", "object", "form"}
-    references = [value for _, given in elements for key, value in given.items() if key.split(":")[-1] in ("src", "href", "action", "style")]
+    references = [
+        value for _, given in elements for key, value in given.items() if key.split(":")[-1] in ("src", "href", "action", "style")
+    ]
     assert not [one for one in references if re.search(r"https?:|//|url\((?!#)", one) and not one.startswith("data:image/png;base64,")]
     assert "http://" not in page and "https://" not in page and "@import" not in page
     assert [given["id"] for tag, given in elements if tag == "section"][:4] == ["quality", "data", "training", "errors"]
@@ -124,6 +122,7 @@ TABLE = Table(
         "noise": Column(type="number"),
         "day": Column(type="date", formats=["%Y-%m-%d"]),
     },
+    format=Format(),
     edges=[[-2.0, *([0.0] * 23), 2.0]] * 3,
     gaps=[],
 )
@@ -177,7 +176,9 @@ def test_the_column_that_decides_matters_and_the_others_do_not(table):
 
 
 def test_the_segment_in_which_the_model_is_wrong_is_found_and_no_other(table):
-    found = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td class=\"n\">([\d,]+)</td>\s*<td class=\"n\"><b>(.*?)</b>", section(table.page(), "weak"))
+    found = re.findall(
+        r"<tr><td>(.*?)</td><td>(.*?)</td><td class=\"n\">([\d,]+)</td>\s*<td class=\"n\"><b>(.*?)</b>", section(table.page(), "weak")
+    )
     assert [(band, error) for _, band, _, error in found] == [("red", "100.0\xa0%")]
 
 
