@@ -18,7 +18,10 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-TREE = ("stages", "pipelines", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots")
+TREE = (
+    *("stages", "pipelines", "examples", "data/schemas", "dvc.yaml", "params.yaml"),
+    *(".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots"),
+)
 EPOCHS = {"line_gd": 3, "diabetes_mlp": 2}
 EXPORTED = ("model.onnx", "model.torchscript.pt", "model.pt2", "signature.json", "README.md", "learning_curve.png", "predictions.png")
 

@@ -26,7 +26,8 @@ for model in ("diabetes_gated", "houses_gated"):
 
 
 def test_the_page_s_examples_build_models(tmp_path):
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("stages", "examples", "data/schemas"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     files = re.findall(r"`(stages/\w+/\w+\.py)`[^\n`]*:\n\n```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert [name for name, _ in files] == ["stages/architectures/gated_mlp.py", "stages/datasets/measurements.py"]
     for name, content in files:

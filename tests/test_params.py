@@ -5,6 +5,7 @@ And it stays readable by every tool that touches it: DVC writes it anew for each
 
 import copy
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,7 @@ def is_optional(section: str, key: Key) -> bool:
 
 def test_the_whole_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "data/schemas", "data/schemas")
     Path("params.yaml").write_text(TEXT, encoding="utf-8")
     check("params.yaml")
     assert (CHECKED / "params.json").is_file()

@@ -14,7 +14,20 @@ from stages.shell.errors import UserError
 SEPARATORS = (",", ";", "\t", "|")
 LOOKED_AT = 1 << 20  # bytes from the start
 MIN_AGREEING = 0.8  # of the rows, that have as many cells as the most
-WESTERN = {"cp1252", "latin_1", "iso8859_1", "iso8859_15", "cp1250", "cp858", "cp850", "mac_roman", "iso8859_2", "iso8859_9", "cp1254", "cp1257"}
+WESTERN = {
+    "cp1252",
+    "latin_1",
+    "iso8859_1",
+    "iso8859_15",
+    "cp1250",
+    "cp858",
+    "cp850",
+    "mac_roman",
+    "iso8859_2",
+    "iso8859_9",
+    "cp1254",
+    "cp1257",
+}
 
 
 def encoding_of(path: Path, told: str | None) -> tuple[str, str]:
@@ -75,7 +88,9 @@ def separator_of(path: Path, text: str, told: str | None) -> str:
     if not best:
         first = text.splitlines()[0][:80] if text.strip() else "nothing"
         if text.strip() and not any(sign in text for sign in SEPARATORS):
-            raise UserError(f"{path.name} has one column, {first!r}, and no other to predict it from: give a table of at least two columns.")
+            raise UserError(
+                f"{path.name} has one column, {first!r}, and no other to predict it from: give a table of at least two columns."
+            )
         raise UserError(
             f"{path.name}: no sign sets cells apart in the same way on most lines (its first line is {first!r}): say it with --separator, "
             "or give a table of at least two columns."
@@ -83,7 +98,9 @@ def separator_of(path: Path, text: str, told: str | None) -> str:
     return best
 
 
-def format_of(path: Path, encoding: str | None, separator: str | None, header: bool | None, names: list[str] | None) -> tuple[Format, dict[str, str]]:
+def format_of(
+    path: Path, encoding: str | None, separator: str | None, header: bool | None, names: list[str] | None
+) -> tuple[Format, dict[str, str]]:
     """The format, and for people how each part of it is known. Raises UserError where that needs to be told."""
     found, why = encoding_of(path, encoding)
     text = start_of(path, found)
@@ -106,10 +123,14 @@ def refuse_no_header(path: Path, first: list[str]) -> None:
             "(columns are called column 1, column 2, ... then) or give all names (--names a,b,c --no-header); if they are names, say --header."
         )
     cells = [cell.strip() for cell in first]
-    blank = [place for place, cell in enumerate(cells, start=1) if not cell]
+    # A first column without a name is that of row numbers, as pandas and R write them; a last one is what a sign at each line's end makes.
+    blank = [place for place, cell in enumerate(cells, start=1) if not cell and place not in (1, len(cells))]
     twice = [place for place, cell in enumerate(cells, start=1) if cell and cells.count(cell) > 1]
-    if twice or [place for place in blank if place != len(cells)]:
+    if twice or blank:
         what = " and ".join(
-            [*([f"column {' and '.join(map(str, blank))} without a name"] if blank else []), *([f"columns {' and '.join(map(str, twice))} of one name"] if twice else [])]
+            [
+                *([f"column {' and '.join(map(str, blank))} without a name"] if blank else []),
+                *([f"columns {' and '.join(map(str, twice))} of one name"] if twice else []),
+            ]
         )
         raise UserError(f"{path.name} has {what}: give a name to every column, in their order (--names a,b,c,...).")

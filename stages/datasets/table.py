@@ -28,6 +28,8 @@ from stages.reading.delimited import data_rows
 from stages.reading.schema import ColumnSchema, Schema, read_schema
 from stages.shell.errors import UserError
 
+# What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
+READS = ("examples/cells.py", "examples/rows.py", "stages/reading/delimited.py", "stages/reading/schema.py")
 CHUNK_CELLS = 1 << 18
 MAX_CACHED = 1 << 16  # different cells of a column whose meaning is remembered
 MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
@@ -87,8 +89,12 @@ def pinned(dataset: str, preprocess: Preprocess) -> dict[str, Any]:
 
 def read(raw: Path, preprocess: Preprocess, seed: int, schema: Schema) -> Contents:
     path, rows = raw / schema.file, Rows(raw / schema.file, schema, preprocess)
-    rows.read()
-    places = rows.choose_splits(seed)
+    try:
+        rows.read()
+        places = rows.choose_splits(seed)
+    except BaseException:
+        rows.file.close()
+        raise
     inputs, first = schema.inputs(), schema.columns[schema.targets[0]]
     words = "numbers" if preprocess.task == "regression" else "classes"
     return Contents(
@@ -133,6 +139,7 @@ class Rows:
         self.readers = {name: ColumnReader(name, schema.columns[name]) for name in self.order}
         self.readers |= {name: TargetReader(name, schema.columns[name]) for name in schema.targets}
         self.ways = {way: name for way in ("group", "time", "split") if (name := getattr(preprocess, way)) is not None}
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115  # until by_split() has read it
         self.left_out, self.bad_rows, self.without_label = LeftOutItems(), 0, 0
         self.lines, self.targets, self.hashes, self.marks = list[np.ndarray](), list[np.ndarray](), list[np.ndarray](), list[Any]()
 
@@ -144,7 +151,7 @@ class Rows:
         by_place = None if form.header else [f"column {place}" for place in range(1, self.num_columns + 1)]
         self.format = form.model_copy(update={"names": form.names or by_place})
         self.place = dict(zip(wanted, places, strict=True))
-        self.file, total = tempfile.TemporaryFile(), 0  # noqa: SIM115  # closed when nobody reads it any more
+        total = 0
         while chunk := list(islice(rows, max(1, CHUNK_CELLS // self.num_columns))):
             total += len(chunk)
             self.add([row for row in chunk if self.is_whole(row)])
@@ -222,15 +229,15 @@ class Rows:
         start, size = 0, max(1, CHUNK_CELLS // self.width)
         targets, lines = np.concatenate(self.targets), np.concatenate(self.lines)
         shaped = self.shaped(targets)
-        self.file.seek(0)
-        while start < len(lines):
-            stop = min(start + size, len(lines))
-            rows = np.frombuffer(self.file.read((stop - start) * self.width * 4), dtype=np.float32).reshape(-1, self.width)
-            for place, split in enumerate(SPLITS):
-                here = places[start:stop] == place
-                yield split, rows[here], shaped[start:stop][here], lines[start:stop][here]
-            start = stop
-        self.file.close()
+        with self.file as file:
+            file.seek(0)
+            while start < len(lines):
+                stop = min(start + size, len(lines))
+                rows = np.frombuffer(file.read((stop - start) * self.width * 4), dtype=np.float32).reshape(-1, self.width)
+                for place, split in enumerate(SPLITS):
+                    here = places[start:stop] == place
+                    yield split, rows[here], shaped[start:stop][here], lines[start:stop][here]
+                start = stop
 
     def shaped(self, targets: np.ndarray) -> np.ndarray:
         if self.preprocess.task == "regression":
@@ -328,10 +335,13 @@ def splits_by_group(groups: np.ndarray, labels: np.ndarray, seed: int, val_fract
     """Groups, int64 [n] from 0, stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
     in train.
     """
-    first = np.unique(groups, return_index=True)[1]
-    own = labels[first]
+    # Groups in the order of the file: which rows are held out depends on no value but the label.
+    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    groups = np.argsort(order)[groups]
+    own = labels[first[order]]
     counts = np.bincount(own, minlength=own.max() + 1)
-    places, spread = np.zeros(len(first), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
+    places, spread = np.zeros(len(own), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
     for place, fraction in ((2, test_fraction), (1, val_fraction)):
         free = np.flatnonzero(spread & (places == 0))
         places[free[hold_out(own[free], fraction, seed)]] = place

@@ -34,7 +34,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"Beware: {signature.limits}",
         f"The model's licence: {signature.licence}. The data's: {signature.data_licence}.",
         "## What it takes and gives",
-        table(["input", *entry], [entry_row(signature.input)]),
+        table(["input", *entry], map(entry_row, signature.entries)),
         table(
             ["feature", "unit", *measured],
             ([one.name, one.unit, *map(as_number, (one.low, one.high, one.mean))] for one in signature.features or []),

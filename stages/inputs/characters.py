@@ -68,7 +68,7 @@ def golden(described: Input) -> np.ndarray:
     return np.array([[ord(character) for character in described.alphabet or "Reprise"]], dtype=np.int16)
 
 
-def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
     """Batches that exported forms are compared on, from batches of rows of a split (int64): each at its full width, cut to its longest row,
     cut shorter still, and padded further. Characters of no known code, which a split never has, come last.
     """

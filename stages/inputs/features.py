@@ -120,7 +120,7 @@ def golden(described: Input) -> np.ndarray:
     return np.array([described.mean or np.arange(1, len(described.names or []) + 1)], dtype=np.float32)
 
 
-def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
     """Batches that exported forms are compared on, from batches of rows of a split. Missing values, which it may not have, come last."""
     yield from batches
     last = batches[-1]

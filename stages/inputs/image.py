@@ -85,7 +85,7 @@ def golden(described: Input) -> np.ndarray:
     return ((7 * rows + 5 * columns + 31 * layers) % 256).astype(np.uint8)[None]
 
 
-def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
     """Batches that exported forms are compared on, from batches of rows of a split."""
     yield from batches
 

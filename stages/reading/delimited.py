@@ -27,7 +27,7 @@ def refuse_workbook(path: Path) -> None:
 
 
 def all_rows(path: Path, form: Format) -> Iterator[Row]:
-    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's among them, if there is one."""
+    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's too, if there is one."""
     refuse_workbook(path)
     try:
         with read_errors_named(path), opened(path) as file:
