@@ -78,7 +78,13 @@ OUTS = {
 }
 FILES = (
     *("data/{}/raw/.source", "data/{}/raw/train.csv", "data/{}/processed/meta.json"),
-    *("models/{}/checkpoint.safetensors", "models/{}/training.json", "models/{}/metrics.json", "models/{}/exported/model.onnx", "models/{}/report.html"),
+    *(
+        "models/{}/checkpoint.safetensors",
+        "models/{}/training.json",
+        "models/{}/metrics.json",
+        "models/{}/exported/model.onnx",
+        "models/{}/report.html",
+    ),
     *("models/{}/plots/learning_curve.csv", "models/{}/plots/predictions.csv", "models/{}/.exported.part/half"),
     *(
         "logs/resume/{}/last",

@@ -41,7 +41,8 @@ def test_a_model_keeps_what_was_made_and_only_its_name_changes(small, capsys):
     kept = {path.replace("/steep/", "/slope/"): content for path, content in before.items() if not path.startswith(gone)}
     assert {path: content for path, content in after.items() if not path.startswith(gone)} == kept
     said = capsys.readouterr().out
-    assert said.startswith("The model steep is now called slope. To run again, since what they make holds the name: export@slope, report@slope.\n")
+    holding = "To run again, since what they make holds the name: export@slope, report@slope."
+    assert said.startswith(f"The model steep is now called slope. {holding}\n")
     assert "\nNext: dvc repro export@slope report@slope\n" in said
     assert "git add --all -- params.yaml dvc.yaml dvc.lock models/steep models/slope &&" in said
     with Repo(".") as repo:

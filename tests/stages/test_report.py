@@ -1,4 +1,4 @@
-"""`python -m stages.report MODEL` over one toy of every kind, and a table: what the page says, that it needs nothing else, and its bytes."""
+"""`python -m stages.report MODEL` over one toy of every kind, and a table: what the page says, and that it needs nothing else."""
 
 import json
 import re
@@ -191,8 +191,8 @@ def test_the_worst_answers_have_their_line_in_the_file_and_their_cells(table):
 
 def test_missing_shares_and_values_of_each_column_are_told(table):
     text = text_of(section(table.page(), "data"))
-    assert "x number – –" in text and "noise number 10.0 % 10.0 %" in text
-    assert "day date 5.0 % 5.0 % 2024-10-05 / " in text and "words – – 3:" in text
+    assert "x number \u2013 \u2013" in text and "noise number 10.0 % 10.0 %" in text
+    assert "day date 5.0 % 5.0 % 2024-10-05 / " in text and "words \u2013 \u2013 3:" in text
 
 
 def test_a_large_split_is_shown_by_items_evenly_spaced(table, monkeypatch):
