@@ -2,7 +2,7 @@
 
 Command: python -m stages.report MODEL
 Reads:   models/<MODEL>/{checkpoint.safetensors,metrics.json} and plots/{learning_curve,breakdown}.csv; data/<dataset>/processed:
-         train, test and meta.json; params.yaml: runtime, report
+         train, test and meta.json; data/<dataset>/audit/findings.json; params.yaml: runtime, report
 Writes:  models/<MODEL>/report.html
 """
 
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stages.common.comparison import verdict
 from stages.common.files import write_files
 from stages.common.meta import read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
@@ -18,7 +19,7 @@ from stages.common.splits import SplitFile
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import load_checkpoint
 from stages.reporting.items import MAX_ITEMS, Items, evenly, importance
-from stages.reporting.page import Finding, Known, as_page
+from stages.reporting.page import Known, as_page
 from stages.reporting.section import Report
 from stages.shell.errors import UserError, run_stage
 
@@ -32,27 +33,21 @@ def report(name: str) -> None:
     device = prepare_torch(runtime)
     files, described = [SplitFile(processed, split) for split in ("train", "test")], read_meta(processed).input
     train, test = (Items(file, model, described, evenly(file.count, MAX_ITEMS)) for file in files)
+    metrics = read_json(folder / "metrics.json", "evaluate", name)
     known = Known(
         name=name,
         description=description,
-        metrics=read_json(folder / "metrics.json", "evaluate", name),
+        metrics=metrics,
+        verdict=verdict(metrics, model.task),
         curve=read_rows(folder / "plots" / "learning_curve.csv"),
         breakdown=read_rows(folder / "plots" / "breakdown.csv"),
-        findings=read_findings(None),  # of dataset / "audit" / "findings.json", which is then a dep in dvc.yaml
+        findings=read_json(dataset / "audit" / "findings.json", "audit", dataset.name)["findings"],
         importance=importance(test, device, runtime.seed),
         num_mistakes=section.num_mistakes,
     )
     page = as_page(known, train, test, test.answers(device)).encode()
     write_files({folder / "report.html": page})
     print(f"{name}: report.html, {len(page) / 1e6:.2f} MB")
-
-
-def read_findings(path: Path | None) -> list[Finding] | None:
-    """What the stage audit has found in the dataset."""
-    if path is None:
-        return None
-    found: list[Finding] = read_json(path, "audit", path.parents[1].name)["findings"]
-    return found
 
 
 def read_json(path: Path, stage: str, name: str) -> dict[str, Any]:

@@ -112,7 +112,10 @@ def test_a_source_goes_with_its_last_dataset(capsys):
     assert Path("params.yaml").read_text() == PARAMS.replace(SOURCE_OF_HOURS, "").replace(dataset, "")
     assert lock_blocks() == {stage: block for stage, block in blocks.items() if not stage.endswith("@hours")}
     said = capsys.readouterr().out
-    assert said.startswith("dataset hours: removed\n  params.yaml: datasets.hours\n  dvc.lock: preprocess@hours\n  data/hours/processed\n")
+    assert said.startswith(
+        "dataset hours: removed\n  params.yaml: datasets.hours\n  dvc.lock: preprocess@hours\n"
+        "  dvc.lock: audit@hours\n  data/hours/processed\n  data/hours/audit\n"
+    )
     assert "\nsource hours: removed\n  params.yaml: sources.hours\n  dvc.lock: download@hours\n  data/hours/raw\nnote: " in said
     assert "note: data/hours/raw goes with the last dataset that reads it, hours.\n" in said
 
@@ -122,7 +125,7 @@ def test_a_source_that_another_dataset_reads_stays(capsys):
     before = everything()
     remove(["hours"])
     assert "note: data/line/raw stays, for line.\n" in capsys.readouterr().out
-    assert set(before) - set(everything()) == {"data/hours/processed/meta.json"}
+    assert set(before) - set(everything()) == {"data/hours/processed/meta.json", "data/hours/audit/verdict.json"}
     assert set(params()["sources"]) == {"line", "hours"}  # of hours nobody spoke: no dataset read it
     remove(["hours"])
     assert set(params()["sources"]) == {"line"} and not Path("data/hours").exists()

@@ -62,10 +62,11 @@ def test_a_datasets_raw_files_stay_where_they_are_and_its_models_follow(small, c
     expected = PARAMS.replace("  line:\n", "  points:\n").replace("dataset: line", "dataset: points")
     assert Path("params.yaml").read_text() == expected
     assert Path("dvc.yaml").read_text() == graph.replace("data/line/processed", "data/points/processed")
-    assert set(before) - set(everything()) == {"data/line/processed/meta.json"} and set(everything()) < set(before)
-    assert lock_blocks() == {stage: block for stage, block in blocks.items() if stage != "preprocess@line"}
+    gone = {"data/line/processed/meta.json", "data/line/audit/verdict.json"}
+    assert set(before) - set(everything()) == gone and set(everything()) < set(before)
+    assert lock_blocks() == {stage: block for stage, block in blocks.items() if stage not in ("preprocess@line", "audit@line")}
     said = capsys.readouterr().out
-    assert "holds the name: preprocess@points, train@steep, train@flat.\nNext: dvc repro\n" in said
+    assert "holds the name: preprocess@points, audit@points, train@steep, train@flat.\nNext: dvc repro\n" in said
     rename("points", "line")
     assert (Path("params.yaml").read_text(), Path("dvc.yaml").read_text()) == (PARAMS, graph)
 

@@ -121,6 +121,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("datasets.line.about.licence", {}, "datasets.line.about.licence has an entry for nothing; expected generated, and no other"),
     ("datasets.mnist.about.licence", {"sample": "x"}, "about.licence has an entry for sample; expected official and sample"),
     ("datasets.mnist.about.licence", "x", "about.licence has an entry for one text; expected official and sample"),
+    ("datasets.line.accept", ["duplicates"], "expected names of findings, of same_as_target, tells_target, "),
+    ("datasets.line.accept", ["duplicates"], "got 'duplicates'"),
     ("datasets.line.preprocess.classes", ["a", "b"], "expected classes, two names, for the task binary and for no other"),
     ("datasets.hours.preprocess.classes", ["a", "a"], "expected classes with different names"),
     ("datasets.hello.preprocess.alphabet", "hhelo", "datasets.hello.preprocess.alphabet is 'hhelo'"),

@@ -202,14 +202,28 @@ def test_a_large_split_is_shown_by_items_evenly_spaced(table, monkeypatch):
     assert items.evenly(400, 100)[[0, -1]].tolist() == [0, 399] and len(set(items.evenly(400, 100).tolist())) == 100
 
 
-def test_baselines_stand_beside_the_model(table):
+def test_baselines_stand_beside_the_model_with_a_plain_sentence_on_which_is_better(table):
     path = table.folder / "metrics.json"
-    metrics = json.loads(path.read_bytes())
-    added = {"baseline_gradient_boosting_accuracy": 0.91, "baseline_gradient_boosting_accuracy_low": 0.9}
-    path.write_text(json.dumps(metrics | added | {"baseline_gradient_boosting_accuracy_high": 0.92, "baseline_majority_macro_f1": 0.3}))
+    own = {name: value for name, value in json.loads(path.read_bytes()).items() if not name.startswith("baseline_")}
+    added = {"log_loss": 0.001, "accuracy": 0.91, "accuracy_low": 0.9, "accuracy_high": 0.92}
+    path.write_text(
+        json.dumps(own | {f"baseline_boosting_{name}": value for name, value in added.items()} | {"baseline_majority_auc": 0.5})
+    )
     text = text_of(section(table.page(), "quality"))
-    assert "this model gradient boosting majority" in text
+    assert "Gradient boosting is better: log-loss 0.001 against" in text
+    assert "this model the largest class gradient boosting" in text
     assert re.search(r"accuracy higher [\d.]+ \([\d. to]+\) 0\.91 \(0\.9 to 0\.92\) macro f1", text)
+
+
+def test_findings_of_the_audit_are_told_and_which_are_accepted(table):
+    path = table.processed.with_name("audit") / "findings.json"
+    assert "The checks of the data have found nothing." in text_of(section(table.page(), "data"))
+    one = {"name": "same_as_target", "severity": "stop", "accepted": False, "sentence": f"{HOSTILE} tells all.", "advice": "drop it"}
+    other = {"name": "duplicate_rows", "severity": "warn", "accepted": True, "sentence": "Rows are equal.", "advice": "look"}
+    path.write_text(json.dumps({"findings": [one, other]}))
+    text = text_of(section(table.page(), "data"))
+    assert "stop same_as_target : &lt;script&gt;" in text and "tells all. drop it" in text
+    assert "accepted duplicate_rows : Rows are equal. look" in text and "found nothing" not in text
 
 
 # Mistakes
