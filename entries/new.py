@@ -162,7 +162,8 @@ def new(data: str, options: argparse.Namespace, told: Told) -> None:
         table = Table(path, targets_of(path, options), told, options)
         table.print()
         schema, entries = as_yaml(table, address), {"datasets": dataset_entry(table, name, options), "models": model_entry(table, name)}
-        with_entries(Project(), name, entries)  # refuses a layout that cannot be edited before anything is written
+        if not is_unfinished(name):
+            with_entries(Project(), name, entries)  # refuses a layout that cannot be edited before anything is written
         if options.dry_run:
             for section, entry in entries.items():
                 print(f"\nunder {section} in {PARAMS}:\n{indented(entry)}")

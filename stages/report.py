@@ -38,12 +38,12 @@ def report(name: str) -> None:
         name=name,
         description=description,
         metrics=metrics,
-        verdict=verdict(metrics, model.task),
         curve=read_rows(folder / "plots" / "learning_curve.csv"),
         breakdown=read_rows(folder / "plots" / "breakdown.csv"),
         findings=read_json(dataset / "audit" / "findings.json", "audit", dataset.name)["findings"],
         importance=importance(test, device, runtime.seed),
         num_mistakes=section.num_mistakes,
+        verdict=verdict(metrics, model.task),
     )
     page = as_page(known, train, test, test.answers(device)).encode()
     write_files({folder / "report.html": page})

@@ -18,8 +18,8 @@ from ruamel.yaml.events import AliasEvent
 from stages.check import CHECKED, Gate, check, check_dataset, check_download, check_model
 from stages.common.params import Runtime, Section, check_section
 from stages.evaluation.bootstrap import Evaluate
-from stages.reporting.section import Report
 from stages.exporting.section import Export
+from stages.reporting.section import Report
 from stages.shell.errors import UserError
 from stages.training.recipe import as_recipe
 

@@ -11,6 +11,7 @@ from dvc.repo import Repo
 
 import entries.project
 import entries.remove
+from entries import lines
 from entries.lines import parse
 from entries.remove import remove
 from pipelines.dvc.errors import GraphError
@@ -185,6 +186,46 @@ def test_of_two_entries_of_one_name_the_folder_says_which():
         remove(["flat"])
     remove(["data/flat"])
     assert Path("models/flat/training.json").exists() and not Path("data/flat").exists()
+
+
+def make_one():
+    """A dataset and a model of the name flat, as `make new` makes them."""
+    change_params(("\n  hours:\n    kind", "\n  flat:\n    kind"), ("  flat:\n    dataset: line\n", "  flat:\n    dataset: flat\n"))
+    remove(["data/hours"])  # what is left under its earlier name
+    write("data/schemas/flat.yaml", "columns: {}")
+    write("data/flat/processed/meta.json", "{}")
+
+
+def test_a_dataset_and_a_model_of_one_name_go_together(capsys):
+    make_one()
+    capsys.readouterr()
+    remove(["flat"])
+    assert list(params()["datasets"]) == ["line"] and list(params()["models"]) == ["steep"]
+    assert not [path for path in everything() if "flat" in path] and left_over() == []
+    assert capsys.readouterr().out.startswith(
+        "dataset flat: removed\n  params.yaml: datasets.flat\n  data/flat/processed\n  data/schemas/flat.yaml\n"
+    )
+
+
+def test_of_a_dataset_that_another_model_uses_the_model_of_its_name_is_named_alone():
+    make_one()
+    change_params(("dataset: line   #", "dataset: flat   #"))
+    with pytest.raises(UserError, match=r"^flat is a dataset and a model: say data/flat or models/flat\.$"):
+        remove(["flat"])
+    remove(["models/flat"])
+    remove(["flat", "steep"])
+    assert left_over() == [] and not Path("data/schemas/flat.yaml").exists()
+
+
+def test_what_is_left_of_a_dataset_and_a_model_of_one_name_goes_together():
+    make_one()
+    text = Path("params.yaml").read_text()
+    for keys in (("datasets", "flat"), ("models", "flat")):
+        text = lines.without(text, keys)
+    Path("params.yaml").write_text(text)
+    assert left_over() == ["data/flat", "models/flat"]
+    remove(["flat"])
+    assert left_over() == [] and not [path for path in everything() if "flat" in path]
 
 
 def test_a_removal_that_is_killed_anywhere_is_ended_by_the_same_command(small, tmp_path, monkeypatch):

@@ -53,6 +53,15 @@ def test_a_model_keeps_what_was_made_and_only_its_name_changes(small, capsys):
         assert not [out for stage in ("export@slope", "report@slope") for out in stages[stage].outs if out.hash_info]
 
 
+def test_a_table_s_schema_gets_the_new_name_of_its_dataset(small):
+    write("data/schemas/line.yaml", "columns: {}")
+    write("data/schemas/other.yaml", "somebody's")
+    with pytest.raises(UserError, match=r"^data/other holds what was made for a dataset other: "):
+        rename("line", "other")
+    rename("line", "points")
+    assert Path("data/schemas/points.yaml").read_text() == "columns: {}" and not Path("data/schemas/line.yaml").exists()
+
+
 def test_a_datasets_raw_files_stay_where_they_are_and_its_models_follow(small, capsys):
     before, blocks = everything(), lock_blocks()
     stage = "  both:\n    cmd: cat data/line/processed/meta.json data/line/raw/train.csv\n\n"

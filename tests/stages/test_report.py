@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages.common.comparison import ENDS, own_metrics
+from stages.common.comparison import ENDS, own_metrics, verdict
 from stages.common.files import write_files
 from stages.common.meta import Category, Column, Format, Input, Table
+from stages.common.shelves import take_task
 from stages.common.splits import SplitWriter
 from stages.evaluate import evaluate
 from stages.modelling.model import Model, as_checkpoint
@@ -113,6 +114,7 @@ class ByRule(torch.nn.Module):
 
 
 TABLE = Table(
+    format=Format(),
     numbers=["x", "noise", "day"],
     dates=["day"],
     times=[],
@@ -225,6 +227,11 @@ def test_findings_of_the_audit_are_told_and_which_are_accepted(table):
     text = text_of(section(table.page(), "data"))
     assert "stop same_as_target : &lt;script&gt;" in text and "tells all. drop it" in text
     assert "accepted duplicate_rows : Rows are equal. look" in text and "found nothing" not in text
+
+
+def test_the_sentence_about_the_best_baseline_is_the_cards(table):
+    metrics = json.loads((table.folder / "metrics.json").read_bytes())
+    assert verdict(metrics, take_task(table.data.meta.task)) in text_of(section(table.page(), "quality"))
 
 
 # Mistakes

@@ -135,8 +135,9 @@ def test_a_row_of_totals_is_found_and_is_one_finding(tmp_path):
 
 def test_constants_and_columns_without_a_value_are_named(tmp_path):
     table = presses() | {"plant": [7] * NUM, "empty": [""] * NUM, "rare": [0] * NUM}
-    table["rare"][6] = 1  # a row of train
-    build(tmp_path, table, types={"empty": {"type": "number"}})
+    table["rare"][6] = 1
+    table["part"] = ["test" if row >= 90 else "train" for row in range(NUM)]
+    build(tmp_path, table, types={"empty": {"type": "number"}, "part": {"type": "dropped"}}, split="part")
     assert [finding["sentence"] for finding in written(tmp_path)["findings"]] == [
         "The column plant is 7 in every row of train.",
         "The column empty has no value in any row of train.",
