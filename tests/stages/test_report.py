@@ -125,7 +125,6 @@ TABLE = Table(
         "noise": Column(type="number"),
         "day": Column(type="date", formats=["%Y-%m-%d"]),
     },
-    format=Format(),
     edges=[[-2.0, *([0.0] * 23), 2.0]] * 3,
     gaps=[],
 )
