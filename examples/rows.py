@@ -38,6 +38,7 @@ KEYS = {"type", "missing", "decimal", "thousands", "units", "brackets", "formats
 MAX_LINE_LENGTH = 1 << 20
 MAX_ROWS = 1_000_000_000
 SHOWN = 10  # names in a sentence
+SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n?', re.IGNORECASE)  # which Excel writes above the header; counts as a blank line
 
 Row = tuple[int, list[str]]
 
@@ -68,6 +69,9 @@ def rows_of(file: Any, form: dict[str, Any], what: str) -> Iterator[Row]:
                     yield start, row
                 start = reader.line_num + 1
         except csv.Error as error:
+            if "limit" in str(error):
+                long = f"{what} line {start}: a cell that begins there has more than {csv.field_size_limit():,} characters"
+                raise BadTable(f"{long}: close its quote, if it has one that is open; what follows is not read") from error
             place = f"{what} line {start}: a quoted cell begins there and does not end as one"
             raise BadTable(f"{place} ({error}): close the quote, and double those inside; what follows is not read") from error
 
@@ -78,8 +82,9 @@ def lines_of(text: io.TextIOWrapper, what: str) -> Iterator[str]:
         if len(line) >= MAX_LINE_LENGTH:
             raise BadTable(f"{what} line {number} is longer than {MAX_LINE_LENGTH:,} characters: this is not a table of rows")
         if "\0" in line:
-            raise BadTable(f"{what} line {number} has a zero byte: this is not text, or not in {text.encoding}")
-        yield line
+            hint = " (if it is UTF-16, say so with encoding)" if "utf-16" not in text.encoding else ""
+            raise BadTable(f"{what} line {number} has a zero byte: this is not text, or not in {text.encoding}{hint}")
+        yield "\n" if number == 1 and SEPARATOR_LINE.fullmatch(line) else line
 
 
 def names_of(first: list[str], form: dict[str, Any]) -> list[str]:
