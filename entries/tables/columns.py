@@ -7,7 +7,7 @@ told is asked for: a Question names the column and the option.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,15 +48,13 @@ class Seen:
     total: int = 0
     first: list[str] = field(default_factory=list)  # in the order of the rows
 
-    def add(self, column: Iterable[str]) -> None:
-        for cell in column:
-            text = cells.stripped(cell)
-            self.total += 1
-            if self.total <= LOOKED_AT:
-                self.counts[text] += 1
-                self.first.append(text)
-            elif len(self.later) <= NAMED_LEVELS:
-                self.later[text] += 1
+    def add(self, column: Sequence[str]) -> None:
+        room, self.total = max(0, LOOKED_AT - self.total), self.total + len(column)
+        first = [cells.stripped(cell) for cell in column[:room]]
+        self.counts.update(first)
+        self.first += first
+        if len(column) > room and len(self.later) <= NAMED_LEVELS:
+            self.later.update(map(cells.stripped, column[room:]))
 
     @property
     def words(self) -> Counter[str]:
