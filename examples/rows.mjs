@@ -8,6 +8,7 @@ const DECODERS = { "latin-1": "windows-1252", cp1252: "windows-1252", cp1250: "w
 // Of the bytes 0x80 to 0x9f: node takes windows-1252 for latin-1. Five of them are nothing.
 const WINDOWS = Array.from("€ ‚ƒ„…†‡ˆ‰Š‹Œ Ž  ‘’“”•–—˜™š›œ žŸ");
 const SHOWN = 10; // names in a sentence
+const SEPARATOR_LINE = /^"?[sS][eE][pP]=[^"\r\n]"?(?=[\r\n]|$)/u; // which Excel writes above the header; counts as a blank line
 
 // The text of a file's bytes; a byte order mark at its start goes before what the signature says.
 export function decoded(bytes, { encoding }, what) {
@@ -25,7 +26,7 @@ export function decoded(bytes, { encoding }, what) {
 
 // [number of the line that it begins on, from 1, and cells] of every row of a text, blank ones left out (RFC 4180).
 export function* rowsOf(text, { separator }, what) {
-  let place = 0, line = 1;
+  let place = SEPARATOR_LINE.exec(text)?.[0].length ?? 0, line = 1;
   const isEnd = (sign) => sign === "\n" || sign === "\r" || sign === undefined;
   if (text.includes("\0")) throw new Error(`${what} has a zero byte: this is not text, or in another encoding`);
   while (place < text.length) {

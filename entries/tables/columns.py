@@ -24,7 +24,7 @@ FEW_NUMBERS = 20  # different ones of a target that are classes
 MIN_TIMES = 2.0  # that a level occurs on average
 LONG_TEXT, LONG_SENTENCE = 60.0, 5.0  # characters and words of a cell, on average
 WAYS = ((".", ""), (".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'"))  # decimal and thousands
-UNITS = re.compile(r"\(?\s*(?P<before>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[-+\u2212]?\s*(?P<before2>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[0-9][0-9.,'\s]*(?P<after>[^\w\s.,+()'\"]{1,3}|\s[^\W\d_]{1,6}[²³]?|\s[^\s0-9()]{1,8})?\s*\)?")
+UNITS = re.compile(r"\(?\s*(?P<before>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[-+\u2212]?\s*(?P<before2>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[0-9][0-9.,'\s]*-?(?P<after>[^\w\s.,+()\-\u2212'\"]{1,3}|\s[^\W\d_]{1,6}[²³]?|\s[^\s0-9()]{1,8})?\s*\)?")
 KNOWN_MISSING = {"na", "n/a", "n.a.", "nan", "null", "none", "nil", "-", "--", "?", ".", "..", "unknown", "missing", "k.a.", "x", "…", "#n/a", "(null)"}
 DATES = (
     "%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y",

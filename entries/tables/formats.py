@@ -154,7 +154,8 @@ def refuse_lines_above(path: Path, looked: list[list[str]]) -> None:
     if widths[0] < width and widths.count(width) >= MIN_AGREEING * (len(widths) - 1):
         first = printable(",".join(looked[0])[:80])
         raise UserError(
-            f"{path.name}: its first line, {first!r}, has {widths[0]} cells, where most have {width}: remove what stands above the header, or name every column there."
+            f"{path.name}: its first line, {first!r}, has {widths[0]} cells, where most have {width}: remove what stands above the header, "
+            "or name every column there."
         )
 
 
@@ -164,8 +165,8 @@ def refuse_no_header(path: Path, first: list[str]) -> None:
     if numbers:
         raise UserError(
             f"{path.name}: the first line has {numbers[0].strip()!r} where a column's name should be. If the file has no header, say "
-            "--no-header (columns are called column 1, column 2, ... then) or give all names (--names a,b,c --no-header); if they are names, "
-            "say --header."
+            "--no-header (columns are called column 1, column 2, ... then) or give all names (--names a,b,c --no-header); if they are "
+            "names, say --header."
         )
     cells = [cell.strip() for cell in first]
     blank = [place for place, cell in enumerate(cells, start=1) if not cell]

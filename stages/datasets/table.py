@@ -31,6 +31,7 @@ from stages.shell.errors import UserError
 
 CHUNK_CELLS = 1 << 15
 MAX_CACHED = 1 << 16  # different cells of a column whose meaning is remembered
+MAX_REMEMBERED = 200  # characters of such a cell
 MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
 MIN_TO_SPLIT = 3  # items of a class, of which fewer all stay in train
 NAMED = 3  # examples of bad cells of a column
@@ -89,8 +90,12 @@ def pinned(dataset: str, preprocess: Preprocess) -> dict[str, Any]:
 
 def read(raw: Path, preprocess: Preprocess, seed: int, schema: Schema) -> Contents:
     path, rows = raw / schema.file, Rows(raw / schema.file, schema, preprocess)
-    rows.read()
-    places = rows.choose_splits(seed)
+    try:
+        rows.read()
+        places = rows.choose_splits(seed)
+    except BaseException:
+        rows.file.close()
+        raise
     inputs, first = schema.inputs(), schema.columns[schema.targets[0]]
     words = "numbers" if preprocess.task == "regression" else "classes"
     return Contents(
@@ -137,6 +142,7 @@ class Rows:
         self.readers |= {name: TargetReader(name, schema.columns[name]) for name in schema.targets}
         self.way = way_to_split(schema, preprocess)
         self.record = np.dtype([("rows", "<f4", (self.width,)), ("targets", "<f8", (len(schema.targets),)), ("line", "<i8")])
+        self.file = tempfile.TemporaryFile(dir=path.parent.parent)  # noqa: SIM115  # until by_split() has read it; /tmp may be memory
         self.left_out, self.total, self.bad_rows, self.without_label, self.count = LeftOutItems(), 0, 0, 0, 0
         self.labels, self.marks = list[np.ndarray](), list[np.ndarray]()
 
@@ -151,7 +157,6 @@ class Rows:
         if extra := [name for name in names if name not in self.schema.columns]:
             warn([f"{self.path} has columns that its schema does not have, and that are not read: {named(extra)}"])
         self.place = dict(zip(wanted, places, strict=True))
-        self.file = tempfile.TemporaryFile(dir=self.path.parent.parent)  # noqa: SIM115  # closed when nobody reads it any more
         for chunk in in_chunks(self.whole(rows), max(1, CHUNK_CELLS // self.num_columns)):
             self.add(chunk)
         self.settle(self.total)
@@ -197,7 +202,7 @@ class Rows:
                 (problems if reader.num_unknown > most * total else notes).append(reader.unknown_told(total))
         if self.bad_rows > most * total:
             examples = "; ".join(self.left_out.examples)
-            problems.append(f"{self.bad_rows} of {total} rows do not have {self.num_columns} cells, as the first one has: {examples}")
+            problems.append(f"{self.bad_rows} of {total} rows have another number of cells than {self.num_columns}: {examples}")
         if problems:
             schema = path_of(path.parent.parent.name)
             where = schema if schema.exists() else SCHEMAS / "<dataset>.yaml"
@@ -221,22 +226,20 @@ class Rows:
             return marks
         if section.time:
             return splits_by_time(marks, section.val_fraction, section.test_fraction)
-        groups = np.unique(marks, return_inverse=True)[1]
-        del marks
-        return splits_by_group(groups, np.concatenate(self.labels), seed, section.val_fraction, section.test_fraction)
+        return splits_by_group(marks, np.concatenate(self.labels), seed, section.val_fraction, section.test_fraction)
 
     def by_split(self, places: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """(split, inputs, targets, lines) of the rows, each given to the split at its place."""
         size = max(1, CHUNK_CELLS // self.width)
-        self.file.seek(0)
-        for start in range(0, self.count, size):
-            here = places[start : start + size]
-            block = np.frombuffer(self.file.read(len(here) * self.record.itemsize), dtype=self.record)
-            targets = self.shaped(block["targets"])
-            for place, split in enumerate(SPLITS):
-                own = here == place
-                yield split, block["rows"][own], targets[own], block["line"][own]
-        self.file.close()
+        with self.file as file:
+            file.seek(0)
+            for start in range(0, self.count, size):
+                here = places[start : start + size]
+                block = np.frombuffer(file.read(len(here) * self.record.itemsize), dtype=self.record)
+                targets = self.shaped(block["targets"])
+                for place, split in enumerate(SPLITS):
+                    own = here == place
+                    yield split, block["rows"][own], targets[own], block["line"][own]
 
     def shaped(self, targets: np.ndarray) -> np.ndarray:
         if self.preprocess.task == "regression":
@@ -252,9 +255,11 @@ class Known(dict[str, Any]):
         self.read = read
 
     def __missing__(self, cell: str) -> Any:
+        value = self.read(cell)
         if len(self) >= MAX_CACHED:
             self.clear()
-        value = self[cell] = self.read(cell)
+        if len(cell) <= MAX_REMEMBERED:
+            self[cell] = value
         return value
 
 
@@ -268,7 +273,7 @@ class ColumnReader:
     def __init__(self, name: str, column: ColumnSchema):
         self.name, self.spec, self.known = name, column.spec(), Known(self.value_of)
         self.read, self.expected = cells.reader_of(self.spec), ""
-        self.bad, self.examples = 0, list[str]()
+        self.bad, self.examples = 0, list[tuple[int, str]]()  # lines and cells
         self.num_unknown, self.unknown = 0, Counter[str]()
         self.codes = {level: float(code) for code, level in enumerate(column.levels or [], start=FIRST_LEVEL)}
         self.instead: Any = (math.nan, math.nan) if cells.has_time(self.spec) else float("nan")  # of a bad cell, known by its identity
@@ -284,12 +289,12 @@ class ColumnReader:
                 if found[place] is self.instead:
                     self.bad += 1
                     if len(self.examples) < NAMED:
-                        self.examples.append(f"line {lines[place]} has {shown(column[place])}")
+                        self.examples.append((int(lines[place]), column[place][: LONG_CELL + 1]))
         if self.spec["type"] == "category":
             places = np.flatnonzero(values == 0).tolist() if not self.role else []
             self.num_unknown += len(places)
             for place in places if len(self.unknown) < MAX_CACHED else []:
-                self.unknown[column[place]] += 1
+                self.unknown[column[place][: LONG_CELL + 1]] += 1
         return values
 
     def value_of(self, cell: str) -> Any:
@@ -307,12 +312,22 @@ class ColumnReader:
     def bad_told(self, total: int) -> str:
         keys = self.keys[self.spec["type"]]
         what = f"{self.bad} of {total} cells are bad ({self.expected})"
-        return f"column {self.name}{self.role}: {what}: {', '.join(self.examples)} (keys: {keys})"
+        some = ", ".join(f"line {line} has {shown(cell)}" for line, cell in self.examples)
+        return f"column {printable(self.name)}{self.role}: {what}: {some} ({self.other_sign() or f'keys: {keys}'})"
+
+    def other_sign(self) -> str:
+        """The key that would make numbers of the bad cells, where they have another sign before the fraction."""
+        decimal = {".": ",", ",": "."}[self.spec.get("decimal", ".")]
+        if self.spec["type"] == "number" and self.spec.get("thousands", "") != decimal:
+            read = cells.reader_of(self.spec | {"decimal": decimal})
+            if all(is_read(read, cell) for _, cell in self.examples):
+                return f"numbers with decimal: {decimal!r}"
+        return ""
 
     def unknown_told(self, total: int) -> str:
         words = ", ".join(f"{shown(word)} ({count})" for word, count in self.unknown.most_common(NAMED))
         what = f"{self.num_unknown} of {total} cells are none of its {len(self.codes)} levels and count as unknown"
-        return f"column {self.name}: {what}: {words} (key: levels)"
+        return f"column {printable(self.name)}: {what}: {words} (key: levels)"
 
 
 class TargetReader(ColumnReader):
@@ -328,6 +343,14 @@ class TargetReader(ColumnReader):
             self.expected = f"expected one of {named(list(self.codes))}"
             return self.instead
         return math.nan if value == MISSING_CODE else value - FIRST_LEVEL
+
+
+def is_read(read: Callable[[str], Any], cell: str) -> bool:
+    try:
+        read(cell)
+    except cells.BadCell:
+        return False
+    return True
 
 
 def quick_numbers(spec: cells.Column) -> Callable[[Sequence[str]], np.ndarray | None]:
@@ -454,13 +477,16 @@ def hashes_of(rows: np.ndarray) -> np.ndarray:
 
 
 def splits_by_group(groups: np.ndarray, labels: np.ndarray, seed: int, val_fraction: float, test_fraction: float) -> np.ndarray:
-    """Groups, int64 [n] from 0, stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
+    """Groups, whole numbers [n], stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
     in train.
     """
-    first = np.unique(groups, return_index=True)[1]
-    own = labels[first]
+    # Groups in the order of the file: which rows are held out depends on no value but the label.
+    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    groups = np.argsort(order)[groups]
+    own = labels[first[order]]
     counts = np.bincount(own, minlength=own.max() + 1)
-    places, spread = np.zeros(len(first), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
+    places, spread = np.zeros(len(own), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
     for place, fraction in ((2, test_fraction), (1, val_fraction)):
         free = np.flatnonzero(spread & (places == 0))
         places[free[hold_out(own[free], fraction, seed)]] = place

@@ -11,7 +11,7 @@ from examples.rows import Row, listed
 from stages.common.meta import Format
 from stages.reading import parquet
 from stages.reading.contents import printable
-from stages.shell.errors import UserError, reason
+from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
 
 MAX_COLUMNS = 10_000
@@ -67,10 +67,9 @@ def all_rows(path: Path, form: Format) -> Iterator[Row]:
     except rows.BadTable as error:
         raise UserError(f"{error}.") from error
     except UnicodeError as error:
-        raise UserError(
-            f"{path} is not text in {form.encoding} ({reason(error)}) after line {line}: say which encoding it is with `encoding` in "
-            "the schema's format (--encoding cp1252 for make new), or save it as UTF-8."
-        ) from error
+        what = f"{path} is not text in {form.encoding} ({getattr(error, 'reason', error)}) after line {line}"
+        fix = "say its encoding with `encoding` in the schema's format (--encoding cp1252 for make new), or save it as UTF-8"
+        raise UserError(f"{what}: {fix}.") from error
 
 
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:
@@ -123,6 +122,8 @@ def data_rows(path: Path, form: Format, wanted: list[str]) -> tuple[list[int], l
         problems.append(f"has two columns {named(twice)}")
     if problems:
         fix = "rename the columns in the file, or in the schema; its format.names can name all columns by place"
+        if len(names) == 1 and len(wanted) > 1:
+            fix = f"one column alone was found with {form.separator!r} between cells: check format.separator in the schema"
         raise UserError(f"{path} {' and '.join(problems)}: {fix}.")
     return [names.index(name) for name in wanted], names, found
 

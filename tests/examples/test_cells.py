@@ -196,6 +196,8 @@ class Maker:
         if column["units"] and rng.random() < 0.6:
             unit = rng.choice(column["units"])
             text = rng.choice([unit + text, text + unit, text + " " + unit, f"{unit} {text}"])
+        if rng.random() < 0.1:
+            text = text + "-"
         return f"({text})" if rng.random() < 0.2 else text
 
     def value(self, column):
@@ -237,6 +239,7 @@ def test_both_readers_find_the_same_rows_on_the_same_lines(in_node):
     rng = random.Random(SEED)
     pieces = ['"', '""', ",", ",", "\n", "\r\n", "\r", "a", "b c", " ", "\ufeff", "é", "1", "\x1c", "\u2028"]
     texts = ["".join(rng.choices(pieces, k=rng.randint(0, 25))) for _ in range(3000)]
+    texts += ["sep=;\r\na,b\n1,2", '"SEP=,"\na,b', "sep=;", "sep=;;\na,b", "a,b\nsep=,\n1,2", "sep=\U0001f600\nx,y"]
     texts += ['a,b\n"1\n\n2",3\n\n\n4,5', '"a""b",c\r\n"d"x,e\n', 'a,b\n1,"2\n', "\n\n,\n", '"', '""', "a\rb\r\nc", 'x,"y"\n,']
     for text, answer in zip(texts, in_node(texts=texts)["texts"], strict=True):
         assert answer == rows_in_python(text), f"CELLS_SEED={SEED}: {text!r}"
