@@ -458,7 +458,7 @@ def way_to_split(schema: Schema, preprocess: Preprocess) -> Group | None:
 
 
 def shown(cell: str) -> str:
-    return repr(printable(cell if len(cell) <= LONG_CELL else f"{cell[:LONG_CELL]}..."))
+    return f"'{printable(cell if len(cell) <= LONG_CELL else f'{cell[:LONG_CELL]}...')}'"
 
 
 def as_columns(values: np.ndarray) -> np.ndarray:
