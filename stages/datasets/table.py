@@ -9,6 +9,7 @@ them than `max_bad_fraction` are refused. So are words of a column that its leve
 
 import hashlib
 import math
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -356,25 +357,26 @@ def is_read(read: Callable[[str], Any], cell: str) -> bool:
 def quick_numbers(spec: cells.Column) -> Callable[[Sequence[str]], np.ndarray | None]:
     """From the cells of a column to float64 [k], where each is a plain number or missing; None where a cell is anything else.
 
-    Of cells of these signs alone float() takes what cells.number() does, and in the same way.
+    Of cells of digits, signs and exponents alone float() takes what cells.number() does, and in the same way; signs between thousands are
+    taken out where they stand as they should in every cell.
     """
-    decimal, words = spec.get("decimal", "."), dict.fromkeys(spec.get("missing", ()), "")
+    decimal, thousands, words = spec.get("decimal", "."), spec.get("thousands", ""), dict.fromkeys(spec.get("missing", ()), "")
     signs = b"0123456789+-eE" + decimal.encode()
+    whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
+    grouped = re.compile(rf"(?>(?:[+-]?{whole}(?:{re.escape(decimal)}[0-9]*)?)?\n)*+") if thousands else None
 
     def quick(column: Sequence[str]) -> np.ndarray | None:
         if words:
             column = [words.get(cell, cell) for cell in column]
-        text = "\n".join(column)
-        if (
-            not text.isascii()
-            or text.encode().translate(None, signs) != b"\n" * (len(column) - 1)
-            or max(map(len, column)) > cells.MAX_NUMBER
-        ):
+        text, ends = "\n".join(column), len(column) - 1
+        if not text.isascii() or text.count("\n") != ends or max(map(len, column)) > cells.MAX_NUMBER:
             return None
-        if decimal != ".":
-            column = text.replace(decimal, ".").split("\n")
+        if grouped and thousands in text and grouped.fullmatch(f"{text}\n"):
+            text = text.replace(thousands, "")
+        if text.encode().translate(None, signs) != b"\n" * ends:
+            return None
         try:
-            values = np.array([float(cell or "nan") for cell in column])
+            values = np.array([float(cell or "nan") for cell in text.replace(decimal, ".").split("\n")])
         except ValueError:
             return None
         return None if (np.abs(values) > cells.LARGEST).any() else values
