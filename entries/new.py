@@ -44,6 +44,7 @@ MAX_BATCH = 4096
 CHUNK = 10_000  # rows
 LOSSES = {"binary": "BCE", "multilabel": "BCE", "multiclass": "CrossEntropy", "regression": "MSE"}
 SHOWN_LEVELS = 4
+MAX_KEY = 1000  # characters of a key of YAML that begins no line with a question mark
 
 
 class Table:
@@ -89,6 +90,16 @@ class Table:
                 columns[name] = describe(column, told, way, name in self.targets)
             except Question as question:
                 questions.append(str(question))
+        if self.format.header and not self.format.names:
+            unnamed = [name for name, column in columns.items() if re.fullmatch("column [0-9]+", name) and column.type != "dropped"]
+            for name in [name for name in unnamed if max(self.seen[name].counts.values()) == 1]:
+                columns[name] = ColumnSchema(
+                    type="dropped", why="without a name, and different in each row", example=self.seen[name].example
+                )
+                unnamed.remove(name)
+            questions += [
+                f"{name} has no name, and is not a row number: say --drop '{name}', or name all (--names a,b,c,...)" for name in unnamed
+            ]
         for name in self.targets:
             if name in columns and columns[name].type not in ("number", "category"):
                 questions.append(f"{name}, the target, cannot be predicted: {columns[name].why}")
@@ -386,7 +397,8 @@ def as_yaml(table: Table, address: str) -> str:
     for column, found in schema.columns.items():
         values = {key: value for key, value in found.model_dump().items() if value is not None}
         last = {key: values.pop(key) for key in ("why", "example") if key in values}
-        lines.append(f"  {in_line(column)}: {in_line({'type': values.pop('type'), **values, **last})}")
+        key, value = in_line(column), in_line({"type": values.pop("type"), **values, **last})
+        lines.append(f"  {key}: {value}" if len(key) < MAX_KEY else f"  ? {key}\n  : {value}")
     return "\n".join(lines) + "\n"
 
 
@@ -401,7 +413,7 @@ def pairs(values: Iterable[str], what: str) -> dict[str, list[str]]:
     return found
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of a table of your own.")
     add = parser.add_argument
     add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz; its folder; or its address")
@@ -423,7 +435,7 @@ def main() -> None:
     add("--time", metavar="COLUMN", help="the last rows by this column are the test split")
     add("--split", metavar="COLUMN", help="its cells say train, val or test")
     add("--test-fraction", type=float, default=0.2)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     def work() -> None:
         way = {".": (".", ""), ",": (",", "."), None: None}[options.decimal]

@@ -7,8 +7,8 @@ const BOMS = [["utf-8", [0xef, 0xbb, 0xbf]], ["utf-32", [0xff, 0xfe, 0, 0]], ["u
 const DECODERS = { "latin-1": "windows-1252", cp1252: "windows-1252", cp1250: "windows-1250", cp1251: "windows-1251", cp932: "shift_jis", "mac-roman": "macintosh", "utf-16": "utf-16le" };
 // Of the bytes 0x80 to 0x9f: node takes windows-1252 for latin-1. Five of them are nothing.
 const WINDOWS = Array.from("€ ‚ƒ„…†‡ˆ‰Š‹Œ Ž  ‘’“”•–—˜™š›œ žŸ");
-const SHOWN = 10; // names in a sentence
 const SEPARATOR_LINE = /^"?[sS][eE][pP]=[^"\r\n]"?(?=[\r\n]|$)/u; // which Excel writes above the header; counts as a blank line
+const SHOWN = 10; // names in a sentence
 
 // The text of a file's bytes; a byte order mark at its start goes before what the signature says.
 export function decoded(bytes, { encoding }, what) {
@@ -26,7 +26,7 @@ export function decoded(bytes, { encoding }, what) {
 
 // [number of the line that it begins on, from 1, and cells] of every row of a text, blank ones left out (RFC 4180).
 export function* rowsOf(text, { separator }, what) {
-  let place = SEPARATOR_LINE.exec(text)?.[0].length ?? 0, line = 1;
+  let place = text.match(SEPARATOR_LINE)?.[0].length ?? 0, line = 1;
   const isEnd = (sign) => sign === "\n" || sign === "\r" || sign === undefined;
   if (text.includes("\0")) throw new Error(`${what} has a zero byte: this is not text, or in another encoding`);
   while (place < text.length) {
@@ -75,11 +75,10 @@ export class Reader {
     if (!first) throw new Error(`${what} is empty`);
     const given = form.names ?? (form.header ? first[1] : first[1].map(() => ""));
     const names = given.map((name, place) => name.trim() || `column ${place + 1}`);
-    const refuse = (problem, some) => {
-      if (some.length) throw new Error(`${what} has ${problem} ${listed(some)}; it has ${listed(names)}: read as ${form.encoding} with '${form.separator}' between cells, as the model's own table; where nothing is known of a column, keep it and leave its cells empty`);
-    };
-    refuse("no column", wanted.filter((name) => !names.includes(name)));
-    refuse("two columns", wanted.filter((name) => names.indexOf(name) !== names.lastIndexOf(name)));
+    const missing = wanted.filter((name) => !names.includes(name)), twice = wanted.filter((name) => names.indexOf(name) !== names.lastIndexOf(name));
+    const hint = `read as ${form.encoding} with '${form.separator}' between cells, as the model's own table`;
+    if (missing.length) throw new Error(`${what} has no column ${listed(missing)}; it has ${listed(names)}: ${hint}; keep a column of which nothing is known, its cells empty`);
+    if (twice.length) throw new Error(`${what} has two columns ${listed(twice)}`);
     const places = wanted.map((name) => names.indexOf(name)), width = first[1].length;
     if (width > names.length || Math.max(...places) >= width) throw new Error(`${what} has ${width} columns, expected ${names.length}: ${listed(names)}`);
     const others = names.slice(0, width).filter((_, place) => !places.includes(place));

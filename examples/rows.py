@@ -94,10 +94,10 @@ def names_of(first: list[str], form: dict[str, Any]) -> list[str]:
     return [cells.stripped(name) or f"column {place}" for place, name in enumerate(given, start=1)]
 
 
-def places_of(wanted: Iterable[str], names: list[str], what: str) -> list[int]:
-    """Where the wanted columns stand: in any order, among others. Raises BadTable."""
+def places_of(wanted: Iterable[str], names: list[str], what: str, hint: str = "") -> list[int]:
+    """Where the wanted columns stand: in any order, among others. Raises BadTable, with a hint where one is missing."""
     if missing := [name for name in wanted if name not in names]:
-        raise BadTable(f"{what} has no column {listed(missing)}; it has {listed(names)}")
+        raise BadTable(f"{what} has no column {listed(missing)}; it has {listed(names)}{hint}")
     if twice := [name for name in wanted if names.count(name) > 1]:
         raise BadTable(f"{what} has two columns {listed(twice)}")
     return [names.index(name) for name in wanted]
@@ -140,7 +140,6 @@ class Reader:
     def file(self, file: Any, what: str, hear: Callable[[str], None]) -> Iterator[Taken | BadTable]:
         """The rows of a binary file that has peek(); `hear` is told once what is ignored in it. Raises BadTable for the whole of it."""
         form = self.format
-        told = f"read as {form['encoding']} with {form['separator']!r} between cells, as the model's own table"
         try:
             refuse_workbook(what)
             rows = rows_of(file, form, what)
@@ -148,10 +147,8 @@ class Reader:
             if first is None:
                 raise BadTable(f"{what} is empty")
             names = names_of(first[1], form)
-            try:
-                places = places_of(self.columns, names, what)
-            except BadTable as error:
-                raise BadTable(f"{error}: {told}; where nothing is known of a column, keep it and leave its cells empty") from error
+            hint = f": read as {form['encoding']} with {form['separator']!r} between cells, as the model's own table"
+            places = places_of(self.columns, names, what, f"{hint}; keep a column of which nothing is known, its cells empty")
             width = self.width_of(first[1], names, places, what)
             if others := [name for place, name in enumerate(names[:width]) if place not in places]:
                 hear(f"{what}: not taken by the model and ignored: {listed(others)}")
@@ -220,8 +217,8 @@ class Reader:
         """Commas may stand in names that the model knows, and in values before what is no name=."""
         known = "|".join(re.escape(name) for name in sorted(self.columns, key=len, reverse=True))
         found = list(re.finditer(rf"(?:^|,)\s*({known}|[^,=]+?)\s*=", text))
-        ends = [one.start() for one in found[1:]] + [len(text)]
-        return {one[1]: text[one.end() : end] for one, end in zip(found, ends, strict=True)}
+        ends = [*(one.start() for one in found[1:]), len(text)]
+        return {one[1]: text[one.end() : end] for one, end in zip(found, ends, strict=False)}
 
 
 def shown(value: Any) -> str:

@@ -6,7 +6,8 @@
     GET  /MODEL            its signature: all that there is to know of it
     HEAD                   as GET
     POST /MODEL            asks it; the body is a picture, or the lines of a CSV file, or texts, one a line; as application/json also a list
-                           of rows ([1, null, ...] or {"name": 1, ...}) or of texts
+                           of rows ([1, null, ...] or {"name": 1, ...}) or of texts. A table with words, which needs rows.py and cells.py
+                           too, takes a file like its own, or rows by name
 
 An answer is JSON: {"answers": [...]}, one for each input, as predict.py --json prints them, or {"error": "a sentence"} with a status of 400
 or more (what is not HTTP, and one connection too many, get a status alone). It listens on loopback unless --host says otherwise. Anyone
@@ -27,7 +28,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -51,7 +51,7 @@ class Batcher:
     def __init__(self, model: predict.Model):
         self.model = model
         self.worker: asyncio.Task[None] | None = None
-        self.waiting: asyncio.Queue[tuple[np.ndarray, asyncio.Future[dict[str, Any]]]] = asyncio.Queue()
+        self.waiting: asyncio.Queue[tuple[predict.Values, asyncio.Future[dict[str, Any]]]] = asyncio.Queue()
 
     async def ask(self, items: list[predict.Item]) -> list[dict[str, Any]]:
         if self.waiting.qsize() + len(items) > MAX_WAITING:
@@ -173,13 +173,9 @@ def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[
         if is_json or content_type.startswith("multipart/"):
             raise predict.Refused("this model takes a picture: send the file's bytes as the body (curl --data-binary @picture.png)")
         return [predict.as_picture(io.BytesIO(body), "the picture", signature)]
-    try:
-        text = body.decode("utf-8-sig")
-        inputs = json.loads(text, parse_int=float) if is_json else io.StringIO(text, newline=None)
-    except RecursionError as error:
-        raise predict.Refused("the body is nested too deeply") from error
-    except ValueError as error:
-        raise predict.Refused(f"the body is no {'JSON' if is_json else 'text'} in UTF-8 ({error})") from error
+    if signature["kind"] == "table":
+        return rows_by_name(body, is_json, signature)
+    inputs = parsed(body, is_json)
     if is_json and not (isinstance(inputs, list) and all(isinstance(one, list | dict if names else str) for one in inputs)):
         raise predict.Refused(f"the body is not a list of {'rows' if names else 'texts'}")
     found: Iterator[predict.Item | predict.Refused]
@@ -189,6 +185,36 @@ def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[
         found = (as_row(row, f"row {place}", names) for place, row in enumerate(inputs, start=1))
     else:
         found = predict.rows_of(inputs, "the body", names)
+    return taken(found)
+
+
+def rows_by_name(body: bytes, is_json: bool, signature: dict[str, Any]) -> list[predict.Item]:
+    """The rows of a table with words; the first one's note says which columns are ignored."""
+    ignored, reader = list[str](), predict.row_reader().Reader(signature)
+    if is_json:
+        inputs = parsed(body, is_json)
+        if not (isinstance(inputs, list) and all(isinstance(one, dict) for one in inputs)):
+            raise predict.Refused('the body is not a list of rows by name: [{"name": value, ...}, ...]')
+        rows = (reader.values(f"row {place}", row, ignored.append) for place, row in enumerate(inputs, start=1))
+        items = taken(map(predict.as_item, rows))
+    else:
+        file = io.BufferedReader(io.BytesIO(body))
+        items = taken(predict.rows_in(file, "the body", reader, ignored.append))
+    note = "; ".join(filter(None, [items[0].note, *ignored[:1]]))
+    return [items[0]._replace(note=note), *items[1:]]
+
+
+def parsed(body: bytes, is_json: bool) -> Any:
+    try:
+        text = body.decode("utf-8-sig")
+        return json.loads(text, parse_int=float) if is_json else io.StringIO(text, newline=None)
+    except RecursionError as error:
+        raise predict.Refused("the body is nested too deeply") from error
+    except ValueError as error:
+        raise predict.Refused(f"the body is no {'JSON' if is_json else 'text'} in UTF-8 ({error})") from error
+
+
+def taken(found: Iterator[predict.Item | predict.Refused]) -> list[predict.Item]:
     items = []
     for item in islice(found, MAX_INPUTS + 1):
         if isinstance(item, predict.Refused):

@@ -21,7 +21,7 @@ except ImportError:  # imported from the repository's root
     from examples import predict
 
 MAX_BATCH, WINDOW_US = 256, 1000
-TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "int64": "TYPE_INT64", "string": "TYPE_STRING"}
 
 
 def main() -> None:
@@ -70,13 +70,14 @@ def config(name: str, signature: dict[str, Any]) -> str:
     first, *others = signature["outputs"]
     is_classification = signature["classes"] and len(first["shape"]) == 2
     outputs = [tensor(first, ['label_filename: "labels.txt"'] if is_classification else []), *(tensor(output, []) for output in others)]
+    inputs = ",\n".join(tensor(entry, []) for entry in signature.get("inputs") or [signature["input"]])
     joined = ",\n".join(outputs)
     return f"""# {" ".join(signature["description"].split())}
 name: {json.dumps(name)}
 backend: "onnxruntime"
 max_batch_size: {MAX_BATCH}
 input [
-{tensor(signature["input"], [])}
+{inputs}
 ]
 output [
 {joined}

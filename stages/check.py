@@ -3,8 +3,9 @@
 Command: python -m stages.check params.yaml
 Reads:   params.yaml and the shelves
 Writes:  data/checked/params.json, always the same bytes: what depends on it is rebuilt only for its own reasons;
-         data/checked/datasets/<dataset>.json: its kind of input and its task, with a hash of their files, on which the stages of the
-         dataset and its models depend, and the task's metrics with their direction, which flows compare models by
+         data/checked/datasets/<dataset>.json: its kind of input and its task, with a hash of their files and of those that its kind of
+         data alone reads with, on which the stages of the dataset and its models depend; the task's metrics with their direction, which
+         flows compare models by; and of a table its schema (data/schemas/<dataset>.yaml)
 
 It also says what is left of entries that are no more, and which models other versions of the libraries made.
 """
@@ -23,6 +24,7 @@ from stages.common.params import EACH, ONE, ONE_OR_EACH, PARAMS_FILE, RawFolder,
 from stages.common.shelves import STAGES, part_names, take_part, take_task
 from stages.evaluation.bootstrap import Evaluate
 from stages.exporting.section import About, Export, Int8Layers
+from stages.reporting.section import Report
 from stages.shell.arguments import fitting
 from stages.shell.errors import UserError, run_stage
 from stages.shell.notices import leftovers, made_with_others
@@ -36,6 +38,7 @@ from stages.training.schedules import MovingRate
 CHECKED = Path("data") / "checked"
 # What files of stages/inputs and stages/tasks are made of besides what every stage depends on.
 SHARED_BY_PARTS = ("common/classes.py", "common/signature.py")
+RESERVED = ("checked", "schemas")  # folders below data/ that belong to no dataset
 
 MAX_MOVES = 1000  # of a schedule in its rehearsal, before its last
 USUAL_STEPS = 100  # of an epoch
@@ -51,6 +54,7 @@ class Root(Section):
     recipes: dict[str, dict[str, Any]]
     models: dict[str, dict[str, Any]]
     evaluate: dict[str, Any]
+    report: dict[str, Any]
     export: dict[str, Any]
     gate: dict[str, Any]
 
@@ -119,12 +123,12 @@ def check(path: str) -> None:
     root = check_section(Root, read_params(), "")
     check_names(root)
     check_source(root.source)
-    shared: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "export": Export, "gate": Gate}
+    shared: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "report": Report, "export": Export, "gate": Gate}
     for name, section in shared.items():
         check_section(section, getattr(root, name), name)
     sources = {f"data/{name}/raw": check_download(name, values) for name, values in root.sources.items()}
     datasets = {name: check_dataset(name, values, sources) for name, values in root.datasets.items()}
-    schemas = {name: pinned(name, values["kind"], datasets[name]) for name, values in root.datasets.items()}
+    facts = {name: facts_of(name, values["kind"], datasets[name]) for name, values in root.datasets.items()}
     for name, values in root.recipes.items():
         as_recipe(values, "official", f"recipes.{name}")
     for name, values in root.models.items():
@@ -132,8 +136,8 @@ def check(path: str) -> None:
     with replacing_folder(CHECKED) as fresh:
         (fresh / "params.json").write_bytes(as_json({"checked": path}))
         (fresh / "datasets").mkdir()
-        for name, dataset in datasets.items():
-            (fresh / "datasets" / f"{name}.json").write_bytes(as_json(facts_of(dataset) | schemas[name]))
+        for name, known in facts.items():
+            (fresh / "datasets" / f"{name}.json").write_bytes(as_json(known))
     if found := leftovers({"sources": root.sources, "datasets": root.datasets, "models": root.models}):
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
         where = "but data/, models/ or dvc.lock still hold something of it"
@@ -142,17 +146,17 @@ def check(path: str) -> None:
         print(f"notice: {made}")
 
 
-def facts_of(dataset: Any) -> dict[str, Any]:
-    """What the stages of a dataset and its models depend on, and what flows read of it; `dataset` is its section `preprocess`."""
-    task, files = take_task(dataset.task), (f"inputs/{dataset.input_kind}.py", f"tasks/{dataset.task}.py", *SHARED_BY_PARTS)
-    digest = hashlib.sha256(b"".join(hashlib.sha256((STAGES / file).read_bytes()).digest() for file in files)).hexdigest()
-    return {"input": dataset.input_kind, "task": dataset.task, "score": task.SCORE, "metrics": task.METRICS, "code": digest}
-
-
-def pinned(name: str, kind: str, dataset: Any) -> dict[str, Any]:
-    """What a dataset is read by besides params.yaml, where its kind of data has such a thing: a table's schema."""
-    part = take_part("datasets", kind, f"datasets.{name}.kind")
-    return {"schema": part.pinned(name, dataset)} if hasattr(part, "pinned") else {}
+def facts_of(name: str, kind: str, dataset: Any) -> dict[str, Any]:
+    """What the stages of a dataset and its models depend on, and what flows read of it; `kind` is a file of stages/datasets, `dataset` its
+    section `preprocess`. A kind of data may have READS, the files that it alone reads with, and pinned(), what it reads by besides
+    params.yaml: a table's schema.
+    """
+    part, task = take_part("datasets", kind, f"datasets.{name}.kind"), take_task(dataset.task)
+    files = (f"inputs/{dataset.input_kind}.py", f"tasks/{dataset.task}.py", *SHARED_BY_PARTS)
+    paths = [*(STAGES / file for file in files), *(STAGES.parent / file for file in getattr(part, "READS", ()))]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
+    pinned = {"schema": part.pinned(name, dataset)} if hasattr(part, "pinned") else {}
+    return {"input": dataset.input_kind, "task": dataset.task, "score": task.SCORE, "metrics": task.METRICS, "code": digest, **pinned}
 
 
 def check_names(root: Root) -> None:
@@ -162,6 +166,8 @@ def check_names(root: Root) -> None:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 expected = "expected letters, digits, _ and -, a letter or digit first"
                 raise UserError(f"params.yaml: {section} has the name {name!r}; {expected}.")
+            if section in ("sources", "datasets") and name in RESERVED:
+                raise UserError(f"params.yaml: {section} has the name {name!r}, but data/{name} is a folder of ours: choose another name.")
 
 
 def check_download(name: str, values: dict[str, Any]) -> list[str]:

@@ -3,23 +3,20 @@
 Command: python -m stages.evaluate MODEL
 Reads:   models/<MODEL>/checkpoint.safetensors; data/<dataset>/processed/test.safetensors and meta.json; params.yaml: runtime, evaluate
 Writes:  models/<MODEL>/metrics.json (flat), and under models/<MODEL>/plots/: predictions.csv (actual and predicted of every test item) and
-         its picture predictions.png, breakdown.csv (a row a class or a regressed number), mistakes.png (the worst mistakes)
+         its picture predictions.png, breakdown.csv (a row a class or a regressed number)
 """
 
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import SplitFile
 from stages.evaluation.bootstrap import Evaluate, with_interval
-from stages.evaluation.pictures import mistakes, predictions
+from stages.evaluation.pictures import predictions
 from stages.modelling.devices import prepare_torch
-from stages.modelling.model import Model, load_checkpoint
+from stages.modelling.model import load_checkpoint
+from stages.modelling.predict import predict
 from stages.shell.errors import run_stage
 
 BATCH_SIZE = 256
@@ -36,31 +33,15 @@ def evaluate(name: str) -> None:
     outputs = predict(model, test.pieces("inputs", BATCH_SIZE), prepare_torch(runtime))
     scores = task.measure(targets, outputs, partial(with_interval, num_resamples=section.num_resamples, seed=runtime.seed))
     rows = task.rows(meta, targets, outputs)
-    worst = np.argsort(-task.wrongness(targets, outputs), kind="stable")[: section.num_mistakes]
-    wrong, answers = targets[worst], [output[worst] for output in outputs]
-    captions = [task.caption(target, list(answer), meta.names) for target, answer in zip(wrong, zip(*answers, strict=True), strict=True)]
-    shown = model.input.part.shown(test.take("inputs", worst), meta.input)
     write_files(
         {
             folder / "metrics.json": as_json({key: round(value, 6) for key, value in scores.items()}),
             folder / "plots" / "predictions.csv": as_csv(rows),
             folder / "plots" / "predictions.png": predictions(task, rows, meta.names),
             folder / "plots" / "breakdown.csv": as_csv(task.breakdown(meta, targets, outputs)),
-            folder / "plots" / "mistakes.png": mistakes(shown, captions, task.marks(wrong, answers)),
         }
     )
     print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
-
-
-@torch.no_grad()
-def predict(model: Model, pieces: Iterable[np.ndarray], device: torch.device) -> list[np.ndarray]:
-    """The model's outputs for every row of a split's inputs, which come piece by piece; in the order of model.output_names."""
-    model.to(device)
-    batches = []
-    for rows in pieces:
-        inputs = torch.from_numpy(model.input.part.as_batch(rows))
-        batches.append([output.cpu().numpy() for output in model(inputs.to(device))])
-    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
 if __name__ == "__main__":

@@ -8,12 +8,17 @@ ROOT = Path(__file__).parents[1]
 
 def imported_files(path: Path) -> set[Path]:
     """The repository's own modules that `path` names in any import statement, at the top or inside a function."""
-    found = set()
+    found = set[Path]()
+    if path.suffix != ".py":
+        return found
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "with_name" and isinstance(node.args[0], ast.Constant):
+            found |= {beside for beside in [path.with_name(node.args[0].value)] if beside.is_file()}  # such as a template
+            continue
         else:
             continue
         files = (ROOT / Path(*name.split(".")).with_suffix(".py") for name in names)

@@ -18,7 +18,10 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-TREE = ("stages", "pipelines", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots")
+TREE = (
+    *("stages", "pipelines", "examples", "data/schemas", "dvc.yaml", "params.yaml"),
+    *(".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots"),
+)
 EPOCHS = {"line_gd": 3, "diabetes_mlp": 2}
 EXPORTED = ("model.onnx", "model.torchscript.pt", "model.pt2", "signature.json", "README.md", "learning_curve.png", "predictions.png")
 
@@ -92,7 +95,7 @@ def stages_run(output: str) -> set[str]:
 
 
 def of_model(name: str, *stages: str) -> set[str]:
-    return {f"{stage}@{name}" for stage in stages or ("train", "evaluate", "export")}
+    return {f"{stage}@{name}" for stage in stages or ("train", "evaluate", "export", "report")}
 
 
 def of_dataset(name: str) -> set[str]:
@@ -161,7 +164,8 @@ def test_a_first_repro_builds_everything_and_leaves_git_only_the_lock_and_the_me
             "checkpoint.safetensors",
             "training.json",
             "metrics.json",
-            *(f"plots/{name}" for name in ("learning_curve.csv", "predictions.csv", "predictions.png", "breakdown.csv", "mistakes.png")),
+            *(f"plots/{name}" for name in ("learning_curve.csv", "predictions.csv", "predictions.png", "breakdown.csv")),
+            "report.html",
             *(f"exported/{name}" for name in EXPORTED),
         }
     outs = tuple(first_build.outs())
@@ -202,6 +206,7 @@ def without_tools(contents: dict[str, bytes]) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("key", "value", "stale"),
     [
+        ("report.num_mistakes", 3, of_model("line_gd", "report") | of_model("diabetes_mlp", "report")),
         ("export.tolerance", 2e-4, of_model("line_gd", "export") | of_model("diabetes_mlp", "export")),
         ("models.line_gd.train.lr", 0.0123, of_model("line_gd", "train")),
         ("recipes.table.lr", 0.0123, of_model("diabetes_mlp", "train")),
@@ -322,7 +327,7 @@ def test_two_clones_build_the_same_bytes(first_build: Clone, tmp_path: Path) -> 
 def test_metrics_plots_and_params_can_be_compared(clone: Clone) -> None:
     shown = clone.dvc("metrics", "show", "--md")
     assert all(f"models/{model}/{file}.json" in shown for model in EPOCHS for file in ("training", "metrics"))
-    clone.dvc("plots", "show", "models/line_gd/plots/learning_curve.csv", "models/diabetes_mlp/plots/mistakes.png")
+    clone.dvc("plots", "show", "models/line_gd/plots/learning_curve.csv", "models/diabetes_mlp/plots/predictions.png")
     assert "learning_curve.csv" in (clone.root / "dvc_plots/index.html").read_text()
     clone.set("models.line_gd.train.lr", 0.0123)
     difference = clone.dvc("params", "diff", "--md")

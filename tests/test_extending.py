@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 STAGES = """
-from stages import check, download, evaluate, export, preprocess, train
+from stages import check, download, evaluate, export, preprocess, report, train
 
 check.check("params.yaml")
 download.download("diabetes")
@@ -21,11 +21,13 @@ for model in ("diabetes_gated", "houses_gated"):
     train.train(model)
     evaluate.evaluate(model)
     export.export(model)
+    report.report(model)
 """
 
 
 def test_the_page_s_examples_build_models(tmp_path):
-    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("stages", "examples", "data/schemas"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     files = re.findall(r"`(stages/\w+/\w+\.py)`[^\n`]*:\n\n```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert [name for name, _ in files] == ["stages/architectures/gated_mlp.py", "stages/datasets/measurements.py"]
     for name, content in files:

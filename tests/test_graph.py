@@ -29,11 +29,12 @@ from tests.closure import ROOT, closure, imported_files
 from tests.toy import RUNTIME
 
 PARAMS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
-STAGES = ("check", "download", "preprocess", "train", "evaluate", "export")
+STAGES = ("check", "download", "preprocess", "train", "evaluate", "export", "report")
 SECTIONS = {"download": "sources", "preprocess": "datasets", **dict.fromkeys(STAGES[3:], "models")}
 PARTS = [f"{shelf}/{name}" for shelf in ("sources", "datasets", "inputs", "tasks", "architectures") for name in part_names(shelf)]
 SMALLEST = {"sources": "line", "datasets": "line", "models": "line_gd"}
 CHECKED_OF = "data/checked/datasets/"  # stands for the files of a dataset's kind of input and of its task
+READERS_OF_TABLES = {"examples/cells.py", "examples/rows.py"}  # which consumers have too
 # What only a stage's own file may call: a part that read params.yaml itself would depend on keys that the graph cannot know.
 READERS = {"read_params", "read_section", "look_up"}
 
@@ -56,7 +57,7 @@ class Instance:
 
     @property
     def code(self) -> frozenset[str]:
-        return frozenset(dep for dep in self.deps if dep.split("/")[0] == "stages")
+        return frozenset(dep for dep in self.deps if dep.split("/")[0] in ("stages", "examples"))
 
 
 def resolve(folder: Path, graph: str, params: dict[str, Any]) -> dict[str, Instance]:
@@ -106,7 +107,8 @@ def used_files(instance: Instance) -> set[str]:
     if instance.stage == "check":  # what it refuses is written nowhere
         parts = [part for part in PARTS if part.split("/")[0] in ("datasets", "inputs", "tasks")]
         files = closure(*(ROOT / "stages" / f"{part}.py" for part in parts)) | {"stages/check.py"}
-        return {file for file in without_shell(files) if not file.startswith("stages/reading/")}  # it reads no data
+        hashed = set().union(*(reads_of(part.removeprefix("datasets/")) for part in parts if part.startswith("datasets/")))
+        return {file for file in without_shell(files) if not file.startswith("stages/reading/") or file in hashed}  # it reads no data
     entry = PARAMS[SECTIONS[instance.stage]][instance.key]
     parts = {
         "download": lambda: [f"sources/{entry['kind']}"],
@@ -126,12 +128,17 @@ def parts_of(dataset: str) -> list[str]:
     return [f"inputs/{section.input_kind}", f"tasks/{section.task}"]
 
 
+def reads_of(kind: str) -> set[str]:
+    """The files that only this kind of data reads with, as it declares them."""
+    return set(getattr(take_part("datasets", kind, "kind"), "READS", ()))
+
+
 def covered_by(dep: str) -> set[str]:
     """The files that stand behind a dep on what check has found out about a dataset."""
     if not dep.startswith(CHECKED_OF):
         return set()
     parts = [f"stages/{part}.py" for part in parts_of(Path(dep).stem)]
-    return {*parts, *(f"stages/{file}" for file in SHARED_BY_PARTS)}
+    return {*parts, *(f"stages/{file}" for file in SHARED_BY_PARTS), *reads_of(PARAMS["datasets"][Path(dep).stem]["kind"])}
 
 
 def uncovered(instance: Instance, deps: frozenset[str]) -> set[str]:
@@ -150,6 +157,15 @@ def test_the_deps_of_a_stage_are_the_files_that_it_imports_no_fewer_and_no_more(
     if stage != "check":
         assert not [dep for dep in code if (ROOT / dep).is_dir()], "a folder would bring what a stage does not use"
         assert instances[0].code - set().union(*map(used_files, instances)) == set()
+
+
+def test_a_kind_of_data_declares_the_files_that_it_alone_reads_with_no_fewer_and_no_more(graph: dict[str, Instance]) -> None:
+    """What dvc.yaml lists for every dataset would make all of them stale; what a kind declares is hashed for its own datasets alone."""
+    of_every = frozenset.intersection(*(instance.code for instance in of_stage(graph, "preprocess")))
+    parts = {part.removeprefix("datasets/"): ROOT / "stages" / f"{part}.py" for part in PARTS if part.startswith("datasets/")}
+    for kind, path in parts.items():
+        assert without_shell(closure(path)) - of_every - {f"stages/datasets/{kind}.py"} == reads_of(kind), kind
+    assert reads_of("table") and not reads_of("csv")
 
 
 def test_nothing_is_imported_in_a_way_that_the_reader_cannot_see() -> None:
@@ -177,19 +193,25 @@ def outside_names(path: Path) -> set[str]:
 
 
 def folders_imported(*files: Path) -> set[str]:
-    return {imported.relative_to(ROOT / "stages").parts[0] for path in files for imported in imported_files(path)}
+    """Folders of stages, and files elsewhere."""
+    imported = {file.relative_to(ROOT) for path in files for file in imported_files(path)}
+    return {file.parts[1] if file.parts[0] == "stages" else file.as_posix() for file in imported}
 
 
 def test_a_part_imports_nothing_of_ours_but_what_its_shelf_shares() -> None:
     for part in PARTS:
-        shared = {"reading"} if part.startswith(("datasets/", "sources/")) else set()
+        shared = {"reading"} | READERS_OF_TABLES if part.startswith(("datasets/", "sources/")) else set()
         assert folders_imported(ROOT / "stages" / f"{part}.py") <= {"common", "shell"} | shared, part
     for folder in ("common", "reading", "modelling"):
-        assert folders_imported(*(ROOT / "stages" / folder).glob("[a-z]*.py")) <= {"common", "shell", folder}
+        shared = READERS_OF_TABLES if folder == "reading" else set()
+        assert folders_imported(*(ROOT / "stages" / folder).glob("[a-z]*.py")) <= {"common", "shell", folder} | shared
+    copied = closure(*(ROOT / reader for reader in READERS_OF_TABLES))
+    assert copied == READERS_OF_TABLES, "they are copied to where models are used"
 
 
 def test_a_stage_imports_of_the_folders_only_its_own() -> None:
-    own = {"train": "training", "evaluate": "evaluation", "export": "exporting", "download": "reading", "preprocess": "reading"}
+    own = {"train": "training", "evaluate": "evaluation", "export": "exporting", "report": "reporting"}
+    own |= {"download": "reading", "preprocess": "reading"}
     for stage, folder in own.items():
         files = [Path(file) for file in without_shell(closure(ROOT / "stages" / f"{stage}.py"))]
         shared = {"modelling"} if SECTIONS[stage] == "models" else set()
@@ -228,7 +250,7 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
     """What the instance reads and writes, as DESIGN.md draws it: data flows from stage to stage by these paths alone."""
     key, stage = instance.key, instance.stage
     if stage == "check":
-        return {"params.yaml"}, {"data/checked"}
+        return {"params.yaml", "data/schemas"}, {"data/checked"}
     if stage == "download":
         return {"data/checked/params.json"}, {f"data/{key}/raw"}
     if stage == "preprocess":
@@ -236,13 +258,17 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
     dataset, folder = PARAMS["models"][key]["dataset"], f"models/{key}"
     checked, processed = f"{CHECKED_OF}{dataset}.json", f"data/{dataset}/processed"
     checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
-    drawn = {f"{plots}/predictions.csv", f"{plots}/predictions.png", f"{plots}/breakdown.csv", f"{plots}/mistakes.png"}
+    drawn = {f"{plots}/predictions.csv", f"{plots}/predictions.png", f"{plots}/breakdown.csv"}
     return {
         "train": ({checked, processed}, {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"}),
         "evaluate": ({checked, processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
         "export": (
             {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/predictions.png"},
             {f"{folder}/exported"},
+        ),
+        "report": (
+            {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/breakdown.csv"},
+            {f"{folder}/report.html"},
         ),
     }[stage]
 

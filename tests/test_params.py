@@ -5,6 +5,7 @@ And it stays readable by every tool that touches it: DVC writes it anew for each
 
 import copy
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from stages.check import CHECKED, Gate, check, check_dataset, check_download, ch
 from stages.common.params import Runtime, Section, check_section
 from stages.evaluation.bootstrap import Evaluate
 from stages.exporting.section import Export
+from stages.reporting.section import Report
 from stages.shell.errors import UserError
 from stages.training.recipe import as_recipe
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 PARAMS: dict[str, Any] = YAML(typ="safe").load(TEXT)
-SHARED: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "export": Export, "gate": Gate}
+SHARED: dict[str, type[Section]] = {"runtime": Runtime, "evaluate": Evaluate, "report": Report, "export": Export, "gate": Gate}
 # Sections in which a part, chosen by `name`, finds its own arguments; those with defaults may be left out.
 CHOICES = tuple(f"{section}{part}" for section in ("", "train.") for part in ("loss", "optimizer", "schedule", "augment"))
 ORIGINS = {f"data/{name}/raw": check_download(name, entry) for name, entry in PARAMS["sources"].items()}
@@ -129,6 +131,7 @@ def is_optional(section: str, key: Key) -> bool:
 
 def test_the_whole_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "data/schemas", "data/schemas")
     Path("params.yaml").write_text(TEXT, encoding="utf-8")
     check("params.yaml")
     assert (CHECKED / "params.json").is_file()

@@ -28,7 +28,7 @@ from tests.test_end_to_end import ROOT, TREE, copy_tree, reduce_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 MODEL = "line_gd"
-MORE = ("examples", "web", "Makefile", "prefect.yaml", "requirements.txt", "pyproject.toml")
+MORE = ("web", "Makefile", "prefect.yaml", "requirements.txt", "pyproject.toml")
 ODD_NAME = """it's a "$HOME" ü & (1) `x` %s"""
 SECONDS = 240
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

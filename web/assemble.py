@@ -21,6 +21,7 @@ from examples.predict import files_below
 
 ROOT = Path(__file__).parents[1]
 WEB, RUNTIME = ROOT / "web", ROOT / "web" / "node_modules" / "onnxruntime-web" / "dist"
+READERS = ("rows.mjs", "cells.mjs")
 PAGE = ("index.html", "style.css", "page.js", "pad.js", "pictures.js")
 VENDORED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 EXPORTED = ("model.onnx", "signature.json", "README.md", "learning_curve.png", "predictions.png")
@@ -67,6 +68,8 @@ def assemble(folder: Path, models: Path) -> int:
     copy(RUNTIME, VENDORED, beside / "vendor")
     for path in exported:
         copy(path, EXPORTED, beside / "models" / path.parent.name)
+    for name in READERS:
+        shutil.copyfile(ROOT / "examples" / name, beside / name)
     # What the example for JavaScript does, the page does with the same lines; only where the runtime lies differs.
     example = (ROOT / "examples" / "predict.mjs").read_text(encoding="utf-8")
     (beside / "predict.mjs").write_text(example.replace('"onnxruntime-web"', f'"./vendor/{VENDORED[0]}"'), encoding="utf-8")

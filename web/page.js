@@ -1,6 +1,7 @@
 // The page: each exported model by its signature.json and model.onnx, in the folders of models.json.
 
 import { asInput, check, fold, inWords, open, ort } from "./predict.mjs";
+import { Reader, asFeeds } from "./rows.mjs";
 import { Pad } from "./pad.js";
 import { asPhotograph, cutOutDrawing, lightOnDark, onPaper } from "./pictures.js";
 
@@ -26,10 +27,10 @@ class Model {
     return this.loading;
   }
 
-  // Its outputs by name.
+  // Its outputs by name; `input` is one tensor, or several by name.
   async answer(input) {
-    const session = await this.session();
-    const run = () => session.run({ [this.signature.input.name]: input });
+    const session = await this.session(), feeds = input instanceof ort.Tensor ? { [this.signature.input.name]: input } : input;
+    const run = () => session.run(feeds);
     return (Model.queue = Model.queue.then(run, run)); // the runtime takes one call at a time
   }
 
@@ -161,8 +162,9 @@ function takePictures(input, target, list, take) {
 function showCards(place, models, controlsOf) {
   for (const [dataset, own] of byDataset(models)) {
     const list = make("ul", { class: "votes", "aria-live": "polite" }), ask = oneAtATime(list, async () => {
-      const text = textOf(), [{ signature: { kind } }] = own;
-      await vote(list, own, ({ signature }) => asInput(text, signature));
+      const text = textOf(), [{ signature: { kind } }] = own, notes = new Set();
+      await vote(list, own, ({ signature }) => (kind === "table" ? asRow(text, signature, notes) : asInput(text, signature)));
+      list.append(...Array.from(notes, (note) => make("li", { class: "hint" }, `${note}.`)));
       if (kind === "characters" && ![text, ""].includes(fold(text))) list.append(make("li", { class: "hint" }, `Read as ${fold(text)}.`));
     });
     const { elements, textOf } = controlsOf(own[0].signature, ask);
@@ -181,6 +183,37 @@ function textField({ dataset, alphabet, use }, changed) {
 function sliders({ features }, changed) {
   const rows = features.map((feature) => new Slider(feature, features.length === 1, changed));
   return { elements: rows.map((row) => row.element), textOf: () => rows.map((row) => row.text).join(",") };
+}
+
+const SHAPES = { "%Y": "YYYY", "%y": "YY", "%m": "MM", "%d": "DD", "%b": "Jan", "%H": "hh", "%M": "mm", "%S": "ss" }; // of dates
+
+// A field for each column, in JSON.
+function fields({ columns, features, categories }, changed) {
+  const facts = new Map(features.map((feature) => [feature.name, feature]));
+  const names = [...facts.keys(), ...categories].filter((name) => columns[name]);
+  const rows = names.map((name) => {
+    const column = columns[name], { unit, mean } = facts.get(name) ?? {};
+    const field = column.type === "category" ? select(column.levels) : make("input", { type: "text", autocomplete: "off", spellcheck: "false" });
+    if (column.type === "number" && mean !== null) field.placeholder = String(mean).replace(".", column.decimal ?? ".");
+    if (column.type === "number") field.inputMode = "decimal";
+    if (column.type === "date") field.placeholder = column.formats[0].replace(/%./g, (part) => SHAPES[part]);
+    field.setAttribute("aria-label", name);
+    field.addEventListener("input", changed);
+    return { name, field, element: make("label", { class: "column" }, make("span", {}, unit ? `${name}, ${unit}` : name), field) };
+  });
+  const hint = make("p", { class: "hint" }, "What is left empty is missing. In grey: the mean, or how a date is written.");
+  return { elements: [hint, make("div", { class: "columns" }, ...rows.map((row) => row.element))], textOf: () => JSON.stringify(Object.fromEntries(rows.map(({ name, field }) => [name, field.value]))) };
+}
+
+function select(levels) {
+  return make("select", {}, make("option", { value: "" }, "–"), ...levels.map((level) => make("option", { value: level }, level)));
+}
+
+function asRow(text, signature, notes) {
+  const row = new Reader(signature).values("This row", JSON.parse(text), () => {});
+  if (row instanceof Error) throw row;
+  if (row.note) notes.add(row.note);
+  return asFeeds([row], signature, ort.Tensor);
 }
 
 function byDataset(models) {
@@ -262,7 +295,8 @@ async function start() {
   show("#models", models, showModels);
   show("#drawings", has((signature) => signature.ink), (drawings) => showDrawings(drawings, finders));
   show("#texts", all((signature) => signature.kind === "characters"), (own) => showCards("#fields", own, textField));
-  show("#rows", all((signature) => signature.features?.every(({ low, high }) => low < high)), (own) => showCards("#forms", own, sliders));
+  show("#rows", all(({ kind, features }) => kind === "features" && features.every(({ low, high }) => low < high)), (own) => showCards("#forms", own, sliders));
+  show("#tables", all((signature) => signature.kind === "table"), (own) => showCards("#tables-forms", own, fields));
   show("#photos", has((signature) => signature.kind === "image" && signature.input.shape[3] === 3), showPhotos);
   find("#state").textContent = `${models.length} models.`;
 }

@@ -20,12 +20,36 @@ MOSTLY, HALF = 0.9, 0.5  # shares of cells
 MAX_BAD = 0.1
 SOME_FORM = 0.8  # of cells that are a date of any form
 MAX_WORDS = 5  # that stand for missing in a column of numbers
-FEW_NUMBERS = 20  # different ones of a target that are classes
+FEW_NUMBERS, MIN_OF_CLASS = 10, 5  # different whole numbers of a target that are classes, and rows of each on average
+FEW_LEVELS = 20  # that need not occur often
+MIN_COUNTED = 20  # rows of which a column that says 1, 2, 3, ... is their number
 MIN_TIMES = 2.0  # that a level occurs on average
 LONG_TEXT, LONG_SENTENCE = 60.0, 5.0  # characters and words of a cell, on average
 WAYS = ((".", ""), (".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'"))  # decimal and thousands
-UNITS = re.compile(r"\(?\s*(?P<before>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[-+\u2212]?\s*(?P<before2>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[0-9][0-9.,'\s]*-?(?P<after>[^\w\s.,+()\-\u2212'\"]{1,3}|\s[^\W\d_]{1,6}[²³]?|\s[^\s0-9()]{1,8})?\s*\)?")
-KNOWN_MISSING = {"na", "n/a", "n.a.", "nan", "null", "none", "nil", "-", "--", "?", ".", "..", "unknown", "missing", "k.a.", "x", "…", "#n/a", "(null)"}
+UNITS = re.compile(
+    r"\(?\s*(?P<before>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[-+\u2212]?\s*(?P<before2>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[0-9][0-9.,'\s]*-?(?P<after>[^\w\s.,+()\-\u2212'\"]{1,3}|\s[^\W\d_]{1,6}[²³]?|\s[^\s0-9()]{1,8})?\s*\)?"
+)
+KNOWN_MISSING = {
+    "na",
+    "n/a",
+    "n.a.",
+    "nan",
+    "null",
+    "none",
+    "nil",
+    "-",
+    "--",
+    "?",
+    ".",
+    "..",
+    "unknown",
+    "missing",
+    "k.a.",
+    "x",
+    "…",
+    "#n/a",
+    "(null)",
+}
 DATES = (
     "%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y",
     "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d-%b-%y",
@@ -91,7 +115,10 @@ def way_of_numbers(columns: list[Seen]) -> tuple[tuple[str, str], str]:
     Raises Question where the cells can be read in two ways that differ (1,234).
     """
     cellss = [Counter(dict(list(column.words.most_common(2000)))) for column in columns]
-    digits = [Counter({word: count for word, count in words.items() if re.search("[0-9]", word) and re.search("[.,' \u00a0\u202f]", word)}) for words in cellss]
+    digits = [
+        Counter({word: count for word, count in words.items() if re.search("[0-9]", word) and re.search("[.,' \u00a0\u202f]", word)})
+        for words in cellss
+    ]
     read = {way: sum(readable(words, *way) for words in digits) for way in WAYS}
     best = max(WAYS, key=lambda way: (read[way], -WAYS.index(way)))
     if best == WAYS[0] or not read[best]:
@@ -159,7 +186,9 @@ def date_formats(name: str, words: Counter[str]) -> list[str]:
     fitting = Counter[str]()
     for text in (day + time for day in DATES for time in TIMES):
         read = cells.reader_of({"type": "date", "formats": [text]})
-        if (count := sum(fits(read, word) for word in looked)) and (text != "%Y%m%d" or all(re.fullmatch("(19|20)[0-9]{6}", word) for word in looked)):
+        if (count := sum(fits(read, word) for word in looked)) and (
+            text != "%Y%m%d" or all(re.fullmatch("(19|20)[0-9]{6}", word) for word in looked)
+        ):
             fitting[text] = count
     full = [text for text, count in fitting.items() if count >= MOSTLY * len(looked)]
     if len(full) == 1:
@@ -173,15 +202,24 @@ def date_formats(name: str, words: Counter[str]) -> list[str]:
     joined = sum(any(fits(cells.reader_of({"type": "date", "formats": [text]}), word) for text in fitting) for word in looked)
     if joined >= SOME_FORM * len(looked) and len(looked) > 1:
         some = "|".join(text for text, _ in fitting.most_common(3))
-        raise Question(f"{name} has dates of several forms, such as {', '.join(map(repr, looked[:3]))}: name all of them (--date '{name}={some}') or drop it")
+        raise Question(
+            f"{name} has dates of several forms, such as {', '.join(map(repr, looked[:3]))}: name all of them (--date '{name}={some}') or drop it"
+        )
     return []
 
 
-def number(column: Seen, words: Counter[str], told: Told, way: tuple[str, str], is_target: bool, made: dict[str, Any]) -> ColumnSchema | None:
+def number(
+    column: Seen, words: Counter[str], told: Told, way: tuple[str, str], is_target: bool, made: dict[str, Any]
+) -> ColumnSchema | None:
     """None where the column is one of words. Raises Question between the two."""
     name, filled, is_told = column.name, sum(words.values()), column.name in told.number
     units, brackets = units_of(words)
-    spec: dict[str, Any] = {"decimal": way[0] if way[0] != "." else None, "thousands": way[1] or None, "units": units or None, "brackets": brackets or None}
+    spec: dict[str, Any] = {
+        "decimal": way[0] if way[0] != "." else None,
+        "thousands": way[1] or None,
+        "units": units or None,
+        "brackets": brackets or None,
+    }
     read = cells.reader_of({"type": "number"} | {key: value for key, value in spec.items() if value is not None})
     other = Counter({word: count for word, count in words.items() if not fits(read, word)})
     share = 1 - sum(other.values()) / filled
@@ -197,17 +235,26 @@ def number(column: Seen, words: Counter[str], told: Told, way: tuple[str, str], 
         raise Question(f"{name}: {share:.0%} of its cells are numbers, others are {some}: say --number '{name}' or --category '{name}'")
     numbers = [word for word in words if word not in other]
     plain = all(re.fullmatch(r"[+-]?[0-9]+", word) for word in numbers)
-    if is_target and not is_told and ((plain and len(numbers) <= FEW_NUMBERS) or len(numbers) == 2):
+    few = plain and len(numbers) <= FEW_NUMBERS and filled >= MIN_OF_CLASS * len(numbers)
+    if is_target and not is_told and (few or len(numbers) == 2):
         return None
     if plain and len(words) == 2 and not is_told and not is_target:
         return None
     if not is_target and not is_told and plain and (why := identity(column, numbers)):
         return ColumnSchema(type="dropped", why=why, **made)
     notes = ["told" if is_told else f"{share:.0%} of its cells are numbers" if other else "numbers"]
-    notes += [f"{', '.join(map(repr, map(printable, stand_in)))} {'counts' if len(stand_in) == 1 else 'count'} as missing"] if stand_in else []
+    notes += (
+        [f"{', '.join(map(repr, map(printable, stand_in)))} {'counts' if len(stand_in) == 1 else 'count'} as missing"] if stand_in else []
+    )
     notes += [f"{', '.join(map(repr, units))} beside them is left out"] if units else []
     notes += ["brackets mean below zero"] if brackets else []
-    notes += [f"{rest} other {'cell counts' if rest == 1 else 'cells count'} as missing, such as {next(repr(printable(word)) for word in other if word not in stand_in)}"] if rest else []
+    notes += (
+        [
+            f"{rest} other {'cell counts' if rest == 1 else 'cells count'} as missing, such as {next(repr(printable(word)) for word in other if word not in stand_in)}"
+        ]
+        if rest
+        else []
+    )
     if hint := outlier(read, numbers):
         notes.append(hint)
     return ColumnSchema(type="number", why="; ".join(notes), **(made | {"missing": [*(made["missing"] or []), *stand_in] or None}), **spec)
@@ -223,20 +270,20 @@ def outlier(read: Callable[[str], Any], numbers: list[str]) -> str:
 
 def identity(column: Seen, numbers: list[str]) -> str:
     """Why whole numbers are no feature but a name for the row; empty where they may be one."""
-    if len(numbers) < column.num_filled or column.num_filled < column.counts.total() or len(numbers) < 10:
+    if len(numbers) < column.num_filled or column.num_filled < column.counts.total():
         return ""
     values = [int(cell) for cell in column.first]
-    steps = {following - value for value, following in zip(values, values[1:], strict=False)}
-    if len(steps) == 1:
+    if len(values) >= MIN_COUNTED and values in (list(range(len(values))), list(range(1, len(values) + 1))):
         return "counts the rows"
-    if all(step > 0 for step in steps):
-        return "different in each row, and it counts up"
-    return "different in each row, and named as an ID" if ID_NAME.search(column.name) else ""
+    return "different in each row, and named as an ID" if ID_NAME.search(column.name) and len(values) > 2 else ""
 
 
 def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], told: Told, is_target: bool = False) -> ColumnSchema:
     """Of words that repeat; else the column is dropped."""
-    levels, total = words + Counter({word: count for word, count in column.later.items() if word and word not in (made["missing"] or [])}), sum(words.values())
+    levels, total = (
+        words + Counter({word: count for word, count in column.later.items() if word and word not in (made["missing"] or [])}),
+        sum(words.values()),
+    )
     length = sum(len(word) * count for word, count in words.items()) / total
     if not (why or is_target):
         different = f"{len(words)} different in {total} rows"
@@ -244,13 +291,24 @@ def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], 
             return ColumnSchema(type="dropped", why=f"different in each row: an ID, a name or a free text", **made)
         if length > LONG_TEXT or sum(len(word.split()) * count for word, count in words.items()) > LONG_SENTENCE * total:
             return ColumnSchema(type="dropped", why=f"a free text ({length:.0f} characters on average, {different})", **made)
-        if len(words) > FEW_NUMBERS and total / len(words) < MIN_TIMES:
+        if len(words) > FEW_LEVELS and total / len(words) < MIN_TIMES:
             return ColumnSchema(type="dropped", why=f"{different}: an ID, a name or a free text", **made)
     if len(levels) > NAMED_LEVELS:
         return ColumnSchema(type="dropped", why=f"more than {NAMED_LEVELS} different words", **made)
     spec = {"type": "category", "missing": made["missing"] or []}
     names = sorted({cells.category(word, spec) for word in levels})
-    notes = [why or ("codes with leading zeros" if any(re.fullmatch("0[0-9]+", word) for word in words) else f"{len(names)} words that repeat")]
+    as_numbers = is_target and all(re.fullmatch("[+-]?[0-9]+", word) for word in words)
+    classes = f"{len(names)} whole numbers are taken for classes: --number '{column.name}' makes it a regression"
+    notes = [
+        why
+        or (
+            classes
+            if as_numbers and len(names) > 2
+            else "codes with leading zeros"
+            if any(re.fullmatch("0[0-9]+", word) for word in words)
+            else f"{len(names)} words that repeat"
+        )
+    ]
     if column.name in told.ignore_case:
         first = {word.lower(): word for word in sorted(names, key=lambda name: words[name])}
         names = sorted(first.values())
@@ -259,10 +317,14 @@ def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], 
         variants = variants_of(names)
         if variants and is_target:
             some = ", ".join(f"{printable(word)!r} ({words[word]})" for word in variants)
-            raise Question(f"{column.name} has classes that differ by case alone: {some}: say whether they are the same (--ignore-case '{column.name}') or fix the file")
+            raise Question(
+                f"{column.name} has classes that differ by case alone: {some}: say whether they are the same (--ignore-case '{column.name}') or fix the file"
+            )
         notes += [f"{' and '.join(map(repr, map(printable, variants[:4])))} differ by case alone"] if variants else []
     if known := [word for word in words if word.lower() in KNOWN_MISSING]:
-        notes.append(f"{', '.join(map(repr, known))} {'is a word' if len(known) == 1 else 'are words'} like any other, unless --missing says otherwise")
+        notes.append(
+            f"{', '.join(map(repr, known))} {'is a word' if len(known) == 1 else 'are words'} like any other, unless --missing says otherwise"
+        )
     return ColumnSchema(type="category", levels=names, why="; ".join(notes), **made)
 
 

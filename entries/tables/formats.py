@@ -169,9 +169,10 @@ def refuse_no_header(path: Path, first: list[str]) -> None:
             "names, say --header."
         )
     cells = [cell.strip() for cell in first]
-    blank = [place for place, cell in enumerate(cells, start=1) if not cell]
+    # A first column without a name is that of row numbers, as pandas and R write them; a last one is what a sign at each line's end makes.
+    blank = [place for place, cell in enumerate(cells, start=1) if not cell and place not in (1, len(cells))]
     twice = [place for place, cell in enumerate(cells, start=1) if cell and cells.count(cell) > 1]
-    if twice or [place for place in blank if place != len(cells)]:
+    if twice or blank:
         what = " and ".join(
             [
                 *([f"column {' and '.join(map(str, blank))} without a name"] if blank else []),

@@ -16,17 +16,18 @@ Released = Callable[[str], tuple[str, Metrics] | None]  # the last version of a 
 
 
 def report(results: dict[str, Result], released: Callable[[], Released]) -> None:
-    """A table of the stages and, where something was made, one of all models' metrics, and a page for each model that was exported anew."""
+    """A table of the stages and, where something was made, one of all models' metrics, and a page for each model that was exported or reported anew."""
     keep(as_table(results), "rebuild", "What became of every stage")
     made = {name for name, result in results.items() if result.outcome in (Outcome.RAN, Outcome.RESTORED)}
     names = [name.removeprefix("evaluate@") for name in results if name.startswith("evaluate@")]
     models = [name for name in names if (MODELS / name / "metrics.json").exists()]
     if not (made and models):
         return
-    keep(as_comparison(models, released()), "metrics", "Metrics beside those of the last release")
+    last = released()
+    keep(as_comparison(models, last), "metrics", "Metrics beside those of the last release")
     for name in models:
-        if f"export@{name}" in made:
-            keep(page_of(name), f"model-{name.replace('_', '-').lower()}", f"{name} as it is now")
+        if made & {f"export@{name}", f"report@{name}"}:
+            keep(page_of(name, last), f"model-{name.replace('_', '-').lower()}", f"{name} as it is now")
 
 
 def keep(markdown: str, key: str, description: str) -> None:
@@ -66,10 +67,12 @@ def with_interval(metrics: Metrics, metric: str) -> str:
     return f"{metrics[metric]:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if None not in ends else "")
 
 
-def page_of(name: str) -> str:
-    """Markdown: a model's metrics, the pictures of its card (curves, predictions), and where its exported files lie."""
-    lines = [f"# {name}", "", *[f"- {metric}: {value}" for metric, value in read_metrics(name).items()], ""]
-    files = sorted((MODELS / name / "exported").glob("*"))
+def page_of(name: str, released: Released) -> str:
+    """Markdown: a model's metrics beside those of the last release, the pictures of its card (curves, predictions), and where its report and
+    its exported files lie. The report itself knows of no release: a stage reads no git.
+    """
+    lines = [f"# {name}", "", as_comparison([name], released), ""]
+    files = [*(MODELS / name).glob("report.html"), *sorted((MODELS / name / "exported").glob("*"))]
     for path in files:
         if path.suffix == ".png":
             lines += [f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})", ""]

@@ -71,7 +71,7 @@ class TableNetwork(nn.Module):
         part, table = take_input(meta.input.kind), meta.input.table
         assert table is not None
         self.task, self.sizes = meta.task, list(part.layout(meta.input).values())
-        edges = np.array(table.edges, dtype=np.float64).reshape(len(table.numbers), -1)
+        edges = np.array(table.edges, dtype=np.float64).reshape(-1, part.NUM_EDGES)
         centre, spread = (values[:, None] for values in part.centre_and_spread(edges)) if len(edges) else (0, 1)
         self.encoding = PiecewiseLinear(torch.from_numpy(part.scaled(edges, centre, spread).astype(np.float32))) if len(edges) else None
         num_codes = [len(one.levels) + part.FIRST_LEVEL for one in table.categories]

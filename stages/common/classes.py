@@ -20,6 +20,10 @@ PER = "item"
 OUTPUTS = ("probabilities", "label")
 SCORE = "accuracy"
 NUM_BINS = 15
+RELIABILITY_EDGES = np.linspace(0, 1, 11)
+ERROR = "share of wrong answers"  # the mean of errors()
+WRONGNESS = "one minus the probability of the true class"  # what wrongness() is
+CLAIM = "probability of the predicted class", "share of right answers"  # the axes of reliability(); {} is the second class
 
 
 def width(num_names: int) -> int:
@@ -111,6 +115,16 @@ def draw(axes: Any, rows: list[Row], names: list[str], draw_matrix: Callable[...
 def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
     """In the shape of the targets: one minus the probability of the true class."""
     return 1 - np.take_along_axis(outputs[0], targets[..., None], axis=-1)[..., 0]
+
+
+def errors(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    """[n]: 1.0 where the class is wrong."""
+    return (outputs[1] != targets).astype(np.float64)
+
+
+def reliability(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """What was claimed [m], what was so [m], and the edges of the bins in which their means are compared; None where nothing is claimed."""
+    return outputs[0].max(axis=-1), (outputs[1] == targets).astype(np.float64), RELIABILITY_EDGES
 
 
 def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:

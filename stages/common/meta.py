@@ -22,8 +22,8 @@ class Resize(Section):
 
 
 class Format(Section):
-    """Of the file. Without a `header`, and where a name is blank, columns are called `column 1` and so on, by their places; `names` stand for
-    all names, by place.
+    """Of the file. Without a `header`, and where a name is blank, columns are called `column 1` and so on, by their places; `names` stand
+    for all names, by place.
     """
 
     encoding: Encoding = "utf-8"
@@ -60,9 +60,9 @@ class Category(Section):
 
 
 class Table(Section):
-    """What the rows of a table hold, in this order: `numbers` (of which `dates` are days since 1970, and `times` seconds of the day), then a
-    code for each of `categories`. `edges` are quantiles of each number on train, from the smallest to the largest; `gaps` are the numbers
-    that train lacks somewhere; `format` and `columns` (by name) are how a file and its cells are read.
+    """What the rows of a table hold, in this order: `numbers` (of which `dates` are days since 1970, and `times` seconds of the day), then
+    a code for each of `categories`. `edges` are quantiles of each number on train, from the smallest to the largest; `gaps` are the
+    numbers that train lacks somewhere; `format` and `columns` (by name) are how a file and its cells are read.
     """
 
     numbers: list[str]

@@ -13,10 +13,9 @@ CONFIDENCE = 0.95
 
 
 class Evaluate(Section):
-    """Resamples of each bootstrap interval, and how many of the worst mistakes are drawn."""
+    """Resamples of each bootstrap interval."""
 
     num_resamples: int = Field(ge=100, le=100_000)
-    num_mistakes: int = Field(ge=1, le=1000)
 
 
 def with_interval(

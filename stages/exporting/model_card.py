@@ -34,7 +34,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"Beware: {signature.limits}",
         f"The model's licence: {signature.licence}. The data's: {signature.data_licence}.",
         "## What it takes and gives",
-        table(["input", *entry], [entry_row(signature.input)]),
+        table(["input", *entry], map(entry_row, signature.entries)),
         table(
             ["feature", "unit", *measured],
             ([one.name, one.unit, *map(as_number, (one.low, one.high, one.mean))] for one in signature.features or []),
@@ -52,6 +52,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         ),
         f"Of {meta.counts['test'].total} test items, which nothing was chosen by; intervals are of 95 %, by bootstrap.",
         "![predicted against actual](predictions.png)",
+        "Where it errs, where it is weak and which columns matter: [the report](../report.html), made with this card and not part of it.",
         "## How it was made",
         f"Architecture: `{architecture}`.",
         f"Recipe: `{training['recipe']}`, seed {training['seed']}.",

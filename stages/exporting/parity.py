@@ -87,7 +87,7 @@ def check_parity(
     are forms that take texts up to that length only, which are tried with no longer ones.
     """
     worst, part, unit = dict.fromkeys(exported, 0.0), model.input.part, unit_of(model)
-    for batch in part.cases([part.as_batch(inputs[spread(len(inputs), size)]) for size in BATCH_SIZES]):
+    for batch in part.cases([part.as_batch(inputs[spread(len(inputs), size)]) for size in BATCH_SIZES], model.meta.input):
         expected = run_torch(model, batch)
         for form, run in exported.items():
             if batch.shape[1] > ((longest or {}).get(form) or batch.shape[1]):

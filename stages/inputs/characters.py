@@ -68,7 +68,7 @@ def golden(described: Input) -> np.ndarray:
     return np.array([[ord(character) for character in described.alphabet or "Reprise"]], dtype=np.int16)
 
 
-def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
     """Batches that exported forms are compared on, from batches of rows of a split (int64): each at its full width, cut to its longest row,
     cut shorter still, and padded further. Characters of no known code, which a split never has, come last.
     """
@@ -84,3 +84,8 @@ def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
 def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:
     """Pictures, or a line of text for each item."""
     return ["".join(chr(code) for code in row if code) for row in rows]
+
+
+def columns(rows: np.ndarray, described: Input) -> dict[str, tuple[list[int], np.ndarray]]:
+    """What can be said of each text, float64 [n]; it is at no place of its own in a row."""
+    return {"length": ([], np.count_nonzero(rows, axis=1).astype(np.float64))}

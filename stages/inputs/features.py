@@ -120,7 +120,7 @@ def golden(described: Input) -> np.ndarray:
     return np.array([described.mean or np.arange(1, len(described.names or []) + 1)], dtype=np.float32)
 
 
-def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
     """Batches that exported forms are compared on, from batches of rows of a split. Missing values, which it may not have, come last."""
     yield from batches
     last = batches[-1]
@@ -131,3 +131,9 @@ def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:
     """Pictures, or a line of text for each item."""
     names = (described.names or [])[:MAX_SHOWN]
     return [", ".join(f"{name}={value:g}" for name, value in zip(names, row, strict=False)) for row in rows]
+
+
+def columns(rows: np.ndarray, described: Input) -> dict[str, tuple[list[int], np.ndarray]]:
+    """The features by name: its place in a row, and of these rows the values, float64 [n]; NaN is missing."""
+    values = np.where(zeros_missing(described) & (rows == 0), np.nan, rows.astype(np.float64))
+    return {name: ([place], values[:, place]) for place, name in enumerate(described.names or [])}

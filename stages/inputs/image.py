@@ -85,7 +85,7 @@ def golden(described: Input) -> np.ndarray:
     return ((7 * rows + 5 * columns + 31 * layers) % 256).astype(np.uint8)[None]
 
 
-def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
     """Batches that exported forms are compared on, from batches of rows of a split."""
     yield from batches
 
@@ -93,3 +93,9 @@ def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
 def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:
     """Pictures uint8 [n, height, width, channels], or a line of text for each item."""
     return rows
+
+
+def columns(rows: np.ndarray, described: Input) -> dict[str, tuple[list[int], np.ndarray]]:
+    """What can be said of each picture, float64 [n]; none of it is at a place of its own in a row."""
+    pixels = rows.reshape(len(rows), -1)
+    return {"brightness": ([], pixels.mean(axis=1)), "contrast": ([], pixels.std(axis=1))}

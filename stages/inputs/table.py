@@ -34,7 +34,8 @@ NUM_EDGES = 25  # of the quantiles, with the smallest and the largest
 MAX_SAMPLE = 1 << 18  # rows by which quantiles are measured, twice as many at most
 MIN_SEEN = 2  # times that train has a level that counts
 UNKNOWN, MISSING, FIRST_LEVEL = 0, 1, 2
-MAX_CLIP = 3.0
+MAX_CLIP, FAR = 3.0, 1e9
+LARGEST = float(np.finfo(np.float32).max)
 WEEK, YEAR, DAY = 7.0, 365.2425, 86400.0  # days, days, seconds
 MONDAY = 4.0  # day 4 of 1970, counted from 0, was one
 DIGITS = 6
@@ -138,7 +139,7 @@ def layout(described: Input) -> dict[str, int]:
 
 def scaled(numbers: Any, centre: Any, spread: Any) -> Any:
     """(x - centre) / spread, smoothly clipped to -3..3: of arrays and of tensors."""
-    z = (numbers - centre) / spread
+    z = ((numbers - centre) / spread).clip(-FAR, FAR)  # the square of what float32 holds need not be in float32
     return z / (1 + (z / MAX_CLIP) ** 2) ** 0.5
 
 
@@ -154,7 +155,8 @@ def prepare(rows: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
         parts.append(scaled(filled, centre, constants["spread"]))
         for name, length in (("dates", WEEK), ("dates", YEAR), ("times", DAY)):
             if name in constants:
-                angle = (filled[:, constants[name]] - (MONDAY if length == WEEK else 0)) * (2 * math.pi / length)
+                turns = (filled[:, constants[name]] - (MONDAY if length == WEEK else 0)) * (1 / length)
+                angle = (turns - turns.floor()) * (2 * math.pi)  # of whole turns sine and cosine would know little in float32
                 parts += [angle.sin(), angle.cos()]
         if "gaps" in constants:
             parts.append(missing[:, constants["gaps"]].float())
@@ -250,15 +252,18 @@ def golden(described: Input) -> np.ndarray:
     return np.concatenate([edges[:, NUM_EDGES // 2], np.full(len(table.categories), FIRST_LEVEL)]).astype(np.float32)[None]
 
 
-def cases(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Batches that exported forms are compared on, from batches of rows of a split; then with every third cell missing or unknown, all
-    missing, and extreme numbers. Which cells are codes is not told here: whole numbers from 0 to 1 are good for both.
+def cases(batches: list[np.ndarray], described: Input) -> Iterator[np.ndarray]:
+    """Batches that exported forms are compared on, from batches of rows of a split; then, in every third cell and in all, missing values,
+    unknown words, and numbers far from all that train has.
     """
     yield from batches
     last = batches[-1]
+    is_number = np.arange(last.shape[1]) < len(table_of(described).numbers)
     third = np.arange(last.size).reshape(last.shape) % 3 == 0
-    yield np.where(third, np.float32(0), last)
-    yield np.where(third, np.float32(1), last)
+    for number, code in ((np.nan, MISSING), (np.nan, UNKNOWN), (LARGEST, UNKNOWN), (-LARGEST, MISSING), (1e5, UNKNOWN)):
+        instead = np.where(is_number, number, code).astype(np.float32)
+        yield np.where(third, instead, last)
+        yield np.broadcast_to(instead, last.shape).copy()
 
 
 def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:
@@ -271,3 +276,29 @@ def shown(rows: np.ndarray, described: Input) -> np.ndarray | list[str]:
         words = [f"{one.name}={['?', '', *one.levels][int(code)]}" for one, code in zip(table.categories, row[num:], strict=True)]
         texts.append(", ".join([*words, *numbers][:MAX_SHOWN]))
     return texts
+
+
+def columns(rows: np.ndarray, described: Input) -> dict[str, tuple[list[int], np.ndarray]]:
+    """The raw columns by name: its places in a row, and of these rows the values [n]: float64 (NaN is missing), datetime64 (NaT is), or
+    words ('' is missing, None is none of the levels).
+    """
+    table, found = table_of(described), dict[str, tuple[list[int], np.ndarray]]()
+    place_of = {name: place for place, name in enumerate(table.numbers)}
+    categories = {one.name: place for place, one in enumerate(table.categories)}
+    for name in table.columns:
+        if name in categories:
+            place = len(table.numbers) + categories[name]
+            known = np.array([None, "", *table.categories[categories[name]].levels], dtype=object)
+            found[name] = [place], known[rows[:, place].astype(np.int64)]
+            continue
+        place = place_of[name]
+        places = [place, place + 1] if table.numbers[place + 1 : place + 2] and table.numbers[place + 1] in table.times else [place]
+        values = rows[:, places].astype(np.float64)
+        if name in table.dates:
+            missing = np.isnan(values).any(axis=1)
+            seconds = np.where(missing[:, None], 0, values) @ np.array([DAY, 1.0])[: len(places)]
+            dates = seconds.astype(np.int64).astype("datetime64[s]").astype("datetime64[m]" if len(places) > 1 else "datetime64[D]")
+            found[name] = places, np.where(missing, np.datetime64("NaT"), dates)
+        else:
+            found[name] = places, values[:, 0]
+    return found

@@ -31,6 +31,7 @@ SHARED = {
     "stages.check": ["torch"],
     "stages.train": ["torch", "torch._dynamo"],
     "stages.evaluate": ["torch", "scipy.stats", "sklearn.metrics", "pandas", "stages.common.figures"],
+    "stages.report": ["torch", "scipy.special", "jinja2", "stages.common.figures"],
     "stages.export": ["torch", "onnx", "stages.exporting.forms"],
 }
 

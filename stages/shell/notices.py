@@ -14,7 +14,7 @@ from typing import Any
 BELONGINGS = {
     "sources": ("data", "download", ("raw/.source",)),
     "datasets": ("data", "preprocess", ("processed/meta.json", ".new")),
-    "models": ("models", "train|evaluate|export", ("training.json", "exported/signature.json")),
+    "models": ("models", "train|evaluate|export|report", ("training.json", "exported/signature.json")),
 }
 
 

@@ -2,13 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stages.common.classes import *  # noqa: F403  # all that a task has and that is not said below
+from stages.common.classes import RELIABILITY_EDGES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
 POOLED = 1e-7  # probabilities are kept so far from 0 and 1 while they are logits again
+CLAIM = "predicted probability of {}", "share of {}"  # type: ignore[assignment]
 METRICS = {"accuracy": "higher", "macro_f1": "higher", "auc": "higher"}
 
 
@@ -34,3 +38,8 @@ def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:
     positive = logits.sigmoid()
     probabilities = torch.cat([1 - positive, positive], dim=1)
     return probabilities, probabilities.argmax(dim=-1)
+
+
+def reliability(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:  # type: ignore[no-redef]
+    """Of the second class: what was claimed [n], what was so [n], and the edges of the bins in which their means are compared."""
+    return outputs[0][:, 1], targets.astype(np.float64), RELIABILITY_EDGES

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.classes import OUTPUTS, PER, Interval, Metrics, Row, marks, mean, points, score, width
+from stages.common.classes import OUTPUTS, PER, RELIABILITY_EDGES, Interval, Metrics, Row, marks, mean, points, score, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
@@ -16,6 +16,9 @@ LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
 SCORE = "label_accuracy"
 POOLED = 1e-7  # probabilities are kept so far from 0 and 1 while they are logits again
 SEPARATOR = "; "
+ERROR = "share of wrong labels"  # the mean of errors()
+WRONGNESS = "how far the worst of the probabilities is from the truth"  # what wrongness() is
+CLAIM = "probability of a label", "its share"  # the axes of reliability()
 METRICS = {"macro_f1": "higher", "average_precision": "higher", "label_accuracy": "higher", "exact_match": "higher"}
 
 __all__ = ["OUTPUTS", "PER", "marks", "points", "score", "width"]
@@ -101,6 +104,16 @@ def draw(axes: Any, rows: list[Row], names: list[str], draw_matrix: Callable[...
 def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
     """[n]: how far the worst of an item's probabilities is from the truth."""
     return np.abs(outputs[0] - targets).max(axis=1)
+
+
+def errors(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    """[n]: the share of an item's labels that are wrong."""
+    return (outputs[1] != targets).mean(axis=1)
+
+
+def reliability(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Of all labels together: what was claimed [m], what was so [m], and the edges of the bins in which their means are compared."""
+    return outputs[0].ravel(), targets.ravel().astype(np.float64), RELIABILITY_EDGES
 
 
 def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OUTPUTS = ("prediction",)
 LOSSES = ("MSE", "L1", "SmoothL1")
 SCORE = "mae"
+ERROR = WRONGNESS = "mean absolute error"  # the mean of errors(), and of wrongness()
+CLAIM = "prediction", "actual value"  # the axes of reliability()
+NUM_BINS = 10
 METRICS = {"mae": "lower", "rmse": "lower"}
 
 __all__ = ["PER", "width"]
@@ -86,6 +89,17 @@ def draw(axes: Any, rows: list[Row], names: list[str], draw_matrix: Callable[...
 def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
     """[n]: the mean absolute error."""
     return np.abs(outputs[0] - targets).mean(axis=1)
+
+
+errors = wrongness
+
+
+def reliability(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """What was claimed [n], what was so [n], and the edges of tenths of the predictions. Several numbers, of several units, have none."""
+    if targets.shape[1] > 1:
+        return None
+    claimed = outputs[0][:, 0].astype(np.float64)
+    return claimed, targets[:, 0].astype(np.float64), np.unique(np.quantile(claimed, np.linspace(0, 1, NUM_BINS + 1)))
 
 
 def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:

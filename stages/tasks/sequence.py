@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.common import classes
-from stages.common.classes import OUTPUTS, SCORE, draw, is_close_call, marks, points, width
+from stages.common.classes import CLAIM, OUTPUTS, SCORE, draw, is_close_call, marks, points, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, LENGTH, Entry
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 PER = "character"
 LOSSES = ("CrossEntropy", "NLL")
+ERROR = "share of wrong characters"  # the mean of errors()
+WRONGNESS = "one minus the probability of the true class of the worst character"  # what wrongness() is
 METRICS = {"exact_match": "higher", "accuracy": "higher", "macro_f1": "higher"}
 PADDED = -1
 
-__all__ = ["OUTPUTS", "SCORE", "draw", "is_close_call", "marks", "points", "width"]
+__all__ = ["CLAIM", "OUTPUTS", "SCORE", "draw", "is_close_call", "marks", "points", "width"]
 
 
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:
@@ -65,6 +67,16 @@ def score(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[float, int]:
 def wrongness(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
     """[n]: one minus the probability of the true class of the worst character."""
     return np.where(targets != PADDED, classes.wrongness(targets, outputs), 0).max(axis=1)
+
+
+def errors(targets: np.ndarray, outputs: list[np.ndarray]) -> np.ndarray:
+    """[n]: the share of a text's characters whose class is wrong."""
+    real = targets != PADDED
+    return ((outputs[1] != targets) & real).sum(axis=1) / np.maximum(real.sum(axis=1), 1)
+
+
+def reliability(targets: np.ndarray, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    return classes.reliability(*of_characters(targets, outputs))
 
 
 def caption(target: np.ndarray, outputs: list[np.ndarray], names: list[str]) -> tuple[str, str, bool]:

@@ -14,7 +14,7 @@ from entries import lines
 
 ROOT = Path(__file__).parents[2]
 NAMES = {"sources": ("line", "hours"), "datasets": ("line", "hours"), "models": ("steep", "flat")}
-STAGES = {"download": "sources", "preprocess": "datasets", "train": "models", "evaluate": "models", "export": "models"}
+STAGES = {"download": "sources", "preprocess": "datasets", "train": "models", "evaluate": "models", "export": "models", "report": "models"}
 PARAMS = """\
 # What changes a result.
 source: sample
@@ -74,6 +74,7 @@ OUTS = {
     "train": ["models/{}/checkpoint.safetensors", "models/{}/plots/learning_curve.csv", "models/{}/training.json"],
     "evaluate": ["models/{}/plots/predictions.csv", "models/{}/plots/breakdown.csv", "models/{}/metrics.json"],
     "export": ["models/{}/exported"],
+    "report": ["models/{}/report.html"],
 }
 FILES = (
     *("data/{}/raw/.source", "data/{}/raw/train.csv", "data/{}/processed/meta.json"),

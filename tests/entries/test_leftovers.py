@@ -21,7 +21,7 @@ ENTRIES = {"sources": {"points": {}}, "datasets": {"points": {"raw": "data/read/
         (["data/gone/processed/meta.json", "data/points/processed/meta.json"], [], ["data/gone"]),
         (["data/gone/raw/.source", "data/points/raw/.source"], ["check", "train@kept", "download@points", "score@gone"], ["data/gone"]),
         (["data/gone/raw/.source", "data/gone/processed/meta.json"], ["download@gone", "preprocess@gone"], ["data/gone"]),
-        ([], ["download@gone", "train@gone", "evaluate@gone", "export@gone"], ["data/gone", "models/gone"]),
+        ([], ["download@gone", "train@gone", "evaluate@gone", "export@gone", "report@gone"], ["data/gone", "models/gone"]),
         # Raw files that a dataset reads are in use, without a source too.
         (["data/read/raw/.source"], ["download@read"], []),
         # What people keep in these folders.

@@ -5,6 +5,7 @@ examples/requirements.txt names. Slow: run by `make test-all` and `.ci/run`.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import pytest
 import requests
 from PIL import Image
 
+from examples import predict
 from tests.examples.test_addresses import what_it_opens
+from tests.examples.test_tables import Made
 from tests.released import released_models
 from tests.test_end_to_end import Clone
 from tests.toy import MODELS, PARAMS, ROOT
@@ -27,6 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
 ]
 EXAMPLES = ROOT / "examples"
+READERS = ("predict.py", "rows.py", "cells.py")  # of which models without words need the first alone
 # A model of each kind of data; what can differ from model to model, all are asked further below.
 ONE_OF_EACH = list({PARAMS["datasets"][entry["dataset"]]["kind"]: model for model, entry in PARAMS["models"].items()}.values())
 
@@ -71,6 +75,8 @@ def an_input_for(released: Clone, model: str, folder: Path) -> str:
     signature = json.loads(content_of(released, model, "signature.json"))
     if signature["kind"] == "features":
         return ",".join(str(feature["mean"]) for feature in signature["features"])
+    if signature["kind"] == "table":
+        return json.dumps({name: column.get("levels", [None])[0] for name, column in signature["columns"].items()})
     if signature["kind"] == "characters":
         return signature["alphabet"] or "Okafor"
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
@@ -82,7 +88,7 @@ def an_input_for(released: Clone, model: str, folder: Path) -> str:
 def test_a_model_fetched_by_its_version_answers_without_this_project(released, bare_python, tmp_path, model):
     Clone(tmp_path).dvc("artifacts", "get", str(released.root), model, "--rev", "v1.0.0")
     assert (tmp_path / "model.onnx").read_bytes() == content_of(released, model)
-    for file in ("predict.py", "predict.ipynb"):
+    for file in (*READERS, "predict.ipynb"):
         shutil.copy(EXAMPLES / file, tmp_path)
     given = an_input_for(released, model, tmp_path)
     said = run([str(bare_python), "-I", "predict.py", "model.onnx", given], tmp_path)
@@ -108,14 +114,14 @@ def test_torch_is_not_there(bare_python):
 def test_predict_answers_where_numpy_1_is_installed(released, tmp_path):
     """As many an environment still has it, beside the newest ONNX Runtime."""
     python = make_environment(tmp_path / "venv", "numpy<2", "onnxruntime", "pillow")
-    for model in ("mnist_cnn", "cifar10_cnn", "diabetes_mlp", "names_gru"):
+    for model in ("mnist_cnn", "cifar10_cnn", "diabetes_mlp", "names_gru", "diabetes_table"):
         command = [str(python), "-W", "error", str(EXAMPLES / "predict.py"), str(released.root / "models" / model / "exported/model.onnx")]
         said = run([*command, an_input_for(released, model, tmp_path)], tmp_path)
         assert said.returncode == 0 and said.stdout and not said.stderr, said.stderr
 
 
 def test_all_models_are_served_without_this_project(released, serving_python, tmp_path):
-    for file in ("predict.py", "serve.py"):
+    for file in (*READERS, "serve.py"):
         shutil.copy(EXAMPLES / file, tmp_path)
     files = [str(released.root / "models" / model / "exported" / "model.onnx") for model in MODELS]
     command = [str(serving_python), "serve.py", *files, "--port", "0", "--threads", "1"]
@@ -126,7 +132,8 @@ def test_all_models_are_served_without_this_project(released, serving_python, tm
         for model in MODELS:
             given = an_input_for(released, model, tmp_path)
             body = (tmp_path / given).read_bytes() if given.endswith(".png") else given.encode()
-            (answer,) = requests.post(f"{address}/{model}", data=body, timeout=60).json()["answers"]
+            named = {"data": b"[" + body + b"]", "headers": {"Content-Type": "application/json"}}
+            (answer,) = requests.post(f"{address}/{model}", timeout=60, **(named if given[0] == "{" else {"data": body})).json()["answers"]
             assert {"label", "labels", "text", "prediction"} & answer.keys()
         server.terminate()
 
@@ -159,7 +166,7 @@ def test_a_version_that_there_is_not_is_said(released, tmp_path):
 
 @pytest.fixture(scope="module")
 def javascript(tmp_path_factory):
-    """A folder with predict.mjs and the one package that it needs."""
+    """A folder with predict.mjs, what it reads tables with, and the one package that it needs."""
     folder = tmp_path_factory.mktemp("javascript")
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("there is no node here, or no npm")
@@ -167,18 +174,20 @@ def javascript(tmp_path_factory):
     installed = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
     if installed.returncode:
         pytest.skip(f"npm cannot install onnxruntime-web here: {installed.stderr.strip()[-300:]}")
-    shutil.copy(EXAMPLES / "predict.mjs", folder)
+    for file in ("predict.mjs", "rows.mjs", "cells.mjs"):
+        shutil.copy(EXAMPLES / file, folder)
     return folder
 
 
 @pytest.fixture
 def ask_node(javascript):
-    """A function that gives predict.mjs these arguments: its exit code, its answers and what it refused."""
+    """A function that gives predict.mjs these arguments: its exit code, its answers and what it refused; notes are left out."""
 
     def ask(*arguments: object) -> tuple[int, list[str], list[str]]:
         said = run(["node", "predict.mjs", *map(str, arguments)], javascript)
-        assert all(line.startswith("error: ") for line in said.stderr.splitlines())
-        return said.returncode, said.stdout.splitlines(), said.stderr.splitlines()
+        refused = [line for line in said.stderr.splitlines() if not line.startswith("note: ")]
+        assert all(line.startswith("error: ") for line in refused)
+        return said.returncode, said.stdout.splitlines(), refused
 
     return ask
 
@@ -203,12 +212,34 @@ def test_javascript_computes_the_same(released, javascript, ask_node):
             ["no character that can be written in ASCII", "has 1001 characters", "has a control character"],
         ),
         ("hello_rnn", ["halo"], ["has a; the model knows only ehlo"]),
+        (
+            "diabetes_table",
+            ["6", "Age=3", '{"'],
+            ["neither a file that is here nor a row: Pregnancies=", "has no Pregnancies", "no row in JSON"],
+        ),
     ],
 )
 def test_javascript_refuses_in_a_sentence_and_answers_the_others(released, ask_node, javascript, model, given, named):
     code, answers, refused = ask_node(released.root / "models" / model / "exported", *given, an_input_for(released, model, javascript))
     assert code == 1 and len(answers) == 1
     assert len(refused) == len(named) and all(name in line for name, line in zip(named, refused, strict=True)), refused
+
+
+@pytest.mark.parametrize("file", ["german.csv", "tabs.tsv", "no_header.csv.gz"])
+def test_javascript_answers_the_file_of_a_table_as_python_does(ask_node, tmp_path, file):
+    made, exported = Made(tmp_path, file), tmp_path / "exported"
+    exported.mkdir()
+    (exported / "model.onnx").write_bytes(made.own.onnx)
+    (exported / "signature.json").write_text(json.dumps(made.signature))
+    code, answers, refused = ask_node(exported, made.file)
+    model = predict.Model(str(made.path))
+    items = list(model.read(str(made.file)))
+    good = [item for item in items if isinstance(item, predict.Item)]
+    assert code == 1 and len(refused) == len(items) - len(good) == 5
+    for item, answer, line in zip(good, model.answer([item.values for item in good]), answers, strict=True):
+        label, share = re.fullmatch(re.escape(f"{item.name}: ") + r"(.*?) ([\d.]+)%( \[.*\])?", line, flags=re.DOTALL).groups()[:2]
+        assert label == answer["label"] and float(share) == pytest.approx(100 * answer["probabilities"][label], abs=0.06)
+        assert (" is not known and counts as other]" in line) == bool(item.note)
 
 
 def test_javascript_says_how_a_text_was_read_and_that_its_answers_cannot_be_written(released, javascript, ask_node):
@@ -252,12 +283,15 @@ import numpy as np
 import onnxruntime
 
 def as_numbers(array):
+    if "values" in array:
+        return np.array(array["values"], dtype=object).reshape(array["shape"])
     return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
 
 for path in sorted(Path(sys.argv[1]).glob("*/exported/model.onnx")):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     signature = json.loads(session.get_modelmeta().custom_metadata_map["signature"])
-    outputs = session.run(list(signature["golden"]["outputs"]), {signature["input"]["name"]: as_numbers(signature["golden"]["input"])})
+    inputs = signature["golden"].get("inputs") or {signature["input"]["name"]: signature["golden"]["input"]}
+    outputs = session.run(list(signature["golden"]["outputs"]), {name: as_numbers(array) for name, array in inputs.items()})
     worst = [float(np.abs(got - as_numbers(wanted)).max()) for got, wanted in zip(outputs, signature["golden"]["outputs"].values())]
     print(signature["model"], max(worst))
 print(onnxruntime.__version__)

@@ -30,7 +30,7 @@ from tests.examples.test_predict import with_signature
 from tests.exported import exported, exported_toy
 from tests.toy import ROOT
 
-TOYS = ("numbers", "patients", "shapes", "spots", "words", "codes")
+TOYS = ("numbers", "patients", "shapes", "spots", "words", "codes", "yachts")
 WAIT = 30
 
 

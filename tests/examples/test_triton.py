@@ -84,6 +84,11 @@ import onnxruntime
 import triton_python_backend_utils as triton
 
 
+def rows_of(tensor):
+    rows = tensor.as_numpy()
+    return np.vectorize(bytes.decode, otypes=[object])(rows) if rows.dtype == object else rows
+
+
 class TritonPythonModel:
     @staticmethod
     def auto_complete_config(config):
@@ -93,10 +98,11 @@ class TritonPythonModel:
         self.session = onnxruntime.InferenceSession(os.path.join(args["model_repository"], args["model_version"], "model.onnx"))
 
     def execute(self, requests):
-        given = self.session.get_inputs()[0].name
-        inputs = [triton.get_input_tensor_by_name(request, given).as_numpy() for request in requests]
-        ends = np.cumsum([len(rows) for rows in inputs])[:-1]
-        outputs = [np.split(output, ends) for output in self.session.run(None, {given: np.concatenate(inputs)})]
+        names = [given.name for given in self.session.get_inputs()]
+        inputs = {name: [rows_of(triton.get_input_tensor_by_name(request, name)) for request in requests] for name in names}
+        ends = np.cumsum([len(rows) for rows in inputs[names[0]]])[:-1]
+        feeds = {name: np.concatenate(rows) for name, rows in inputs.items()}
+        outputs = [np.split(output, ends) for output in self.session.run(None, feeds)]
         names = [output.name for output in self.session.get_outputs()]
         return [triton.InferenceResponse([triton.Tensor(*one) for one in zip(names, own)]) for own in zip(*outputs)]
 """
@@ -149,11 +155,13 @@ def is_ready(address: str) -> bool:
         return False
 
 
-def ask(address: str, rows: np.ndarray, inputs: str, outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What a model answers, by output, in the protocol that Triton shares with KServe."""
-    kind = triton.TYPES[str(rows.dtype)].removeprefix("TYPE_")
-    given = {"name": inputs, "shape": list(rows.shape), "datatype": kind, "data": rows.ravel().tolist()}
-    question = {"inputs": [given], "outputs": outputs}
+def ask(address: str, inputs: dict[str, np.ndarray], outputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What a model answers, by output, in the protocol that Triton shares with KServe; texts are BYTES there."""
+    given = []
+    for name, rows in inputs.items():
+        kind = "BYTES" if rows.dtype == object else triton.TYPES[str(rows.dtype)].removeprefix("TYPE_")
+        given.append({"name": name, "shape": list(rows.shape), "datatype": kind, "data": rows.ravel().tolist()})
+    question = {"inputs": given, "outputs": outputs}
     try:
         with urllib.request.urlopen(f"{address}/infer", json.dumps(question).encode()) as answer:
             return {output["name"]: output for output in json.load(answer)["outputs"]}
@@ -169,18 +177,18 @@ def test_a_real_triton_serves_the_repository(lay_out, models, serve):
     for name in TOYS:
         signature = exported_toy(name).signature
         golden = signature.golden
-        given = as_numbers(golden["input"])
-        rows = np.repeat(given, 3, axis=0)
+        given = {key: as_numbers(array) for key, array in (golden.get("inputs") or {signature.input.name: golden["input"]}).items()}
+        rows = {key: np.repeat(array, 3, axis=0) for key, array in given.items()}
         asked = json.load(urllib.request.urlopen(f"{address}/{name}/config"))
         assert (asked["max_batch_size"], asked["dynamic_batching"]["max_queue_delay_microseconds"]) == (256, 1000)
-        answers = ask(f"{address}/{name}", rows, signature.input.name, [{"name": output.name} for output in signature.outputs])
+        answers = ask(f"{address}/{name}", rows, [{"name": output.name} for output in signature.outputs])
         for output in signature.outputs:
             expected = np.repeat(as_numbers(golden["outputs"][output.name]), 3, axis=0)
             assert answers[output.name]["shape"] == list(expected.reshape(3, -1).shape if expected.ndim == 1 else expected.shape)
             np.testing.assert_allclose(np.reshape(answers[output.name]["data"], expected.shape), expected, atol=1e-5)
         if signature.task in ("binary", "multiclass"):
             first = [{"name": signature.outputs[0].name, "parameters": {"classification": 1}}]
-            best = ask(f"{address}/{name}", given, signature.input.name, first)[signature.outputs[0].name]["data"]
+            best = ask(f"{address}/{name}", given, first)[signature.outputs[0].name]["data"]
             label = as_numbers(golden["outputs"]["label"])[0]
             assert best[0].split(":")[1:] == [str(label), signature.classes[label]]
 

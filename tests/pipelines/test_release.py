@@ -629,7 +629,7 @@ def test_the_real_evaluate_measures_the_last_version_with_the_present_code(tmp_p
     folder = tmp_path / "here" / "repository"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    for name in ("stages", "pipelines", ".dvc"):
+    for name in ("stages", "pipelines", "examples", "data/schemas", ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder)

@@ -349,6 +349,104 @@ def test_what_flows_and_stages_need_to_know_of_a_dataset_changes_with_its_input_
     assert [name for name in before if before[name] != after[name]] == ["line.json"]
 
 
+def with_table() -> dict[str, Any]:
+    params = few_params()
+    params["datasets"]["diabetes_rows"] = copy.deepcopy(COMMITTED["datasets"]["diabetes_rows"])
+    shutil.copytree(ROOT / "data/schemas", "data/schemas", dirs_exist_ok=True)
+    return params
+
+
+def checked() -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
+
+
+@pytest.mark.parametrize("file", ["examples/cells.py", "examples/rows.py", "stages/reading/delimited.py", "stages/reading/schema.py"])
+def test_what_only_tables_are_read_with_makes_only_tables_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    params = with_table()
+    accepted(params)
+    before = checked()
+    for name in ("stages", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "copy" / file).open("a") as copied:
+        copied.write("# a comment\n")
+    monkeypatch.setattr("stages.check.STAGES", tmp_path / "copy" / "stages")
+    accepted(params)
+    assert [name for name, known in checked().items() if known != before[name]] == ["diabetes_rows"]
+
+
+def test_a_schema_is_what_its_dataset_is_read_by_without_what_is_written_for_people() -> None:
+    params = with_table()
+    accepted(params)
+    before, path = checked(), Path("data/schemas/diabetes_rows.yaml")
+    assert before["diabetes_rows"]["schema"]["columns"]["Glucose"] == {"type": "number", "missing": ["0"]}
+    assert [name for name, known in before.items() if "schema" in known] == ["diabetes_rows"]
+    text = path.read_text()
+    path.write_text(text.replace("why: nobody alive has 0", "why: nobody has 0"))
+    accepted(params)
+    assert checked() == before
+    path.write_text(text.replace("BMI: {type: number", "BMI: {type: dropped"))
+    accepted(params)
+    assert [name for name, known in checked().items() if known != before[name]] == ["diabetes_rows"]
+
+
+SCHEMA_MISTAKES = [
+    ("targets: [Outcome]", "targets: [Outcom]", "expected the target 'Outcom' to be one of columns"),
+    ("targets: [Outcome]", "targets: [Outcome, Outcome]", "expected targets that are all different"),
+    (
+        "targets: [Outcome]",
+        "targets: [Age]",
+        "task is binary, which does not fit the targets of data/schemas/diabetes_rows.yaml: Age",
+    ),
+    ("file: diabetes.csv", "file: ../diabetes.csv", "expected file to be the name of a file in the raw folder"),
+    ('levels: ["0", "1"]', 'levels: ["0", "0"]', "expected levels that are all different"),
+    ('levels: ["0", "1"]', "why: two", "a category needs levels"),
+    ("Age: {type: number}", "Age: {type: date}", "a date needs formats"),
+    ("Age: {type: number}", "Age: {type: date, formats: ['%d.%m']}", "expected one year"),
+    ("Age: {type: number}", "Age: {tpye: number}", "columns.Age.tpye is not a known key"),
+    ("file: diabetes.csv", "file: [", "data/schemas/diabetes_rows.yaml is not YAML"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "named"), SCHEMA_MISTAKES)
+def test_a_mistake_in_a_schema_is_refused_by_its_file_and_key(right: str, wrong: str, named: str) -> None:
+    write(with_table())
+    path = Path("data/schemas/diabetes_rows.yaml")
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong))
+    with pytest.raises(UserError) as refused:
+        check("params.yaml")
+    assert named in str(refused.value) and "data/schemas/diabetes_rows.yaml" in str(refused.value) and "\n" not in str(refused.value)
+    assert not CHECKED.exists()
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "named"),
+    [
+        ({"task": "regression"}, "preprocess.task is regression, which does not fit the targets of "),
+        ({"task": "multiclass"}, "Outcome (2 levels)"),
+        ({"group": "Patient"}, "preprocess.group is 'Patient', which is not a column of data/schemas/diabetes_rows.yaml"),
+        ({"time": "Outcome"}, "preprocess.time is 'Outcome', which is not a column of "),
+        ({"group": "Age", "time": "Age"}, "expected at most one of group, time and split"),
+    ],
+)
+def test_what_params_ask_of_a_table_must_be_in_its_schema(preprocess: dict[str, str], named: str) -> None:
+    params = with_table()
+    params["datasets"]["diabetes_rows"]["preprocess"] |= preprocess
+    write(params)
+    with pytest.raises(UserError) as refused:
+        check("params.yaml")
+    assert str(refused.value).startswith("params.yaml: datasets.diabetes_rows.preprocess") and named in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["schemas", "checked"])
+@pytest.mark.parametrize("section", ["sources", "datasets"])
+def test_a_folder_of_ours_below_data_is_no_name_of_a_dataset(refusal: Refusal, section: str, name: str) -> None:
+    params = few_params()
+    params[section][name] = copy.deepcopy(params[section]["line"])
+    assert refusal(params) == f"params.yaml: {section} has the name {name!r}, but data/{name} is a folder of ours: choose another name."
+
+
 def test_what_is_left_of_entries_that_are_gone_is_said_and_refuses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     write(few_params())
     noted = (
@@ -374,6 +472,7 @@ def test_the_command_accepts_the_committed_params_in_silence_and_refuses_a_typo_
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     command, environment = [sys.executable, "-m", "stages.check", "params.yaml"], os.environ | {"PYTHONPATH": str(ROOT)}
     said = []
+    shutil.copytree(ROOT / "data/schemas", tmp_path / "data/schemas")
     for content in (text.replace("momentum: 0.9", "momentun: 0.9", 1), text):
         (tmp_path / "params.yaml").write_text(content, encoding="utf-8")
         result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120)

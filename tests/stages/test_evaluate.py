@@ -17,7 +17,7 @@ from stages.shell.errors import UserError
 from tests.toy import CPU, TOYS, Data, Project, toy_model
 
 TRAINING = {"best_epoch": 1, "epochs": 1, "recipe": {}, "seed": 0}
-FILES = ["metrics.json", "plots/breakdown.csv", "plots/mistakes.png", "plots/predictions.csv", "plots/predictions.png"]
+FILES = ["metrics.json", "plots/breakdown.csv", "plots/predictions.csv", "plots/predictions.png"]
 
 
 class Evaluated(Project):
@@ -62,10 +62,9 @@ def test_every_kind_of_task_gets_its_metrics_and_its_plots_with_the_same_bytes_a
     evaluate("own")
     first, meta = own.contents(), own.data.meta
     assert [path for path in first if path != "checkpoint.safetensors"] == FILES
-    for path in ("plots/mistakes.png", "plots/predictions.png"):
-        picture = Image.open(io.BytesIO(first[path]))
-        assert picture.format == "PNG" and picture.info.keys() <= {"dpi"}, "no time and no version of anything"
-        assert len(np.unique(np.asarray(picture))) > 10
+    picture = Image.open(io.BytesIO(first["plots/predictions.png"]))
+    assert picture.format == "PNG" and picture.info.keys() <= {"dpi"}, "no time and no version of anything"
+    assert len(np.unique(np.asarray(picture))) > 10
     assert_flat_and_finite(own.metrics())
     rows, targets = own.rows("breakdown.csv"), own.data.splits["test"][1]
     assert [row["output" if meta.task == "regression" else "class"] for row in rows] == meta.names
@@ -110,20 +109,6 @@ def test_predictions_name_the_classes_of_every_item_in_order_without_padding(nam
     assert [row["predicted"] for row in rows] == [classes[label] for label in own.outputs()[1][real]]
     right = [row["actual"] == row["predicted"] for row in rows]
     assert own.metrics()["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
-
-
-def test_the_worst_mistakes_are_drawn_worst_first(project, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("stages.evaluate.mistakes", lambda shown, captions, points: drawn.append((shown, captions, points)) or b"")
-    own = project("spots")
-    evaluate("own")
-    ((shown, captions, points),) = drawn
-    inputs, targets = own.data.splits["test"]
-    errors = np.abs(own.outputs()[0] - targets).mean(axis=1)
-    worst = np.argsort(-errors, kind="stable")[:4]  # of params.yaml: evaluate.num_mistakes
-    np.testing.assert_array_equal(shown, inputs[worst])
-    np.testing.assert_array_equal([true for true, _ in points], targets[worst])
-    assert [true for true, _, _ in captions] == [f"is {row:.2f}, {column:.2f}" for row, column in targets[worst]]
 
 
 def test_the_seed_moves_the_intervals_and_nothing_else(project):

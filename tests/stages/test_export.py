@@ -62,8 +62,10 @@ def exported(tmp_path_factory):
     return once
 
 
-def as_numbers(array):
+def as_array(array):
     """As a consumer would: knowing nothing of this project."""
+    if array["dtype"] == "string":
+        return np.array(array["values"], dtype=object).reshape(array["shape"])
     return np.frombuffer(base64.b64decode(array["base64"]), dtype=array["dtype"]).reshape(array["shape"])
 
 
@@ -78,9 +80,15 @@ def test_the_file_alone_is_enough_for_a_consumer(name, exported):
     inputs = own.data.raw_batch(8)
     with torch.no_grad():
         outputs = [output.numpy() for output in toy_model(name)(inputs)]
-    for given, expected in ((inputs.numpy(), outputs), (as_numbers(golden["input"]), map(as_numbers, golden["outputs"].values()))):
-        for theirs, ours in zip(session.run(names, {signature["input"]["name"]: given}), expected, strict=True):
-            np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    arrays = own.data.part.feed(inputs.numpy(), own.data.meta.input) if "inputs" in signature else [inputs.numpy()]
+    entries = signature.get("inputs", [signature["input"]])
+    fed = {entry["name"]: array for entry, array in zip(entries, arrays, strict=True)}
+    known = golden.get("inputs", {signature["input"]["name"]: golden["input"]})
+    known = {name: as_array(array) for name, array in known.items()}
+    unit = own.data.meta.target.std if own.data.meta.target else 1
+    for given, expected in ((fed, outputs), (known, map(as_array, golden["outputs"].values()))):
+        for theirs, ours in zip(session.run(names, given), expected, strict=True):
+            np.testing.assert_allclose(theirs / unit, ours / unit, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -90,7 +98,8 @@ def test_the_card_and_the_signature_say_what_the_model_takes_how_it_was_made_and
     assert card.startswith("# own\n") and "Epoch 2 of 3" in card and f"`{name}` (generated)" in card
     assert all(text in card for text in (ABOUT["use"], ABOUT["limits"], ABOUT["licence"]["generated"], PARAMS["export"]["licence"]))
     assert all(class_name in card for class_name in meta.classes or meta.outputs)
-    assert f"| `{meta.input.kind}` |" in card and "train 24, val 8, test 8" in card
+    assert all(f"| `{entry['name']}` |" in card for entry in signature.get("inputs", [signature["input"]]))
+    assert "train 24, val 8, test 8" in card
     assert signature["metrics"] == json.loads((own.folder / "metrics.json").read_text())
     for form in ("ONNX", "TorchScript", "torch.export"):
         parity = signature["parity"][form]

@@ -16,14 +16,14 @@ from ruamel.yaml import YAML
 
 from stages.common.meta import Input, read_meta
 from stages.common.shelves import take_part
-from stages.common.splits import SPLITS, read_split
+from stages.common.splits import SPLITS, SplitFile, read_split
 from stages.download import download
 from stages.inputs import features, image
 from stages.preprocess import preprocess
 from stages.reading import pictures
 from stages.shell.errors import UserError
 from stages.sources.digits import write_idx
-from tests.toy import RUNTIME, source_of
+from tests.toy import RUNTIME, source_of, write_checked
 
 REPOSITORY = Path(__file__).parents[2]
 PARAMS = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
@@ -40,6 +40,7 @@ def generate(root, name):
     write_params(root, {name: DATASETS[name]})
     with contextlib.chdir(root):
         download(source_of(name))
+        write_checked(name)
     return root / DATASETS[name]["raw"]
 
 
@@ -85,6 +86,16 @@ def change_csv(raw, processed):
     rows = [np.array(line.split(","), dtype=np.float32).tolist() for line in lines]
     changed = [[*(2 * value + 1000 for value in row[:-1]), row[-1]] if tuple(row[:-1]) in test else row for row in rows]
     (raw / "diabetes.csv").write_text("\n".join([header, *(",".join(map(str, row)) for row in changed)]))
+
+
+def change_table(raw, processed):
+    """Doubles and shifts the numbers of the lines that are in test."""
+    file = SplitFile(processed, "test")
+    lines = (raw / "diabetes.csv").read_text().splitlines()
+    for line in file.read("lines", 0, file.count):
+        *numbers, label = lines[line - 1].split(",")
+        lines[line - 1] = ",".join([*(f"{2 * float(number) + 1000:g}" for number in numbers), label])
+    (raw / "diabetes.csv").write_text("\n".join(lines))
 
 
 def change_mnist(raw, processed):

@@ -9,20 +9,35 @@ import json
 import re
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from scipy.ndimage import maximum_filter1d
 
+from examples import predict
 from stages.common.splits import read_split
 from tests.examples.test_predict import photographed
+from tests.examples.test_tables import Made, row_of
 from tests.released import released_models
 from web import assemble
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-SHOWN = ("mnist_cnn", "mnist_cnn_wide", "mnist_center_net", "names_gru", "hello_rnn", "diabetes_mlp", "cifar10_cnn", "line_gd")
+SHOWN = (
+    "mnist_cnn",
+    "mnist_cnn_wide",
+    "mnist_center_net",
+    "names_gru",
+    "hello_rnn",
+    "diabetes_mlp",
+    "diabetes_table",
+    "cifar10_cnn",
+    "line_gd",
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +49,20 @@ def built(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(built, tmp_path_factory):
     """Of the page on loopback, served as `make demo` does."""
-    if not (assemble.RUNTIME.exists() or shutil.which("npm")):
-        pytest.skip("there is no npm here to install onnxruntime-web with")
-    assemble.install_runtime()
     folder = tmp_path_factory.mktemp("page")
     for model in SHOWN:  # a few of every kind: each test loads them all
         shutil.copytree(built / "models" / model, folder / "models" / model)
-    assert assemble.assemble(folder / "page", folder / "models") == len(SHOWN)
+    with served(folder, len(SHOWN)) as address:
+        yield address
+
+
+@contextmanager
+def served(folder: Path, count: int) -> Iterator[str]:
+    """The page with the models of a folder, and its address."""
+    if not (assemble.RUNTIME.exists() or shutil.which("npm")):
+        pytest.skip("there is no npm here to install onnxruntime-web with")
+    assemble.install_runtime()
+    assert assemble.assemble(folder / "page", folder / "models") == count
     with http.server.ThreadingHTTPServer((assemble.HOST, 0), functools.partial(assemble.Handler, directory=str(folder / "page"))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://{assemble.HOST}:{server.server_port}"
@@ -49,6 +71,12 @@ def address(built, tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address):
+    with loaded(browser, address, len(SHOWN)) as page:
+        yield page
+
+
+@contextmanager
+def loaded(browser: Browser, address: str, count: int) -> Iterator[Page]:
     """The page, loaded; at the end there must have been no error, and no request to anybody else."""
     context = browser.new_context()
     page, errors, asked = context.new_page(), [], []
@@ -56,7 +84,7 @@ def page(browser, address):
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
-    expect(page.locator("#state")).to_have_text(f"{len(SHOWN)} models.")
+    expect(page.locator("#state")).to_have_text(f"{count} models.")
     yield page
     assert errors == []
     assert {url for url in asked if not url.startswith((address, "data:", "blob:"))} == set()
@@ -199,6 +227,41 @@ def test_sliders_change_the_answer_beyond_the_data_too_and_a_number_may_be_missi
     page.get_by_label("Glucose is missing").check()
     expect(slider).to_be_disabled()
     expect(page.locator("#card-diabetes output").nth(1)).to_have_text("–")  # noqa: RUF001
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    """A table with words and dates, a model of it that nobody has trained, and the page's address with that alone."""
+    folder = tmp_path_factory.mktemp("tiles")
+    made, exported = Made(folder / "made", "german.csv"), folder / "models" / "tiles" / "exported"
+    exported.mkdir(parents=True)
+    (exported / "model.onnx").write_bytes(made.own.onnx)
+    (exported / "signature.json").write_text(json.dumps(made.signature))
+    (exported / "README.md").write_text("# tiles")
+    for name in ("learning_curve.png", "predictions.png"):
+        Image.new("L", (200, 100)).save(exported / name)
+    with served(folder, 1) as address:
+        yield made, address
+
+
+def test_a_row_of_a_table_is_filled_in_by_the_rules_of_its_columns(browser, tiles):
+    made, address = tiles
+    model = predict.Model(str(made.path))
+    with loaded(browser, address, 1) as page:
+        card, said = page.locator("#card-tiles"), page.locator('#card-tiles li[data-model="tiles"]')
+        for row in (dict.fromkeys(row_of(), ""), row_of(heat="1.907,5 €", note="two\nlines"), row_of(made="1.1.1969", code="false")):
+            for name, value in row.items():
+                field = card.get_by_label(name, exact=True)
+                field.select_option(value) if name in made.signature["categories"] else field.fill(value)
+            (item,) = model.read(json.dumps(row))
+            (answer,) = model.answer([item.values])
+            expect(said.locator("strong")).to_have_text(answer["label"])
+            expect(said).to_contain_text(f"{100 * answer['probabilities'][answer['label']]:.1f} %")
+        heat = card.get_by_label("heat, °C", exact=True)
+        assert re.fullmatch(r"-?[\d]+(,\d+)?", heat.get_attribute("placeholder")), "the mean, as the column writes numbers"
+        assert card.get_by_label("seen", exact=True).get_attribute("placeholder") == "YYYY-MM-DDThh:mm"
+        heat.fill("12a")
+        expect(card.locator(".error")).to_have_text('This row: heat, °C is "12a": expected a number, or an empty cell where it is missing')
 
 
 def test_a_photograph_is_read_and_a_text_file_is_refused_in_a_sentence(page, tmp_path):

@@ -24,9 +24,11 @@ def model(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_models_page_has_its_metrics_pictures_and_exports(model):
-    page = page_of("a_model")
-    assert "- accuracy: 0.75" in page
+def test_a_models_page_has_its_metrics_beside_the_last_release_its_pictures_report_and_exports(model):
+    (model / "report.html").write_text("<!doctype html>")
+    page = page_of("a_model", {"a_model": ("v1.2.0", {"accuracy": 0.7})}.get)
+    assert "| a_model | accuracy | 0.7500 (0.5000 to 1.0000) | 0.7000 | +0.0500 | v1.2.0 |" in page
+    assert f"[report.html]({(model / 'report.html').resolve().as_uri()})" in page
     assert [base64.b64decode(content) for content in re.findall(r"\(data:image/png;base64,([^)]*)\)", page)] == list(PICTURES.values())
     assert f"[model.onnx]({(model / 'exported' / 'model.onnx').resolve().as_uri()})" in page
 

@@ -28,7 +28,12 @@ def test_every_part_is_taken_by_its_files_name_says_what_it_is_and_has_what_the_
             part = take_part(shelf, name, "key")
             assert part.__file__ == str(ROOT / "stages" / shelf / f"{name}.py") and (part.__doc__ or "").strip()
     for part in (take_part("datasets", name, "key") for name in part_names("datasets")):
-        assert issubclass(part.Preprocess, Section) and parameters(part.read) == ["raw", "preprocess", "seed"]
+        assert issubclass(part.Preprocess, Section) and parameters(part.read) == [
+            *("raw", "preprocess", "seed"),
+            *(["schema"] if hasattr(part, "pinned") else []),
+        ]
+        if hasattr(part, "pinned"):
+            assert issubclass(part.Schema, Section) and parameters(part.pinned) == ["dataset", "preprocess"]
         assert all(hasattr(part.Preprocess, name) or name in part.Preprocess.model_fields for name in ("task", "input_kind"))
     for part in (take_part("sources", name, "key") for name in part_names("sources")):
         fields = part.Source.model_fields

@@ -151,7 +151,8 @@ def test_the_bytes_do_not_depend_on_where_the_code_lies(tmp_path):
         root = tmp_path / folder
         (root / "tests").mkdir(parents=True)
         (root / "cwd").mkdir()
-        shutil.copytree(ROOT / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("stages", "examples", "data/schemas"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("params.yaml", "tests/toy.py", "tests/exported.py"):
             shutil.copy(ROOT / name, root / name)
         command, environment = [sys.executable, "-c", COMMAND, json.dumps(SMALL), json.dumps(PT2)], os.environ | {"PYTHONPATH": str(root)}

@@ -22,9 +22,13 @@ def of_toy(name: str, section: Export = SECTION) -> Signature:
 def test_it_describes_the_dataset_s_inputs_and_classes_and_survives_json(name):
     meta, signature = toy(name).meta, of_toy(name)
     assert (signature.model, signature.dataset, signature.task, signature.opset) == ("own", name, meta.task, SECTION.opset)
-    assert signature.kind == meta.input.kind == signature.input.name
+    part = toy(name).part
+    assert signature.kind == meta.input.kind and signature.input == signature.entries[0]
+    assert tuple(entry.name for entry in signature.entries) == part.NAMES
     assert (signature.classes, signature.numbers, signature.alphabet) == (meta.classes, meta.outputs, meta.input.alphabet)
-    assert [feature.name for feature in signature.features or []] == (meta.input.names or [])
+    assert [feature.name for feature in signature.features or []] == (
+        part.table_of(meta.input).numbers if meta.input.table else meta.input.names or []
+    )
     assert all(entry.meaning for entry in (signature.input, *signature.outputs))
     assert Signature.model_validate_json(signature.model_dump_json()) == signature
 
