@@ -78,7 +78,8 @@ class Seen:
         self.counts.update(first)
         self.first += first
         if len(column) > room and len(self.later) <= NAMED_LEVELS:
-            self.later.update(map(cells.stripped, column[room:]))
+            for cell, count in Counter(column[room:]).items():
+                self.later[cells.stripped(cell)] += count
 
     @property
     def words(self) -> Counter[str]:

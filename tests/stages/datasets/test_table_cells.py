@@ -112,7 +112,7 @@ def test_memory_does_not_grow_with_the_cells(place):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         rows.file.close()
-    assert peaks[1] - peaks[0] < 6_000 * 40
+    assert peaks[1] - peaks[0] < 6_000 * 80
 
 
 # A new delivery
