@@ -15,7 +15,7 @@ from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
 
 MAX_COLUMNS = 10_000
-MAX_NAME = 1000  # characters of a column's name
+MAX_NAME = 1 << 14  # characters of a column's name
 MAX_CHUNK = 1 << 24  # characters of the rows that are looked at together
 AS_CSV = "save the sheet as CSV (in Excel: Save As, CSV UTF-8; in LibreOffice: Save As, Text CSV) and give that file"
 # What a file begins with that is no text, whatever its name is.
