@@ -87,6 +87,8 @@ def make_data(work: Path, count: int) -> None:
         left_out=LeftOut(count=0, examples=[]),
     )
     (processed / "meta.json").write_bytes(as_json(meta.model_dump(mode="json")))
+    (processed.with_name("audit")).mkdir(exist_ok=True)
+    (processed.with_name("audit") / "verdict.json").write_bytes(as_json({"stopped_by": []}))
 
 
 def train(work: Path, architecture: dict[str, Any], stream_mb: int, limit_mb: int | None, epochs: int = 1) -> dict[str, Any]:

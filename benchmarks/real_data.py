@@ -84,14 +84,16 @@ def build_data(clone: Path, datasets: list[str]) -> None:
     Where that is not installed, as on a machine that only trains, by the stages themselves; then what is there is taken as it is.
     """
     if importlib.util.find_spec("dvc"):
-        run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"preprocess@{dataset}" for dataset in datasets)], clone)
+        run([sys.executable, "-m", "dvc", "repro", "--quiet", *(f"audit@{dataset}" for dataset in datasets)], clone)
         return
     for dataset in datasets:
         if not (clone / "data" / dataset / "processed" / "meta.json").exists():
             raw = Path(YAML(typ="safe").load(clone / "params.yaml")["datasets"][dataset]["raw"])
             if not (clone / raw).exists():
                 run([sys.executable, "-m", "stages.download", raw.parent.name], clone)
+            run([sys.executable, "-m", "stages.check", "params.yaml"], clone)
             run([sys.executable, "-m", "stages.preprocess", dataset], clone)
+            run([sys.executable, "-m", "stages.audit", dataset], clone)
 
 
 def change_params(path: Path, seed: int, threads: int, pretrained: bool = False) -> None:

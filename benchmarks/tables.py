@@ -58,6 +58,7 @@ def every_table() -> dict[str, str]:
         "disturb": measured(disturb_table, "disturb"),
         "inference": measured(inference_table, "inference"),
         "smaller": smaller_table(read_results("accuracy")),
+        "own_data": measured(own_data_table, "own_data"),
     }
 
 
@@ -135,7 +136,7 @@ def origin(result: dict[str, Any]) -> str:
         return f"{commit}on {result['hardware']}, {result['date']}"
     together: dict[str, list[str]] = {}
     for model, entry in result["models"].items():
-        together.setdefault(origin(entry["measured"]), []).append(model)
+        together.setdefault(origin(entry.get("measured", entry)), []).append(model)
     return "; ".join(f"{', '.join(models)} {where}" for where, models in together.items())
 
 
@@ -245,6 +246,39 @@ def rebuild_table(result: dict[str, Any]) -> str:
         f"(medians of {warm['n']}).",
     ]
     return "\n".join(lines)
+
+
+def own_data_table(result: dict[str, Any]) -> str:
+    """A row a table: what it took, and the network beside what else was measured on the same rows of test."""
+    models, others = result["models"], ("lightgbm", "boosting", "linear")
+    lines = ["| table | rows, inputs | lines | seconds | on test | network | LightGBM | boosting | linear | model.onnx | a row |"]
+    lines.append(f"|{'---|' * 11}")
+    for name, entry in models.items():
+        own, main = entry["metrics"], "rmse" if "rmse" in entry["metrics"] else "log_loss"
+        beside = {"lightgbm": entry["lightgbm"] or {}} | {other: without_prefix(own, f"baseline_{other}_") for other in others[1:]}
+        cells = [with_ends(figures, main) for figures in (own, *(beside[other] for other in others))]
+        size = f"{entry['rows']:,}, {entry['inputs']}", entry["written"]["entries"], f"{entry['seconds']:.0f}"
+        row = (name, *size, main.replace("_", "-"), *cells, f"{entry['onnx_kb']:,} kB", f"{entry['row_us']:.0f} µs")
+        lines.append(f"| {' | '.join(map(str, row))} |")
+    answered = [name for name, entry in models.items() if entry["predict"]]
+    schemas = statistics.median(entry["written"]["schema"] for entry in models.values())
+    return "\n".join(lines) + (
+        f"\n\nLines: of both entries and the line under artifacts, which `new` writes, as it does the schema (median: {schemas:g} lines); "
+        "none is typed. Seconds: from `new` to the exported file. In brackets: the 95 % interval. All at their defaults: LightGBM learns "
+        "from train and val together, boosting (scikit-learn's) and linear from train, as the network does. predict.py answers the "
+        f"owner's file as it is for {len(answered)} of {len(models)}."
+    )
+
+
+def without_prefix(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+def with_ends(metrics: dict[str, float], main: str) -> str:
+    """Such as 0.209 (0.190 to 0.228); a dash where it was not measured."""
+    ends = [metrics[key] for key in (main, f"{main}_low", f"{main}_high") if key in metrics]
+    shown_ends = [f"{value:,.0f}" if ends[0] >= 100 else f"{value:.3f}" for value in ends]
+    return f"{shown_ends[0]} ({' to '.join(shown_ends[1:])})" if len(ends) == 3 else shown_ends[0] if ends else "-"
 
 
 def spread(times: dict[str, float]) -> str:

@@ -26,15 +26,14 @@ PAGE = Path(__file__).with_name("keys.md")
 HEAD = """# Every key
 
 Written by `python -m docs.keys` from the models that check the keys, so that it cannot differ from them. A key without a default must be
-given. A wrong key, type or name is refused by `check` before any work starts, in a sentence that names it.
-"""
+given. A wrong key, type or name is refused by `check` before any work starts, in a sentence that names it."""
 SIGNS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 PLAIN = {
     str: "text",
     int: "whole number",
     float: "number",
     bool: "true or false",
-    Any: "as the part that it names says",
+    Any: "a value",
     type(None): "null",
 }
 
@@ -106,11 +105,11 @@ def kind(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(kind(one) for one in inner))
     if origin is list:
-        return f"list: {kind(inner[0])}"
+        return f"list of {kind(inner[0])}"
     if origin is tuple:
-        return f"list: {', '.join(kind(one) for one in inner if one is not Ellipsis)}"
+        return f"list of {', '.join(kind(one) for one in inner if one is not Ellipsis)}"
     if origin is dict:
-        return f"by name: {kind(inner[1])}"
+        return f"names, each with {kind(inner[1])}"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return "keys: " + ", ".join(f"`{key}`" for key in annotation.model_fields)
     return PLAIN.get(annotation, str(getattr(annotation, "__name__", annotation)))

@@ -39,8 +39,15 @@ from stages.shell.errors import UserError
 
 VAL_FRACTION = 0.15  # of what is not test
 BAD_ROWS = 0.1  # of a new delivery that may be left out
-SMALL_BATCH, ROWS_A_STEP = 256, 200  # batches grow with the data: an epoch has about so many steps at least
-MAX_BATCH = 4096
+# How the network for tables is trained, chosen by val (benchmarks/README.md): numbers take more and larger steps than classes, of which it
+# soon knows too much, and a batch of more than 256 rows is hardly faster on a CPU.
+FIRST_BATCH, BATCH, LARGE_BATCH = 64, 256, 1024
+STEPS = 200  # an epoch has about so many at least, before a batch of numbers grows
+LARGE = 500_000  # rows
+RATE_OF_NUMBERS = 0.004
+EPOCHS = (5, 60)
+BUDGET = 50_000_000  # rows * columns * epochs, COLUMNS added for what no column needs: about a minute of one core
+COLUMNS = 40
 CHUNK = 10_000  # rows
 LOSSES = {"binary": "BCE", "multilabel": "BCE", "multiclass": "CrossEntropy", "regression": "MSE"}
 SHOWN_LEVELS = 4
@@ -162,7 +169,8 @@ def new(data: str, options: argparse.Namespace, told: Told) -> None:
         table = Table(path, targets_of(path, options), told, options)
         table.print()
         schema, entries = as_yaml(table, address), {"datasets": dataset_entry(table, name, options), "models": model_entry(table, name)}
-        with_entries(Project(), name, entries)  # refuses a layout that cannot be edited before anything is written
+        if not is_unfinished(name):
+            with_entries(Project(), name, entries)  # refuses a layout that cannot be edited before anything is written
         if options.dry_run:
             for section, entry in entries.items():
                 print(f"\nunder {section} in {PARAMS}:\n{indented(entry)}")
@@ -343,17 +351,27 @@ def dataset_entry(table: Table, name: str, options: argparse.Namespace) -> str:
 
 
 def model_entry(table: Table, name: str) -> str:
-    task = table.task()
-    batch = SMALL_BATCH
-    while batch < MAX_BATCH and table.num_rows > batch * ROWS_A_STEP * 2:
-        batch *= 2
-    train: dict[str, Any] = {"recipe": "tabm"}
-    if task != "binary":
-        train["loss"] = {"name": LOSSES[task]}
-    if batch > SMALL_BATCH:
-        train["batch_size"] = batch
     architecture = {"name": "table", "members": 8, "hidden": [128, 128, 128], "dropout": 0.1}
+    train = {"recipe": "tabm", **training(table.task(), table.num_rows, len(table.columns))}
     return flow(name, {"dataset": name, "architecture": architecture, "train": train, "int8": []})
+
+
+def training(task: str, rows: int, columns: int) -> dict[str, Any]:
+    """What a model of so large a table has otherwise than the recipe `tabm` says."""
+    is_number, batch, most = task == "regression", BATCH, EPOCHS[1]
+    if is_number:
+        batch = FIRST_BATCH
+        while batch < BATCH and rows > batch * STEPS:
+            batch *= 2
+    if rows > LARGE:
+        batch = LARGE_BATCH
+    epochs = min(max(BUDGET // (rows * (columns + COLUMNS)), EPOCHS[0]), most)
+    return {
+        **({"loss": {"name": LOSSES[task]}} if task != "binary" else {}),
+        **({"lr": RATE_OF_NUMBERS} if is_number else {}),
+        **({"epochs": epochs} if epochs < most else {}),
+        **({"batch_size": batch} if batch != BATCH else {}),
+    }
 
 
 def flow(name: str, values: dict[str, Any]) -> str:

@@ -30,15 +30,20 @@ export function readerOf(column) {
     const patterns = column.formats.map(patternOfDates);
     return (cell) => date(cell, column, patterns);
   }
-  return (cell) => category(cell, column);
+  const levels = column.ignore_case ? levelsBySpelling(column) : null;
+  return (cell) => category(cell, column, levels);
 }
 
-function category(cell, column) {
+// Of a column that ignores case: a level by itself, and by its small letters.
+function levelsBySpelling({ levels }) {
+  return new Map([...[...levels].reverse().map((level) => [level.toLowerCase(), level]), ...levels.map((level) => [level, level])]);
+}
+
+function category(cell, column, levels) {
   if (NO_TEXT.test(cell)) throw new BadCell("expected a text that UTF-8 can hold, without zero bytes");
   if (isMissing(cell, column)) return "";
   const text = cell.trim().normalize("NFC");
-  if (!column.ignore_case || column.levels.includes(text)) return text;
-  return column.levels.find((level) => level.toLowerCase() === text.toLowerCase()) ?? text;
+  return levels ? levels.get(text) ?? levels.get(text.toLowerCase()) ?? text : text;
 }
 
 function patternOfNumbers(column) {

@@ -58,16 +58,23 @@ def is_missing(cell: str, column: Column) -> bool:
     return not text or text in column.get("missing", ()) or (column["type"] == "number" and text.lower() == "nan")
 
 
-def category(cell: str, column: Column) -> str:
+def category(cell: str, column: Column, levels: dict[str, str] | None = None) -> str:
     """The level; "" is missing. Letters with accents are one character each (NFC), however they were typed."""
     if NO_TEXT.search(cell):
         raise BadCell("expected a text that UTF-8 can hold, without zero bytes")
     if is_missing(cell, column):
         return ""
     text = unicodedata.normalize("NFC", stripped(cell))
-    if column.get("ignore_case") and text not in column["levels"]:
-        return next((level for level in column["levels"] if level.lower() == text.lower()), text)
-    return text
+    if not column.get("ignore_case"):
+        return text
+    levels = levels_by_spelling(column) if levels is None else levels
+    return levels.get(text) or levels.get(text.lower(), text)
+
+
+def levels_by_spelling(column: Column) -> dict[str, str]:
+    """Of a column that ignores case: a level by itself, and by its small letters."""
+    levels = column["levels"]
+    return {level.lower(): level for level in reversed(levels)} | {level: level for level in levels}
 
 
 def reader_of(column: Column) -> Callable[[str], Any]:
@@ -79,7 +86,7 @@ def reader_of(column: Column) -> Callable[[str], Any]:
         return functools.partial(number, column=column, pattern=pattern_of_numbers(column))
     if column["type"] == "date":
         return functools.partial(date, column=column, patterns=[pattern_of_dates(one) for one in column["formats"]])
-    return functools.partial(category, column=column)
+    return functools.partial(category, column=column, levels=levels_by_spelling(column) if column.get("ignore_case") else None)
 
 
 def pattern_of_numbers(column: Column) -> re.Pattern[str]:

@@ -64,6 +64,7 @@ export class Reader {
     this.format = signature.format;
     const numbers = signature.features.map(({ name }) => name).filter((name) => signature.columns[name]);
     this.columns = new Map([...numbers, ...signature.categories].map((name) => [name, signature.columns[name]]));
+    this.levels = new Map(signature.categories.map((name) => [name, new Set(signature.columns[name].levels)]));
     this.read = new Map(Array.from(this.columns, ([name, column]) => [name, readerOf(column)]));
   }
 
@@ -75,6 +76,9 @@ export class Reader {
     if (!first) throw new Error(`${what} is empty`);
     const given = form.names ?? (form.header ? first[1] : first[1].map(() => ""));
     const names = given.map((name, place) => name.trim() || `column ${place + 1}`);
+    if (form.header && first[1].some((cell, place) => names.includes(cell.trim()) && place < names.length && names[place] !== cell.trim())) {
+      throw new Error(`${what} has its columns in another order than the model's own table, where names go by place: ${listed(names)}`);
+    }
     const missing = wanted.filter((name) => !names.includes(name)), twice = wanted.filter((name) => names.indexOf(name) !== names.lastIndexOf(name));
     const hint = `read as ${form.encoding} with '${form.separator}' between cells, as the model's own table`;
     if (missing.length) throw new Error(`${what} has no column ${listed(missing)}; it has ${listed(names)}: ${hint}; keep a column of which nothing is known, its cells empty`);
@@ -102,7 +106,7 @@ export class Reader {
         const value = this.read.get(name)(cell);
         if (column.type === "category") {
           words.push(value);
-          if (value !== "" && !column.levels.includes(value)) notes.push(`${name} ${shown(cell)} is not known and counts as other`);
+          if (value !== "" && !this.levels.get(name).has(value)) notes.push(`${name} ${shown(cell)} is not known and counts as other`);
         } else {
           numbers.push(...(column.type === "date" ? value.slice(0, hasTime(column) ? 2 : 1) : [value]));
         }

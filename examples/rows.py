@@ -147,6 +147,12 @@ class Reader:
             if first is None:
                 raise BadTable(f"{what} is empty")
             names = names_of(first[1], form)
+            if form["header"] and any(
+                cells.stripped(cell) in names and cells.stripped(cell) != name for cell, name in zip(first[1], names, strict=False)
+            ):
+                raise BadTable(
+                    f"{what} has its columns in another order than the model's own table, where names go by place: {listed(names)}"
+                )
             hint = f": read as {form['encoding']} with {form['separator']!r} between cells, as the model's own table"
             places = places_of(self.columns, names, what, f"{hint}; keep a column of which nothing is known, its cells empty")
             width = self.width_of(first[1], names, places, what)

@@ -5,7 +5,8 @@ Reads:   params.yaml and the shelves
 Writes:  data/checked/params.json, always the same bytes: what depends on it is rebuilt only for its own reasons;
          data/checked/datasets/<dataset>.json: its kind of input and its task, with a hash of their files and of those that its kind of
          data alone reads with, on which the stages of the dataset and its models depend; the task's metrics with their direction, which
-         flows compare models by; and of a table its schema (data/schemas/<dataset>.yaml)
+         flows compare models by; and of a table its schema (data/schemas/<dataset>.yaml);
+         data/checked/accepted/<dataset>.json: the findings that it accepts, which audit reads
 
 It also says what is left of entries that are no more, and which models other versions of the libraries made.
 """
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from stages.auditing.findings import NAMES
 from stages.common.files import as_json, replacing_folder
 from stages.common.params import EACH, ONE, ONE_OR_EACH, PARAMS_FILE, RawFolder, Runtime, Section, check_section, check_source, read_params
 from stages.common.shelves import STAGES, part_names, take_part, take_task
@@ -98,11 +100,21 @@ class ModelGate(Section):
 
 
 class DatasetEntry(RawFolder):
-    """`datasets.<name>`: kind names a file of stages/datasets, whose model checks `preprocess`."""
+    """`datasets.<name>`: kind names a file of stages/datasets, whose model checks `preprocess`; `accept` are findings of the stage audit
+    that do not stop the training.
+    """
 
     kind: str
     about: dict[str, Any]
     preprocess: dict[str, Any]
+    accept: list[str] | None = None
+
+    @field_validator("accept")
+    @classmethod
+    def _findings_are_known(cls, accept: list[str] | None) -> list[str] | None:
+        if unknown := [name for name in accept or [] if name not in NAMES]:
+            raise ValueError(f"expected names of findings, of {', '.join(NAMES)}; got {unknown[0]!r}")
+        return accept
 
 
 class ModelEntry(Section):
@@ -138,6 +150,9 @@ def check(path: str) -> None:
         (fresh / "datasets").mkdir()
         for name, known in facts.items():
             (fresh / "datasets" / f"{name}.json").write_bytes(as_json(known))
+        (fresh / "accepted").mkdir()
+        for name, values in root.datasets.items():
+            (fresh / "accepted" / f"{name}.json").write_bytes(as_json({"accept": sorted(values.get("accept") or [])}))
     if found := leftovers({"sources": root.sources, "datasets": root.datasets, "models": root.models}):
         names = found[0] if len(found) == 1 else f'"{" ".join(found)}"'
         where = "but data/, models/ or dvc.lock still hold something of it"

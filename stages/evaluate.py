@@ -1,18 +1,23 @@
 """Measures one model on the test split.
 
 Command: python -m stages.evaluate MODEL
-Reads:   models/<MODEL>/checkpoint.safetensors; data/<dataset>/processed/test.safetensors and meta.json; params.yaml: runtime, evaluate
-Writes:  models/<MODEL>/metrics.json (flat), and under models/<MODEL>/plots/: predictions.csv (actual and predicted of every test item) and
-         its picture predictions.png, breakdown.csv (a row a class or a regressed number)
+Reads:   models/<MODEL>/checkpoint.safetensors; data/<dataset>/processed: test.safetensors, meta.json, and train.safetensors, from which
+         baselines learn; params.yaml: runtime, evaluate
+Writes:  models/<MODEL>/metrics.json (flat; those of baselines are called baseline_<name>_<metric>), and under models/<MODEL>/plots/:
+         predictions.csv (actual and predicted of every test item) and its picture predictions.png, breakdown.csv (a row a class or a
+         regressed number)
 """
 
-from functools import partial
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
+from stages.common.comparison import ENDS, PREFIX, own_metrics, verdict
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.params import Runtime, look_up, read_params, read_section
 from stages.common.splits import SplitFile
-from stages.evaluation.bootstrap import Evaluate, with_interval
+from stages.evaluation.baselines import baselines
+from stages.evaluation.bootstrap import Bootstrap, Evaluate
 from stages.evaluation.pictures import predictions
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import load_checkpoint
@@ -27,11 +32,19 @@ def evaluate(name: str) -> None:
     processed = Path("data") / look_up(read_params(), "models", name, "dataset") / "processed"
     folder = Path("models") / name
     model, _ = load_checkpoint(folder / "checkpoint.safetensors")
-    task, meta, test = model.task, model.meta, SplitFile(processed, "test")
+    task, meta, train, test = model.task, model.meta, SplitFile(processed, "train"), SplitFile(processed, "test")
     targets = test.read("targets", 0, test.count)
 
     outputs = predict(model, test.pieces("inputs", BATCH_SIZE), prepare_torch(runtime))
-    scores = task.measure(targets, outputs, partial(with_interval, num_resamples=section.num_resamples, seed=runtime.seed))
+    bootstrap, fitting = Bootstrap(section.num_resamples, runtime.seed), list[str]()
+    with threadpool_limits(limits=1):  # numpy and scikit-learn would take as many threads as the machine has, and sum in another order
+        scores = task.measure(targets, outputs, bootstrap)
+        for baseline, seconds, answers in baselines(task, model.input.part, meta, train, test, runtime.seed):
+            prefix = f"{PREFIX}{baseline}_"
+            measured = task.measure(targets, answers, bootstrap.under(prefix, task.COMPARED))
+            scores |= {f"{prefix}{metric}": measured[metric] for metric in task.COMPARED if metric in measured}
+            fitting.append(f"{baseline} {seconds:.1f} s")
+        scores = bootstrap.complete(scores)
     rows = task.rows(meta, targets, outputs)
     write_files(
         {
@@ -41,7 +54,8 @@ def evaluate(name: str) -> None:
             folder / "plots" / "breakdown.csv": as_csv(task.breakdown(meta, targets, outputs)),
         }
     )
-    print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in scores.items() if not key.endswith(('_low', '_high')))}")
+    print(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in own_metrics(scores).items() if not key.endswith(ENDS))}")
+    print(f"{name}: baselines: {', '.join(fitting)}. {verdict(scores, task)}")
 
 
 if __name__ == "__main__":

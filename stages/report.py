@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stages.common.comparison import verdict
 from stages.common.files import write_files
 from stages.common.meta import read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
@@ -32,15 +33,17 @@ def report(name: str) -> None:
     device = prepare_torch(runtime)
     files, described = [SplitFile(processed, split) for split in ("train", "test")], read_meta(processed).input
     train, test = (Items(file, model, described, evenly(file.count, MAX_ITEMS)) for file in files)
+    metrics = read_json(folder / "metrics.json", "evaluate", name)
     known = Known(
         name=name,
         description=description,
-        metrics=read_json(folder / "metrics.json", "evaluate", name),
+        metrics=metrics,
         curve=read_rows(folder / "plots" / "learning_curve.csv"),
         breakdown=read_rows(folder / "plots" / "breakdown.csv"),
         findings=read_findings(None),  # of dataset / "audit" / "findings.json", which is then a dep in dvc.yaml
         importance=importance(test, device, runtime.seed),
         num_mistakes=section.num_mistakes,
+        verdict=verdict(metrics, model.task),
     )
     page = as_page(known, train, test, test.answers(device)).encode()
     write_files({folder / "report.html": page})

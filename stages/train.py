@@ -1,7 +1,8 @@
 """Trains one model.
 
 Command: python -m stages.train MODEL
-Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; params.yaml: runtime, models.<MODEL>, its recipe
+Reads:   data/<dataset>/processed/{train,val}.safetensors and meta.json; data/<dataset>/audit/verdict.json; params.yaml: runtime,
+         models.<MODEL>, its recipe
 Writes:  models/<MODEL>/checkpoint.safetensors, models/<MODEL>/training.json (the best epoch and its figures on val: what a choice
          between recipes may look at, while metrics.json is of the test split) and models/<MODEL>/plots/learning_curve.csv; under
          logs/ TensorBoard's files, and the state of the run, from which the next one resumes if this one is stopped or killed
@@ -23,7 +24,7 @@ from stages.common.splits import SplitFile
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.shell.errors import UserError, reason, run_stage, tell
-from stages.shell.refusals import refuse_incomplete, refuse_misfit, refuse_unwritable
+from stages.shell.refusals import refuse_incomplete, refuse_misfit, refuse_stopped, refuse_unwritable
 from stages.shell.resume import STATES, Keeper, StartOver, ingredients
 from stages.shell.tensorboard import NUM_SHOWN, TensorBoard
 from stages.training.batches import AnyBatches, Batches, StreamedBatches
@@ -38,6 +39,7 @@ MB = 10**6
 def train(name: str) -> None:
     key, params, runtime = f"models.{name}", read_params(), read_section(Runtime, "runtime")
     meta = read_meta(Path("data") / look_up(params, "models", name, "dataset") / "processed")
+    refuse_stopped(meta.dataset)
     recipe = read_recipe(look_up(params, "models", name, "train"), look_up(params, "recipes"), meta.source, f"{key}.train")
     num_processes = min(runtime.num_processes, recipe.batch_size)
     if num_processes > 1 and not is_launched():

@@ -99,7 +99,7 @@ def of_model(name: str, *stages: str) -> set[str]:
 
 
 def of_dataset(name: str) -> set[str]:
-    return {f"{stage}@{name}" for stage in ("download", "preprocess")}
+    return {f"{stage}@{name}" for stage in ("download", "preprocess", "audit")}
 
 
 def new_clone(root: Path, epochs: dict[str, int]) -> Clone:

@@ -11,12 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 STAGES = """
-from stages import check, download, evaluate, export, preprocess, report, train
+from stages import audit, check, download, evaluate, export, preprocess, report, train
 
 check.check("params.yaml")
 download.download("diabetes")
 for dataset in ("diabetes", "houses"):
     preprocess.preprocess(dataset)
+    audit.audit(dataset)
 for model in ("diabetes_gated", "houses_gated"):
     train.train(model)
     evaluate.evaluate(model)

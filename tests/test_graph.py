@@ -29,8 +29,9 @@ from tests.closure import ROOT, closure, imported_files
 from tests.toy import RUNTIME
 
 PARAMS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
-STAGES = ("check", "download", "preprocess", "train", "evaluate", "export", "report")
-SECTIONS = {"download": "sources", "preprocess": "datasets", **dict.fromkeys(STAGES[3:], "models")}
+STAGES = ("check", "download", "preprocess", "audit", "train", "evaluate", "export", "report")
+OF_MODELS = STAGES[4:]
+SECTIONS = {"download": "sources", "preprocess": "datasets", "audit": "datasets", **dict.fromkeys(OF_MODELS, "models")}
 PARTS = [f"{shelf}/{name}" for shelf in ("sources", "datasets", "inputs", "tasks", "architectures") for name in part_names(shelf)]
 SMALLEST = {"sources": "line", "datasets": "line", "models": "line_gd"}
 CHECKED_OF = "data/checked/datasets/"  # stands for the files of a dataset's kind of input and of its task
@@ -111,6 +112,7 @@ def used_files(instance: Instance) -> set[str]:
         return {file for file in without_shell(files) if not file.startswith("stages/reading/") or file in hashed}  # it reads no data
     entry = PARAMS[SECTIONS[instance.stage]][instance.key]
     parts = {
+        "audit": list,  # of the dataset it knows what is in its files alone
         "download": lambda: [f"sources/{entry['kind']}"],
         "preprocess": lambda: [f"datasets/{entry['kind']}", *parts_of(instance.key)],
     }.get(instance.stage, lambda: [f"architectures/{entry['architecture']['name']}", *parts_of(entry["dataset"])])()
@@ -211,7 +213,7 @@ def test_a_part_imports_nothing_of_ours_but_what_its_shelf_shares() -> None:
 
 def test_a_stage_imports_of_the_folders_only_its_own() -> None:
     own = {"train": "training", "evaluate": "evaluation", "export": "exporting", "report": "reporting"}
-    own |= {"download": "reading", "preprocess": "reading"}
+    own |= {"download": "reading", "preprocess": "reading", "audit": "auditing"}
     for stage, folder in own.items():
         files = [Path(file) for file in without_shell(closure(ROOT / "stages" / f"{stage}.py"))]
         shared = {"modelling"} if SECTIONS[stage] == "models" else set()
@@ -225,7 +227,7 @@ def test_stages_know_nothing_of_who_runs_them() -> None:
 
 
 def test_the_data_side_never_imports_torch() -> None:
-    starts = [ROOT / "stages/download.py", ROOT / "stages/preprocess.py", *(ROOT / "stages/datasets").glob("*.py")]
+    starts = [*(ROOT / f"stages/{stage}.py" for stage in ("download", "preprocess", "audit")), *(ROOT / "stages/datasets").glob("*.py")]
     for file in closure(*starts):
         assert not outside_names(ROOT / file) & {"torch", "torchvision", "torchaudio"}, file
 
@@ -255,12 +257,18 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
         return {"data/checked/params.json"}, {f"data/{key}/raw"}
     if stage == "preprocess":
         return {f"{CHECKED_OF}{key}.json", PARAMS["datasets"][key]["raw"]}, {f"data/{key}/processed"}
+    if stage == "audit":
+        known = {f"data/checked/{what}/{key}.json" for what in ("accepted", "datasets")}
+        return known | {f"data/{key}/processed"}, {f"data/{key}/audit"}
     dataset, folder = PARAMS["models"][key]["dataset"], f"models/{key}"
     checked, processed = f"{CHECKED_OF}{dataset}.json", f"data/{dataset}/processed"
     checkpoint, plots = f"{folder}/checkpoint.safetensors", f"{folder}/plots"
     drawn = {f"{plots}/predictions.csv", f"{plots}/predictions.png", f"{plots}/breakdown.csv"}
     return {
-        "train": ({checked, processed}, {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"}),
+        "train": (
+            {checked, processed, f"data/{dataset}/audit/verdict.json"},
+            {checkpoint, f"{folder}/training.json", f"{plots}/learning_curve.csv"},
+        ),
         "evaluate": ({checked, processed, checkpoint}, {f"{folder}/metrics.json"} | drawn),
         "export": (
             {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/predictions.png"},
@@ -336,7 +344,11 @@ def test_a_new_entry_leaves_every_other_stage_as_it_was(graph: dict[str, Instanc
     params["recipes"]["unused"] = params["recipes"]["lesson"]
     grown = resolve(tmp_path, (ROOT / "dvc.yaml").read_text(), params)
     assert {name: grown[name] for name in graph} == graph
-    assert {name for name in grown if name not in graph} == {"preprocess@points", *(f"{stage}@first" for stage in STAGES[3:])}
+    assert {name for name in grown if name not in graph} == {
+        "preprocess@points",
+        "audit@points",
+        *(f"{stage}@first" for stage in OF_MODELS),
+    }
 
 
 # Params: which keys a stage reads
@@ -380,6 +392,9 @@ def first_build(tmp_path_factory: pytest.TempPathFactory) -> Built:
     params["models"]["line_gd"]["train"]["epochs"] = 3  # fewer than its recipe has
     built = Built(tmp_path_factory.mktemp("built"), params)
     built.write(params)
+    for what in ("accepted", "datasets"):  # as check writes them
+        (built.root / "data/checked" / what).mkdir(parents=True)
+        (built.root / "data/checked" / what / "line.json").write_text('{"accept": []}')
     for stage in STAGES[1:]:
         built.make(stage)
     return built

@@ -142,7 +142,7 @@ def test_the_pages_server_phones_nobody(tmp_path):
 
 # Stages and flows, in a clone with one model
 
-MODEL, STAGES = "diabetes_mlp", ("check", "download", "preprocess", "train", "evaluate", "export", "report")
+MODEL, STAGES = "diabetes_mlp", ("check", "download", "preprocess", "audit", "train", "evaluate", "export", "report")
 EVERY_SO_OFTEN = "deployments: [{name: often, entrypoint: pipelines.rebuild.rebuild, schedules: [{interval: 2}]}]\n"
 
 

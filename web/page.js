@@ -260,7 +260,7 @@ function showPhotos(models) {
 
 function showModels(models) {
   find("#gallery").replaceChildren(...models.map(({ signature, folder }) => {
-    const names = Object.keys(signature.metrics).filter((name) => !/_(low|high)$/.test(name));
+    const names = Object.keys(signature.metrics).filter((name) => !/^baseline_|_(low|high)$/.test(name));
     const metrics = names.map((name) => make("tr", {}, make("td", {}, name.replaceAll("_", " ")), make("td", {}, String(Number(signature.metrics[name].toPrecision(4))))));
     const pictures = [["learning_curve", "Learning curves"], ["predictions", "Predicted against actual"]].map(([file, alt]) =>
       make("img", { src: `${folder}/${file}.png`, alt: `${alt} of ${signature.model}`, loading: "lazy" }));

@@ -161,7 +161,7 @@ def describe(column: Seen, told: Told, way: tuple[str, str], is_target: bool) ->
     missing = told.missing.get(name, [])
     words = Counter({word: count for word, count in words.items() if word not in missing})
     filled = sum(words.values())
-    made = {"missing": missing or None, "example": column.example}
+    made: dict[str, Any] = {"missing": missing or None, "example": column.example}
     if name in told.drop:
         return ColumnSchema(type="dropped", why="told", **made)
     if not filled:
@@ -203,9 +203,8 @@ def date_formats(name: str, words: Counter[str]) -> list[str]:
     joined = sum(any(fits(cells.reader_of({"type": "date", "formats": [text]}), word) for text in fitting) for word in looked)
     if joined >= SOME_FORM * len(looked) and len(looked) > 1:
         some = "|".join(text for text, _ in fitting.most_common(3))
-        raise Question(
-            f"{name} has dates of several forms, such as {', '.join(map(repr, looked[:3]))}: name all of them (--date '{name}={some}') or drop it"
-        )
+        such = ", ".join(map(repr, looked[:3]))
+        raise Question(f"{name} has dates of several forms, such as {such}: name all of them (--date '{name}={some}') or drop it")
     return []
 
 
@@ -249,13 +248,9 @@ def number(
     )
     notes += [f"{', '.join(map(repr, units))} beside them is left out"] if units else []
     notes += ["brackets mean below zero"] if brackets else []
-    notes += (
-        [
-            f"{rest} other {'cell counts' if rest == 1 else 'cells count'} as missing, such as {next(repr(printable(word)) for word in other if word not in stand_in)}"
-        ]
-        if rest
-        else []
-    )
+    if rest:
+        such = next(repr(printable(word)) for word in other if word not in stand_in)
+        notes.append(f"{rest} other {'cell counts' if rest == 1 else 'cells count'} as missing, such as {such}")
     if hint := outlier(read, numbers):
         notes.append(hint)
     return ColumnSchema(type="number", why="; ".join(notes), **(made | {"missing": [*(made["missing"] or []), *stand_in] or None}), **spec)
@@ -289,7 +284,7 @@ def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], 
     if not (why or is_target):
         different = f"{len(words)} different in {total} rows"
         if len(words) == total and total > 2:
-            return ColumnSchema(type="dropped", why=f"different in each row: an ID, a name or a free text", **made)
+            return ColumnSchema(type="dropped", why="different in each row: an ID, a name or a free text", **made)
         if length > LONG_TEXT or sum(len(word.split()) * count for word, count in words.items()) > LONG_SENTENCE * total:
             return ColumnSchema(type="dropped", why=f"a free text ({length:.0f} characters on average, {different})", **made)
         if len(words) > FEW_LEVELS and total / len(words) < MIN_TIMES:
@@ -318,14 +313,12 @@ def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], 
         variants = variants_of(names)
         if variants and is_target:
             some = ", ".join(f"{printable(word)!r} ({words[word]})" for word in variants)
-            raise Question(
-                f"{column.name} has classes that differ by case alone: {some}: say whether they are the same (--ignore-case '{column.name}') or fix the file"
-            )
+            told_so = f"say whether they are the same (--ignore-case '{column.name}') or fix the file"
+            raise Question(f"{column.name} has classes that differ by case alone: {some}: {told_so}")
         notes += [f"{' and '.join(map(repr, map(printable, variants[:4])))} differ by case alone"] if variants else []
     if known := [word for word in words if word.lower() in KNOWN_MISSING]:
-        notes.append(
-            f"{', '.join(map(repr, known))} {'is a word' if len(known) == 1 else 'are words'} like any other, unless --missing says otherwise"
-        )
+        what = "is a word" if len(known) == 1 else "are words"
+        notes.append(f"{', '.join(map(repr, known))} {what} like any other, unless --missing says otherwise")
     return ColumnSchema(type="category", levels=names, why="; ".join(notes), **made)
 
 

@@ -53,7 +53,7 @@ def as_comparison(models: list[str], released: Released) -> str:
     for name in models:
         version, before = released(name) or ("", {})
         now = read_metrics(name)
-        for metric in [metric for metric in now if not metric.endswith(("_low", "_high"))]:
+        for metric in [metric for metric in now if not metric.endswith(("_low", "_high")) and not metric.startswith("baseline_")]:
             change = f"{now[metric] - before[metric]:+.4f}" if metric in before else ""
             rows.append(f"| {name} | {metric} | {with_interval(now, metric)} | {with_interval(before, metric)} | {change} | {version} |")
     return "\n".join(["| model | metric | now | released | change | version |", "|---|---|---|---|---|---|", *rows])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDERS = {"sources": "data", "datasets": "data", "models": "models"}
-STAGES = {"sources": {"download"}, "datasets": {"preprocess"}, "models": {"train", "evaluate", "export", "report"}}
+STAGES = {"sources": {"download"}, "datasets": {"preprocess", "audit"}, "models": {"train", "evaluate", "export", "report"}}
 SCHEMAS = "data/schemas"  # of tables: a file a dataset
 # What the stages and `make new` alone write: a folder without it is somebody's own. Raw data that has a .dvc file is too.
 UNFINISHED = ".new"  # stands in data/<name> until `make new` has written its entries

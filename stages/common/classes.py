@@ -1,10 +1,12 @@
 """What tasks with classes share, in numpy: of targets int64 [n], and of the outputs, probabilities [n, num_classes] and labels int64 [n].
 
-`interval(name, statistic, columns)` comes from evaluate: the statistic of the columns with its bootstrap interval, as `name`, `name_low`
-and `name_high`. scikit-learn is imported where it is used, for other stages read tasks too.
+`interval(name, statistic, columns)` comes from evaluate: the statistic of the columns as `name`, which gets a bootstrap interval. A
+statistic takes weights float64 [k, n], how often each row counts in each of k resamples, before its columns, of which the first has n rows,
+and gives float64 [k]. Equal rows may be given once, with `counts`. scikit-learn is imported where it is used, for other stages read tasks
+too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,16 @@ from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
 Metrics = dict[str, float]
-Interval = Callable[[str, Callable[..., Any], tuple[np.ndarray, ...]], Metrics]
+Interval = Callable[..., Metrics]
 Row = dict[str, Any]
 
 PER = "item"
 OUTPUTS = ("probabilities", "label")
 SCORE = "accuracy"
+COMPARED = ("log_loss", "accuracy", "auc", "macro_f1")  # with baselines; by the first it is said which is better
+SIMPLEST = "majority"  # the baseline that simplest() is
 NUM_BINS = 15
+MAX_RUNS = 10_000  # of equal scores in a bootstrap
 RELIABILITY_EDGES = np.linspace(0, 1, 11)
 ERROR = "share of wrong answers"  # the mean of errors()
 WRONGNESS = "one minus the probability of the true class"  # what wrongness() is
@@ -41,33 +46,108 @@ def per_class(targets: np.ndarray, num_classes: int) -> np.ndarray | None:
     return np.bincount(targets, minlength=num_classes)
 
 
-def mean(values: np.ndarray, axis: int) -> np.ndarray:
-    return np.mean(values, axis=axis)
+def simplest(train: Iterable[np.ndarray], targets: np.ndarray, num_names: int) -> list[np.ndarray]:
+    """Outputs for items with such targets that look at nothing: the shares of the classes in train, whose targets come piece by piece."""
+    counts = sum(np.bincount(piece[piece >= 0], minlength=num_names) for piece in train)
+    shares = np.asarray(counts / np.sum(counts), dtype=np.float32)
+    return answers(np.broadcast_to(shares, (*targets.shape, num_names)))
+
+
+def answers(probabilities: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a model that gives such probabilities."""
+    return [probabilities, probabilities.argmax(axis=-1)]
+
+
+def mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return weights @ values / weights.sum(axis=1)
 
 
 def measure(targets: np.ndarray, outputs: list[np.ndarray], interval: Interval) -> Metrics:
-    from sklearn import metrics
-
     probabilities, labels = outputs
+    num_classes = probabilities.shape[1]
     result = interval("accuracy", mean, ((labels == targets).astype(float),))
-    # Of the classes that the test split or a prediction has, as scikit-learn averages them.
-    result["macro_f1"] = float(metrics.f1_score(targets, labels, average="macro", zero_division=0))
+    cells, counts = np.unique(targets * num_classes + labels, return_counts=True)  # of the confusion matrix
+    pairs = cells // num_classes, cells % num_classes
+    result |= interval("macro_f1", macro_f1, pairs, counts)
+    result |= interval("balanced_accuracy", balanced_accuracy, pairs, counts)
+    result |= interval("log_loss", mean, (losses(np.take_along_axis(probabilities, targets[:, None], axis=1)[:, 0]),))
     result["calibration_error"] = calibration_error(labels == targets, probabilities.max(axis=1))
-    if probabilities.shape[1] == 2 and len(np.unique(targets)) == 2:
-        result |= interval("auc", auc, (targets, np.unique(probabilities[:, 1], return_inverse=True)[1]))
+    if num_classes > 2:  # of each class that the test split has against all others; many, so without an interval
+        once, seen = np.ones((1, len(targets))), np.unique(targets)
+        each = [average_precision(once, *ranking(targets == place, probabilities[:, place]))[0] for place in seen]
+        result["average_precision"] = float(np.mean(each))
+    elif len(np.unique(targets)) == 2:
+        ranked = ranking(targets, probabilities[:, 1])
+        for name, statistic in (("auc", auc), ("average_precision", average_precision)):
+            exact = float(statistic(np.ones((1, len(targets))), *ranked)[0])
+            result |= interval(name, statistic, coarse(*ranked)) | {name: exact}
     return result
 
 
-def auc(targets: np.ndarray, ranks: np.ndarray) -> float:
-    """Of int64 [n] each: the classes 0 and 1, and the places of the scores among all different ones. NaN where there is one class only.
+def losses(probabilities: np.ndarray) -> np.ndarray:
+    """The log-loss of each item by the probability of what is true, which the precision's epsilon keeps from 0 as in scikit-learn."""
+    return -np.log(np.clip(probabilities, np.finfo(probabilities.dtype).eps, 1).astype(np.float64))
 
-    As Mann and Whitney count: the share of pairs of the two classes in which the second has the higher score, an equal one counting half.
-    The ranks stay when rows are drawn, so that a bootstrap of n rows sorts them once and not a thousand times.
+
+def per_group(weights: np.ndarray, groups: np.ndarray, num: int) -> np.ndarray:
+    """[k, num]: the sums of weights [k, n] over the rows of each of `num` groups, int64 [n]."""
+    flat = groups + np.arange(len(weights))[:, None] * num
+    return np.bincount(flat.ravel(), weights.ravel(), len(weights) * num).reshape(-1, num)
+
+
+def macro_f1(weights: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean of the classes that the rows or their predictions have, as scikit-learn averages them."""
+    num, right = int(max(targets.max(), labels.max())) + 1, targets == labels
+    both = per_group(weights, targets, num) + per_group(weights, labels, num)
+    found = 2 * per_group(weights[:, right], targets[right], num)
+    return ratios(found, both).sum(axis=1) / (both > 0).sum(axis=1)
+
+
+def balanced_accuracy(weights: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean recall of the classes that the rows have."""
+    num, right = int(targets.max()) + 1, targets == labels
+    total = per_group(weights, targets, num)
+    return ratios(per_group(weights[:, right], targets[right], num), total).sum(axis=1) / (total > 0).sum(axis=1)
+
+
+def ratios(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """0 where the whole is 0."""
+    return np.divide(parts, wholes, out=np.zeros(parts.shape), where=wholes > 0)
+
+
+def ranking(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What auc() and average_precision() take of n items, so that a bootstrap sorts them once and not a thousand times: the order from the
+    highest score, 1.0 where an item there is of the second class, and the place of the last of each run of equal scores.
     """
-    second = np.bincount(ranks[targets == 1])
-    first = np.bincount(ranks[targets == 0], minlength=len(second))[: len(second)]
-    pairs = 2 * int(np.count_nonzero(targets)) * int(len(targets) - np.count_nonzero(targets))
-    return float(second @ (2 * np.cumsum(first) - first)) / pairs if pairs else float("nan")
+    order = np.argsort(-scores, kind="stable")
+    return order, targets[order].astype(float), np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+
+
+def coarse(order: np.ndarray, second: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A ranking with MAX_RUNS different scores at most: an AUC changes by less than its interval shows, in a third of the time."""
+    return order, second, last[np.linspace(0, len(last) - 1, MAX_RUNS).astype(np.int64)] if len(last) > MAX_RUNS else last
+
+
+def curve(weights: np.ndarray, order: np.ndarray, second: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many items of the second and of the first class have at least each of the scores, [k, len(last)]."""
+    drawn, starts = weights.take(order, axis=1), np.append(0, last[:-1] + 1)
+    total, found = (np.cumsum(np.add.reduceat(part, starts, axis=1), axis=1) for part in (drawn, drawn * second))
+    return found, total - found
+
+
+def auc(weights: np.ndarray, order: np.ndarray, second: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Of a ranking(): the area below its ROC curve. NaN where there is one class only."""
+    found, wrong = curve(weights, order, second, last)
+    pairs = found[:, -1] * wrong[:, -1]
+    won = found[:, 0] * wrong[:, 0] + np.einsum("kn,kn->k", np.diff(wrong, axis=1), found[:, 1:] + found[:, :-1])
+    return np.divide(won, 2 * pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def average_precision(weights: np.ndarray, order: np.ndarray, second: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Of a ranking(): the precision at each score, weighted by the recall that it adds. NaN where the second class is missing."""
+    found, wrong = curve(weights, order, second, last)
+    added = np.einsum("kn,kn->k", np.diff(found, axis=1, prepend=0), ratios(found, found + wrong))
+    return np.divide(added, found[:, -1], out=np.full(len(added), np.nan), where=found[:, -1] > 0)
 
 
 def calibration_error(right: np.ndarray, confidence: np.ndarray) -> float:

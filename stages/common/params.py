@@ -77,7 +77,7 @@ class RawFolder(Section):
     def _is_a_folder_of_its_own(cls, raw: str) -> str:
         if not re.fullmatch(r"data/[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", raw):
             raise ValueError("expected a folder below data/, such as data/birds/raw, in letters, digits, _, - and .")
-        if raw.startswith("data/checked/") or raw.split("/")[2] == "processed":
+        if raw.startswith("data/checked/") or raw.split("/")[2] in ("processed", "audit"):
             raise ValueError("expected a folder that no stage writes, such as data/birds/raw")
         return raw
 

@@ -4,8 +4,10 @@ import csv
 from collections.abc import Iterable
 from typing import Any
 
+from stages.common.comparison import ENDS, NAMES, as_text, baselines, own_metrics, verdict
 from stages.common.figures import as_png, new_figure
 from stages.common.meta import Meta
+from stages.common.shelves import take_task
 from stages.common.signature import Entry
 from stages.exporting.parity import BATCH_SIZES, Equality
 from stages.exporting.signature import Signature
@@ -25,7 +27,8 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     chosen_on = "validation" if meta.counts["val"].total else "train"
     differences = ", ".join(f"{form} {value:.1e}" for form, value in strange.items())
     entry, measured = ["type", "shape", "range", "meaning"], ["smallest in train", "largest", "mean"]
-    metrics, hashes = signature.metrics, signature.hashes
+    metrics, hashes, task = own_metrics(signature.metrics), signature.hashes, take_task(signature.task)
+    beside = {"this model": metrics} | {NAMES[name]: measured for name, measured in baselines(signature.metrics).items()}
     sections = [
         f"# {signature.model}",
         f"{meta.description} {NOT_REAL[meta.source]}".strip(),
@@ -47,10 +50,17 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
             (
                 [name, as_number(metrics[name]), as_range([metrics[end] for end in (f"{name}_low", f"{name}_high") if end in metrics])]
                 for name in metrics
-                if not name.endswith(("_low", "_high"))
+                if not name.endswith(ENDS)
             ),
         ),
         f"Of {meta.counts['test'].total} test items, which nothing was chosen by; intervals are of 95 %, by bootstrap.",
+        f"{verdict(signature.metrics, task)} Baselines learned from train alone, by the standard settings of scikit-learn."
+        if len(beside) > 1
+        else "",
+        table(
+            ["", *task.COMPARED],
+            ([name, *(with_range(measured, metric) for metric in task.COMPARED)] for name, measured in beside.items() if len(beside) > 1),
+        ),
         "![predicted against actual](predictions.png)",
         "Where it errs, where it is weak and which columns matter: [the report](../report.html), made with this card and not part of it.",
         "## How it was made",
@@ -90,6 +100,12 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 def entry_row(entry: Entry) -> list[str]:
     return [f"`{entry.name}`", entry.dtype, f"[{', '.join(map(str, entry.shape))}]", as_range(entry.range), entry.meaning]
+
+
+def with_range(metrics: dict[str, float], name: str) -> str:
+    """Such as 0.231 (0.222 to 0.240), of four digits at most; empty where it was not measured."""
+    value, *ends = (as_text(metrics[one], 4) if one in metrics else "" for one in (name, *(f"{name}{end}" for end in ENDS)))
+    return f"{value} ({' to '.join(ends)})" if all(ends) else value
 
 
 def as_number(value: float | None) -> str:

@@ -87,6 +87,12 @@ def prepare(features: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return (mean.where(missing, features) - mean) / constants["std"]
 
 
+def as_matrix(rows: np.ndarray, described: Input) -> tuple[np.ndarray, np.ndarray]:
+    """The rows as baselines take them: float64, NaN where missing, and which columns are codes of categories (none)."""
+    missing = zeros_missing(described) & (rows == 0)
+    return np.where(missing, np.nan, rows).astype(np.float64), np.zeros(rows.shape[1], dtype=bool)
+
+
 def describe(described: Input, names: dict[str, str]) -> list[Entry]:
     """The inputs in the signature: one."""
     zeros = f" NaN is missing; so is 0 in {', '.join(described.zero_is_missing)}." if described.zero_is_missing else " NaN is missing."

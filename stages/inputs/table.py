@@ -165,6 +165,16 @@ def prepare(rows: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
     return torch.cat(parts, dim=1)
 
 
+def as_matrix(rows: np.ndarray, described: Input) -> tuple[np.ndarray, np.ndarray]:
+    """The rows as baselines take them: float64, NaN where missing, codes as the network gets them; and which columns are codes."""
+    matrix, table = rows.astype(np.float64), table_of(described)
+    found = constants(described)
+    if table.categories:
+        num = len(table.numbers)
+        matrix[:, num:] = found["lookup"][rows[:, num:].astype(np.int64) + found["starts"]]
+    return matrix, np.arange(rows.shape[1]) >= len(table.numbers)
+
+
 def describe(described: Input, names: dict[str, str]) -> list[Entry]:
     """The inputs in the signature."""
     table, entries = table_of(described), list[Entry]()

@@ -30,7 +30,7 @@ MESSAGE_BYTES, NUM_FILES = 1 << 18, 250
 SHARED = {
     "stages.check": ["torch"],
     "stages.train": ["torch", "torch._dynamo"],
-    "stages.evaluate": ["torch", "scipy.stats", "sklearn.metrics", "pandas", "stages.common.figures"],
+    "stages.evaluate": ["torch", "sklearn.metrics", "sklearn.ensemble", "pandas", "stages.common.figures"],
     "stages.report": ["torch", "scipy.special", "jinja2", "stages.common.figures"],
     "stages.export": ["torch", "onnx", "stages.exporting.forms"],
 }

@@ -13,7 +13,7 @@ from typing import Any
 # By section: the folder, the stages, and what they alone write there.
 BELONGINGS = {
     "sources": ("data", "download", ("raw/.source",)),
-    "datasets": ("data", "preprocess", ("processed/meta.json", ".new")),
+    "datasets": ("data", "preprocess|audit", ("processed/meta.json", ".new")),
     "models": ("models", "train|evaluate|export|report", ("training.json", "exported/signature.json")),
 }
 

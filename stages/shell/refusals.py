@@ -1,5 +1,6 @@
 """What a training refuses, in sentences that name the key of params.yaml. Each either raises UserError or does nothing."""
 
+import json
 import math
 import tempfile
 from pathlib import Path
@@ -27,6 +28,23 @@ def refuse_divergence(row: Row, first: Row, recipe: Recipe, key: str) -> None:
     grown = "became NaN" if any(map(math.isnan, losses)) else f"has grown to {max(losses):.3g}"
     clip = f"set {key}.clip_norm (for example 1.0)" if recipe.clip_norm is None else f"{key}.clip_norm (now {recipe.clip_norm:g})"
     raise UserError(f"The loss {grown} in epoch {row['epoch']}: lower {key}.lr (now {recipe.lr:g}) or {clip}.")
+
+
+def refuse_stopped(dataset: str) -> None:
+    """A dataset that the stage audit has severe findings of, which params.yaml does not accept."""
+    folder = Path("data") / dataset / "audit"
+    try:
+        names = json.loads((folder / "verdict.json").read_bytes())["stopped_by"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{folder / 'verdict.json'} is missing or damaged: run python -m stages.audit {dataset} (or dvc repro) first."
+        ) from error
+    if names:
+        what, accept = f"{', '.join(names)} in {folder / 'findings.json'}", f"datasets.{dataset}.accept: [{', '.join(names)}]"
+        raise UserError(
+            f"The audit of {dataset} stops the training by {what}: fix the data as {folder / 'report.html'} says, or accept it "
+            f"in params.yaml ({accept})."
+        )
 
 
 def refuse_unwritable(folder: Path) -> None:

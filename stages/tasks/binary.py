@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
 POOLED = 1e-7  # probabilities are kept so far from 0 and 1 while they are logits again
 CLAIM = "predicted probability of {}", "share of {}"  # type: ignore[assignment]
-METRICS = {"accuracy": "higher", "macro_f1": "higher", "auc": "higher"}
+METRICS = {
+    "accuracy": "higher",
+    "macro_f1": "higher",
+    "balanced_accuracy": "higher",
+    "log_loss": "lower",
+    "auc": "higher",
+    "average_precision": "higher",
+}
 
 
 def width(num_names: int) -> int:  # type: ignore[no-redef]  # of one logit

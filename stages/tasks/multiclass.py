@@ -9,7 +9,13 @@ if TYPE_CHECKING:
 
 LOSSES = ("CrossEntropy", "NLL", "Focal", "MultiLabelSoftMargin")
 POOLED = 1e-30  # probabilities are kept so far from 0 while they are logits again
-METRICS = {"accuracy": "higher", "macro_f1": "higher"}
+METRICS = {
+    "accuracy": "higher",
+    "macro_f1": "higher",
+    "balanced_accuracy": "higher",
+    "log_loss": "lower",
+    "average_precision": "higher",
+}
 
 
 def score_per_item(logits: "Tensor", targets: "Tensor") -> tuple["Tensor", "Tensor | int"]:

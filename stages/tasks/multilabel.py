@@ -1,11 +1,11 @@
 """Any number of classes for an item: targets uint8 [batch, num_classes] of 0 and 1, and a logit for each class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.classes import OUTPUTS, PER, RELIABILITY_EDGES, Interval, Metrics, Row, marks, mean, points, score, width
+from stages.common.classes import OUTPUTS, PER, RELIABILITY_EDGES, Interval, Metrics, Row, losses, marks, mean, points, ratios, score, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
@@ -19,7 +19,9 @@ SEPARATOR = "; "
 ERROR = "share of wrong labels"  # the mean of errors()
 WRONGNESS = "how far the worst of the probabilities is from the truth"  # what wrongness() is
 CLAIM = "probability of a label", "its share"  # the axes of reliability()
-METRICS = {"macro_f1": "higher", "average_precision": "higher", "label_accuracy": "higher", "exact_match": "higher"}
+METRICS = {"macro_f1": "higher", "average_precision": "higher", "label_accuracy": "higher", "exact_match": "higher", "log_loss": "lower"}
+COMPARED = ("log_loss", "macro_f1", "average_precision", "label_accuracy")  # with baselines; by the first it is said which is better
+SIMPLEST = "majority"  # the baseline that simplest() is
 
 __all__ = ["OUTPUTS", "PER", "marks", "points", "score", "width"]
 
@@ -49,22 +51,36 @@ def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:
     return probabilities, (probabilities > 0.5).long()
 
 
+def simplest(train: Iterable[np.ndarray], targets: np.ndarray, num_names: int) -> list[np.ndarray]:
+    """Outputs for items with such targets that look at nothing: each class's share in train, whose targets come piece by piece."""
+    pieces = [(len(piece), piece.sum(axis=0, dtype=np.float64)) for piece in train]
+    shares = sum(total for _, total in pieces) / sum(number for number, _ in pieces)
+    return answers(np.broadcast_to(shares.astype(np.float32), targets.shape))
+
+
+def answers(probabilities: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a model that gives such probabilities."""
+    return [probabilities, (probabilities > 0.5).astype(np.int64)]
+
+
+def macro_f1(weights: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of 0 and 1, float64 [n, num_classes] each."""
+    return ratios(2 * (weights @ (targets * labels)), weights @ (targets + labels)).mean(axis=1)
+
+
 def measure(targets: np.ndarray, outputs: list[np.ndarray], interval: Interval) -> Metrics:
-    """F1 and average precision are means over the classes that the test split has."""
+    """F1 and average precision are means over the classes that the test split has; the log-loss is the mean of all labels'."""
     from sklearn import metrics
 
     probabilities, labels = outputs
     seen = targets.any(axis=0)
-
-    def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
-        return float(metrics.f1_score(true, predicted, average="macro", zero_division=0))
-
     result: Metrics = {}
     if seen.any():
-        result |= interval("macro_f1", macro_f1, (targets[:, seen], labels[:, seen]))
+        result |= interval("macro_f1", macro_f1, (targets[:, seen].astype(float), labels[:, seen].astype(float)))
         result["average_precision"] = float(metrics.average_precision_score(targets[:, seen], probabilities[:, seen], average="macro"))
     result |= interval("label_accuracy", mean, ((labels == targets).mean(axis=1),))
-    return result | interval("exact_match", mean, ((labels == targets).all(axis=1).astype(float),))
+    result |= interval("exact_match", mean, ((labels == targets).all(axis=1).astype(float),))
+    return result | interval("log_loss", mean, (losses(np.where(targets == 1, probabilities, 1 - probabilities)).mean(axis=1),))
 
 
 def rows(meta: Meta, targets: np.ndarray, outputs: list[np.ndarray]) -> list[Row]:

@@ -1,12 +1,12 @@
 """One or more numbers for an item: targets float32 [batch, num_outputs], and what the network gives is the answer."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.classes import PER, Interval, Metrics, Row, mean, width
+from stages.common.classes import PER, Interval, Metrics, Row, mean, ratios, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, Entry
 
@@ -19,7 +19,10 @@ SCORE = "mae"
 ERROR = WRONGNESS = "mean absolute error"  # the mean of errors(), and of wrongness()
 CLAIM = "prediction", "actual value"  # the axes of reliability()
 NUM_BINS = 10
-METRICS = {"mae": "lower", "rmse": "lower"}
+METRICS = {"mae": "lower", "rmse": "lower", "r2": "higher"}
+COMPARED = ("rmse", "mae", "r2")  # with baselines; by the first it is said which is better
+SIMPLEST = "mean"  # the baseline that simplest() is
+CONSTANT = 1e-12  # of the mean square: a variance below that is what rounding leaves
 
 __all__ = ["PER", "width"]
 
@@ -47,18 +50,40 @@ def outputs(logits: "Tensor", inputs: "Tensor") -> tuple["Tensor", ...]:
     return (logits,)
 
 
-def root_mean(squares: np.ndarray, axis: int) -> np.ndarray:
-    return np.sqrt(np.mean(squares, axis=axis))
+def simplest(train: Iterable[np.ndarray], targets: np.ndarray, num_names: int) -> list[np.ndarray]:
+    """Outputs for items with such targets that look at nothing: the mean of train, whose targets come piece by piece."""
+    pieces = [(len(piece), piece.sum(axis=0, dtype=np.float64)) for piece in train]
+    return answers(np.broadcast_to(sum(total for _, total in pieces) / sum(number for number, _ in pieces), targets.shape))
+
+
+def answers(numbers: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a model that gives such numbers."""
+    return [numbers.astype(np.float32)]
+
+
+def root_mean(weights: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    return np.sqrt(mean(weights, squares))
+
+
+def r2(weights: np.ndarray, targets: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Of targets and squared errors [n, num_outputs]: the share of the variance that is explained, the mean of all numbers.
+
+    Where nothing varies, 1 if there is no error and else 0, as scikit-learn says it.
+    """
+    total, shifted = weights.sum(axis=1)[:, None], targets - targets[0]
+    square, centre, error = (weights @ values / total for values in (shifted**2, shifted, squares))
+    variance = square - centre**2
+    varies = variance > CONSTANT * square
+    return np.where(varies, 1 - ratios(error, np.where(varies, variance, 0)), error == 0).mean(axis=1)
 
 
 def measure(targets: np.ndarray, outputs: list[np.ndarray], interval: Interval) -> Metrics:
     """Of all numbers together."""
-    from sklearn import metrics
-
-    errors = np.abs(outputs[0] - targets, dtype=np.float64)
+    targets = targets.astype(np.float64)
+    errors = np.abs(outputs[0] - targets)
     result = interval("mae", mean, (errors.mean(axis=1),)) | interval("rmse", root_mean, ((errors**2).mean(axis=1),))
     if len(targets) > 1:  # a single row has no variance to explain
-        result["r2"] = float(metrics.r2_score(targets, outputs[0]))
+        result |= interval("r2", r2, (targets, errors**2))
     return result
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.common import classes
-from stages.common.classes import CLAIM, OUTPUTS, SCORE, draw, is_close_call, marks, points, width
+from stages.common.classes import CLAIM, OUTPUTS, SCORE, SIMPLEST, answers, draw, is_close_call, marks, points, simplest, width
 from stages.common.meta import Meta
 from stages.common.signature import BATCH, LENGTH, Entry
 
@@ -16,10 +16,11 @@ PER = "character"
 LOSSES = ("CrossEntropy", "NLL")
 ERROR = "share of wrong characters"  # the mean of errors()
 WRONGNESS = "one minus the probability of the true class of the worst character"  # what wrongness() is
-METRICS = {"exact_match": "higher", "accuracy": "higher", "macro_f1": "higher"}
+METRICS = {"exact_match": "higher", "accuracy": "higher", "macro_f1": "higher", "balanced_accuracy": "higher", "log_loss": "lower"}
+COMPARED = ("log_loss", "accuracy", "macro_f1", "exact_match")  # with baselines; by the first it is said which is better
 PADDED = -1
 
-__all__ = ["CLAIM", "OUTPUTS", "SCORE", "draw", "is_close_call", "marks", "points", "width"]
+__all__ = ["CLAIM", "OUTPUTS", "SCORE", "SIMPLEST", "answers", "draw", "is_close_call", "marks", "points", "simplest", "width"]
 
 
 def example(num_outputs: int) -> tuple[tuple[int, ...], np.ndarray]:

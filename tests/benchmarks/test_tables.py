@@ -83,3 +83,22 @@ def test_what_smaller_forms_lose_is_of_the_seed_measured_last():
     seeds = {seed: {"dataset": "official", "smaller": {"int8": f"Offered: it loses {seed}."}} for seed in ("0", "1")}
     table = tables.smaller_table({"some_model": MEASURED | {"measured": seeds}, "another": MEASURED})
     assert table.splitlines()[2:4] == ["| some_model | int8 | official | Offered: it loses 1. |", ""]
+
+
+def test_a_table_of_one_s_own_is_shown_with_what_else_was_measured():
+    entry = {
+        "rows": 1000,
+        "inputs": 7,
+        "written": {"entries": 11, "schema": 13},
+        "seconds": 41.6,
+        "metrics": {"log_loss": 0.2094, "log_loss_low": 0.19, "log_loss_high": 0.2281, "baseline_linear_log_loss": 0.25, "accuracy": 0.9},
+        "lightgbm": {"log_loss": 0.231},
+        "onnx_kb": 812,
+        "row_us": 61.3,
+        "predict": None,
+    }
+    in_dollars = entry | {"metrics": {"rmse": 47413.4, "rmse_low": 46000.0, "rmse_high": 49000.0}, "lightgbm": None, "predict": {"rows": 9}}
+    first, second, _, told = tables.own_data_table({"models": {"bank": entry, "houses": in_dollars}}).splitlines()[2:]
+    assert first == "| bank | 1,000, 7 | 11 | 42 | log-loss | 0.209 (0.190 to 0.228) | 0.231 | - | 0.250 | 812 kB | 61 µs |"
+    assert "| rmse | 47,413 (46,000 to 49,000) | - | - | - |" in second
+    assert "(median: 13 lines)" in told and told.endswith("for 1 of 2.")

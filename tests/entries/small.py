@@ -14,7 +14,8 @@ from entries import lines
 
 ROOT = Path(__file__).parents[2]
 NAMES = {"sources": ("line", "hours"), "datasets": ("line", "hours"), "models": ("steep", "flat")}
-STAGES = {"download": "sources", "preprocess": "datasets", "train": "models", "evaluate": "models", "export": "models", "report": "models"}
+STAGES = {"download": "sources", "preprocess": "datasets", "audit": "datasets"}
+STAGES |= dict.fromkeys(("train", "evaluate", "export", "report"), "models")
 PARAMS = """\
 # What changes a result.
 source: sample
@@ -71,13 +72,14 @@ artifacts:
 OUTS = {
     "download": ["data/{}/raw"],
     "preprocess": ["data/{}/processed"],
+    "audit": ["data/{}/audit"],
     "train": ["models/{}/checkpoint.safetensors", "models/{}/plots/learning_curve.csv", "models/{}/training.json"],
     "evaluate": ["models/{}/plots/predictions.csv", "models/{}/plots/breakdown.csv", "models/{}/metrics.json"],
     "export": ["models/{}/exported"],
     "report": ["models/{}/report.html"],
 }
 FILES = (
-    *("data/{}/raw/.source", "data/{}/raw/train.csv", "data/{}/processed/meta.json"),
+    *("data/{}/raw/.source", "data/{}/raw/train.csv", "data/{}/processed/meta.json", "data/{}/audit/verdict.json"),
     *("models/{}/checkpoint.safetensors", "models/{}/training.json", "models/{}/metrics.json", "models/{}/exported/model.onnx"),
     *("models/{}/plots/learning_curve.csv", "models/{}/plots/predictions.csv", "models/{}/.exported.part/half"),
     *(

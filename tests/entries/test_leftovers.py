@@ -22,6 +22,9 @@ ENTRIES = {"sources": {"points": {}}, "datasets": {"points": {"raw": "data/read/
         (["data/gone/raw/.source", "data/points/raw/.source"], ["check", "train@kept", "download@points", "score@gone"], ["data/gone"]),
         (["data/gone/raw/.source", "data/gone/processed/meta.json"], ["download@gone", "preprocess@gone"], ["data/gone"]),
         ([], ["download@gone", "train@gone", "evaluate@gone", "export@gone", "report@gone"], ["data/gone", "models/gone"]),
+        # What a `make new` that was killed leaves, and the schema of a table that is no more.
+        (["data/gone/.new", "data/points/.new"], [], ["data/gone"]),
+        (["data/schemas/gone.yaml", "data/schemas/points.yaml"], [], ["data/gone"]),
         # Raw files that a dataset reads are in use, without a source too.
         (["data/read/raw/.source"], ["download@read"], []),
         # What people keep in these folders.

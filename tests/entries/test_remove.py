@@ -11,6 +11,7 @@ from dvc.repo import Repo
 
 import entries.project
 import entries.remove
+from entries import lines
 from entries.lines import parse
 from entries.remove import remove
 from pipelines.dvc.errors import GraphError
@@ -112,7 +113,10 @@ def test_a_source_goes_with_its_last_dataset(capsys):
     assert Path("params.yaml").read_text() == PARAMS.replace(SOURCE_OF_HOURS, "").replace(dataset, "")
     assert lock_blocks() == {stage: block for stage, block in blocks.items() if not stage.endswith("@hours")}
     said = capsys.readouterr().out
-    assert said.startswith("dataset hours: removed\n  params.yaml: datasets.hours\n  dvc.lock: preprocess@hours\n  data/hours/processed\n")
+    assert said.startswith(
+        "dataset hours: removed\n  params.yaml: datasets.hours\n  dvc.lock: preprocess@hours\n"
+        "  dvc.lock: audit@hours\n  data/hours/processed\n  data/hours/audit\n"
+    )
     assert "\nsource hours: removed\n  params.yaml: sources.hours\n  dvc.lock: download@hours\n  data/hours/raw\nnote: " in said
     assert "note: data/hours/raw goes with the last dataset that reads it, hours.\n" in said
 
@@ -122,7 +126,7 @@ def test_a_source_that_another_dataset_reads_stays(capsys):
     before = everything()
     remove(["hours"])
     assert "note: data/line/raw stays, for line.\n" in capsys.readouterr().out
-    assert set(before) - set(everything()) == {"data/hours/processed/meta.json"}
+    assert set(before) - set(everything()) == {"data/hours/processed/meta.json", "data/hours/audit/verdict.json"}
     assert set(params()["sources"]) == {"line", "hours"}  # of hours nobody spoke: no dataset read it
     remove(["hours"])
     assert set(params()["sources"]) == {"line"} and not Path("data/hours").exists()
@@ -182,6 +186,46 @@ def test_of_two_entries_of_one_name_the_folder_says_which():
         remove(["flat"])
     remove(["data/flat"])
     assert Path("models/flat/training.json").exists() and not Path("data/flat").exists()
+
+
+def make_one():
+    """A dataset and a model of the name flat, as `make new` makes them."""
+    change_params(("\n  hours:\n    kind", "\n  flat:\n    kind"), ("  flat:\n    dataset: line\n", "  flat:\n    dataset: flat\n"))
+    remove(["data/hours"])  # what is left under its earlier name
+    write("data/schemas/flat.yaml", "columns: {}")
+    write("data/flat/processed/meta.json", "{}")
+
+
+def test_a_dataset_and_a_model_of_one_name_go_together(capsys):
+    make_one()
+    capsys.readouterr()
+    remove(["flat"])
+    assert list(params()["datasets"]) == ["line"] and list(params()["models"]) == ["steep"]
+    assert not [path for path in everything() if "flat" in path] and left_over() == []
+    assert capsys.readouterr().out.startswith(
+        "dataset flat: removed\n  params.yaml: datasets.flat\n  data/flat/processed\n  data/schemas/flat.yaml\n"
+    )
+
+
+def test_of_a_dataset_that_another_model_uses_the_model_of_its_name_is_named_alone():
+    make_one()
+    change_params(("dataset: line   #", "dataset: flat   #"))
+    with pytest.raises(UserError, match=r"^flat is a dataset and a model: say data/flat or models/flat\.$"):
+        remove(["flat"])
+    remove(["models/flat"])
+    remove(["flat", "steep"])
+    assert left_over() == [] and not Path("data/schemas/flat.yaml").exists()
+
+
+def test_what_is_left_of_a_dataset_and_a_model_of_one_name_goes_together():
+    make_one()
+    text = Path("params.yaml").read_text()
+    for keys in (("datasets", "flat"), ("models", "flat")):
+        text = lines.without(text, keys)
+    Path("params.yaml").write_text(text)
+    assert left_over() == ["data/flat", "models/flat"]
+    remove(["flat"])
+    assert left_over() == [] and not [path for path in everything() if "flat" in path]
 
 
 def test_a_removal_that_is_killed_anywhere_is_ended_by_the_same_command(small, tmp_path, monkeypatch):

@@ -51,6 +51,15 @@ def test_a_model_keeps_what_was_made_and_only_its_name_changes(small, capsys):
         assert not [out for out in stages["export@slope"].outs if out.hash_info]
 
 
+def test_a_table_s_schema_gets_the_new_name_of_its_dataset(small):
+    write("data/schemas/line.yaml", "columns: {}")
+    write("data/schemas/other.yaml", "somebody's")
+    with pytest.raises(UserError, match=r"^data/other holds what was made for a dataset other: "):
+        rename("line", "other")
+    rename("line", "points")
+    assert Path("data/schemas/points.yaml").read_text() == "columns: {}" and not Path("data/schemas/line.yaml").exists()
+
+
 def test_a_datasets_raw_files_stay_where_they_are_and_its_models_follow(small, capsys):
     before, blocks = everything(), lock_blocks()
     stage = "  both:\n    cmd: cat data/line/processed/meta.json data/line/raw/train.csv\n\n"
@@ -60,10 +69,11 @@ def test_a_datasets_raw_files_stay_where_they_are_and_its_models_follow(small, c
     expected = PARAMS.replace("  line:\n", "  points:\n").replace("dataset: line", "dataset: points")
     assert Path("params.yaml").read_text() == expected
     assert Path("dvc.yaml").read_text() == graph.replace("data/line/processed", "data/points/processed")
-    assert set(before) - set(everything()) == {"data/line/processed/meta.json"} and set(everything()) < set(before)
-    assert lock_blocks() == {stage: block for stage, block in blocks.items() if stage != "preprocess@line"}
+    gone = {"data/line/processed/meta.json", "data/line/audit/verdict.json"}
+    assert set(before) - set(everything()) == gone and set(everything()) < set(before)
+    assert lock_blocks() == {stage: block for stage, block in blocks.items() if stage not in ("preprocess@line", "audit@line")}
     said = capsys.readouterr().out
-    assert "holds the name: preprocess@points, train@steep, train@flat.\nNext: dvc repro\n" in said
+    assert "holds the name: preprocess@points, audit@points, train@steep, train@flat.\nNext: dvc repro\n" in said
     rename("points", "line")
     assert (Path("params.yaml").read_text(), Path("dvc.yaml").read_text()) == (PARAMS, graph)
 

@@ -120,6 +120,9 @@ def test_the_page_and_its_code_open_nothing_of_anybody_elses():
     rules = [rule.split() for rule in page.policy.split(";")]
     assert ["default-src", "'none'"] in rules and {source for _, *sources in rules for source in sources} <= CSP
 
-    for file in (*(f"web/{name}" for name in PAGE if not name.endswith(".html")), "examples/predict.mjs"):
+    for file in (
+        *(f"web/{name}" for name in PAGE if not name.endswith(".html")),
+        *(f"examples/{name}.mjs" for name in ("predict", "rows", "cells")),
+    ):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert re.findall(r"""\w+://\S*|["'`(]//\w\S*|@import.*""", text) == [], file

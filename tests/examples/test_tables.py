@@ -6,6 +6,7 @@ The file is as odd as files are; what a network was trained on of each cell is c
 import argparse
 import contextlib
 import gzip
+import io
 import json
 import math
 from pathlib import Path
@@ -110,6 +111,7 @@ class Built:
     def compare(self) -> list[predict.Refused]:
         """What predict.py sends for every row of the file must be what preprocess has made of it; what it refuses."""
         expected, table, refused = self.rows(), self.own.model.meta.input.table, []
+        assert table is not None
         codes = [{"": 1} | {level: code for code, level in enumerate(one.levels, start=2)} for one in table.categories]
         for item in predict.Model(str(self.path)).read(str(self.file)):
             if isinstance(item, predict.Refused):
@@ -329,6 +331,22 @@ def test_without_a_header_columns_go_by_place_and_the_target_at_the_end_may_be_l
     ]
     (refused,) = said("short.csv", model=made.path).refused
     assert refused.startswith("error: short.csv has 7 columns, expected 9: id, heat, °C, 2011")
+
+
+def test_names_that_go_by_place_are_not_given_to_columns_in_another_order(german):
+    """The file's own names, of which one was blank, were replaced by place."""
+    names = [*row_of()]
+    signature = german.signature | {"format": {"encoding": "utf-8", "separator": ";", "header": True, "names": names}}
+
+    def read(header, row):
+        file = io.BufferedReader(io.BytesIO(written([header, row], "utf-8", ";")))
+        return [row if isinstance(row, Exception) else row.name for row in rows.Reader(signature).file(file, "a.csv", lambda _: None)]
+
+    values = [*row_of().values()]
+    assert read(["", *names[1:]], values) == ["a.csv line 2"]
+    for header, row in (([names[1], "", *names[2:]], [values[1], values[0], *values[2:]]), (["", *names[2:]], [values[0], *values[2:]])):
+        with pytest.raises(rows.BadTable, match="has its columns in another order than the model's own table, where names go by place"):
+            read(header, row)
 
 
 # Rows by name

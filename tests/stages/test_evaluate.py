@@ -118,7 +118,7 @@ def test_the_seed_moves_the_intervals_and_nothing_else(project):
     own.params["runtime"]["seed"] = 1
     own.write()
     evaluate("own")
-    assert {name for name, value in own.metrics().items() if value != before[name]} <= {"accuracy_low", "accuracy_high"}
+    assert [name for name, value in own.metrics().items() if value != before[name] and not name.endswith(("_low", "_high"))] == []
 
 
 def test_a_failure_leaves_the_earlier_metrics(project):

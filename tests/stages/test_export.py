@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from stages import export as stage
+from stages.common.comparison import verdict
 from stages.common.files import write_files
+from stages.common.shelves import take_task
 from stages.evaluate import evaluate
 from stages.export import example_batch, export
 from stages.modelling.model import as_checkpoint
@@ -100,7 +102,10 @@ def test_the_card_and_the_signature_say_what_the_model_takes_how_it_was_made_and
     assert all(class_name in card for class_name in meta.classes or meta.outputs)
     assert all(f"| `{entry['name']}` |" in card for entry in signature.get("inputs", [signature["input"]]))
     assert "train 24, val 8, test 8" in card
-    assert signature["metrics"] == json.loads((own.folder / "metrics.json").read_text())
+    metrics = json.loads((own.folder / "metrics.json").read_text())
+    assert signature["metrics"] == metrics
+    assert f"\n{verdict(metrics, take_task(meta.task))} Baselines learned from train alone" in card
+    assert "| baseline_" not in card and card.count("\n| this model |") == 1
     for form in ("ONNX", "TorchScript", "torch.export"):
         parity = signature["parity"][form]
         assert parity["items"] == 8 and parity["labels_that_differ"] == 0 and parity["max_difference"] <= 1e-4

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from stages.common.comparison import own_metrics, verdict
 from stages.common.files import write_files
-from stages.common.meta import Category, Column, Input, Table
+from stages.common.meta import Category, Column, Format, Input, Table
+from stages.common.shelves import take_task
 from stages.common.splits import SplitWriter
 from stages.evaluate import evaluate
 from stages.modelling.model import Model, as_checkpoint
@@ -85,12 +87,14 @@ def test_every_kind_gets_a_page_that_needs_nothing_else_with_the_same_bytes_agai
     assert len(page.encode()) < 2_000_000
     elements = Elements(page).found
     assert not {tag for tag, _ in elements} & {"script", "link", "iframe", "object", "form"}
-    references = [value for _, given in elements for key, value in given.items() if key.split(":")[-1] in ("src", "href", "action", "style")]
+    references = [
+        value for _, given in elements for key, value in given.items() if key.split(":")[-1] in ("src", "href", "action", "style")
+    ]
     assert not [one for one in references if re.search(r"https?:|//|url\((?!#)", one) and not one.startswith("data:image/png;base64,")]
     assert "http://" not in page and "https://" not in page and "@import" not in page
     assert [given["id"] for tag, given in elements if tag == "section"][:4] == ["quality", "data", "training", "errors"]
     metrics = json.loads((own.folder / "metrics.json").read_bytes())
-    assert all(key.replace("_", " ") in text_of(page) for key in metrics if not key.endswith(("_low", "_high")))
+    assert all(key.replace("_", " ") in text_of(page) for key in own_metrics(metrics) if not key.endswith(("_low", "_high")))
     assert own.page() == page
 
 
@@ -114,6 +118,7 @@ class ByRule(torch.nn.Module):
 
 
 TABLE = Table(
+    format=Format(),
     numbers=["x", "noise", "day"],
     dates=["day"],
     times=[],
@@ -177,7 +182,9 @@ def test_the_column_that_decides_matters_and_the_others_do_not(table):
 
 
 def test_the_segment_in_which_the_model_is_wrong_is_found_and_no_other(table):
-    found = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td class=\"n\">([\d,]+)</td>\s*<td class=\"n\"><b>(.*?)</b>", section(table.page(), "weak"))
+    found = re.findall(
+        r"<tr><td>(.*?)</td><td>(.*?)</td><td class=\"n\">([\d,]+)</td>\s*<td class=\"n\"><b>(.*?)</b>", section(table.page(), "weak")
+    )
     assert [(band, error) for _, band, _, error in found] == [("red", "100.0\xa0%")]
 
 
@@ -203,12 +210,17 @@ def test_a_large_split_is_shown_by_items_evenly_spaced(table, monkeypatch):
 
 def test_baselines_stand_beside_the_model(table):
     path = table.folder / "metrics.json"
-    metrics = json.loads(path.read_bytes())
+    metrics = own_metrics(json.loads(path.read_bytes()))
     added = {"baseline_gradient_boosting_accuracy": 0.91, "baseline_gradient_boosting_accuracy_low": 0.9}
     path.write_text(json.dumps(metrics | added | {"baseline_gradient_boosting_accuracy_high": 0.92, "baseline_majority_macro_f1": 0.3}))
     text = text_of(section(table.page(), "quality"))
     assert "this model gradient boosting majority" in text
     assert re.search(r"accuracy higher [\d.]+ \([\d. to]+\) 0\.91 \(0\.9 to 0\.92\) macro f1", text)
+
+
+def test_the_sentence_about_the_best_baseline_is_the_cards(table):
+    metrics = json.loads((table.folder / "metrics.json").read_bytes())
+    assert verdict(metrics, take_task(table.data.meta.task)) in text_of(section(table.page(), "quality"))
 
 
 # Mistakes

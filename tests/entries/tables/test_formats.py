@@ -1,69 +1,89 @@
-"""How a text file is laid out: found where that is certain, else refused with the option that says it."""
+"""How a file of a table is laid out: what is found, and what must be told."""
 
 import gzip
 
 import pytest
 
-from entries.tables.formats import LOOKED_AT, format_of
+from entries.tables.formats import format_of
 from stages.shell.errors import UserError
 
-ROWS = "a,b\n" + "1.5,x\n" * 30
+
+def found(tmp_path, content, name="t.csv", **told):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    given = dict.fromkeys(("encoding", "separator", "header", "names")) | told
+    return format_of(path, **given)[0].model_dump(exclude_none=True)
 
 
-@pytest.fixture
-def look(tmp_path):
-    def look(content, name="a.csv", **told):
-        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        return format_of(tmp_path / name, **({"encoding": None, "separator": None, "header": None, "names": None} | told))
-
-    return look
-
-
-LONG = b"a,b\n" + b"1,2\n" * (LOOKED_AT // 2)  # more than is looked at
-FOUND = {
-    "plain": (ROWS, ("utf-8", ",")),
-    "tabs in UTF-16 with a mark": (ROWS.replace(",", "\t").encode("utf-16"), ("utf-16", "\t")),
-    "UTF-8 whose characters lie across the pieces that are read": ("a;ü\n" + "1;ü\n" * LOOKED_AT, ("utf-8", ";")),
-    "latin-1": ("größe;b\n1,5;Straße\n".encode("latin-1") * 9, ("cp1252", ";")),
-    "latin-1 in the last byte alone": (LONG + "3,süß".encode("latin-1") + b"\xdf", ("cp1252", ",")),
-    "what Excel says": ("sep=;\r\n" + ROWS.replace(",", ";"), ("utf-8", ";")),
-    "what Excel says, a tab": ('"sep=\t"\r\n' + ROWS.replace(",", "\t"), ("utf-8", "\t")),
-    "commas within words": ("a|b\n" + "x, y|1\n" * 9, ("utf-8", "|")),
-    "quoted line ends": ('a,b\n"x\ny",1\n' * 1 + '"x\n\n",2\n' * 9, ("utf-8", ",")),
-    "comments and a total": (ROWS + "# of the plant\n" + ROWS[4:] + "Total,,\n", ("utf-8", ",")),
-    "line ends of old Macs": (ROWS.replace("\n", "\r"), ("utf-8", ",")),
-    "a quote that is not closed": (ROWS + '"x,1\n' + "2,3\n" * 60_000, ("utf-8", ",")),  # told when the rows are read
-}
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        ("Größe,b\nä,1\n".encode(), "utf-8"),
+        ("\ufeffGröße,b\nä,1\n".encode(), "utf-8"),
+        ("Größe,b\nä,1\n".encode("utf-16"), "utf-16"),
+        ("Größe,b\nä,1\n".encode("utf-32"), "utf-32"),
+        (("Größe,Güte\n" + "groß,mäßig\n" * 20).encode("latin-1"), "cp1252"),
+        ("Größe,b\n" + "x,1\n" * 400_000 + "ä,1\n", "utf-8"),  # beyond what is looked at first
+    ],
+)
+def test_an_encoding_is_found_in_the_file(tmp_path, content, encoding):
+    assert found(tmp_path, content)["encoding"] == encoding
 
 
-@pytest.mark.parametrize(("content", "expected"), FOUND.values(), ids=FOUND)
-def test_the_format_is_found(look, content, expected):
-    form, why = look(content)
-    assert (form.encoding, form.separator) == expected and form.header and why["encoding"]
-    content = content.encode() if isinstance(content, str) else content
-    assert look(gzip.compress(content, 1), "a.csv.gz")[0] == form
+def test_an_encoding_that_only_may_be_right_is_asked_for(tmp_path):
+    text = "город,цена\n" + "Москва и другие города,1\n" * 20
+    with pytest.raises(UserError, match=r"^t\.csv is not UTF-8, and may be .*: say its encoding \(--encoding "):
+        found(tmp_path, text.encode("cp1251"))
+    assert found(tmp_path, text.encode("cp1251"), encoding="cp1251")["encoding"] == "cp1251"
 
 
-def test_parquet_says_it_all(look):
-    assert look(b"PAR1", "a.parquet")[1]["encoding"] == "Parquet"
+@pytest.mark.parametrize(
+    ("text", "separator"),
+    [
+        ("a,b\n1,2\n", ","),
+        ("a;b\n1,5;2,5\n1,5;2,5\n", ";"),
+        ("a\tb\n1\t2\n", "\t"),
+        ("a|b\n1|2\n", "|"),
+        ('"a;b;c",d\n"1;2;3",4\n', ","),
+        ('a,b\n"two\nlines, and more",1\nplain,2\n', ","),
+        ("a,b\n1,2\n1\n1,2,3\n" + "1,2\n" * 20, ","),
+    ],
+)
+def test_the_separator_is_the_sign_by_which_rows_are_alike(tmp_path, text, separator):
+    assert found(tmp_path, text)["separator"] == separator
 
 
-REFUSED = {
-    "nothing": ("", "a.csv is empty"),
-    "what Excel says, and nothing": ("sep=;\n", "a.csv is empty"),
-    "one column": ("a\n1\n2\n", "has one column, 'a', and no other to predict it from"),
-    "no format at all": ("a,b,c\n1;2\n\x1b\n" * 3, "no sign sets cells apart in the same way"),
-    "UTF-16 without a mark": (ROWS.encode("utf-16-le"), "it is UTF-16 without a byte order mark (--encoding utf-16), or no text"),
-    "a workbook": (b"PK\x03\x04", "is a workbook or another zip file by its content: save the sheet as CSV"),
-    "Cyrillic": (("цена,город\n" + "1,Санкт-Петербург и другие города\n" * 20).encode("cp1251"), "is not UTF-8, and may be cp1251"),
-    "a title above the header": ("Presses of 2024\n" + ROWS, "its first line, 'Presses of 2024', has 1 cells, where most have 2: remove"),
-    "no header": ("1.5,x\n2.5,y\n" * 9, "--no-header"),
-    "a name twice": ("a,b,a\n" + "1,2,3\n" * 9, "columns 1 and 3 of one name"),
-}
+def test_gzip_is_looked_through(tmp_path):
+    assert found(tmp_path, gzip.compress(b"a;b\n1;2\n"), "t.csv.gz")["separator"] == ";"
 
 
-@pytest.mark.parametrize(("content", "named"), REFUSED.values(), ids=REFUSED)
-def test_what_is_not_certain_is_refused_with_what_to_say(look, content, named):
-    with pytest.raises(UserError) as refused:
-        look(content)
-    assert named in str(refused.value) and "\n" not in str(refused.value) and "\x1b" not in str(refused.value)
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("", "t.csv is empty: there is no header and no row."),
+        (" \n\n", "t.csv is empty: "),
+        ("a\n1\n", "t.csv has one column, 'a', and no other to predict it from"),
+        (
+            "a,b\n1;2;3\n4;5\n6|7\n",
+            "t.csv: no sign sets cells apart in the same way on most lines (its first line is 'a,b'): say it with --separator",
+        ),
+        ("1,2\n3,4\n", "t.csv: the first line has '1' where a column's name should be. If the file has no header, say --no-header"),
+        ("a,,b\n1,2,3\n", "t.csv has column 2 without a name: give a name to every column, in their order (--names"),
+        ("a,b,a\n1,2,3\n", "t.csv has columns 1 and 3 of one name: "),
+    ],
+)
+def test_what_cannot_be_found_is_asked_for_in_one_sentence(tmp_path, text, refused):
+    with pytest.raises(UserError) as error:
+        found(tmp_path, text)
+    assert str(error.value).startswith(refused)
+
+
+def test_what_was_told_is_not_questioned(tmp_path):
+    assert found(tmp_path, "1,2\n3,4\n", header=False) == {"encoding": "utf-8", "separator": ",", "header": False}
+    assert found(tmp_path, "1,2\n3,4\n", header=True)["header"] is True
+    assert found(tmp_path, "a,,a\n1,2,3\n", names=["x", "y", "z"])["names"] == ["x", "y", "z"]
+    assert found(tmp_path, "a,b\n1;2\n", separator=",")["separator"] == ","
+
+
+def test_an_empty_last_column_is_no_reason_to_ask(tmp_path):
+    assert found(tmp_path, "a,b,\n1,2,\n")["separator"] == ","

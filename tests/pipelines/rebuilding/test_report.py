@@ -10,6 +10,7 @@ import pytest
 from pipelines.rebuilding.build import Outcome, Result
 from pipelines.rebuilding.report import as_comparison, as_table, page_of
 
+BASELINE = {"baseline_majority_accuracy": 0.5}  # has no line of its own
 PICTURES = {"learning_curve.png": b"curves", "predictions.png": b"a matrix"}
 
 
@@ -20,7 +21,9 @@ def model(tmp_path, monkeypatch):
     (folder / "exported").mkdir(parents=True)
     for name, content in {"model.onnx": b"", **PICTURES}.items():
         (folder / "exported" / name).write_bytes(content)
-    (folder / "metrics.json").write_text(json.dumps({"accuracy": 0.75, "accuracy_low": 0.5, "accuracy_high": 1.0, "macro_f1": 0.7}))
+    (folder / "metrics.json").write_text(
+        json.dumps({"accuracy": 0.75, "accuracy_low": 0.5, "accuracy_high": 1.0, "macro_f1": 0.7} | BASELINE)
+    )
     return folder
 
 

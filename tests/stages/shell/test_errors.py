@@ -135,7 +135,7 @@ def test_debugging_adds_the_traceback_and_keeps_the_sentence_last(leave: Leave, 
     assert code == 1 and said.startswith("Traceback") and said.endswith("\nerror: No such field.\n")
 
 
-@pytest.mark.parametrize("stage", ["check", "download", "preprocess", "train", "evaluate", "export", "report"])
+@pytest.mark.parametrize("stage", ["check", "download", "preprocess", "audit", "train", "evaluate", "export", "report"])
 def test_every_stage_ends_its_file_by_running_itself(stage: str) -> None:
     lines = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8").rstrip().splitlines()
     assert lines[-2] == 'if __name__ == "__main__":'

@@ -1,7 +1,6 @@
 """Metrics against cases small enough to work out by hand, and their intervals."""
 
 import math
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 
 from stages.common import classes
 from stages.common.shelves import part_names, take_task
-from stages.evaluation.bootstrap import with_interval
+from stages.evaluation.bootstrap import Bootstrap
 from stages.tasks import binary, multiclass, multilabel, regression, sequence
 
 SEED = 20261120
@@ -19,7 +18,8 @@ RESAMPLES = 200
 
 
 def measure(task, targets, *outputs, seed=0):
-    return task.measure(targets, list(outputs), partial(with_interval, num_resamples=RESAMPLES, seed=seed))
+    bootstrap = Bootstrap(RESAMPLES, seed)
+    return bootstrap.complete(task.measure(targets, list(outputs), bootstrap))
 
 
 def probabilities_of(labels, num_classes, confidence):
@@ -64,7 +64,7 @@ def test_auc_is_that_of_scikit_learn_however_many_scores_are_equal(num_scores):
     rng = np.random.default_rng(SEED)
     targets, scores = rng.integers(0, 2, 500), rng.integers(0, num_scores, 500)
     expected = sklearn.metrics.roc_auc_score(targets, scores)
-    assert classes.auc(targets, np.unique(scores, return_inverse=True)[1]) == pytest.approx(expected, abs=1e-12)
+    assert classes.auc(np.ones((1, 500)), *classes.ranking(targets, scores)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("targets", [[0, 1], [0, 1, 1, 1]])
@@ -149,7 +149,8 @@ def test_several_labels_by_hand():
 
 def test_an_interval_is_that_of_the_binomial_it_resamples():
     right = np.repeat([1.0, 0.0], [80, 20])
-    result = with_interval("accuracy", classes.mean, (right,), 4000, 0)
+    bootstrap = Bootstrap(4000, 0)
+    result = bootstrap.complete(bootstrap("accuracy", classes.mean, (right,)))
     spread = 1.96 * math.sqrt(0.8 * 0.2 / 100)
     assert result["accuracy_low"] == pytest.approx(0.8 - spread, abs=0.02)
     assert result["accuracy_high"] == pytest.approx(0.8 + spread, abs=0.02)
@@ -227,3 +228,103 @@ def test_every_metric_that_a_gate_may_have_is_measured(name):
     targets.reshape(-1)[-1] = 1  # two classes
     outputs = [output.numpy() for output in task.outputs(torch.zeros(shape), torch.ones(targets.shape))]
     assert set(task.METRICS) <= set(measure(task, targets, *outputs)) and task.SCORE in task.METRICS
+
+
+# Against scikit-learn
+
+
+def as_probabilities(scores):
+    """The softmax of scores, rounded so that some are equal."""
+    powers = np.exp(np.round(scores, 1))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+@pytest.mark.parametrize("count", [7, 500])
+def test_metrics_of_classes_are_those_of_scikit_learn(num_classes, count):
+    print("seed", SEED)
+    rng = np.random.default_rng(SEED)
+    targets = rng.integers(0, num_classes - 1 if num_classes > 2 else 2, count)  # of several classes the last has no item
+    probabilities = as_probabilities(rng.normal(size=(count, num_classes)) + 2 * np.eye(num_classes)[targets])
+    probabilities[0] = np.eye(num_classes)[(targets[0] + 1) % num_classes]  # sure, and wrong
+    labels = probabilities.argmax(axis=1)
+    result = measure(binary if num_classes == 2 else multiclass, targets, probabilities, labels)
+    one_hot, seen = np.eye(num_classes)[targets], np.unique(targets)
+    each = [sklearn.metrics.average_precision_score(one_hot[:, place], probabilities[:, place]) for place in seen]
+    expected = {
+        "accuracy": sklearn.metrics.accuracy_score(targets, labels),
+        "balanced_accuracy": np.mean([sklearn.metrics.recall_score(targets == place, labels == place) for place in seen]),
+        "macro_f1": sklearn.metrics.f1_score(targets, labels, average="macro", zero_division=0),
+        "log_loss": sklearn.metrics.log_loss(targets, probabilities, labels=range(num_classes)),
+        "average_precision": each[1] if num_classes == 2 else np.mean(each),
+    }
+    if num_classes == 2:
+        expected["auc"] = sklearn.metrics.roc_auc_score(targets, probabilities[:, 1])
+    assert {name: result[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert all(math.isfinite(value) for value in result.values())
+
+
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_metrics_of_numbers_are_those_of_scikit_learn(num_outputs):
+    print("seed", SEED)
+    rng = np.random.default_rng(SEED)
+    targets = (1000 + 5 * rng.normal(size=(300, num_outputs))).astype(np.float32)
+    predictions = (targets + rng.normal(size=targets.shape)).astype(np.float32)
+    result = measure(regression, targets, predictions)
+    assert result["r2"] == pytest.approx(sklearn.metrics.r2_score(targets, predictions), abs=1e-6)
+    assert result["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(targets, predictions))
+    assert result["rmse"] == pytest.approx(math.sqrt(sklearn.metrics.mean_squared_error(targets, predictions)))
+    assert_intervals_hold_their_values(result)
+
+
+@pytest.mark.parametrize(("predicted", "expected"), [(3.0, 1.0), (4.0, 0.0)])
+def test_r2_of_targets_that_are_all_the_same_is_that_of_scikit_learn(predicted, expected):
+    targets, predictions = np.full((4, 1), 3.0), np.full((4, 1), predicted)
+    assert measure(regression, targets, predictions)["r2"] == sklearn.metrics.r2_score(targets, predictions) == expected
+
+
+def test_metrics_of_labels_are_those_of_scikit_learn():
+    print("seed", SEED)
+    rng = np.random.default_rng(SEED)
+    targets = rng.integers(0, 2, (300, 4)).astype(np.uint8)
+    probabilities = np.clip(0.25 + 0.4 * targets + rng.normal(0, 0.3, targets.shape), 0, 1).astype(np.float32)
+    labels = (probabilities > 0.5).astype(np.int64)
+    result = measure(multilabel, targets, probabilities, labels)
+    losses = [sklearn.metrics.log_loss(targets[:, place], probabilities[:, place]) for place in range(4)]
+    assert result["log_loss"] == pytest.approx(np.mean(losses), abs=1e-6)
+    assert result["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(targets, labels, average="macro"))
+    assert_intervals_hold_their_values(result)
+
+
+def test_intervals_are_those_of_a_bootstrap_that_copies_rows():
+    """By the same drawn rows, with scikit-learn on each: rows as weights, or equal ones drawn together, are only quicker."""
+    print("seed", SEED)
+    rng = np.random.default_rng(SEED)
+    targets = rng.integers(0, 2, 60)
+    probabilities = as_probabilities(rng.normal(size=(60, 2)) + np.eye(2)[targets])
+    result = measure(binary, targets, probabilities, probabilities.argmax(axis=1), seed=3)
+    drawn = np.random.default_rng(3).integers(0, 60, (RESAMPLES, 60))
+    for name, statistic in (
+        ("auc", sklearn.metrics.roc_auc_score),
+        ("average_precision", sklearn.metrics.average_precision_score),
+        ("log_loss", sklearn.metrics.log_loss),
+    ):
+        values = [statistic(targets[rows], probabilities[rows, 1]) for rows in drawn]
+        ends = [result[f"{name}_low"], result[f"{name}_high"]]
+        assert ends == pytest.approx(np.quantile(values, [0.025, 0.975]).tolist(), abs=1e-6), name
+    values = [sklearn.metrics.f1_score(targets[rows], probabilities[rows].argmax(axis=1), average="macro") for rows in drawn]
+    spread = np.quantile(values, 0.975) - np.quantile(values, 0.025)
+    assert result["macro_f1_high"] - result["macro_f1_low"] == pytest.approx(spread, rel=0.3), "drawn in another way"
+
+
+def test_an_interval_by_a_coarse_ranking_is_that_of_the_whole(monkeypatch):
+    print("seed", SEED)
+    rng = np.random.default_rng(SEED)
+    targets = rng.integers(0, 2, 3000)
+    positive = 1 / (1 + np.exp(-rng.normal(size=3000) - targets))
+    given = targets, np.stack([1 - positive, positive], axis=1), (positive > 0.5).astype(np.int64)
+    whole = measure(binary, *given)
+    monkeypatch.setattr(classes, "MAX_RUNS", 300)
+    by_runs = measure(binary, *given)
+    assert by_runs != whole and by_runs == pytest.approx(whole, abs=3e-3)
+    assert by_runs["auc"] == whole["auc"] and by_runs["average_precision"] == whole["average_precision"]
