@@ -53,17 +53,17 @@ function patternOfNumbers(column) {
   const unit = [...(column.units ?? [])].sort((a, b) => Array.from(b).length - Array.from(a).length).map(escaped).join("|");
   const [before, behind] = unit ? [`(?:(?:${unit})${BLANK}*)?`, `(?:${BLANK}*(?:${unit}))?`] : ["", ""];
   const digits = `(?=(?:${decimal})?[0-9])(?<whole>${whole})?(?:${decimal}(?<fraction>[0-9]*))?(?<exponent>[eE][+-]?[0-9]+)?`;
-  const signed = `${before}(?:(?<sign>[+\\-\\u2212])${BLANK}*)?${before}${digits}${behind}`;
+  const signed = `${before}(?:(?<sign>[+\\-\\u2212])${BLANK}*)?${before}${digits}(?<after>[\\-\\u2212])?${behind}`;
   return new RegExp(column.brackets ? `^(?:(?<open>\\()${BLANK}*)?${signed}(?:${BLANK}*(?<close>\\)))?$` : `^${signed}$`);
 }
 
 function number(cell, column, pattern) {
   if (isMissing(cell, column)) return NaN;
   const text = cell.trim(), part = Array.from(text).length <= MAX_NUMBER ? pattern.exec(text)?.groups : undefined;
-  if (!part || !part.open !== !part.close) throw new BadCell("expected a number");
+  if (!part || !part.open !== !part.close || (part.after && (part.sign || part.open))) throw new BadCell("expected a number");
   const value = Number(`${(part.whole ?? "0").replace(/[^0-9]/g, "")}.${part.fraction || "0"}${part.exponent ?? ""}`);
   if (!(value <= LARGEST)) throw new BadCell("expected a number that float32 can hold");
-  return part.sign === "-" || part.sign === "\u2212" || part.open ? -value : value;
+  return part.sign === "-" || part.sign === "\u2212" || part.after || part.open ? -value : value;
 }
 
 function patternOfDates(text) {

@@ -7,7 +7,7 @@ A column is a dict, as the signature of an exported model has it under `columns`
     decimal   of numbers: the sign before the fraction, "." or ","
     thousands of numbers: the sign between groups of three digits: "", ",", ".", "'" or " " (any blank)
     units     of numbers: what may stand before or behind, such as $ or %, and is left out
-    brackets  of numbers: whether (7.78) means -7.78
+    brackets  of numbers: whether (7.78) means -7.78; 7.78- always does, as SAP writes it
     formats   of dates: patterns of %Y %y %m %d %b %H %M %S and other characters; the first that fits counts
     ignore_case  of categories: whether a word is the level that it equals but for case
     levels    of categories: the words that the model knows; any other counts as unknown
@@ -98,7 +98,7 @@ def pattern_of_numbers(column: Column) -> re.Pattern[str]:
     unit = "|".join(re.escape(one) for one in sorted(column.get("units", ()), key=len, reverse=True))
     before, behind = (rf"(?:(?:{unit}){blank}*)?", rf"(?:{blank}*(?:{unit}))?") if unit else ("", "")
     number = rf"(?=(?:{decimal})?[0-9])(?P<whole>{whole})?(?:{decimal}(?P<fraction>[0-9]*))?(?P<exponent>[eE][+-]?[0-9]+)?"
-    signed = rf"{before}(?:(?P<sign>[+\-\u2212]){blank}*)?{before}{number}{behind}"
+    signed = rf"{before}(?:(?P<sign>[+\-\u2212]){blank}*)?{before}{number}(?P<after>[\-\u2212])?{behind}"
     return re.compile(rf"(?:(?P<open>\(){blank}*)?{signed}(?:{blank}*(?P<close>\)))?" if column.get("brackets") else signed)
 
 
@@ -108,13 +108,13 @@ def number(cell: str, column: Column, pattern: re.Pattern[str]) -> float:
     text = stripped(cell)
     found = pattern.fullmatch(text) if len(text) <= MAX_NUMBER else None
     part = found.groupdict() if found else {}
-    if not found or bool(part.get("open")) != bool(part.get("close")):
+    if not found or bool(part.get("open")) != bool(part.get("close")) or (part["after"] and (part["sign"] or part.get("open"))):
         raise BadCell("expected a number")
     digits = re.sub("[^0-9]", "", part["whole"] or "0")
     value = float(f"{digits}.{part['fraction'] or '0'}{part['exponent'] or ''}")
     if not value <= LARGEST:
         raise BadCell("expected a number that float32 can hold")
-    return -value if part["sign"] in ("-", "\u2212") or part.get("open") else value
+    return -value if part["sign"] in ("-", "\u2212") or part["after"] or part.get("open") else value
 
 
 def pattern_of_dates(text: str) -> re.Pattern[str]:

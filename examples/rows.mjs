@@ -7,7 +7,7 @@ const BOMS = [["utf-8", [0xef, 0xbb, 0xbf]], ["utf-32", [0xff, 0xfe, 0, 0]], ["u
 const DECODERS = { "latin-1": "windows-1252", cp1252: "windows-1252", cp1250: "windows-1250", cp1251: "windows-1251", cp932: "shift_jis", "mac-roman": "macintosh", "utf-16": "utf-16le" };
 // Of the bytes 0x80 to 0x9f: node takes windows-1252 for latin-1. Five of them are nothing.
 const WINDOWS = Array.from("€ ‚ƒ„…†‡ˆ‰Š‹Œ Ž  ‘’“”•–—˜™š›œ žŸ");
-const SEPARATOR_LINE = /^"?sep=."?\s*?(?=[\r\n]|$)/i; // which Excel writes above the header; counts as a blank line
+const SEPARATOR_LINE = /^"?[sS][eE][pP]=[^"\r\n]"?(?=[\r\n]|$)/u; // which Excel writes above the header; counts as a blank line
 const SHOWN = 10; // names in a sentence
 
 // The text of a file's bytes; a byte order mark at its start goes before what the signature says.

@@ -26,6 +26,7 @@ except ImportError:  # imported from the repository's root
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman")
 CODECS = {"utf-8": "utf-8-sig", "latin-1": "cp1252"}  # files said to be latin-1 have the quotes and the euro sign of Windows
+WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 BOMS = {
     b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\x00\x00": "utf-32",
@@ -38,7 +39,7 @@ KEYS = {"type", "missing", "decimal", "thousands", "units", "brackets", "formats
 MAX_LINE_LENGTH = 1 << 20
 MAX_ROWS = 1_000_000_000
 SHOWN = 10  # names in a sentence
-SEPARATOR_LINE = re.compile(r'"?sep=."?\s*', re.IGNORECASE)  # which Excel writes above the header; counts as a blank line
+SEPARATOR_LINE = re.compile(r'"?[sS][eE][pP]=([^"\r\n])"?\r?\n?')  # which Excel writes above the header; counts as a blank line
 
 Row = tuple[int, list[str]]
 
@@ -57,7 +58,7 @@ def rows_of(file: Any, form: dict[str, Any], what: str) -> Iterator[Row]:
 
     Raises BadTable, and UnicodeError where it is not text in its encoding.
     """
-    encoding = encoding_by_bom(file.peek(4)[:4]) or form["encoding"]
+    encoding = encoding_by_bom(file.peek(4)[:4]) or WITHOUT_MARK.get(form["encoding"], form["encoding"])
     with io.TextIOWrapper(file, CODECS.get(encoding, encoding), newline="") as text:
         # strict: a quote that is never closed would take what follows with it in silence.
         reader, start = csv.reader(lines_of(text, what), delimiter=form["separator"], strict=True), 1

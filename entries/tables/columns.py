@@ -7,7 +7,7 @@ told is asked for: a Question names the column and the option.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ MIN_TIMES = 2.0  # that a level occurs on average
 LONG_TEXT, LONG_SENTENCE = 60.0, 5.0  # characters and words of a cell, on average
 WAYS = ((".", ""), (".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'"))  # decimal and thousands
 UNITS = re.compile(
-    r"\(?\s*(?P<before>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[-+\u2212]?\s*(?P<before2>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[0-9][0-9.,'\s]*(?P<after>[^\w\s.,+()'\"]{1,3}|\s[^\W\d_]{1,6}[²³]?|\s[^\s0-9()]{1,8})?\s*\)?"
+    r"\(?\s*(?P<before>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[-+\u2212]?\s*(?P<before2>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[0-9][0-9.,'\s]*-?(?P<after>[^\w\s.,+()\-\u2212'\"]{1,3}|\s[^\W\d_]{1,6}[²³]?|\s[^\s0-9()]{1,8})?\s*\)?"
 )
 KNOWN_MISSING = {
     "na",
@@ -72,15 +72,14 @@ class Seen:
     total: int = 0
     first: list[str] = field(default_factory=list)  # in the order of the rows
 
-    def add(self, column: Iterable[str]) -> None:
-        for cell in column:
-            text = cells.stripped(cell)
-            self.total += 1
-            if self.total <= LOOKED_AT:
-                self.counts[text] += 1
-                self.first.append(text)
-            elif len(self.later) <= NAMED_LEVELS:
-                self.later[text] += 1
+    def add(self, column: Sequence[str]) -> None:
+        room, self.total = max(0, LOOKED_AT - self.total), self.total + len(column)
+        first = [cells.stripped(cell) for cell in column[:room]]
+        self.counts.update(first)
+        self.first += first
+        if len(column) > room and len(self.later) <= NAMED_LEVELS:
+            for cell, count in Counter(column[room:]).items():
+                self.later[cells.stripped(cell)] += count
 
     @property
     def words(self) -> Counter[str]:

@@ -1,5 +1,7 @@
 """How a text file of a table is laid out: its encoding, the sign between cells, whether its first line is a header."""
 
+import codecs
+import contextlib
 import csv
 import io
 import re
@@ -7,12 +9,18 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
-from stages.reading.delimited import bom_of, opened
-from stages.reading.schema import Format
+from examples.rows import CODECS, SEPARATOR_LINE
+from stages.common.meta import Format
+from stages.reading.contents import printable
+from stages.reading.delimited import bom_of, opened, refuse_other_content
+from stages.reading.parquet import is_parquet
 from stages.shell.errors import UserError
+from stages.shell.read_errors import read_errors_named
 
 SEPARATORS = (",", ";", "\t", "|")
 LOOKED_AT = 1 << 20  # bytes from the start
+MAX_ODD = 1 << 14  # bytes that an encoding is told by
+SOME_ROWS = 1000
 MIN_AGREEING = 0.8  # of the rows, that have as many cells as the most
 WESTERN = {
     "cp1252",
@@ -36,41 +44,48 @@ def encoding_of(path: Path, told: str | None) -> tuple[str, str]:
         return mark, "its byte order mark says so"
     if told:
         return told, "told"
-    start, is_utf8, rest = b"", True, b""
-    with opened(path) as file:
-        while piece := file.read(LOOKED_AT):
-            start = start or piece
-            try:
-                text = (rest + piece).decode("utf-8")
-                rest = b""
-            except UnicodeDecodeError as error:
-                if error.end < len(rest + piece) or len(rest + piece) - error.start > 3:
-                    is_utf8 = False
-                    break
-                rest = (rest + piece)[error.start :]
-            del piece
-        is_utf8 = is_utf8 and not rest
-    if is_utf8:
+    found = not_utf8(path)
+    if not found:
         return "utf-8", "the whole file is"
-    best = from_bytes(start).best()
+    best = from_bytes(found).best()
     guess = best.encoding if best else "unknown"
     if guess not in WESTERN:
         raise UserError(f"{path.name} is not UTF-8, and may be {guess}: say its encoding (--encoding {guess}), or save it as UTF-8.")
     try:
-        text = start.decode("cp1252")
+        text = found.decode("cp1252")
     except UnicodeDecodeError as error:
         raise UserError(f"{path.name} is neither UTF-8 nor cp1252: say its encoding (--encoding), or save it as UTF-8.") from error
     odd = list(dict.fromkeys(re.findall(r"\w*[^\x00-\x7f]+\w*", text)))[:3]
-    return "cp1252", f"it is not UTF-8; look at {', '.join(odd)}"
+    return "cp1252", f"it is not UTF-8; look at {', '.join(printable(word) for word in odd)}"
+
+
+def not_utf8(path: Path) -> bytes:
+    """Nothing of a file that is UTF-8 to its last byte; else some lines with the bytes that are not ASCII, which tell what it is."""
+    decoder, found = codecs.getincrementaldecoder("utf-8")(), b""
+    with read_errors_named(path), opened(path) as file:
+        while piece := file.read(LOOKED_AT):
+            if len(found) < MAX_ODD and not piece.isascii():
+                found += b"\n".join(line[:1000] for line in piece.splitlines() if not line.isascii())[:MAX_ODD]
+            try:
+                decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                return found[:MAX_ODD] + error.object[max(0, error.start - 100) : error.end + 100]  # that byte may come after a long file
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            return found + error.object
+    return b""
 
 
 def start_of(path: Path, encoding: str) -> str:
     """Whole lines from the file's start."""
-    with opened(path) as file:
+    with read_errors_named(path), opened(path) as file:
         content = file.read(LOOKED_AT)
         is_whole = not file.read(1)
-    text = content.decode({"utf-8": "utf-8-sig"}.get(encoding, encoding), errors="ignore")
-    return text if is_whole else text[: text.rfind("\n") + 1] or text
+    text = content.decode(CODECS.get(encoding, encoding), errors="ignore")
+    if "\0" in text[:1000]:
+        raise UserError(f"{path.name} has zero bytes: it is UTF-16 without a byte order mark (--encoding utf-16), or no text.")
+    return text if is_whole else text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
 
 
 def separator_of(path: Path, text: str, told: str | None) -> str:
@@ -79,14 +94,13 @@ def separator_of(path: Path, text: str, told: str | None) -> str:
         return told
     best, most = "", 1.0
     for sign in SEPARATORS:
-        rows = [cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=sign) if any(cell.strip() for cell in cells)][:1000]
-        widths = [len(cells) for cells in rows]
+        widths = [len(row) for row in first_rows(text, sign)]
         width = max(set(widths), key=widths.count, default=1)
         agreeing = widths.count(width) / max(len(widths), 1)
         if agreeing >= MIN_AGREEING and width > 1 and width * agreeing > most:
             best, most = sign, width * agreeing
     if not best:
-        first = text.splitlines()[0][:80] if text.strip() else "nothing"
+        first = printable(text.splitlines()[0][:80]) if text.strip() else "nothing"
         if text.strip() and not any(sign in text for sign in SEPARATORS):
             raise UserError(
                 f"{path.name} has one column, {first!r}, and no other to predict it from: give a table of at least two columns."
@@ -98,20 +112,51 @@ def separator_of(path: Path, text: str, told: str | None) -> str:
     return best
 
 
+def first_rows(text: str, separator: str) -> list[list[str]]:
+    """Up to SOME_ROWS that are not blank; fewer where a quote is not closed, or a cell is too long."""
+    found = list[list[str]]()
+    with contextlib.suppress(csv.Error):
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+            if any(cell.strip() for cell in row):
+                found.append(row)
+            if len(found) >= SOME_ROWS:
+                break
+    return found
+
+
 def format_of(
     path: Path, encoding: str | None, separator: str | None, header: bool | None, names: list[str] | None
 ) -> tuple[Format, dict[str, str]]:
     """The format, and for people how each part of it is known. Raises UserError where that needs to be told."""
+    if is_parquet(path):
+        return Format(), {"encoding": "Parquet", "header": "its columns have names"}
+    refuse_other_content(path)
     found, why = encoding_of(path, encoding)
     text = start_of(path, found)
+    if excel := SEPARATOR_LINE.match(text):
+        separator = separator or excel[1]
+        text = text[excel.end() :]
     if not text.strip():
         raise UserError(f"{path.name} is empty: there is no header and no row.")
     sign = separator_of(path, text, separator)
     form = Format(encoding=found, separator=sign, header=header is not False, names=names)  # type: ignore[arg-type]
-    first = next(csv.reader(io.StringIO(text, newline=""), delimiter=sign))
-    if header is None and not names:
-        refuse_no_header(path, first)
+    looked = first_rows(text, sign)
+    if header is None and not names and looked:
+        refuse_lines_above(path, looked)
+        refuse_no_header(path, looked[0])
     return form, {"encoding": why, "header": "told" if header is not None or names else "the first line names the columns"}
+
+
+def refuse_lines_above(path: Path, looked: list[list[str]]) -> None:
+    """A title or a comment above the header, which has fewer cells than nearly all rows."""
+    widths = [len(row) for row in looked]
+    width = max(set(widths), key=widths.count)
+    if widths[0] < width and widths.count(width) >= MIN_AGREEING * (len(widths) - 1):
+        first = printable(",".join(looked[0])[:80])
+        raise UserError(
+            f"{path.name}: its first line, {first!r}, has {widths[0]} cells, where most have {width}: remove what stands above the header, "
+            "or name every column there."
+        )
 
 
 def refuse_no_header(path: Path, first: list[str]) -> None:

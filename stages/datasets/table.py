@@ -1,18 +1,19 @@
 """Tables of anybody's: a text file of rows (CSV, TSV) with numbers, words, dates and gaps, read as data/schemas/<dataset>.yaml says.
 
-Reads   raw/<file>, once; rows that are read wait in a file without a name until the splits are chosen, so memory holds a label and a hash
-        a row.
+Reads   raw/<file>, once; rows that are read wait in a file without a name beside raw/ until the splits are chosen, so memory holds a label
+        and a hash a row.
 
 A cell that is not what its column says counts as missing, and a row without a label is left out: both are counted and named, and more of
-them than `max_bad_fraction` are refused.
+them than `max_bad_fraction` are refused. So are words of a column that its levels do not have.
 """
 
+import hashlib
 import math
+import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,21 +21,30 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from examples import cells
+from examples.rows import Row
 from stages.common.meta import Category, Column, Input, Table
 from stages.common.params import Section
 from stages.common.splits import SPLITS, hold_out
 from stages.reading.contents import Contents, LeftOutItems, printable
-from stages.reading.delimited import data_rows
-from stages.reading.schema import ColumnSchema, Schema, read_schema
+from stages.reading.delimited import data_rows, in_chunks, named
+from stages.reading.schema import SCHEMAS, ColumnSchema, Schema, path_of, read_schema
 from stages.shell.errors import UserError
 
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
-READS = ("examples/cells.py", "examples/rows.py", "stages/reading/delimited.py", "stages/reading/schema.py")
-CHUNK_CELLS = 1 << 18
+READS = (
+    "examples/cells.py",
+    "examples/rows.py",
+    "stages/reading/delimited.py",
+    "stages/reading/parquet.py",
+    "stages/reading/schema.py",
+)
+CHUNK_CELLS = 1 << 15
 MAX_CACHED = 1 << 16  # different cells of a column whose meaning is remembered
+MAX_REMEMBERED = 200  # characters of such a cell
 MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
 MIN_TO_SPLIT = 3  # items of a class, of which fewer all stay in train
 NAMED = 3  # examples of bad cells of a column
+LONG_CELL = 40  # characters of a cell that are shown
 
 
 class Preprocess(Section):
@@ -135,53 +145,58 @@ class Rows:
         self.numbers = [one for name, spec in specs.items() if spec["type"] != "category" for one in cells.feature_names(name, spec)]
         categories = [name for name, spec in specs.items() if spec["type"] == "category"]
         self.width = len(self.numbers) + len(categories)
+        self.has_classes = len(schema.targets) == 1 and schema.columns[schema.targets[0]].type == "category"
         self.order = [*(name for name in inputs if name not in categories), *categories]
         self.readers = {name: ColumnReader(name, schema.columns[name]) for name in self.order}
         self.readers |= {name: TargetReader(name, schema.columns[name]) for name in schema.targets}
-        self.ways = {way: name for way in ("group", "time", "split") if (name := getattr(preprocess, way)) is not None}
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115  # until by_split() has read it
-        self.left_out, self.bad_rows, self.without_label = LeftOutItems(), 0, 0
-        self.lines, self.targets, self.hashes, self.marks = list[np.ndarray](), list[np.ndarray](), list[np.ndarray](), list[Any]()
+        self.way = way_to_split(schema, preprocess)
+        self.record = np.dtype([("rows", "<f4", (self.width,)), ("targets", "<f8", (len(schema.targets),)), ("line", "<i8")])
+        self.file = tempfile.TemporaryFile(dir=path.parent.parent)  # noqa: SIM115  # until by_split() has read it; /tmp may be memory
+        self.left_out, self.total, self.bad_rows, self.without_label, self.count = LeftOutItems(), 0, 0, 0, 0
+        self.labels, self.marks = list[np.ndarray](), list[np.ndarray]()
 
     def read(self) -> None:
         """Reads the file; raises UserError where too much of it is bad."""
-        wanted = list(dict.fromkeys([*self.order, *self.schema.targets, *self.ways.values()]))
+        wanted = list(dict.fromkeys([*self.order, *self.schema.targets, *([self.way.name] if self.way else [])]))
         form = self.schema.format
-        places, self.num_columns, rows = data_rows(self.path, form, wanted)
+        places, names, rows = data_rows(self.path, form, wanted)
+        self.num_columns = len(names)
         by_place = None if form.header else [f"column {place}" for place in range(1, self.num_columns + 1)]
         self.format = form.model_copy(update={"names": form.names or by_place})
+        if extra := [name for name in names if name not in self.schema.columns]:
+            warn([f"{self.path} has columns that its schema does not have, and that are not read: {named(extra)}"])
         self.place = dict(zip(wanted, places, strict=True))
-        total = 0
-        while chunk := list(islice(rows, max(1, CHUNK_CELLS // self.num_columns))):
-            total += len(chunk)
-            self.add([row for row in chunk if self.is_whole(row)])
-        self.settle(total)
+        for chunk in in_chunks(self.whole(rows), max(1, CHUNK_CELLS // self.num_columns)):
+            self.add(chunk)
+        self.settle(self.total)
 
-    def is_whole(self, row: tuple[int, list[str]]) -> bool:
-        line, found = row
-        if len(found) == self.num_columns:
-            return True
-        self.bad_rows += 1
-        self.left_out.add(f"{self.path.name} line {line}", f"has {len(found)} cells, not {self.num_columns}")
-        return False
+    def whole(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Rows with as many cells as there are columns; others are counted and named, with how far they go on where a quote is open."""
+        for row in rows:
+            self.total += 1
+            if len(row[1]) == self.num_columns:
+                yield row
+                continue
+            self.bad_rows += 1
+            further = sum(cell.count("\n") for cell in row[1])
+            quote = f", and goes on to line {row[0] + further}: is a quote not closed?" if further else ""
+            self.left_out.add(f"{self.path.name} line {row[0]}", f"has {len(row[1])} cells, not {self.num_columns}{quote}")
 
-    def add(self, chunk: list[tuple[int, list[str]]]) -> None:
-        if not chunk:
-            return
-        lines = np.array([line for line, _ in chunk], dtype=np.int64)
-        columns = {name: [row[place] for _, row in chunk] for name, place in self.place.items()}
-        targets = np.stack([self.readers[name](columns[name], lines) for name in self.schema.targets], axis=-1)
+    def add(self, chunk: list[Row]) -> None:
+        columns, lines = list(zip(*(found for _, found in chunk), strict=True)), np.array([line for line, _ in chunk], dtype=np.int64)
+        read = {name: reader(columns[self.place[name]], lines) for name, reader in self.readers.items()}
+        targets = np.stack([read[name] for name in self.schema.targets], axis=-1)
         good = ~np.isnan(targets).any(axis=-1)
         for line in lines[~good]:
             self.without_label += 1
             self.left_out.add(f"{self.path.name} line {line}", f"has no {' or '.join(self.schema.targets)}")
-        values = np.concatenate([as_columns(self.readers[name](columns[name], lines)) for name in self.order], axis=1)[good]
-        self.file.write(values.astype(np.float32).tobytes())
-        self.hashes.append(hashes_of(values))
-        self.lines.append(lines[good])
-        self.targets.append(targets[good])
-        for name in self.ways.values():
-            self.marks += [cells.stripped(cell) for cell, keep in zip(columns[name], good, strict=True) if keep]
+        values = np.concatenate([as_columns(read[name]) for name in self.order], axis=1)[good]
+        block = np.empty(len(values), self.record)
+        block["rows"], block["targets"], block["line"] = values, targets[good], lines[good]
+        self.file.write(block.tobytes())
+        self.count += len(block)
+        self.labels.append(targets[good, 0].astype(np.int32) if self.has_classes else np.zeros(len(block), np.int32))
+        self.marks.append(self.way(columns[self.place[self.way.name]])[good] if self.way else hashes_of(values))
 
     def settle(self, total: int) -> None:
         """Refuses what cannot be learned from, column by column, and says what was read with a grain of salt."""
@@ -191,17 +206,18 @@ class Rows:
         problems, notes = list[str](), list[str]()
         for reader in self.readers.values():
             if reader.bad:
-                (problems if reader.bad > most * total else notes).append(reader.told(total))
-            if reader.unknown:
-                notes.append(reader.unknown_told())
+                (problems if reader.bad > most * total else notes).append(reader.bad_told(total))
+            if reader.num_unknown:
+                (problems if reader.num_unknown > most * total else notes).append(reader.unknown_told(total))
         if self.bad_rows > most * total:
-            problems.append(
-                f"{self.bad_rows} of {total} rows have another number of cells than {self.num_columns}: {'; '.join(self.left_out.examples)}"
-            )
+            examples = "; ".join(self.left_out.examples)
+            problems.append(f"{self.bad_rows} of {total} rows have another number of cells than {self.num_columns}: {examples}")
         if problems:
-            where = f"data/schemas (or raise preprocess.max_bad_fraction, now {most:g})"
+            schema = path_of(path.parent.parent.name)
+            where = schema if schema.exists() else SCHEMAS / "<dataset>.yaml"
             raise UserError(
-                f"{path} cannot be read as its schema says: {'; '.join(problems)}: fix the file, or how its columns are read in {where}."
+                f"{path} cannot be read as its schema says: {'; '.join(problems)}: fix the file, or the keys of these columns in {where} "
+                f"(or raise preprocess.max_bad_fraction, now {most:g}, and what is bad counts as missing then)."
             )
         if self.left_out.count == total:
             examples = "; ".join(self.left_out.examples)
@@ -211,33 +227,28 @@ class Rows:
 
     def choose_splits(self, seed: int) -> np.ndarray:
         """For every row the place of its split in SPLITS, uint8 [n]."""
-        section = self.preprocess
+        section, marks = self.preprocess, np.concatenate(self.marks)
+        self.marks.clear()
+        if self.way:
+            self.way.refuse(marks)
         if section.split:
-            return splits_said(self.marks, self.ways["split"])
+            return marks
         if section.time:
-            column = self.schema.columns[section.time]
-            return splits_by_time(times_of(self.marks, column, section.time), section.val_fraction, section.test_fraction)
-        whole = np.concatenate(self.hashes)
-        groups = np.unique(self.marks if section.group else whole, return_inverse=True)[1]
-        targets = np.concatenate(self.targets)
-        one_class = targets.shape[1] == 1 and section.task != "regression"
-        labels = targets[:, 0].astype(np.int64) if one_class else np.zeros(len(targets), dtype=np.int64)
-        return splits_by_group(groups, labels, seed, section.val_fraction, section.test_fraction)
+            return splits_by_time(marks, section.val_fraction, section.test_fraction)
+        return splits_by_group(marks, np.concatenate(self.labels), seed, section.val_fraction, section.test_fraction)
 
     def by_split(self, places: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """(split, inputs, targets, lines) of the rows, each given to the split at its place."""
-        start, size = 0, max(1, CHUNK_CELLS // self.width)
-        targets, lines = np.concatenate(self.targets), np.concatenate(self.lines)
-        shaped = self.shaped(targets)
+        size = max(1, CHUNK_CELLS // self.width)
         with self.file as file:
             file.seek(0)
-            while start < len(lines):
-                stop = min(start + size, len(lines))
-                rows = np.frombuffer(file.read((stop - start) * self.width * 4), dtype=np.float32).reshape(-1, self.width)
+            for start in range(0, self.count, size):
+                here = places[start : start + size]
+                block = np.frombuffer(file.read(len(here) * self.record.itemsize), dtype=self.record)
+                targets = self.shaped(block["targets"])
                 for place, split in enumerate(SPLITS):
-                    here = places[start:stop] == place
-                    yield split, rows[here], shaped[start:stop][here], lines[start:stop][here]
-                start = stop
+                    own = here == place
+                    yield split, block["rows"][own], targets[own], block["line"][own]
 
     def shaped(self, targets: np.ndarray) -> np.ndarray:
         if self.preprocess.task == "regression":
@@ -245,75 +256,219 @@ class Rows:
         return targets.astype(np.uint8) if self.preprocess.task == "multilabel" else targets[:, 0].astype(np.int64)
 
 
-class ColumnReader:
-    """Cells of one column to float64 [k], or [k, 2] of a date with its time; of a category to codes, of a target with classes to its place.
+class Known(dict[str, Any]):
+    """What cells mean, by cell: each is read once, and remembered, since most columns say the same few things over and over."""
 
-    What a cell means is remembered, since most columns say the same few things over and over.
+    def __init__(self, read: Callable[[str], Any]):
+        super().__init__()
+        self.read = read
+
+    def __missing__(self, cell: str) -> Any:
+        value = self.read(cell)
+        if len(self) >= MAX_CACHED:
+            self.clear()
+        if len(cell) <= MAX_REMEMBERED:
+            self[cell] = value
+        return value
+
+
+class ColumnReader:
+    """Cells of one column to float64 [k], or [k, 2] of a date with its time; of a category to codes, of a target with classes to its
+    place.
     """
 
-    def __init__(self, name: str, column: ColumnSchema):
-        self.name, self.spec, self.known = name, column.spec(), dict[str, Any]()
-        self.read, self.bad, self.examples = cells.reader_of(self.spec), 0, list[str]()
-        self.unknown: Counter[str] = Counter()
-        self.codes = {level: code for code, level in enumerate(column.levels or [], start=FIRST_LEVEL)}
+    role, keys = "", {"number": "decimal, thousands, units, brackets, missing", "date": "formats, missing", "category": "levels"}
 
-    def __call__(self, column: list[str], lines: np.ndarray) -> np.ndarray:
-        known, values = self.known, list[Any]()
-        for cell, line in zip(column, lines, strict=True):
-            value = known.get(cell)
-            if value is None:
-                value = self.value_of(cell)
-                if len(known) >= MAX_CACHED:
-                    known.clear()
-                known[cell] = value
-            if value.__class__ is Bad:
-                self.bad += 1
-                if len(self.examples) < NAMED:
-                    self.examples.append(f"line {line} has {printable(cell)!r}")
-                value = value.instead
-            elif value.__class__ is int and value == 0 and len(self.unknown) < MAX_CACHED:
-                self.unknown[cell] += 1
-            values.append(value)
-        return np.array(values, dtype=np.float64)
+    def __init__(self, name: str, column: ColumnSchema):
+        self.name, self.spec, self.known = name, column.spec(), Known(self.value_of)
+        self.read, self.expected = cells.reader_of(self.spec), ""
+        self.bad, self.examples = 0, list[tuple[int, str]]()  # lines and cells
+        self.num_unknown, self.unknown = 0, Counter[str]()
+        self.codes = {level: float(code) for code, level in enumerate(column.levels or [], start=FIRST_LEVEL)}
+        self.instead: Any = (math.nan, math.nan) if cells.has_time(self.spec) else float("nan")  # of a bad cell, known by its identity
+        self.quick = quick_numbers(self.spec) if self.spec["type"] == "number" else None
+
+    def __call__(self, column: Sequence[str], lines: np.ndarray) -> np.ndarray:
+        if self.quick is not None and (quick := self.quick(column)) is not None:
+            return quick
+        found = list(map(self.known.__getitem__, column))
+        values = np.array(found, dtype=np.float64)
+        if self.expected:  # some cell was bad
+            for place in np.flatnonzero(np.isnan(as_columns(values)[:, 0])).tolist():
+                if found[place] is self.instead:
+                    self.bad += 1
+                    if len(self.examples) < NAMED:
+                        self.examples.append((int(lines[place]), column[place][: LONG_CELL + 1]))
+        if self.spec["type"] == "category":
+            places = np.flatnonzero(values == 0).tolist() if not self.role else []
+            self.num_unknown += len(places)
+            for place in places if len(self.unknown) < MAX_CACHED else []:
+                self.unknown[column[place][: LONG_CELL + 1]] += 1
+        return values
 
     def value_of(self, cell: str) -> Any:
         try:
             value = self.read(cell)
         except cells.BadCell as error:
             self.expected = str(error)
-            return Bad(cells.MISSING if cells.has_time(self.spec) else math.nan)
+            return self.instead
         if self.spec["type"] == "category":
-            return MISSING_CODE if value == "" else self.codes.get(value, 0)
+            return float(MISSING_CODE) if value == "" else self.codes.get(value, 0.0)
         if self.spec["type"] == "date":
             return value if cells.has_time(self.spec) else value[0]
         return value
 
-    def told(self, total: int) -> str:
-        return f"column {self.name}: {self.bad} of {total} cells are bad ({self.expected}): {', '.join(self.examples)}"
+    def bad_told(self, total: int) -> str:
+        keys = self.keys[self.spec["type"]]
+        what = f"{self.bad} of {total} cells are bad ({self.expected})"
+        some = ", ".join(f"line {line} has {shown(cell)}" for line, cell in self.examples)
+        return f"column {printable(self.name)}{self.role}: {what}: {some} ({self.other_sign() or f'keys: {keys}'})"
 
-    def unknown_told(self) -> str:
-        words = ", ".join(f"{printable(word)!r} ({count})" for word, count in self.unknown.most_common(NAMED))
-        return f"column {self.name}: {len(self.unknown)} words that the schema does not have count as unknown: {words}"
+    def other_sign(self) -> str:
+        """The key that would make numbers of the bad cells, where they have another sign before the fraction."""
+        decimal = {".": ",", ",": "."}[self.spec.get("decimal", ".")]
+        if self.spec["type"] == "number" and self.spec.get("thousands", "") != decimal:
+            read = cells.reader_of(self.spec | {"decimal": decimal})
+            if all(is_read(read, cell) for _, cell in self.examples):
+                return f"numbers with decimal: {decimal!r}"
+        return ""
+
+    def unknown_told(self, total: int) -> str:
+        words = ", ".join(f"{shown(word)} ({count})" for word, count in self.unknown.most_common(NAMED))
+        what = f"{self.num_unknown} of {total} cells are none of its {len(self.codes)} levels and count as unknown"
+        return f"column {printable(self.name)}: {what}: {words} (key: levels)"
 
 
 class TargetReader(ColumnReader):
     """Of a column to be predicted: a number, or the place of its class; NaN where there is none. A class that the schema lacks is bad."""
 
+    role = ", the target"
+
     def value_of(self, cell: str) -> Any:
         value = super().value_of(cell)
-        if self.spec["type"] != "category" or value.__class__ is Bad:
+        if self.spec["type"] != "category" or value is self.instead:
             return value
         if value == 0:
-            self.expected = f"expected one of {', '.join(self.codes)}"
-            return Bad(math.nan)
-        return math.nan if value == MISSING_CODE else float(value - FIRST_LEVEL)
+            self.expected = f"expected one of {named(list(self.codes))}"
+            return self.instead
+        return math.nan if value == MISSING_CODE else value - FIRST_LEVEL
 
 
-class Bad:
-    """Stands for a cell that cannot be read."""
+def is_read(read: Callable[[str], Any], cell: str) -> bool:
+    try:
+        read(cell)
+    except cells.BadCell:
+        return False
+    return True
 
-    def __init__(self, instead: Any):
-        self.instead = instead
+
+def quick_numbers(spec: cells.Column) -> Callable[[Sequence[str]], np.ndarray | None]:
+    """From the cells of a column to float64 [k], where each is a plain number or missing; None where a cell is anything else.
+
+    Of cells of digits, signs and exponents alone float() takes what cells.number() does, and in the same way; signs between thousands are
+    taken out where they stand as they should in every cell.
+    """
+    decimal, thousands, words = spec.get("decimal", "."), spec.get("thousands", ""), dict.fromkeys(spec.get("missing", ()), "")
+    signs = b"0123456789+-eE" + decimal.encode()
+    whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
+    grouped = re.compile(rf"(?>(?:[+-]?{whole}(?:{re.escape(decimal)}[0-9]*)?)?\n)*+") if thousands else None
+
+    def quick(column: Sequence[str]) -> np.ndarray | None:
+        if words:
+            column = [words.get(cell, cell) for cell in column]
+        text, ends = "\n".join(column), len(column) - 1
+        if not text.isascii() or text.count("\n") != ends or max(map(len, column)) > cells.MAX_NUMBER:
+            return None
+        if grouped and thousands in text and grouped.fullmatch(f"{text}\n"):
+            text = text.replace(thousands, "")
+        if text.encode().translate(None, signs) != b"\n" * ends:
+            return None
+        try:
+            values = np.array([float(cell or "nan") for cell in text.replace(decimal, ".").split("\n")])
+        except ValueError:
+            return None
+        return None if (np.abs(values) > cells.LARGEST).any() else values
+
+    return quick
+
+
+class Group:
+    """Of the cells in the column `name` the marks by which rows are split: here rows with equal marks stay together."""
+
+    dtype = "uint64"
+
+    def __init__(self, name: str):
+        self.name, self.known = name, Known(self.mark_of)
+
+    def __call__(self, column: Sequence[str]) -> np.ndarray:
+        return np.array(list(map(self.known.__getitem__, column)), dtype=self.dtype)
+
+    def mark_of(self, cell: str) -> Any:
+        digest = hashlib.blake2b(cells.stripped(cell).encode(errors="replace"), digest_size=8).digest()
+        return int.from_bytes(digest, "little")
+
+    def refuse(self, marks: np.ndarray) -> None:
+        """Raises UserError where rows cannot be split by their marks."""
+
+
+class Time(Group):
+    """Marks are seconds, or the numbers of a column of such; NaN where there is none."""
+
+    dtype = "float64"
+
+    def __init__(self, name: str, column: ColumnSchema):
+        if column.type not in ("number", "date"):
+            fix = "make it a date (with formats) or a number"
+            raise UserError(f"preprocess.time is {name!r}, a column of type {column.type} in the schema: {fix}.")
+        super().__init__(name)
+        self.read = cells.reader_of(column.spec())
+
+    def mark_of(self, cell: str) -> float:
+        try:
+            value = self.read(cell)
+        except cells.BadCell:
+            return math.nan
+        return value[0] * 86400 + value[1] if isinstance(value, tuple) else float(value)
+
+    def refuse(self, marks: np.ndarray) -> None:
+        if missing := int(np.isnan(marks).sum()):
+            fix = "fill them in, fix the column's formats in the schema, or split otherwise"
+            raise UserError(f"preprocess.time is {self.name!r}, but {missing} of {len(marks)} rows have none that can be read: {fix}.")
+
+
+class Said(Group):
+    """Marks are places in SPLITS."""
+
+    dtype, words = "uint8", {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2}
+    unknown = len(SPLITS)
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.strange = dict[str, None]()
+
+    def mark_of(self, cell: str) -> int:
+        word = cells.stripped(cell)
+        if word.lower() not in self.words and len(self.strange) < NAMED:
+            self.strange[shown(word)] = None
+        return self.words.get(word.lower(), self.unknown)
+
+    def refuse(self, marks: np.ndarray) -> None:
+        if strange := int((marks == self.unknown).sum()):
+            what = f"{strange} of {len(marks)} rows have another word, such as {', '.join(self.strange)}"
+            raise UserError(f"preprocess.split is {self.name!r}, whose cells must be train, val or test; {what}.")
+
+
+def way_to_split(schema: Schema, preprocess: Preprocess) -> Group | None:
+    """None where rows that are equal stay together, and nothing else is said."""
+    if preprocess.group is not None:
+        return Group(preprocess.group)
+    if preprocess.time is not None:
+        return Time(preprocess.time, schema.columns[preprocess.time])
+    return Said(preprocess.split) if preprocess.split is not None else None
+
+
+def shown(cell: str) -> str:
+    return f"'{printable(cell if len(cell) <= LONG_CELL else f'{cell[:LONG_CELL]}...')}'"
 
 
 def as_columns(values: np.ndarray) -> np.ndarray:
@@ -332,7 +487,7 @@ def hashes_of(rows: np.ndarray) -> np.ndarray:
 
 
 def splits_by_group(groups: np.ndarray, labels: np.ndarray, seed: int, val_fraction: float, test_fraction: float) -> np.ndarray:
-    """Groups, int64 [n] from 0, stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
+    """Groups, whole numbers [n], stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
     in train.
     """
     # Groups in the order of the file: which rows are held out depends on no value but the label.
@@ -358,34 +513,6 @@ def splits_by_time(times: np.ndarray, val_fraction: float, test_fraction: float)
         if number:
             places[times >= ordered[len(times) - number]] = place
     return places
-
-
-def times_of(marks: list[str], column: ColumnSchema, name: str) -> np.ndarray:
-    """Seconds, or the numbers, of the cells by which rows are split."""
-    if column.type not in ("number", "date"):
-        raise UserError(
-            f"preprocess.time is {name!r}, a column of type {column.type} in the schema: make it a date (with formats) or a number."
-        )
-    read, values = cells.reader_of(column.spec()), list[float]()
-    for cell in marks:
-        try:
-            value = read(cell)
-        except cells.BadCell:
-            value = cells.MISSING if column.type == "date" else math.nan
-        values.append(value[0] * 86400 + value[1] if isinstance(value, tuple) else value)
-    times = np.array(values)
-    if np.isnan(times).any():
-        raise UserError(f"preprocess.time is {name!r}, but {int(np.isnan(times).sum())} rows have none: fill them in, or split otherwise.")
-    return times
-
-
-def splits_said(marks: list[str], name: str) -> np.ndarray:
-    words = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2}
-    if unknown := sorted({mark for mark in marks if mark.lower() not in words})[:NAMED]:
-        raise UserError(
-            f"preprocess.split is {name!r}, whose cells must be train, val or test; it has {', '.join(map(repr, map(printable, unknown)))}."
-        )
-    return np.array([words[mark.lower()] for mark in marks], dtype=np.uint8)
 
 
 def warn(notes: list[str]) -> None:

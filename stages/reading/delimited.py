@@ -1,16 +1,32 @@
-"""Opens text files of rows (CSV, TSV), plain or gzipped, and reads them as a stream; examples/rows.py is the reader."""
+"""Opens a table's file and reads its rows as a stream: text (CSV, TSV), plain or gzipped, by examples/rows.py; Parquet by parquet.py."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 
 from examples import rows
-from examples.rows import Row
-from stages.reading.schema import Format
+from examples.rows import Row, listed
+from stages.common.meta import Format
+from stages.reading import parquet
+from stages.reading.contents import printable
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
+
+MAX_COLUMNS = 10_000
+MAX_NAME = 1 << 14  # characters of a column's name
+MAX_CHUNK = 1 << 24  # characters of the rows that are looked at together
+AS_CSV = "save the sheet as CSV (in Excel: Save As, CSV UTF-8; in LibreOffice: Save As, Text CSV) and give that file"
+# What a file begins with that is no text, whatever its name is.
+OTHERS = {
+    b"PK\x03\x04": f"is a workbook or another zip file by its content: {AS_CSV}",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"is an old workbook (.xls) by its content: {AS_CSV}",
+    b"\x1f\x8b": "is gzipped, but its name does not end in .gz: rename it",
+    b"PAR1": "is a Parquet file, but its name does not end in .parquet: rename it",
+    b"%PDF": "is a PDF by its content, and no table",
+    b"SQLite format 3\0": "is an SQLite database by its content: export the table as CSV",
+}
 
 
 def bom_of(path: Path) -> str | None:
@@ -26,23 +42,51 @@ def refuse_workbook(path: Path) -> None:
         raise UserError(f"{error}.") from error
 
 
+def refuse_other_content(path: Path) -> None:
+    """What is no text by its first bytes, whatever its name says."""
+    with read_errors_named(path), opened(path) as file:
+        start = file.read(16)
+    for mark, what in OTHERS.items():
+        if start.startswith(mark):
+            raise UserError(f"{path} {what}.")
+
+
 def all_rows(path: Path, form: Format) -> Iterator[Row]:
     """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's too, if there is one."""
     refuse_workbook(path)
+    if parquet.is_parquet(path):
+        yield from parquet.all_rows(path)
+        return
+    refuse_other_content(path)
+    line = 0
     try:
         with read_errors_named(path), opened(path) as file:
-            yield from rows.rows_of(file, form.model_dump(), str(path))
+            for row in rows.rows_of(file, form.model_dump(), str(path)):
+                line = row[0]
+                yield row
     except rows.BadTable as error:
         raise UserError(f"{error}.") from error
     except UnicodeError as error:
-        raise UserError(
-            f"{path} is not text in {form.encoding} ({getattr(error, 'reason', error)}): say which with `encoding` in the schema's format "
-            "(ENCODING=cp1252 for make new), or save it as UTF-8."
-        ) from error
+        what = f"{path} is not text in {form.encoding} ({getattr(error, 'reason', error)}) after line {line}"
+        fix = "say its encoding with `encoding` in the schema's format (--encoding cp1252 for make new), or save it as UTF-8"
+        raise UserError(f"{what}: {fix}.") from error
 
 
 def opened(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def in_chunks(found: Iterable[Row], most: int) -> Iterator[list[Row]]:
+    """So many rows at a time, or fewer where they are long."""
+    chunk, room = list[Row](), MAX_CHUNK
+    for row in found:
+        chunk.append(row)
+        room -= sum(map(len, row[1]))
+        if len(chunk) >= most or room < 0:
+            yield chunk
+            chunk, room = [], MAX_CHUNK
+    if chunk:
+        yield chunk
 
 
 def names_of(path: Path, form: Format, found: Iterator[Row]) -> tuple[list[str], Iterator[Row]]:
@@ -50,20 +94,39 @@ def names_of(path: Path, form: Format, found: Iterator[Row]) -> tuple[list[str],
     first = next(found, None)
     if first is None:
         raise UserError(f"{path} is empty: there is no header and no row.")
+    if len(first[1]) > MAX_COLUMNS:
+        raise UserError(f"{path} has {len(first[1]):,} columns, more than {MAX_COLUMNS:,}: leave some out, or check the separator.")
     if not form.header:
         found = chain([first], found)
     if form.names is not None and len(form.names) != len(first[1]):
         raise UserError(f"{path} has {len(first[1])} columns, but the schema's format.names has {len(form.names)}: name every column.")
-    return rows.names_of(first[1], form.model_dump()), found
+    names = rows.names_of(first[1], form.model_dump())
+    if long := [place for place, name in enumerate(names, start=1) if len(name) > MAX_NAME]:
+        raise UserError(
+            f"{path}: the name of column {long[0]} has {len(names[long[0] - 1]):,} characters, more than {MAX_NAME:,} "
+            f"({printable(names[long[0] - 1][:40])!r}): shorten it, or check the header and the separator."
+        )
+    return names, found
 
 
-def data_rows(path: Path, form: Format, wanted: list[str]) -> tuple[list[int], int, Iterator[Row]]:
-    """The places of the wanted columns, how many columns there are, and the rows. Columns may stand in any order, and there may be others;
-    a UserError names those that are missing or twice there.
+def data_rows(path: Path, form: Format, wanted: list[str]) -> tuple[list[int], list[str], Iterator[Row]]:
+    """The places of the wanted columns, the names of all, and the rows. Columns may stand in any order, and there may be others; a
+    UserError names those that are missing or twice there.
     """
     names, found = names_of(path, form, all_rows(path, form))
-    try:
-        return rows.places_of(wanted, names, str(path)), len(names), found
-    except rows.BadTable as error:
-        fix = "fix the file, or the schema (its format.names can name all columns by place)"
-        raise UserError(f"{error}: {fix}.") from error
+    problems = list[str]()
+    if missing := [name for name in wanted if name not in names]:
+        others = [name for name in names if name not in wanted]
+        problems.append(f"has no column {named(missing)} (besides those that are read it has {named(others) if others else 'none'})")
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        problems.append(f"has two columns {named(twice)}")
+    if problems:
+        fix = "rename the columns in the file, or in the schema; its format.names can name all columns by place"
+        if len(names) == 1 and len(wanted) > 1:
+            fix = f"one column alone was found with {form.separator!r} between cells: check format.separator in the schema"
+        raise UserError(f"{path} {' and '.join(problems)}: {fix}.")
+    return [names.index(name) for name in wanted], names, found
+
+
+def named(names: list[str]) -> str:
+    return listed([printable(name) for name in names])

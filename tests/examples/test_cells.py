@@ -197,6 +197,8 @@ class Maker:
         if column["units"] and rng.random() < 0.6:
             unit = rng.choice(column["units"])
             text = rng.choice([unit + text, text + unit, text + " " + unit, f"{unit} {text}"])
+        if rng.random() < 0.1:
+            text += rng.choice(["-", "\u2212"])
         return f"({text})" if rng.random() < 0.2 else text
 
     def value(self, column):
@@ -251,6 +253,10 @@ def test_both_readers_find_the_same_rows_on_the_same_lines(in_node):
         '"SEP=,"\r\na',
         "sep=,",
         "sep=,x\na",
+        "sep=;;\na,b",
+        "sep=; \na,b",
+        "a,b\nsep=,\n1,2",
+        "sep=\U0001f600\nx,y",
     ]
     for text, answer in zip(texts, in_node(texts=texts)["texts"], strict=True):
         assert answer == rows_in_python(text), f"CELLS_SEED={SEED}: {text!r}"

@@ -83,7 +83,7 @@ def test_cells_become_numbers_codes_and_gaps_and_every_row_knows_its_line(place,
     assert (meta.left_out.count, meta.left_out.examples) == (1, ["table.csv line 5: has no sort"])
     said = capsys.readouterr().err
     assert "column price: 1 of 44 cells are bad (expected a number): line 6 has 'x'" in said
-    assert "column land: 1 words that the schema does not have count as unknown: 'Peru' (1)" in said
+    assert "column land: 1 of 44 cells are none of its 3 levels and count as unknown: 'Peru' (1)" in said
 
 
 def test_a_gzipped_file_whose_columns_stand_in_another_order_is_the_same_data(place):
@@ -186,18 +186,19 @@ REFUSED = {
     "all bad columns at once": (
         [*LINES, "x,no", "y,maybe", "z,perhaps"],
         {},
-        "column a: 3 of 23 cells are bad (expected a number): line 22 has 'x', line 23 has 'y', line 24 has 'z'; "
-        "column sort: 2 of 23 cells are bad (expected one of no, yes): line 23 has 'maybe', line 24 has 'perhaps': fix the file, or ",
+        "column a: 3 of 23 cells are bad (expected a number): line 22 has 'x', line 23 has 'y', line 24 has 'z' "
+        "(keys: decimal, thousands, units, brackets, missing); column sort, the target: 2 of 23 cells are bad (expected one of no, yes): "
+        "line 23 has 'maybe', line 24 has 'perhaps' (keys: levels): fix the file, or the keys of these columns in data/schemas/own.yaml",
     ),
     "cells": ([*LINES, "1,2,3", "1"], {}, "2 of 22 rows have another number of cells than 2: table.csv line 22: has 3 cells, not 2; "),
     "no label at all": ([f"{number}," for number in range(9)], {}, "no row has a sort: check the schema's targets (table.csv line 2"),
     "no row": ([], {}, "has a header and no rows"),
     "nothing": ("", {}, "is empty: there is no header and no row."),
-    "a column less": ("b,sort\n1,no\n", {}, "has no column a; it has b, sort: fix the file, or the schema."),
-    "a column twice": ("a,sort,a\n1,no,2\n", {}, "has two columns a: give all columns names in the schema's format.names."),
-    "a time that is missing": ([*LINES, ",no"], {"time": "a"}, "preprocess.time is 'a', but 1 rows have none: fill them in"),
+    "a column less": ("b,sort\n1,no\n", {}, "has no column a (besides those that are read it has b): rename the columns in the file"),
+    "a column twice": ("a,sort,a\n1,no,2\n", {}, "has two columns a: rename the columns in the file, or in the schema; its format.names"),
+    "a time that is missing": ([*LINES, ",no"], {"time": "a"}, "preprocess.time is 'a', but 1 of 21 rows have none that can be read"),
     "a split that is no split": ([*LINES, "holdout,no"], {"split": "a"}, "preprocess.split is 'a', whose cells must be train, val or test"),
-    "a quote that is not closed": ('a,sort\n"1,no\n' + "2,yes\n" * 30000, {}, "line 2: a quoted cell begins there and does not end"),
+    "a quote that is not closed": ('a,sort\n"1,no\n' + "2,yes\n" * 30000, {}, "line 2: a cell that begins there has more than 131,072"),
     "a zero byte": ("a,sort\n1,n\0o\n", {}, "table.csv line 2 has a zero byte"),
 }  # fmt: skip
 
