@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from benchmarks.real_data import environment, make_clone, require_mirror, run
 from stages.common.meta import Meta, read_meta
 from stages.common.shelves import take_task
 from stages.common.splits import read_split
-from stages.evaluation.bootstrap import with_interval
+from stages.evaluation.bootstrap import Bootstrap
 
 ROOT = Path(__file__).parents[1]
 INCOME = "Durchschnitt-liches Einkommen je Steuerpflichtigen in EUR (2010)"
@@ -140,7 +139,8 @@ def lightgbm(processed: Path, meta: Meta) -> dict[str, float]:
         probabilities = model.predict_proba(test)
         outputs = [probabilities, probabilities.argmax(axis=1)]
     seconds = time.monotonic() - started
-    measured = take_task(meta.task).measure(splits["test"][1], outputs, partial(with_interval, num_resamples=RESAMPLES, seed=0))
+    bootstrap = Bootstrap(RESAMPLES, seed=0)
+    measured = bootstrap.complete(take_task(meta.task).measure(splits["test"][1], outputs, bootstrap))
     return {name: round(value, 6) for name, value in figures(measured).items()} | {"seconds": round(seconds, 1)}
 
 

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,9 +215,10 @@ def remarks(entry: Entry) -> list[str]:
     return []
 
 
-def show_commit(entries: Iterable[Entry], option: str, message: str) -> None:
+def show_commit(entries: Collection[Entry], option: str, message: str) -> None:
     """How the change is committed, with an option of `git add`; nothing without git."""
-    paths = map(str, dict.fromkeys([PARAMS, GRAPH, LOCK, *(entry.folder for entry in entries)]))
+    schemas = [entry.schema for entry in entries if entry.section == "datasets"]
+    paths = map(str, dict.fromkeys([PARAMS, GRAPH, LOCK, *(entry.folder for entry in entries), *schemas]))
     with contextlib.suppress(GitError):
         if changed := [path for path in paths if git("status", "--porcelain", "--", path, folder=Path.cwd())]:
             print(f"To commit it: git add {option} -- {shlex.join(changed)} && git commit --message {shlex.quote(message)}")

@@ -2,7 +2,7 @@
 
 Command: python -m stages.report MODEL
 Reads:   models/<MODEL>/{checkpoint.safetensors,metrics.json} and plots/{learning_curve,breakdown}.csv; data/<dataset>/processed:
-         train, test and meta.json; params.yaml: runtime, report
+         train, test and meta.json; data/<dataset>/audit/findings.json; params.yaml: runtime, report
 Writes:  models/<MODEL>/report.html
 """
 
@@ -19,7 +19,7 @@ from stages.common.splits import SplitFile
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import load_checkpoint
 from stages.reporting.items import MAX_ITEMS, Items, evenly, importance
-from stages.reporting.page import Finding, Known, as_page
+from stages.reporting.page import Known, as_page
 from stages.reporting.section import Report
 from stages.shell.errors import UserError, run_stage
 
@@ -40,7 +40,7 @@ def report(name: str) -> None:
         metrics=metrics,
         curve=read_rows(folder / "plots" / "learning_curve.csv"),
         breakdown=read_rows(folder / "plots" / "breakdown.csv"),
-        findings=read_findings(None),  # of dataset / "audit" / "findings.json", which is then a dep in dvc.yaml
+        findings=read_json(dataset / "audit" / "findings.json", "audit", dataset.name)["findings"],
         importance=importance(test, device, runtime.seed),
         num_mistakes=section.num_mistakes,
         verdict=verdict(metrics, model.task),
@@ -48,14 +48,6 @@ def report(name: str) -> None:
     page = as_page(known, train, test, test.answers(device)).encode()
     write_files({folder / "report.html": page})
     print(f"{name}: report.html, {len(page) / 1e6:.2f} MB")
-
-
-def read_findings(path: Path | None) -> list[Finding] | None:
-    """What the stage audit has found in the dataset."""
-    if path is None:
-        return None
-    found: list[Finding] = read_json(path, "audit", path.parents[1].name)["findings"]
-    return found
 
 
 def read_json(path: Path, stage: str, name: str) -> dict[str, Any]:

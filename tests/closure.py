@@ -17,7 +17,7 @@ def imported_files(path: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "with_name" and isinstance(node.args[0], ast.Constant):
-            found |= {beside for beside in [path.with_name(node.args[0].value)] if beside.is_file()}  # such as a template
+            found |= {beside for beside in [path.with_name(str(node.args[0].value))] if beside.is_file()}  # such as a template
             continue
         else:
             continue

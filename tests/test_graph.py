@@ -275,7 +275,8 @@ def expected_data(instance: Instance) -> tuple[set[str], set[str]]:
             {f"{folder}/exported"},
         ),
         "report": (
-            {checked, processed, checkpoint, f"{folder}/metrics.json", f"{plots}/learning_curve.csv", f"{plots}/breakdown.csv"},
+            {checked, processed, f"data/{dataset}/audit/findings.json", checkpoint, f"{folder}/metrics.json"}
+            | {f"{plots}/learning_curve.csv", f"{plots}/breakdown.csv"},
             {f"{folder}/report.html"},
         ),
     }[stage]

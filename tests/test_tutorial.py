@@ -67,7 +67,7 @@ def test_the_commands_build_a_model_ask_it_and_leave_everything_as_it_was(ran):
     ran_stages = re.findall(r"Running stage '([\w@]+)'", output["dvc"])
     assert ran_stages and all(stage == "check" or stage.endswith("@orders") for stage in ran_stages)
     assert len(re.findall(r"orders\.csv line \d+: price \d", output["python examples/predict"])) == 3
-    assert 60 < json.loads(output["curl"])["answers"][0]["price"] < 180  # 100 without noise
+    assert 60 < json.loads(output["curl"])["answers"][0]["prediction"]["price"] < 180  # 100 without noise
     assert git("status", "--porcelain", "--", "params.yaml", "dvc.yaml", "data", "models", folder=clone) == ""
 
 

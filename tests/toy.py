@@ -81,8 +81,9 @@ class Data:
     def write(self, processed: Path) -> None:
         processed.mkdir(parents=True)
         (processed / "meta.json").write_bytes(as_json(self.meta.model_dump(mode="json")))
-        (processed.with_name("audit")).mkdir()
+        processed.with_name("audit").mkdir(exist_ok=True)
         (processed.with_name("audit") / "verdict.json").write_bytes(as_json({"stopped_by": []}))
+        (processed.with_name("audit") / "findings.json").write_bytes(as_json({"findings": []}))
         for name, (inputs, targets) in self.splits.items():
             shapes = inputs.shape[1:], inputs.dtype.name, targets.shape[1:], targets.dtype.name
             with SplitWriter(processed / f"{name}.safetensors", *shapes) as writer:

@@ -16,7 +16,9 @@ Released = Callable[[str], tuple[str, Metrics] | None]  # the last version of a 
 
 
 def report(results: dict[str, Result], released: Callable[[], Released]) -> None:
-    """A table of the stages and, where something was made, one of all models' metrics, and a page for each model that was exported or reported anew."""
+    """A table of the stages and, where something was made, one of all models' metrics, and a page for each model whose files or
+    report are new.
+    """
     keep(as_table(results), "rebuild", "What became of every stage")
     made = {name for name, result in results.items() if result.outcome in (Outcome.RAN, Outcome.RESTORED)}
     names = [name.removeprefix("evaluate@") for name in results if name.startswith("evaluate@")]
@@ -68,8 +70,8 @@ def with_interval(metrics: Metrics, metric: str) -> str:
 
 
 def page_of(name: str, released: Released) -> str:
-    """Markdown: a model's metrics beside those of the last release, the pictures of its card (curves, predictions), and where its report and
-    its exported files lie. The report itself knows of no release: a stage reads no git.
+    """Markdown: a model's metrics beside those of the last release, the pictures of its card (curves, predictions), and where its report
+    and its exported files lie. The report itself knows of no release: a stage reads no git.
     """
     lines = [f"# {name}", "", as_comparison([name], released), ""]
     files = [*(MODELS / name).glob("report.html"), *sorted((MODELS / name / "exported").glob("*"))]

@@ -19,6 +19,7 @@ Interval = Callable[..., Metrics]
 Row = dict[str, Any]
 
 PER = "item"
+NAMES_ONE_CLASS = True  # an item has one class, which an exported model can say in words
 OUTPUTS = ("probabilities", "label")
 SCORE = "accuracy"
 COMPARED = ("log_loss", "accuracy", "auc", "macro_f1")  # with baselines; by the first it is said which is better

@@ -5,6 +5,7 @@ the example's length, or refuses them, and takes seventy times as long on a smal
 """
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -74,14 +75,26 @@ def to_onnx(model: Model, example: Tensor, signature: Signature) -> bytes:
     proto = onnx.load_model_from_string(file.getvalue())
     if signature.inputs:
         part.add_inputs(proto, model.meta.input, [entry.name for entry in signature.inputs], traced)
+    if signature.class_name:
+        add_class_name(proto, signature.outputs[1].name, signature.class_name.name, signature.classes or [])
     proto.doc_string = ""
     strip_origins(proto.graph)
     # The sizes that the tracer lost, behind a loop for example: consumers read the outputs' shapes from the file.
-    for value, entry in zip(proto.graph.output, signature.outputs, strict=True):
+    for value, entry in zip(proto.graph.output, signature.outputs, strict=False):
         for axis, size in zip(value.type.tensor_type.shape.dim, entry.shape, strict=True):
             if isinstance(size, int):
                 axis.dim_value = size
     return checked(proto)
+
+
+def add_class_name(proto: onnx.ModelProto, label: str, name: str, classes: list[str]) -> None:
+    """Adds an output, string [batch]: the class at the place that the output `label` says."""
+    places = list(range(len(classes)))
+    make = functools.partial(onnx.helper.make_node, "LabelEncoder", domain="ai.onnx.ml")
+    proto.graph.node.append(make([label], [name], keys_int64s=places, values_strings=classes, default_string=""))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.STRING, [BATCH]))
+    if "ai.onnx.ml" not in [one.domain for one in proto.opset_import]:
+        proto.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 2))
 
 
 def strip_origins(graph: onnx.GraphProto) -> None:

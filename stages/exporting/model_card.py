@@ -42,7 +42,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
             ["feature", "unit", *measured],
             ([one.name, one.unit, *map(as_number, (one.low, one.high, one.mean))] for one in signature.features or []),
         ),
-        table(["output", *entry], map(entry_row, signature.outputs)),
+        table(["output", *entry], map(entry_row, [*signature.outputs, *([signature.class_name] if signature.class_name else [])])),
         f"Classes, in label order: {', '.join(meta.classes)}." if meta.classes else "",
         "## How good it is",
         table(

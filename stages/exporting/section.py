@@ -19,7 +19,7 @@ Int8Layers = list[Literal["convolution", "linear"]]
 
 def no_name_twice(names: dict[str, str]) -> dict[str, str]:
     inputs = [name for kind in part_names("inputs") for name in take_input(kind).NAMES]
-    known = dict.fromkeys([*inputs, *(name for task in part_names("tasks") for name in take_task(task).OUTPUTS)])
+    known = dict.fromkeys([*inputs, "class", *(name for task in part_names("tasks") for name in take_task(task).OUTPUTS)])
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{unknown[0]} is neither a kind of input nor an output; expected some of {', '.join(known)}")
     called = [names.get(name, name) for name in known]
@@ -39,7 +39,8 @@ class Int8(Section):
 
 class Export(Section):
     """The ONNX opset, the largest difference from PyTorch that is let through, the models' licence, what inputs (by their kind) and outputs
-    are called where it is not by their own names, and what smaller forms must keep.
+    are called where it is not by their own names, and what smaller forms must keep. A name for `class` asks for an output of the ONNX file
+    that gives the most probable class in words.
     """
 
     opset: int = Field(ge=13, le=20)

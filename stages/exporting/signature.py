@@ -8,13 +8,14 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from stages.common.meta import Column, Format, Resize
 from stages.common.params import Newer, Section
-from stages.common.signature import Entry, Feature
+from stages.common.signature import BATCH, Entry, Feature
 from stages.common.splits import SPLITS
 from stages.exporting.parity import Equality, run_torch
 from stages.exporting.section import About, Export, Ink
@@ -50,7 +51,7 @@ class Signature(Newer):
     numbers, then a code for each category, 0 unknown, 1 missing, from 2 on its place in `levels`.
     """
 
-    newer = ("inputs", "format", "columns", "categories")
+    newer = ("class_name", "inputs", "format", "columns", "categories")
 
     @property
     def entries(self) -> list[Entry]:
@@ -70,6 +71,7 @@ class Signature(Newer):
     columns: dict[str, Column] | None = None
     categories: list[str] | None = None
     outputs: list[Entry]
+    class_name: Entry | None = None
     classes: list[str] | None
     numbers: list[str] | None
     features: Features
@@ -115,6 +117,7 @@ def describe(
         columns=table.columns if table else None,
         categories=[one.name for one in table.categories] if table else None,
         outputs=model.task.describe(names, meta.names),
+        class_name=class_name(model.task, section, meta.names),
         classes=meta.classes,
         numbers=meta.outputs,
         features=features,
@@ -141,6 +144,13 @@ def describe(
             "outputs": {names[own]: as_array(answer) for own, answer in answers},
         },
     )
+
+
+def class_name(task: ModuleType, section: Export, class_names: list[str]) -> Entry | None:
+    """The output that says the most probable class in words, where `export.names` asks for it and an item has one class."""
+    if "class" not in section.names or not task.NAMES_ONE_CLASS:
+        return None
+    return Entry(name=section.names["class"], dtype="string", shape=[BATCH], meaning=f"The most probable class: {', '.join(class_names)}.")
 
 
 Feed = Callable[[np.ndarray], dict[str, np.ndarray]]

@@ -305,7 +305,7 @@ def columns(rows: np.ndarray, described: Input) -> dict[str, tuple[list[int], np
         places = [place, place + 1] if table.numbers[place + 1 : place + 2] and table.numbers[place + 1] in table.times else [place]
         values = rows[:, places].astype(np.float64)
         if name in table.dates:
-            missing = np.isnan(values).any(axis=1)
+            missing = np.asarray(np.isnan(values).any(axis=1))
             seconds = np.where(missing[:, None], 0, values) @ np.array([DAY, 1.0])[: len(places)]
             dates = seconds.astype(np.int64).astype("datetime64[s]").astype("datetime64[m]" if len(places) > 1 else "datetime64[D]")
             found[name] = places, np.where(missing, np.datetime64("NaT"), dates)

@@ -8,6 +8,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from stages.common.comparison import ENDS, NAMES, baselines, own_metrics
 from stages.common.meta import Meta
 from stages.reporting import drawing
 from stages.reporting.items import Items, evenly
@@ -17,8 +18,6 @@ TEMPLATE = Path(__file__).with_name("page.html")
 MAX_TEXT, MAX_NAME, MAX_LINE = 60, 40, 300  # characters of a cell, a name, a text that is itself an item
 MAX_ROWS, MAX_SHOWN_COLUMNS, MAX_COLUMNS, MAX_CLASSES, MAX_OUTPUTS, MAX_WEAK, MAX_FINDINGS = 8, 10, 60, 30, 4, 12, 50
 COMMON = 3  # of a column's levels
-BASELINE = "baseline_"
-ENDS = ("_low", "_high")
 
 Finding = dict[str, Any]
 
@@ -32,10 +31,10 @@ class Known:
     metrics: dict[str, float]
     curve: list[dict[str, str]]
     breakdown: list[dict[str, str]]
-    findings: list[Finding] | None
+    findings: list[Finding]
     importance: dict[str, np.ndarray]
     num_mistakes: int
-    verdict: str | None = None  # whether the network is better than the baselines
+    verdict: str  # whether the network is better than its baselines
 
 
 def as_page(known: Known, train: Items, test: Items, outputs: list[np.ndarray]) -> str:
@@ -56,12 +55,13 @@ def as_page(known: Known, train: Items, test: Items, outputs: list[np.ndarray]) 
         counts={split: counts.total for split, counts in meta.counts.items()},
         num_shown=len(test.places),
         figures=as_figures(known.metrics, task.METRICS),
-        baselines=baselines_of(known.metrics),
+        baselines={NAMES[which]: measured for which, measured in baselines(known.metrics).items()},
+        with_interval=with_interval,
         balance=balance_of(train, test, names),
         columns=columns_of(train, test)[:MAX_COLUMNS],
         num_columns=len(test.columns),
         sample=Rows.of(test, outputs, evenly(len(test.places), MAX_ROWS), known, names),
-        findings=known.findings and known.findings[:MAX_FINDINGS],
+        findings=known.findings[:MAX_FINDINGS],
         curves=[(what, Markup(svg)) for what, svg in drawing.learning_curves(known.curve)],
         predictions=Markup(drawing.predictions(task, task.rows(renamed(meta, names), test.targets, outputs), names)),
         reliability=reliability_of(task, test, outputs, names),
@@ -106,7 +106,7 @@ def renamed(meta: Meta, names: list[str]) -> Meta:
 
 def as_figures(metrics: dict[str, float], directions: dict[str, str]) -> list[dict[str, Any]]:
     """The model's own metrics, in their order, with their intervals and which way is better."""
-    own = [key for key in metrics if not key.endswith(ENDS) and not key.startswith(BASELINE)]
+    own = [key for key in own_metrics(metrics) if not key.endswith(ENDS)]
     return [{"name": key, "better": directions.get(key, ""), "text": with_interval(metrics, key), "value": metrics[key]} for key in own]
 
 
@@ -115,18 +115,6 @@ def with_interval(metrics: dict[str, float], key: str) -> str:
         return ""
     ends = [metrics[key + end] for end in ENDS if key + end in metrics]
     return number(metrics[key]) + (f" ({' to '.join(map(number, ends))})" if ends else "")
-
-
-def baselines_of(metrics: dict[str, float]) -> dict[str, dict[str, str]]:
-    """By baseline and metric, as they are in baseline_<which>_<metric>."""
-    found = dict[str, dict[str, str]]()
-    own = sorted((key for key in metrics if not key.endswith(ENDS) and not key.startswith(BASELINE)), key=len, reverse=True)
-    for key in metrics:
-        metric = next((one for one in own if key.startswith(BASELINE) and key.endswith(f"_{one}")), None)
-        if metric is not None:
-            which = key.removeprefix(BASELINE).removesuffix(f"_{metric}").replace("_", " ")
-            found.setdefault(which, {})[metric] = with_interval(metrics, key)
-    return found
 
 
 def balance_of(train: Items, test: Items, names: list[str]) -> list[tuple[str, Markup]]:

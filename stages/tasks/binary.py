@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
 POOLED = 1e-7  # probabilities are kept so far from 0 and 1 while they are logits again
-CLAIM = "predicted probability of {}", "share of {}"  # type: ignore[assignment]
+CLAIM = "predicted probability of {}", "share of {}"
 METRICS = {
     "accuracy": "higher",
     "macro_f1": "higher",

@@ -12,6 +12,7 @@ from stages.common.signature import BATCH, Entry
 if TYPE_CHECKING:
     from torch import Tensor
 
+NAMES_ONE_CLASS = False
 LOSSES = ("BCE", "BCEWithLogits", "Focal", "MultiLabelSoftMargin")
 SCORE = "label_accuracy"
 POOLED = 1e-7  # probabilities are kept so far from 0 and 1 while they are logits again

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OUTPUTS = ("prediction",)
+NAMES_ONE_CLASS = False
 LOSSES = ("MSE", "L1", "SmoothL1")
 SCORE = "mae"
 ERROR = WRONGNESS = "mean absolute error"  # the mean of errors(), and of wrongness()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PER = "character"
+NAMES_ONE_CLASS = False
 LOSSES = ("CrossEntropy", "NLL")
 ERROR = "share of wrong characters"  # the mean of errors()
 WRONGNESS = "one minus the probability of the true class of the worst character"  # what wrongness() is

@@ -80,7 +80,13 @@ OUTS = {
 }
 FILES = (
     *("data/{}/raw/.source", "data/{}/raw/train.csv", "data/{}/processed/meta.json", "data/{}/audit/verdict.json"),
-    *("models/{}/checkpoint.safetensors", "models/{}/training.json", "models/{}/metrics.json", "models/{}/exported/model.onnx"),
+    *(
+        "models/{}/checkpoint.safetensors",
+        "models/{}/training.json",
+        "models/{}/metrics.json",
+        "models/{}/exported/model.onnx",
+        "models/{}/report.html",
+    ),
     *("models/{}/plots/learning_curve.csv", "models/{}/plots/predictions.csv", "models/{}/.exported.part/half"),
     *(
         "logs/resume/{}/last",

@@ -35,20 +35,22 @@ def test_a_model_keeps_what_was_made_and_only_its_name_changes(small, capsys):
     after = everything()
     assert after["params.yaml"].decode() == PARAMS.replace("  steep:\n", "  slope:\n")
     assert after["dvc.yaml"] == before["dvc.yaml"].replace(PLOTS.encode(), renamed(PLOTS).encode())
-    assert list(lock_blocks().items()) == [(renamed(stage), renamed(block)) for stage, block in blocks.items() if stage != "export@steep"]
-    gone = ("models/steep/exported", "models/steep/.exported.part", "logs/triton/steep", "dvc.", "params.yaml")
+    again = ("export@steep", "report@steep")
+    assert list(lock_blocks().items()) == [(renamed(stage), renamed(block)) for stage, block in blocks.items() if stage not in again]
+    gone = ("models/steep/exported", "models/steep/report.html", "models/steep/.exported.part", "logs/triton/steep", "dvc.", "params.yaml")
     kept = {path.replace("/steep/", "/slope/"): content for path, content in before.items() if not path.startswith(gone)}
     assert {path: content for path, content in after.items() if not path.startswith(gone)} == kept
     said = capsys.readouterr().out
-    assert said.startswith("The model steep is now called slope. To run again, since what they make holds the name: export@slope.\n")
-    assert "\nNext: dvc repro export@slope\n" in said
+    holding = "To run again, since what they make holds the name: export@slope, report@slope."
+    assert said.startswith(f"The model steep is now called slope. {holding}\n")
+    assert "\nNext: dvc repro export@slope report@slope\n" in said
     assert "git add --all -- params.yaml dvc.yaml dvc.lock models/steep models/slope &&" in said
     with Repo(".") as repo:
         stages = {stage.addressing: stage for stage in repo.index.stages}
         for name, out in {"train@slope": "training.json", "evaluate@slope": "metrics.json"}.items():
             assert not stages[name].changed_stage(), "its command is the one that dvc.lock notes"
             assert out in {Path(out.fs_path).name for out in stages[name].outs if out.hash_info}
-        assert not [out for out in stages["export@slope"].outs if out.hash_info]
+        assert not [out for stage in ("export@slope", "report@slope") for out in stages[stage].outs if out.hash_info]
 
 
 def test_a_table_s_schema_gets_the_new_name_of_its_dataset(small):
@@ -153,7 +155,7 @@ def test_the_bytes_that_are_kept_do_not_hold_the_models_name(tmp_path, monkeypat
         train(name)
         evaluate(name)
         made.append(files_below(Path("models") / name))
-    assert made[0] == made[1] and len(made[0]) == 8
+    assert made[0] == made[1] and len(made[0]) == 7
     assert KEPT == ("train", "evaluate")
 
 

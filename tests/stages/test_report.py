@@ -1,4 +1,4 @@
-"""`python -m stages.report MODEL` over one toy of every kind, and a table: what the page says, that it needs nothing else, and its bytes."""
+"""`python -m stages.report MODEL` over one toy of every kind, and a table: what the page says, and that it needs nothing else."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.common.comparison import own_metrics, verdict
+from stages.common.comparison import ENDS, own_metrics, verdict
 from stages.common.files import write_files
 from stages.common.meta import Category, Column, Format, Input, Table
 from stages.common.shelves import take_task
@@ -19,7 +19,7 @@ from stages.modelling.model import Model, as_checkpoint
 from stages.report import report
 from stages.reporting import items
 from stages.shell.errors import UserError
-from tests.toy import TOYS, Data, Project, describe, toy
+from tests.toy import TOYS, Data, Project, build, describe, toy
 
 TRAINING = {"best_epoch": 1, "epochs": 2, "recipe": {}, "seed": 0}
 CURVE = b"epoch,split,loss,accuracy\n1,train,0.5,0.7\n1,val,0.6,0.6\n2,train,0.4,0.8\n2,val,0.5,0.7\n"
@@ -52,14 +52,10 @@ class Elements(HTMLParser):
 class Reported(Project):
     """A project whose model is evaluated and has learning curves."""
 
-    def __init__(self, root, name, architecture=None, data=None, network=None):
+    def __init__(self, root, name, architecture=None, data=None):
         super().__init__(root, name, architecture, data)
         architecture, meta = architecture or TOYS[name], self.data.meta
-        if network is None:
-            from tests.toy import build
-
-            network = build(architecture, meta).network
-        checkpoint = as_checkpoint(network, architecture, meta, TRAINING)
+        checkpoint = as_checkpoint(build(architecture, meta).network, architecture, meta, TRAINING)
         write_files({self.folder / "checkpoint.safetensors": checkpoint, self.folder / "plots" / "learning_curve.csv": CURVE})
         evaluate("own")
 
@@ -94,7 +90,7 @@ def test_every_kind_gets_a_page_that_needs_nothing_else_with_the_same_bytes_agai
     assert "http://" not in page and "https://" not in page and "@import" not in page
     assert [given["id"] for tag, given in elements if tag == "section"][:4] == ["quality", "data", "training", "errors"]
     metrics = json.loads((own.folder / "metrics.json").read_bytes())
-    assert all(key.replace("_", " ") in text_of(page) for key in own_metrics(metrics) if not key.endswith(("_low", "_high")))
+    assert all(key.replace("_", " ") in text_of(page) for key in own_metrics(metrics) if not key.endswith(ENDS))
     assert own.page() == page
 
 
@@ -197,8 +193,8 @@ def test_the_worst_answers_have_their_line_in_the_file_and_their_cells(table):
 
 def test_missing_shares_and_values_of_each_column_are_told(table):
     text = text_of(section(table.page(), "data"))
-    assert "x number – –" in text and "noise number 10.0 % 10.0 %" in text
-    assert "day date 5.0 % 5.0 % 2024-10-05 / " in text and "words – – 3:" in text
+    assert "x number \u2013 \u2013" in text and "noise number 10.0 % 10.0 %" in text
+    assert "day date 5.0 % 5.0 % 2024-10-05 / " in text and "words \u2013 \u2013 3:" in text
 
 
 def test_a_large_split_is_shown_by_items_evenly_spaced(table, monkeypatch):
@@ -208,14 +204,28 @@ def test_a_large_split_is_shown_by_items_evenly_spaced(table, monkeypatch):
     assert items.evenly(400, 100)[[0, -1]].tolist() == [0, 399] and len(set(items.evenly(400, 100).tolist())) == 100
 
 
-def test_baselines_stand_beside_the_model(table):
+def test_baselines_stand_beside_the_model_with_a_plain_sentence_on_which_is_better(table):
     path = table.folder / "metrics.json"
-    metrics = own_metrics(json.loads(path.read_bytes()))
-    added = {"baseline_gradient_boosting_accuracy": 0.91, "baseline_gradient_boosting_accuracy_low": 0.9}
-    path.write_text(json.dumps(metrics | added | {"baseline_gradient_boosting_accuracy_high": 0.92, "baseline_majority_macro_f1": 0.3}))
+    own = {name: value for name, value in json.loads(path.read_bytes()).items() if not name.startswith("baseline_")}
+    added = {"log_loss": 0.001, "accuracy": 0.91, "accuracy_low": 0.9, "accuracy_high": 0.92}
+    path.write_text(
+        json.dumps(own | {f"baseline_boosting_{name}": value for name, value in added.items()} | {"baseline_majority_auc": 0.5})
+    )
     text = text_of(section(table.page(), "quality"))
-    assert "this model gradient boosting majority" in text
+    assert "Gradient boosting is better: log-loss 0.001 against" in text
+    assert "this model the largest class gradient boosting" in text
     assert re.search(r"accuracy higher [\d.]+ \([\d. to]+\) 0\.91 \(0\.9 to 0\.92\) macro f1", text)
+
+
+def test_findings_of_the_audit_are_told_and_which_are_accepted(table):
+    path = table.processed.with_name("audit") / "findings.json"
+    assert "The checks of the data have found nothing." in text_of(section(table.page(), "data"))
+    one = {"name": "same_as_target", "severity": "stop", "accepted": False, "sentence": f"{HOSTILE} tells all.", "advice": "drop it"}
+    other = {"name": "duplicate_rows", "severity": "warn", "accepted": True, "sentence": "Rows are equal.", "advice": "look"}
+    path.write_text(json.dumps({"findings": [one, other]}))
+    text = text_of(section(table.page(), "data"))
+    assert "stop same_as_target : &lt;script&gt;" in text and "tells all. drop it" in text
+    assert "accepted duplicate_rows : Rows are equal. look" in text and "found nothing" not in text
 
 
 def test_the_sentence_about_the_best_baseline_is_the_cards(table):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from stages.common.meta import Column
 from stages.exporting.parity import check_parity, check_split, run_torch
 from stages.inputs import table
 from stages.shell.errors import UserError
-from tests.exported import export, exported_toy
+from tests.exported import SECTION, export, exported_toy
 from tests.toy import NUMBER, TINY_TABLE, Data, build, describe, measured, table_of
 
 FLAG = Column(type="category", levels=["NA", "dé", "x"])
@@ -103,3 +104,21 @@ def test_numbers_may_differ_by_the_tolerance_in_deviations_of_each_target(share,
         else:
             with pytest.raises(UserError, match=r"^ONNX differs from PyTorch by 0\.011 on a batch of 1x3"):
                 check_parity(own.model, {"ONNX": run}, own.data.splits["test"][0], 1e-2)
+
+
+@pytest.mark.parametrize("name", ["yachts", "shapes"])
+def test_it_says_the_class_in_words_where_that_is_asked_for(name):
+    plain = exported_toy(name)
+    section = SECTION.model_copy(update={"names": {"class": "verdict"}})
+    own = export("own", plain.model, plain.data, section)
+    assert plain.signature.class_name is None and "class_name" not in plain.signature.model_dump()
+    session = onnxruntime.InferenceSession(own.onnx)
+    label, words = session.run(["label", "verdict"], own.feed(own.batch(8)))
+    assert words.tolist() == [own.signature.classes[place] for place in label]
+    assert own.signature.class_name.name == "verdict"
+
+
+def test_a_regression_has_no_class_to_say():
+    plain = exported_toy("yields")
+    section = SECTION.model_copy(update={"names": {"class": "verdict"}})
+    assert export("own", plain.model, plain.data, section).signature.class_name is None
