@@ -1,7 +1,8 @@
 """Makes a dataset and a model of a table of your own: looks at the file, says what it found, and writes the two entries.
 
 Command: python -m entries.new DATA --target COLUMN [--name NAME] [--dry-run] ...      (make new DATA=~/orders.csv TARGET=price)
-Reads:   DATA, a CSV or TSV file, plain or gzipped, or a Parquet file; a folder that holds such a file alone; or its address, from which DVC fetches it
+Reads:   DATA, a CSV or TSV file, plain or gzipped, or a Parquet file; a folder that holds such a file alone; or its address, from which
+         DVC fetches it
 Writes:  data/NAME/raw (a copy, which DVC tracks), data/schemas/NAME.yaml (how each column is read, and why), an entry under datasets and
          one under models in params.yaml, a line under artifacts in dvc.yaml; all other bytes of these files stay as they are
 
@@ -215,7 +216,7 @@ def file_of(path: Path) -> Path:
             )
         path = files[0]
     if not path.is_file():
-        raise UserError(f"{path} is not a file: give a CSV or TSV file, its folder, or its address.")
+        raise UserError(f"{path} is not a file: give a CSV, TSV or Parquet file, its folder, or its address.")
     if not is_usable(path.name):
         raise UserError(f"{path.name!r} cannot be the name of raw data: give the file another name, without signs that are not seen.")
     return path
@@ -439,7 +440,7 @@ def pairs(values: Iterable[str], what: str) -> dict[str, list[str]]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of a table of your own.")
     add = parser.add_argument
-    add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz; its folder; or its address")
+    add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz, or a Parquet file; its folder; or its address")
     add("--target", action="append", metavar="COLUMN", help="what is to be predicted; more than once for several")
     add("--name", help="of the dataset and the model; default: from the file's name")
     add("--dry-run", action="store_true", help="say what would be written, and change nothing")
