@@ -440,7 +440,7 @@ def pairs(values: Iterable[str], what: str) -> dict[str, list[str]]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of a table of your own.")
     add = parser.add_argument
-    add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz, or a Parquet file; its folder; or its address")
+    add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz, or a Parquet file; its folder; its address")
     add("--target", action="append", metavar="COLUMN", help="what is to be predicted; more than once for several")
     add("--name", help="of the dataset and the model; default: from the file's name")
     add("--dry-run", action="store_true", help="say what would be written, and change nothing")
