@@ -1,7 +1,8 @@
 """Makes a dataset and a model of a table of your own: looks at the file, says what it found, and writes the two entries.
 
 Command: python -m entries.new DATA --target COLUMN [--name NAME] [--dry-run] ...      (make new DATA=~/orders.csv TARGET=price)
-Reads:   DATA, a CSV or TSV file, plain or gzipped; a folder that holds such a file alone; or its address, from which DVC fetches it
+Reads:   DATA, a CSV or TSV file, plain or gzipped, or a Parquet file; a folder that holds such a file alone; or its address, from which
+         DVC fetches it
 Writes:  data/NAME/raw (a copy, which DVC tracks), data/schemas/NAME.yaml (how each column is read, and why), an entry under datasets and
          one under models in params.yaml, a line under artifacts in dvc.yaml; all other bytes of these files stay as they are
 
@@ -34,6 +35,7 @@ from pipelines.running.locks import alone
 from stages.common.files import naming
 from stages.reading.contents import printable
 from stages.reading.delimited import all_rows, names_of, refuse_workbook
+from stages.reading.parquet import is_parquet, unreadable
 from stages.reading.schema import ColumnSchema, Schema, path_of
 from stages.shell.errors import UserError
 
@@ -60,6 +62,7 @@ class Table:
     def __init__(self, path: Path, targets: list[str], told: Told, form: argparse.Namespace):
         refuse_workbook(path)
         self.path, self.targets = path, targets
+        self.unreadable = unreadable(path) if is_parquet(path) else {}
         self.format, self.why = format_of(path, form.encoding, form.separator, form.header, form.names)
         names, rows = names_of(path, self.format, all_rows(path, self.format))
         self.refuse_unknown(names, told)
@@ -136,7 +139,10 @@ class Table:
         """What was found, a line a column."""
         form, sign = self.format, {"\t": "tab"}.get(self.format.separator, self.format.separator)
         size = f"{self.num_rows:,} rows, {len(self.columns)} columns"
-        print(f"{self.path.name}: {size}; {form.encoding} ({self.why['encoding']}), cells set apart by {sign}")
+        how = "Parquet" if is_parquet(self.path) else f"{form.encoding} ({self.why['encoding']}), cells set apart by {sign}"
+        print(f"{self.path.name}: {size}; {how}")
+        for name, why in self.unreadable.items():
+            print(f"  {printable(name)} is left out: {why}")
         if self.why["numbers"]:
             print(f"  {self.why['numbers']}")
         rows = [("column", "is", "has", "missing", "example", "why")]
@@ -210,7 +216,7 @@ def file_of(path: Path) -> Path:
             )
         path = files[0]
     if not path.is_file():
-        raise UserError(f"{path} is not a file: give a CSV or TSV file, its folder, or its address.")
+        raise UserError(f"{path} is not a file: give a CSV, TSV or Parquet file, its folder, or its address.")
     if not is_usable(path.name):
         raise UserError(f"{path.name!r} cannot be the name of raw data: give the file another name, without signs that are not seen.")
     return path
@@ -434,7 +440,7 @@ def pairs(values: Iterable[str], what: str) -> dict[str, list[str]]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of a table of your own.")
     add = parser.add_argument
-    add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz; its folder; or its address")
+    add("data", nargs="?", default="", metavar="DATA", help="a CSV or TSV file, plain or .gz, or a Parquet file; its folder; its address")
     add("--target", action="append", metavar="COLUMN", help="what is to be predicted; more than once for several")
     add("--name", help="of the dataset and the model; default: from the file's name")
     add("--dry-run", action="store_true", help="say what would be written, and change nothing")

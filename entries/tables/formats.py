@@ -133,7 +133,7 @@ def format_of(
     refuse_other_content(path)
     found, why = encoding_of(path, encoding)
     text = start_of(path, found)
-    if excel := SEPARATOR_LINE.match(text):
+    if excel := SEPARATOR_LINE.fullmatch(next(io.StringIO(text, newline=""), "")):
         separator = separator or excel[1]
         text = text[excel.end() :]
     if not text.strip():
@@ -170,9 +170,9 @@ def refuse_no_header(path: Path, first: list[str]) -> None:
         )
     cells = [cell.strip() for cell in first]
     # A first column without a name is that of row numbers, as pandas and R write them; a last one is what a sign at each line's end makes.
-    blank = [place for place, cell in enumerate(cells, start=1) if not cell and place not in (1, len(cells))]
+    blank = [place for place, cell in enumerate(cells, start=1) if not cell]
     twice = [place for place, cell in enumerate(cells, start=1) if cell and cells.count(cell) > 1]
-    if twice or blank:
+    if twice or set(blank) - {1, len(cells)}:
         what = " and ".join(
             [
                 *([f"column {' and '.join(map(str, blank))} without a name"] if blank else []),

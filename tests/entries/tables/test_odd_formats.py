@@ -28,6 +28,7 @@ FOUND = {
     "latin-1 in the last byte alone": (LONG + "3,süß".encode("latin-1") + b"\xdf", ("cp1252", ",")),
     "what Excel says": ("sep=;\r\n" + ROWS.replace(",", ";"), ("utf-8", ";")),
     "what Excel says, a tab": ('"sep=\t"\r\n' + ROWS.replace(",", "\t"), ("utf-8", "\t")),
+    "a name like that": ("sep=;x,b\n" + "1,2\n" * 9, ("utf-8", ",")),
     "commas within words": ("a|b\n" + "x, y|1\n" * 9, ("utf-8", "|")),
     "quoted line ends": ('a,b\n"x\ny",1\n' * 1 + '"x\n\n",2\n' * 9, ("utf-8", ",")),
     "comments and a total": (ROWS + "# of the plant\n" + ROWS[4:] + "Total,,\n", ("utf-8", ",")),
