@@ -8,7 +8,9 @@ What the network gets (`layout` says where each part begins):
 
 - every number, (x - median) / (q3 - q1) by the quantiles of train (half its range where these are equal, 0 where it is constant), smoothly
   clipped, z / sqrt(1 + (z / 3)^2); missing counts as the median;
-- of each date sine and cosine of its place in the week and in the year, of each time of day in the day;
+- of each date sine and cosine of its place in the week and in the year, of each time of day in the day; a day before or after all of train
+  is as the first or last of these, and where train has less than a year its place in the year is theirs too: of a trend or a season that
+  train lacks nothing is known, and a network would make something up;
 - 1 for each number of `gaps` that is missing;
 - the codes, in which levels that train has once, or not at all, are 0.
 
@@ -106,8 +108,13 @@ def centre_and_spread(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def constants(described: Input) -> dict[str, np.ndarray]:
     table = table_of(described)
-    centre, spread = centre_and_spread(np.array(table.edges, dtype=np.float64).reshape(-1, NUM_EDGES))
+    edges = np.array(table.edges, dtype=np.float64).reshape(-1, NUM_EDGES)
+    centre, spread = centre_and_spread(edges)
     place = {name: index for index, name in enumerate(table.numbers)}
+    ends, is_date = edges[:, [0, -1]].T, np.isin(table.numbers, table.dates)
+    is_held = is_date & (ends[1] - ends[0] < YEAR)
+    unbounded = np.array([[-np.inf], [np.inf]])
+    days, seasons = (np.where(kept, ends, unbounded).astype(np.float32) for kept in (is_date, is_held))
     lookup, starts = list[np.ndarray](), list[int]()
     for one in table.categories:
         codes = np.arange(len(one.levels) + FIRST_LEVEL, dtype=np.int64)
@@ -118,6 +125,8 @@ def constants(described: Input) -> dict[str, np.ndarray]:
         "centre": centre.astype(np.float32),
         "spread": spread.astype(np.float32),
         "dates": np.array([place[name] for name in table.dates], dtype=np.int64),
+        "days": days if table.dates else days[:, :0],
+        "seasons": seasons if table.dates else seasons[:, :0],
         "times": np.array([place[name] for name in table.times], dtype=np.int64),
         "gaps": np.array([place[name] for name in table.gaps], dtype=np.int64),
         "lookup": np.concatenate([np.zeros(0, np.int64), *lookup]),
@@ -152,10 +161,11 @@ def prepare(rows: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
         numbers, centre = rows[:, :num], constants["centre"]
         missing = numbers.isnan()
         filled = centre.where(missing, numbers)
-        parts.append(scaled(filled, centre, constants["spread"]))
+        held, seasons = (filled.clamp(*constants[name]) if name in constants else filled for name in ("days", "seasons"))
+        parts.append(scaled(held, centre, constants["spread"]))
         for name, length in (("dates", WEEK), ("dates", YEAR), ("times", DAY)):
             if name in constants:
-                turns = (filled[:, constants[name]] - (MONDAY if length == WEEK else 0)) * (1 / length)
+                turns = ((seasons if length == YEAR else filled)[:, constants[name]] - (MONDAY if length == WEEK else 0)) * (1 / length)
                 angle = (turns - turns.floor()) * (2 * math.pi)  # of whole turns sine and cosine would know little in float32
                 parts += [angle.sin(), angle.cos()]
         if "gaps" in constants:

@@ -24,19 +24,21 @@ def reference(rows, described):
     own, answer = described.table, []
     for row in rows.astype(np.float64):
         numbers, codes = row[: len(own.numbers)], row[len(own.numbers) :].astype(int)
-        values, filled = [], {}
+        values, filled, seasons = [], {}, {}
         for name, value, edges in zip(own.numbers, numbers, own.edges, strict=True):
             first, median, third = edges[6], edges[12], edges[18]
             spread = third - first or (edges[-1] - edges[0]) / 2
             filled[name] = median if math.isnan(value) else value
-            z = (filled[name] - median) / spread if spread else 0.0
+            within = min(max(filled[name], edges[0]), edges[-1])
+            seasons[name] = within if edges[-1] - edges[0] < 365.2425 else filled[name]
+            z = ((within if name in own.dates else filled[name]) - median) / spread if spread else 0.0
             values.append(math.copysign(3.0, z) if abs(z) > 1e9 else z / math.sqrt(1 + (z / 3) ** 2))
-        for names, turn in (
-            (own.dates, lambda day: (day - 4) / 7),
-            (own.dates, lambda day: day / 365.2425),
-            (own.times, lambda s: s / 86400),
+        for names, of, turn in (
+            (own.dates, filled, lambda day: (day - 4) / 7),
+            (own.dates, seasons, lambda day: day / 365.2425),
+            (own.times, filled, lambda s: s / 86400),
         ):
-            angles = [2 * math.pi * (turn(filled[name]) % 1) for name in names]
+            angles = [2 * math.pi * (turn(of[name]) % 1) for name in names]
             values += [*map(math.sin, angles), *map(math.cos, angles)]
         values += [float(math.isnan(numbers[own.numbers.index(name)])) for name in own.gaps]
         for one, code in zip(own.categories, codes, strict=True):
@@ -62,6 +64,15 @@ def test_the_place_in_the_week_is_monday_s_on_mondays():
     sine, cosine = prepared(np.array(days, np.float32)[:, None], described)[:, [1, 2]].T
     mondays = [datetime.date(2026, 11, number).weekday() == 0 for number in range(1, 15)]
     assert (np.isclose(cosine, 1, atol=1e-3) & np.isclose(sine, 0, atol=5e-3)).tolist() == mondays
+
+
+def test_days_after_train_are_as_its_last_and_keep_their_season_where_train_has_a_year():
+    for length, is_as_last in ((300, True), (800, False)):
+        train = np.arange(20000, 20000 + length, dtype=np.float32)[:, None]
+        described = measured(table_of({"day": Column(type="date", formats=["%Y-%m-%d"])}), train)
+        last, later = prepared(np.array([[train[-1, 0]], [train[-1, 0] + 7 * 13]], np.float32), described)
+        assert last[0] == later[0] and (last[[3, 4]] == later[[3, 4]]).all() == is_as_last
+        np.testing.assert_allclose(last[[1, 2]], later[[1, 2]], atol=1e-3)  # of the week
 
 
 def test_only_numbers_and_only_categories_are_tables_too():
