@@ -176,13 +176,16 @@ def prepare(rows: "Tensor", constants: dict[str, "Tensor"]) -> "Tensor":
 
 
 def as_matrix(rows: np.ndarray, described: Input) -> tuple[np.ndarray, np.ndarray]:
-    """The rows as baselines take them: float64, NaN where missing, codes as the network gets them; and which columns are codes."""
+    """The rows as baselines take them: float64, NaN where missing, codes as the network gets them, and last the day of the week and of the
+    year of each date, without which no baseline would know a season; and which columns are codes.
+    """
     matrix, table = rows.astype(np.float64), table_of(described)
-    found = constants(described)
+    found, num = constants(described), len(table.numbers)
     if table.categories:
-        num = len(table.numbers)
         matrix[:, num:] = found["lookup"][rows[:, num:].astype(np.int64) + found["starts"]]
-    return matrix, np.arange(rows.shape[1]) >= len(table.numbers)
+    days = matrix[:, [table.numbers.index(name) for name in table.dates]]
+    is_code = np.arange(matrix.shape[1] + 2 * days.shape[1])
+    return np.concatenate([matrix, (days - MONDAY) % WEEK, days % YEAR], axis=1), (is_code >= num) & (is_code < matrix.shape[1])
 
 
 def describe(described: Input, names: dict[str, str]) -> list[Entry]:

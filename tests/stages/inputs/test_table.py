@@ -75,6 +75,17 @@ def test_days_after_train_are_as_its_last_and_keep_their_season_where_train_has_
         np.testing.assert_allclose(last[[1, 2]], later[[1, 2]], atol=1e-3)  # of the week
 
 
+def test_baselines_get_the_day_of_the_week_and_of_the_year_last():
+    words = Column(type="category", levels=["x", "y"])
+    described = table_of({"day": Column(type="date", formats=["%Y-%m-%d"]), "word": words})
+    tuesday = (datetime.date(2026, 12, 1) - datetime.date(1970, 1, 1)).days
+    rows = np.array([[tuesday, 2], [tuesday + 7, 3], [np.nan, 2]], np.float32)
+    matrix, is_code = table.as_matrix(rows, measured(described, np.concatenate([rows, rows])))
+    assert is_code.tolist() == [False, True, False, False]
+    assert matrix[:2, 2].tolist() == [1, 1] and matrix[1, 3] - matrix[0, 3] == pytest.approx(7)
+    assert matrix[0, 3] == pytest.approx(334, abs=1) and np.isnan(matrix[2, [0, 2, 3]]).all()
+
+
 def test_only_numbers_and_only_categories_are_tables_too():
     words = Column(type="category", levels=["x", "y"])
     for columns, rows in (({"a": NUMBER}, [[1.5], [np.nan]]), ({"b": words, "c": words}, [[0, 1], [2, 3]])):
