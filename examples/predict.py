@@ -213,7 +213,8 @@ def tried(read: Callable[..., Item], *arguments: Any) -> Item | Refused:
 
 def refuse_special(text: str) -> None:
     """A pipe or a device, from which nothing may ever come."""
-    if os.path.exists(text) and not (os.path.isfile(text) or os.path.isdir(text)):
+    path = Path(text)
+    if os.path.lexists(text) and path.exists() and not (path.is_file() or path.is_dir()):
         raise Refused(f"{text} is not a plain file: save what it gives in one")
 
 

@@ -15,6 +15,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -239,7 +240,7 @@ def shown(value: Any) -> str:
 
 
 def is_sound(signature: dict[str, Any]) -> bool:
-    """Whether what a stranger's signature says of columns fits itself, and what is read here. May raise ValueError, KeyError and the like."""
+    """Whether what a stranger's signature says of columns fits itself and what is read here. May raise ValueError, KeyError and such."""
     columns, categories = signature["columns"], signature["categories"]
     features = [feature["name"] for feature in signature["features"]]
     numbers = [name for name in features if name in columns]
@@ -254,7 +255,7 @@ def is_sound(signature: dict[str, Any]) -> bool:
 
 
 def check_format(form: dict[str, Any]) -> None:
-    """Raises ValueError, which says what was expected, where no file can be read so; here too KeyError and the like of what is no format."""
+    """Raises ValueError, which says what was expected, where no file can be read so; TypeError and such where this is no format."""
     separator, names = form["separator"], form.get("names") or []
     if form["encoding"] not in ENCODINGS or not isinstance(form["header"], bool) or not are_texts(names):
         raise ValueError("expected an encoding, a header and names")
@@ -269,8 +270,10 @@ def check_columns(columns: dict[str, Any]) -> None:
     names = [one for name, column in columns.items() for one in cells.feature_names(name, column)]
     if not are_texts(names):
         raise ValueError("expected names that UTF-8 can hold, without zero bytes")
-    if twice := [name for name in columns if names.count(name) > 1]:
-        raise ValueError(f"expected no column {shown(twice[0])}, which is what the time of a date is called: rename it, or drop one of the two")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(
+            f"expected no column {shown(twice[0])}, which is what the time of a date is called: rename it, or drop one of the two"
+        )
 
 
 def check_column(column: dict[str, Any]) -> None:

@@ -414,11 +414,14 @@ SCHEMA_MISTAKES = [
     ("Age: {type: number}", "Age: {type: number, units: [' kg']}", "expected units without digits, signs, brackets and blanks"),
     ("Age: {type: number}", "Age: {type: number, units: ['-']}", "got '-'"),
     ("Age: {type: number}", "Age: {type: number, units: ['.']}", "got '.'"),
-    ("Age: {type: number}", "Age: {type: date, formats: ['%d.%m.%Y %H:%M']}\n  Age (second of the day): {type: number}",
-     "expected no column 'Age (second of the day)', which is what the time of a date is called"),
+    (
+        "Age: {type: number}",
+        "Age: {type: date, formats: ['%d.%m.%Y %H:%M']}\n  Age (second of the day): {type: number}",
+        "expected no column 'Age (second of the day)', which is what the time of a date is called",
+    ),
     ("Age: {type: number}", "Age: {type: category, levels: ['']}", "expected levels of 1 to 1000 characters"),
     ("Age: {type: number}", "Age: {type: category, levels: ['a ', b]}", "got 'a '"),
-    ("Age: {type: number}", "Age: {type: category, levels: [\"e\\u0301\"]}", "got 'e\u0301'"),
+    ("Age: {type: number}", 'Age: {type: category, levels: ["e\\u0301"]}', "got 'e\u0301'"),
 ]
 
 

@@ -138,7 +138,7 @@ def test_rows_of_which_few_differ_are_split_one_by_one_so_that_classes_are_in_al
     meta = place.run()
     shares = {split: counts.per_class for split, counts in meta.counts.items()}
     assert shares == {split: {"no": 4 * n, "yes": 6 * n} for split, n in {"train": 24, "val": 8, "test": 8}.items()}
-    assert "400 rows have only 4 different inputs: they are split row by row" in capsys.readouterr().err
+    assert "400 rows have only 4 different inputs: they are split one by one" in capsys.readouterr().err
 
 
 def test_rows_without_a_group_are_a_group_each_and_counted(place, capsys):
