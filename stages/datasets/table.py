@@ -48,10 +48,10 @@ LONG_CELL = 40  # characters of a cell that are shown
 
 
 class Preprocess(Section):
-    """`test_fraction` is of all rows, `val_fraction` of what remains, both spread over the classes. Rows with equal inputs stay together where
-    at least half of all are different, and so do rows with the same cell in the column `group`. `time` names a column of dates or numbers:
-    the last rows by it are test, those before them val. `split` names a column whose cells say it: train, val (or valid, validation) and
-    test.
+    """`test_fraction` is of all rows, `val_fraction` of what remains, both spread over the classes. Rows with equal inputs stay together
+    where at least half of all are different, and so do rows with the same cell in the column `group`. `time` names a column of dates or
+    numbers: the last rows by it are test, those before them val. `split` names a column whose cells say it: train, val (or valid,
+    validation) and test.
     """
 
     input_kind: ClassVar[str] = "table"
@@ -239,9 +239,7 @@ class Rows:
         if self.way:
             marks, number = self.way.each_alone(marks)
         elif 2 * (number := len(np.unique(marks))) < len(marks):  # of a few large groups there is no fair split
-            warn(
-                [f"{len(marks)} rows have only {number} different inputs: they are split one by one, equal ones into train and test alike"]
-            )
+            warn([f"{len(marks)} rows have only {number} different inputs: they are split one by one, equal ones into all splits"])
             marks = np.arange(len(marks))
         places = splits_by_group(marks, np.concatenate(self.labels), seed, section.val_fraction, section.test_fraction)
         for split, fraction in (("train", 1), ("val", section.val_fraction), ("test", section.test_fraction)):
