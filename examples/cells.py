@@ -6,11 +6,11 @@ A column is a dict, as the signature of an exported model has it under `columns`
     missing   words that mean that nothing is known, besides the empty cell and cells of blanks; in numbers `nan` too
     decimal   of numbers: the sign before the fraction, "." or ","
     thousands of numbers: the sign between groups of three digits: "", ",", ".", "'" or " " (any blank)
-    units     of numbers: what may stand before or behind, such as $ or %, and is left out
+    units     of numbers: what may stand before or behind, such as $ or %, and is left out; without digits, signs and brackets
     brackets  of numbers: whether (7.78) means -7.78; 7.78- always does, as SAP writes it
     formats   of dates: patterns of %Y %y %m %d %b %H %M %S and other characters; the first that fits counts
     ignore_case  of categories: whether a word is the level that it equals but for case
-    levels    of categories: the words that the model knows; any other counts as unknown
+    levels    of categories: the words, of at most 1000 characters, that the model knows; any other counts as unknown
 
 examples/cells.mjs reads the same in JavaScript. No part of it depends on the machine's language or time zone.
 """
