@@ -2,7 +2,7 @@
 
 const BLANK = "[\\t\\n\\v\\f\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff]"; // as trim() has it
 const LARGEST = 3.4028234663852886e38; // of float32
-const MAX_NUMBER = 1000; // characters
+const MAX_NUMBER = 1000, MAX_WORD = 1000; // characters; a longer word's accents would be put in order in time squared
 const NO_TEXT = /\0|\p{Surrogate}/u; // halves of characters, which JSON can hold and UTF-8 cannot
 const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS_BEFORE = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
@@ -42,6 +42,7 @@ function levelsBySpelling({ levels }) {
 function category(cell, column, levels) {
   if (NO_TEXT.test(cell)) throw new BadCell("expected a text that UTF-8 can hold, without zero bytes");
   if (isMissing(cell, column)) return "";
+  if (Array.from(cell.trim()).length > MAX_WORD) throw new BadCell(`expected a text of at most ${MAX_WORD} characters`);
   const text = cell.trim().normalize("NFC");
   return levels ? levels.get(text) ?? levels.get(text.toLowerCase()) ?? text : text;
 }
@@ -102,7 +103,13 @@ export function cellOf(value, column) {
   }
   if (typeof value === "number" && kind !== "date") {
     if (!(Math.abs(value) <= LARGEST)) throw new BadCell("expected a number that float32 can hold");
-    if (kind === "category") return String(value);
+    if (kind === "category") {
+      const size = Math.abs(value);
+      if (size > Number.MAX_SAFE_INTEGER || (size > 0 && size < 1e-4)) {
+        throw new BadCell("expected a text: a number so large or so small can be spelled in several ways");
+      }
+      return String(value);
+    }
     const words = (column.missing ?? []).filter((word) => /^-?[0-9]+(\.[0-9]+)?$/.test(word));
     return words.some((word) => Number(word) === value) ? "" : String(value).replace(".", column.decimal ?? ".");
   }

@@ -41,7 +41,8 @@ PARTS = {
     "%S": r"(?P<S>[0-9]{2})(?:\.[0-9]+)?",
 }
 MISSING = (math.nan, math.nan)
-MAX_NUMBER = 1000  # characters
+MAX_NUMBER = MAX_WORD = 1000  # characters; a longer word's accents would be put in order in time squared
+EXACT = 2**53  # from here on a float64 is not every whole number
 NO_TEXT = re.compile("[\0\ud800-\udfff]")  # halves of characters, which JSON and command lines can hold and UTF-8 cannot
 
 
@@ -64,6 +65,8 @@ def category(cell: str, column: Column, levels: dict[str, str] | None = None) ->
         raise BadCell("expected a text that UTF-8 can hold, without zero bytes")
     if is_missing(cell, column):
         return ""
+    if len(stripped(cell)) > MAX_WORD:
+        raise BadCell(f"expected a text of at most {MAX_WORD} characters")
     text = unicodedata.normalize("NFC", stripped(cell))
     if not column.get("ignore_case"):
         return text
@@ -171,7 +174,9 @@ def cell_of(value: Any, column: Column) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool) and kind != "date":
         if not abs(value) <= LARGEST:
             raise BadCell("expected a number that float32 can hold")
-        text = str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+        if kind == "category" and (abs(value) >= EXACT or 0 < abs(value) < 1e-4):
+            raise BadCell("expected a text: a number so large or so small can be spelled in several ways")
+        text = str(int(value)) if value == int(value) and abs(value) < EXACT else repr(float(value))
         if kind == "category":
             return text
         return "" if float(value) in numbers_in(column.get("missing", ())) else text.replace(".", column.get("decimal", "."))

@@ -120,11 +120,12 @@ function* inputIn(text, signature) {
 // A function from an argument to its rows.
 async function rowsIn(signature) {
   const { Reader, asFeeds } = await import("./rows.mjs");
-  const { existsSync } = await import("node:fs"), { gunzipSync } = await import("node:zlib");
+  const { existsSync, statSync } = await import("node:fs"), { gunzipSync } = await import("node:zlib");
   const reader = new Reader(signature), tell = (line) => console.error(`note: ${line}.`);
   async function* items(text) {
     if (!existsSync(text)) return yield reader.text(text, tell);
-    yield* reader.file(await read(text, (content) => (text.endsWith(".gz") ? gunzipSync(content, { maxOutputLength: MAX_BYTES }) : content)), text, tell);
+    if (!statSync(text).isFile()) throw new Error(`${text} is not a plain file: save what it gives in one`);
+    yield* reader.file(await read(text, (content) => (/\.gz$/i.test(text) ? gunzipSync(content, { maxOutputLength: MAX_BYTES }) : content)), text, tell);
   }
   return async function* (text) {
     for await (const item of items(text)) yield item instanceof Error ? item : { ...item, feeds: asFeeds([item], signature, ort.Tensor) };

@@ -216,6 +216,13 @@ def tried(read: Callable[..., Item], *arguments: Any) -> Item | Refused:
         return error
 
 
+def refuse_special(text: str) -> None:
+    """A pipe or a device, from which nothing may ever come."""
+    path = Path(text)
+    if os.path.lexists(text) and path.exists() and not (path.is_file() or path.is_dir()):
+        raise Refused(f"{text} is not a plain file: save what it gives in one")
+
+
 # Folders of models
 
 
@@ -255,6 +262,7 @@ def entries_beside(folder: Path) -> list[str]:
 
 def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
     """A picture, or every file of a folder."""
+    refuse_special(text)
     path = Path(text)
     for file in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
         yield tried(as_picture, file, str(file), signature)
@@ -370,6 +378,7 @@ def cut_out_drawing(light_on_dark: Image.Image, width: int, height: int, longer_
 def find_rows(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
     """A row, or every row of a CSV file: with a header its columns may stand in any order, and there may be others."""
     names = [feature["name"] for feature in signature["features"]]
+    refuse_special(text)
     try:
         with Path(text).open(encoding="utf-8-sig", newline="") as file:
             yield from rows_of(file, text, names)
@@ -457,8 +466,9 @@ def is_table(signature: dict[str, Any], session: onnxruntime.InferenceSession) -
 def find_table(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
     """A row, or every row of a file that is like the model's own table."""
     reader = row_reader().Reader(signature)
+    refuse_special(text)
     if os.path.lexists(text):
-        yield from rows_in((gzip.open if text.endswith(".gz") else open)(text, "rb"), text, reader, tell)
+        yield from rows_in((gzip.open if text.lower().endswith(".gz") else open)(text, "rb"), text, reader, tell)
     else:
         yield as_item(reader.text(text, tell))
 

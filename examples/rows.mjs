@@ -72,6 +72,7 @@ export class Reader {
   *file(bytes, what, hear) {
     const form = this.format, wanted = [...this.columns.keys()];
     if (/\.(xlsx|xls|xlsm|ods|numbers)$/i.test(what)) throw new Error(`${what} is a workbook, which this does not read: save the sheet as CSV`);
+    if ([..."PAR1"].every((sign, place) => bytes[place] === sign.charCodeAt(0))) throw new Error(`${what} is a Parquet file, which this does not read: save it as CSV`);
     const rows = rowsOf(decoded(bytes, form, what), form, what), { value: first } = rows.next();
     if (!first) throw new Error(`${what} is empty`);
     const given = form.names ?? (form.header ? first[1] : first[1].map(() => ""));
@@ -152,8 +153,8 @@ export class Reader {
   // Commas may stand in names that the model knows, and in values before what is no name=.
   pairs(text) {
     const known = [...this.columns.keys()].sort((a, b) => b.length - a.length).map((name) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
-    const found = [...text.matchAll(new RegExp(`(?:^|,)\\s*(${known.join("|")}|[^,=]+?)\\s*=`, "g"))];
-    return Object.fromEntries(found.map((one, place) => [one[1], text.slice(one.index + one[0].length, found[place + 1]?.index ?? text.length)]));
+    const found = [...text.matchAll(new RegExp(`(?:^|,)(?:\\s*(${known.join("|")})\\s*|([^,=]+))=`, "g"))];
+    return Object.fromEntries(found.map((one, place) => [one[1] ?? one[2].trim(), text.slice(one.index + one[0].length, found[place + 1]?.index ?? text.length)]));
   }
 }
 

@@ -15,6 +15,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ BOMS = {
     b"\xfe\xff": "utf-16",
 }
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+NEEDED = {"date": "formats", "category": "levels"}
 KEYS = {"type", "missing", "decimal", "thousands", "units", "brackets", "formats", "levels", "ignore_case"}  # of a column
 MAX_LINE_LENGTH = 1 << 20
 MAX_ROWS = 1_000_000_000
@@ -94,6 +96,13 @@ def names_of(first: list[str], form: dict[str, Any]) -> list[str]:
     return [cells.stripped(name) or f"column {place}" for place, name in enumerate(given, start=1)]
 
 
+def refuse_other_order(first: list[str], names: list[str], form: dict[str, Any], what: str, whose: str) -> None:
+    """Where names go by place, a file whose header has them at other places."""
+    header = map(cells.stripped, first if form["header"] else [])
+    if any(cell in names and cell != name for cell, name in zip(header, names, strict=False)):
+        raise BadTable(f"{what} has its columns in another order than {whose}, where names go by place: {listed(names)}")
+
+
 def places_of(wanted: Iterable[str], names: list[str], what: str, hint: str = "") -> list[int]:
     """Where the wanted columns stand: in any order, among others. Raises BadTable, with a hint where one is missing."""
     if missing := [name for name in wanted if name not in names]:
@@ -142,17 +151,14 @@ class Reader:
         form = self.format
         try:
             refuse_workbook(what)
+            if file.peek(4)[:4] == b"PAR1":
+                raise BadTable(f"{what} is a Parquet file, which this does not read: save it as CSV")
             rows = rows_of(file, form, what)
             first = next(rows, None)
             if first is None:
                 raise BadTable(f"{what} is empty")
             names = names_of(first[1], form)
-            if form["header"] and any(
-                cells.stripped(cell) in names and cells.stripped(cell) != name for cell, name in zip(first[1], names, strict=False)
-            ):
-                raise BadTable(
-                    f"{what} has its columns in another order than the model's own table, where names go by place: {listed(names)}"
-                )
+            refuse_other_order(first[1], names, form, what, "the model's own table")
             hint = f": read as {form['encoding']} with {form['separator']!r} between cells, as the model's own table"
             places = places_of(self.columns, names, what, f"{hint}; keep a column of which nothing is known, its cells empty")
             width = self.width_of(first[1], names, places, what)
@@ -221,10 +227,11 @@ class Reader:
 
     def pairs(self, text: str) -> dict[str, str]:
         """Commas may stand in names that the model knows, and in values before what is no name=."""
-        known = "|".join(re.escape(name) for name in sorted(self.columns, key=len, reverse=True))
-        found = list(re.finditer(rf"(?:^|,)\s*({known}|[^,=]+?)\s*=", text))
+        known, blank = "|".join(re.escape(name) for name in sorted(self.columns, key=len, reverse=True)), f"[{cells.BLANKS}]*"
+        # No blank can belong to two parts of it, or long runs of them would take time squared.
+        found = list(re.finditer(rf"(?:^|,)(?:{blank}({known}){blank}|([^,=]+))=", text))
         ends = [*(one.start() for one in found[1:]), len(text)]
-        return {one[1]: text[one.end() : end] for one, end in zip(found, ends, strict=False)}
+        return {one[1] or cells.stripped(one[2]): text[one.end() : end] for one, end in zip(found, ends, strict=False)}
 
 
 def shown(value: Any) -> str:
@@ -233,41 +240,80 @@ def shown(value: Any) -> str:
 
 
 def is_sound(signature: dict[str, Any]) -> bool:
-    """Whether what a stranger's signature says of columns fits itself, and what is read here. May raise KeyError and the like."""
-    form, columns, categories = signature["format"], signature["columns"], signature["categories"]
+    """Whether what a stranger's signature says of columns fits itself and what is read here. May raise ValueError, KeyError and such."""
+    columns, categories = signature["columns"], signature["categories"]
     features = [feature["name"] for feature in signature["features"]]
     numbers = [name for name in features if name in columns]
+    check_format(signature["format"])
+    check_columns(columns)
     return (
-        form["encoding"] in ENCODINGS
-        and isinstance(form["separator"], str)
-        and len(form["separator"]) == 1
-        and form["separator"] not in '"\r\n\0'
-        and isinstance(form["header"], bool)
-        and are_texts(form.get("names") or [])
-        and all(map(is_sound_column, columns.values()))
-        and features == [one for name in numbers for one in cells.feature_names(name, columns[name])]
+        features == [one for name in numbers for one in cells.feature_names(name, columns[name])]
         and are_texts(categories)
         and sorted([*numbers, *categories]) == sorted(columns)
         and [name for name in (*numbers, *categories) if columns[name]["type"] == "category"] == categories
     )
 
 
-def is_sound_column(column: dict[str, Any]) -> bool:
+def check_format(form: dict[str, Any]) -> None:
+    """Raises ValueError, which says what was expected, where no file can be read so; TypeError and such where this is no format."""
+    separator, names = form["separator"], form.get("names") or []
+    if form["encoding"] not in ENCODINGS or not isinstance(form["header"], bool) or not are_texts(names):
+        raise ValueError("expected an encoding, a header and names")
+    if not (are_texts([separator]) and len(separator) == 1 and separator <= "\uffff") or separator.isalnum() or separator in '"\r\n':
+        raise ValueError(f"expected as separator one sign that is no letter, digit, quote or line end; got {shown(separator)}")
+
+
+def check_columns(columns: dict[str, Any]) -> None:
+    """Of those that a model takes, by name. Raises ValueError, as above."""
+    for column in columns.values():
+        check_column(column)
+    names = [one for name, column in columns.items() for one in cells.feature_names(name, column)]
+    if not are_texts(names):
+        raise ValueError("expected names that UTF-8 can hold, without zero bytes")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(
+            f"expected no column {shown(twice[0])}, which is what the time of a date is called: rename it, or drop one of the two"
+        )
+
+
+def check_column(column: dict[str, Any]) -> None:
+    """Raises ValueError where no cell can be read so, or where one could be read in two ways."""
+    kind, levels = column["type"], column.get("levels", [])
     lists = [column.get(key, []) for key in ("missing", "units", "formats", "levels")]
-    return (
-        column["type"] in ("number", "date", "category")
-        and column.keys() <= KEYS
-        and all(map(are_texts, lists))
-        and all(unit and unit == cells.stripped(unit) for unit in column.get("units", []))
-        and column.get("decimal", ".") in (".", ",")
-        and column.get("thousands", "") in ("", ",", ".", "'", " ")
-        and column.get("decimal", ".") != column.get("thousands", "")
-        and all(isinstance(column.get(key, False), bool) for key in ("brackets", "ignore_case"))
-        and (column["type"] != "date" or len(column["formats"]) > 0)
-        and (column["type"] != "category" or len(column["levels"]) > 0)
-        and callable(cells.reader_of(column))  # ValueError where a format of dates is none
-    )
+    flags = [column.get(key, False) for key in ("brackets", "ignore_case")]
+    is_one = kind in ("number", "date", "category") and column.keys() <= KEYS
+    if not (is_one and all(map(are_texts, lists)) and all(isinstance(flag, bool) for flag in flags)):
+        raise ValueError("expected a column of numbers, dates or words, and texts that UTF-8 can hold, without zero bytes")
+    if (needed := NEEDED.get(kind, "type")) not in column or not column[needed]:
+        raise ValueError(f"a {kind} needs {needed}")
+    if column.get("decimal", ".") not in (".", ",") or column.get("thousands", "") not in ("", ",", ".", "'", " "):
+        raise ValueError("expected another sign before the fraction, or between thousands")
+    if column.get("decimal", ".") == column.get("thousands", ""):
+        raise ValueError("expected two signs that differ as decimal and thousands")
+    if strange := [unit for unit in column.get("units", []) if not is_unit(unit)]:
+        raise ValueError(f"expected units without digits, signs, brackets and blanks around them; got {shown(strange[0])}")
+    if len(set(levels)) != len(levels):
+        raise ValueError("expected levels that are all different")
+    if strange := [level for level in levels if not is_level(level)]:
+        raise ValueError(
+            f"expected levels of 1 to {cells.MAX_WORD} characters, without blanks around them, each letter with its accents one character "
+            f"(NFC); got {shown(strange[0])}"
+        )
+    cells.reader_of(column)  # ValueError where a format of dates is none
+
+
+def is_unit(text: str) -> bool:
+    """Whether nothing in it could be a part of the number that it stands beside."""
+    return text == cells.stripped(text) and not re.search(r"[0-9+\-\u2212()]", text) and bool(re.search(r"[^.,'\s]", text))
+
+
+def is_level(text: str) -> bool:
+    """Whether there is a cell that says it."""
+    try:
+        return text != "" and cells.category(text, {"type": "category"}) == text
+    except cells.BadCell:
+        return False
 
 
 def are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+    return isinstance(values, list) and all(isinstance(value, str) and not cells.NO_TEXT.search(value) for value in values)

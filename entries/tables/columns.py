@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from examples import cells
+from examples.rows import is_unit
 from stages.reading.contents import printable
 from stages.reading.schema import NAMED_LEVELS, ColumnSchema
 
@@ -161,7 +162,7 @@ def units_of(words: Counter[str]) -> tuple[list[str], bool]:
         if found := UNITS.fullmatch(word):
             brackets = brackets or (word.startswith("(") and word.endswith(")"))
             for unit in found.groupdict().values():
-                if unit and unit.strip():
+                if unit and is_unit(unit.strip()):
                     units[unit.strip()] += count
     return sorted(unit for unit, _ in units.most_common(3)) if len(units) <= 3 else [], brackets
 
@@ -301,6 +302,8 @@ def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], 
             return ColumnSchema(type="dropped", why=f"a free text ({length:.0f} characters on average, {different})", **made)
         if len(words) > FEW_LEVELS and total / len(words) < MIN_TIMES:
             return ColumnSchema(type="dropped", why=f"{different}: an ID, a name or a free text", **made)
+    if max(map(len, levels)) > cells.MAX_WORD:
+        return ColumnSchema(type="dropped", why=f"a free text (with more than {cells.MAX_WORD} characters in a cell)", **made)
     if len(levels) > NAMED_LEVELS:
         return ColumnSchema(type="dropped", why=f"more than {NAMED_LEVELS} different words", **made)
     spec = {"type": "category", "missing": made["missing"] or []}

@@ -48,9 +48,10 @@ LONG_CELL = 40  # characters of a cell that are shown
 
 
 class Preprocess(Section):
-    """`test_fraction` is of all rows, `val_fraction` of what remains, both spread over the classes. Rows with equal inputs stay together,
-    and so do rows with the same cell in the column `group`. `time` names a column of dates or numbers: the last rows by it are test, those
-    before them val. `split` names a column whose cells say it: train, val (or valid, validation) and test.
+    """`test_fraction` is of all rows, `val_fraction` of what remains, both spread over the classes. Rows with equal inputs stay together
+    where at least half of all are different, and so do rows with the same cell in the column `group`. `time` names a column of dates or
+    numbers: the last rows by it are test, those before them val. `split` names a column whose cells say it: train, val (or valid,
+    validation) and test.
     """
 
     input_kind: ClassVar[str] = "table"
@@ -235,7 +236,17 @@ class Rows:
             return marks
         if section.time:
             return splits_by_time(marks, section.val_fraction, section.test_fraction)
-        return splits_by_group(marks, np.concatenate(self.labels), seed, section.val_fraction, section.test_fraction)
+        if self.way:
+            marks, number = self.way.each_alone(marks)
+        elif 2 * (number := len(np.unique(marks))) < len(marks):  # of a few large groups there is no fair split
+            warn([f"{len(marks)} rows have only {number} different inputs: they are split one by one, equal ones into all splits"])
+            marks = np.arange(len(marks))
+        places = splits_by_group(marks, np.concatenate(self.labels), seed, section.val_fraction, section.test_fraction)
+        for split, fraction in (("train", 1), ("val", section.val_fraction), ("test", section.test_fraction)):
+            if self.way and fraction and not (places == SPLITS.index(split)).any():
+                fix = "take a column with more groups, other fractions, or no group"
+                raise UserError(f"preprocess.group is {self.way.name!r}, whose {number} groups leave no row for {split}: {fix}.")
+        return places
 
     def by_split(self, places: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """(split, inputs, targets, lines) of the rows, each given to the split at its place."""
@@ -393,22 +404,34 @@ def quick_numbers(spec: cells.Column) -> Callable[[Sequence[str]], np.ndarray | 
 
 
 class Group:
-    """Of the cells in the column `name` the marks by which rows are split: here rows with equal marks stay together."""
+    """Of the cells in the column `name` the marks by which rows are split: here rows with equal marks stay together, but those of
+    `none`.
+    """
 
-    dtype = "uint64"
+    dtype, none = "uint64", 0
 
-    def __init__(self, name: str):
-        self.name, self.known = name, Known(self.mark_of)
+    def __init__(self, name: str, column: ColumnSchema):
+        self.name, self.spec, self.known = name, column.spec(), Known(self.mark_of)
 
     def __call__(self, column: Sequence[str]) -> np.ndarray:
         return np.array(list(map(self.known.__getitem__, column)), dtype=self.dtype)
 
     def mark_of(self, cell: str) -> Any:
+        if cells.is_missing(cell, self.spec):
+            return self.none
         digest = hashlib.blake2b(cells.stripped(cell).encode(errors="replace"), digest_size=8).digest()
         return int.from_bytes(digest, "little")
 
     def refuse(self, marks: np.ndarray) -> None:
         """Raises UserError where rows cannot be split by their marks."""
+
+    def each_alone(self, marks: np.ndarray) -> tuple[np.ndarray, int]:
+        """Whole numbers [n], of which each row without a group has one of its own; and how many groups there are."""
+        alone, (names, marks) = np.flatnonzero(marks == self.none), np.unique(marks, return_inverse=True)
+        if len(alone):
+            warn([f"preprocess.group is {self.name!r}, but {len(alone)} of {len(marks)} rows have none: each of them is its own group"])
+        marks[alone] = len(names) + np.arange(len(alone))
+        return marks, len(names) + len(alone) - bool(len(alone))
 
 
 class Time(Group):
@@ -420,7 +443,7 @@ class Time(Group):
         if column.type not in ("number", "date"):
             fix = "make it a date (with formats) or a number"
             raise UserError(f"preprocess.time is {name!r}, a column of type {column.type} in the schema: {fix}.")
-        super().__init__(name)
+        super().__init__(name, column)
         self.read = cells.reader_of(column.spec())
 
     def mark_of(self, cell: str) -> float:
@@ -442,8 +465,8 @@ class Said(Group):
     dtype, words = "uint8", {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2}
     unknown = len(SPLITS)
 
-    def __init__(self, name: str):
-        super().__init__(name)
+    def __init__(self, name: str, column: ColumnSchema):
+        super().__init__(name, column)
         self.strange = dict[str, None]()
 
     def mark_of(self, cell: str) -> int:
@@ -461,10 +484,10 @@ class Said(Group):
 def way_to_split(schema: Schema, preprocess: Preprocess) -> Group | None:
     """None where rows that are equal stay together, and nothing else is said."""
     if preprocess.group is not None:
-        return Group(preprocess.group)
+        return Group(preprocess.group, schema.columns[preprocess.group])
     if preprocess.time is not None:
         return Time(preprocess.time, schema.columns[preprocess.time])
-    return Said(preprocess.split) if preprocess.split is not None else None
+    return Said(preprocess.split, schema.columns[preprocess.split]) if preprocess.split is not None else None
 
 
 def shown(cell: str) -> str:

@@ -101,6 +101,10 @@ def names_of(path: Path, form: Format, found: Iterator[Row]) -> tuple[list[str],
     if form.names is not None and len(form.names) != len(first[1]):
         raise UserError(f"{path} has {len(first[1])} columns, but the schema's format.names has {len(form.names)}: name every column.")
     names = rows.names_of(first[1], form.model_dump())
+    try:
+        rows.refuse_other_order(first[1], names, form.model_dump(), str(path), "the schema's format.names")
+    except rows.BadTable as error:
+        raise UserError(f"{error}; put the names in the file's order.") from error
     if long := [place for place, name in enumerate(names, start=1) if len(name) > MAX_NAME]:
         raise UserError(
             f"{path}: the name of column {long[0]} has {len(names[long[0] - 1]):,} characters, more than {MAX_NAME:,} "

@@ -21,7 +21,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     A line is a row: a quote that is not closed on its line spoils that line and not the rest of the file; such a line
     comes as one cell.
     """
-    opening = gzip.open if path.suffix == ".gz" else open
+    opening = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with read_errors_named(path), opening(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(iter(partial(file.readline, MAX_LINE_LENGTH), ""), start=1):
@@ -47,4 +47,4 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]], quote_all: bool = F
     text = io.StringIO(newline="")
     csv.writer(text, quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL, lineterminator="\n").writerows(rows)
     content = text.getvalue().encode()
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix.lower() == ".gz" else content)

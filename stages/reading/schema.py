@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 from ruamel.yaml import YAML
 
-from examples.cells import pattern_of_dates
+from examples.rows import are_texts, check_column, check_columns, check_format
 from stages.common.meta import Column, Format
 from stages.common.params import NOT_YAML, Section, check_section
 from stages.shell.errors import UserError, reason
@@ -26,20 +26,10 @@ class ColumnSchema(Column):
     why: str | None = None
     example: str | None = None
 
-    @field_validator("formats")
-    @classmethod
-    def _formats_are_known(cls, formats: list[str] | None) -> list[str] | None:
-        for one in formats or []:
-            pattern_of_dates(one)
-        return formats
-
     @model_validator(mode="after")
-    def _has_what_its_type_needs(self) -> "ColumnSchema":
-        needs = {"date": ("formats", self.formats), "category": ("levels", self.levels)}.get(self.type)
-        if needs and not needs[1]:
-            raise ValueError(f"a {self.type} needs {needs[0]}")
-        if self.levels is not None and len(set(self.levels)) != len(self.levels):
-            raise ValueError("expected levels that are all different")
+    def _can_be_read(self) -> "ColumnSchema":
+        if self.type != "dropped":
+            check_column(self.spec())
         return self
 
 
@@ -53,10 +43,18 @@ class Schema(Section):
     targets: list[str] = Field(min_length=1)
     columns: dict[str, ColumnSchema] = Field(min_length=2)
 
+    @field_validator("format")
+    @classmethod
+    def _file_can_be_read(cls, form: Format) -> Format:
+        check_format(form.model_dump())
+        return form
+
     @model_validator(mode="after")
     def _names_fit(self) -> "Schema":
-        if self.file in ("", "..") or self.file != Path(self.file).name:
+        if not are_texts([self.file]) or self.file in ("", "..") or self.file != Path(self.file).name:
             raise ValueError(f"expected file to be the name of a file in the raw folder, without a folder; got {self.file!r}")
+        if not are_texts([*self.columns]):
+            raise ValueError("expected names of columns that UTF-8 can hold, without zero bytes")
         for target in self.targets:
             if target not in self.columns or self.columns[target].type not in ("number", "category"):
                 raise ValueError(f"expected the target {target!r} to be one of columns, a number or a category")
@@ -64,6 +62,7 @@ class Schema(Section):
             raise ValueError("expected targets that are all different")
         if not self.inputs():
             raise ValueError("expected a column besides the target that is not dropped")
+        check_columns({name: column.spec() for name, column in self.inputs().items()})
         return self
 
     def inputs(self) -> dict[str, ColumnSchema]:

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import math
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,7 +55,6 @@ CELLS = {
 }
 BAD = {"heat, °C": "12a", "2011": "1,5", "2010": "1_000", "made on": "30.02.2024", "seen": "2024-01-01"}
 FILES = {  # encoding and separator, header
-    "semicolons.csv": ("utf-8-sig", ";", True),
     "german.csv": ("cp1252", ";", True),
     "tabs.tsv": ("utf-16", "\t", True),
     "no_header.csv.gz": ("utf-8", ",", False),
@@ -89,7 +89,7 @@ class Built:
         (folder / "data" / "schemas").mkdir()
         (folder / "data" / "schemas" / "tiles.yaml").write_text(schema, encoding="utf-8")
         entry = {"kind": "table", "raw": "data/tiles/raw", "about": {"use": "To try.", "limits": "None.", "licence": "none"}}
-        entry["preprocess"] = {"task": task, "test_fraction": 0.3, "val_fraction": 0.2, "max_bad_fraction": 0.05}
+        entry["preprocess"] = {"task": task, "test_fraction": 0.3, "val_fraction": 0.2, "max_bad_fraction": 0.3}  # words are odd on purpose
         params = PARAMS | {"sources": {}, "datasets": {"tiles": entry}, "models": {}, "runtime": RUNTIME}
         (folder / "params.yaml").write_bytes(as_json(params))
         with contextlib.chdir(folder):
@@ -136,7 +136,7 @@ class Made(Built):
         encoding, separator, has_header = FILES[file]
         self.table = the_table()
         content = written(self.table if has_header else self.table[1:], encoding, separator)
-        form = {"encoding": {"utf-8-sig": "utf-8", "utf-16": "utf-8"}.get(encoding, encoding), "separator": separator, "header": has_header}
+        form = {"encoding": {"utf-16": "utf-8"}.get(encoding, encoding), "separator": separator, "header": has_header}
         if not has_header:
             form["names"] = self.table[0]
         schema = f"file: {file}\nformat: {json.dumps(form)}\ntargets: [Güte]\ncolumns:{COLUMNS}"
@@ -199,6 +199,10 @@ def row_of(**changes) -> dict[str, str]:
 def test_what_is_sent_for_every_row_is_what_the_network_was_trained_on(made):
     refused = made.compare()
     assert len(refused) == len(BAD) and len(made.rows()) == len(made.table) - 1
+    form = made.signature["format"]
+    assert (form["separator"], form["header"]) == FILES[made.file.name][1:]
+    assert form.get("names") == (None if form["header"] else made.table[0])
+    assert made.signature["categories"] == ["note", "007"], "in the order of the input"
 
 
 def test_the_file_itself_is_answered_as_pytorch_answers_what_preprocess_has_made_of_it(made):
@@ -210,14 +214,6 @@ def test_the_file_itself_is_answered_as_pytorch_answers_what_preprocess_has_made
     expected, labels = run_torch(made.own.model, np.stack([*rows.values()]))
     np.testing.assert_allclose([list(answer["probabilities"].values()) for answer in answers], expected, atol=1e-5)
     assert [answer["label"] for answer in answers] == [["gut", "ungenügend"][label] for label in labels]
-
-
-def test_the_signature_says_how_the_file_is_read_and_the_names_of_one_without_a_header(made):
-    form = made.signature["format"]
-    assert form["separator"] == FILES[made.file.name][1] and form["header"] == FILES[made.file.name][2]
-    assert form.get("names") == (None if form["header"] else made.table[0])
-    assert made.signature["categories"] == ["note", "007"], "in the order of the input"
-    assert rows.is_sound(made.signature)
 
 
 @pytest.mark.slow
@@ -275,12 +271,13 @@ def test_words_that_the_model_does_not_know_are_answered_and_named(said, german)
     ), "one unknown word is like another"
 
 
-@pytest.mark.parametrize(("name", "cell"), BAD.items())
-def test_a_bad_cell_is_refused_naming_its_row_column_and_cell_and_the_others_are_answered(said, german, name, cell):
-    heard = ask_file(said, german, [[*row_of()], [*(row_of() | {name: cell}).values()], [*row_of().values()]])
-    assert [answer["input"] for answer in heard.answers] == ["new.csv line 3"]
-    assert len(heard.refused) == 1 and heard.refused[0].startswith(f"error: new.csv line 2: {name} is {cell!r}: expected a ")
-    assert heard.refused[0].endswith(", or an empty cell where it is missing.")
+def test_a_bad_cell_is_refused_naming_its_row_column_and_cell_and_the_others_are_answered(said, german):
+    bad = [[*(row_of() | {name: cell}).values()] for name, cell in BAD.items()]
+    heard = ask_file(said, german, [[*row_of()], *bad, [*row_of().values()]])
+    assert [answer["input"] for answer in heard.answers] == [f"new.csv line {len(BAD) + 2}"] and len(heard.refused) == len(BAD)
+    for line, (refused, (name, cell)) in enumerate(zip(heard.refused, BAD.items(), strict=True), start=2):
+        assert refused.startswith(f"error: new.csv line {line}: {name} is {cell!r}: expected a ")
+        assert refused.endswith(", or an empty cell where it is missing.")
 
 
 @pytest.mark.parametrize(
@@ -308,9 +305,9 @@ def test_a_file_that_is_not_like_the_model_s_own_is_refused_in_a_sentence(said, 
         ("a.csv", b'"2011";"2010\n1;2\n', "line 1: a quoted cell begins there and does not end as one (unexpected end of data): "),
         ("a.csv", b"\x81;\x8d\n", "is not text in cp1252 ("),
         ("a.csv", b"a\0b\n", "line 1 has a zero byte: "),
-        ("a.csv", b"a" * (1 << 20), "line 1 is longer than 1,048,576 characters: "),
         ("a.csv", b'a;"' + b"b" * 200_000 + b'"\n', "line 1: a "),
-        ("a.csv.gz", b"2011", "is damaged or cut short (BadGzipFile: "),
+        ("a.CSV.GZ", b"2011", "is damaged or cut short (BadGzipFile: "),
+        ("a.csv", b"PAR1\x15\x04", "is a Parquet file, which this does not read: save it as CSV."),
         ("a.xlsx", b"PK", "is a workbook, whose sheets and formulas this does not read: save the sheet as CSV "),
     ],
 )  # fmt: skip
@@ -319,6 +316,11 @@ def test_a_hostile_file_is_refused_in_a_sentence(said, name, content, named):
     heard = said(name)
     assert heard.answers == [] and len(heard.refused) == 1
     assert heard.refused[0].startswith(f"error: {name} {named}") and heard.refused[0].endswith("."), heard.refused
+
+
+def test_a_pipe_is_refused_at_once(said):
+    os.mkfifo("pipe")
+    assert said("pipe").refused == ["error: pipe is not a plain file: save what it gives in one."]
 
 
 def test_without_a_header_columns_go_by_place_and_the_target_at_the_end_may_be_left_out(tmp_path_factory, said):
@@ -381,6 +383,8 @@ def test_values_of_json_mean_what_cells_do(model):
         ({"n2011": 1e39}, "row: 2011 is 1e+39: expected a number that float32 can hold"),
         ({"n2011": math.nan}, "row: 2011 is nan: expected a number that float32 can hold"),
         ({"seen": 5}, "row: seen is 5: expected a date as a text"),
+        ({"code": 1e16}, "row: 007 is 1e+16: expected a text: a number so large or so small can be spelled in several ways, or null"),
+        ({"note": "a" * 1001}, f"row: note is '{'a' * 99}…: expected a text of at most 1000 characters"),
         ({"note": {}}, "row: note is {}: expected a text"),
         ({"note": "a\ud800"}, "row: note is 'a\\ud800': expected a text that UTF-8 can hold"),
         ({"note": "fine\0"}, "row: note is 'fine\\x00': expected a text that UTF-8 can hold, without zero bytes"),
@@ -397,7 +401,6 @@ def test_values_of_json_mean_what_cells_do(model):
             "error: note=fine has no heat, °C, 2011, 2010, made on, seen, 007: leave it empty (null in JSON) where it is missing.",
         ),
         ("{", "error: { is no row in JSON ("),
-        ("[" * 10, "error: [[[[[[[[[[ is neither a file"),
         ('{"a":' * 100_000, 'error: {"a":'),
     ],
 )
@@ -409,37 +412,53 @@ def test_what_is_no_row_is_refused_in_a_sentence(said, text, named):
 # Models of strangers
 
 
+UNSOUND = [
+    lambda own: own.pop("format"),
+    lambda own: own["format"].update(encoding="punycode"),
+    *(lambda own, sign=sign: own["format"].update(separator=sign) for sign in ['"', ";;", "\r", "x", "7", "\0", "\U0001f600", 3]),
+    lambda own: own["format"].update(header="yes"),
+    lambda own: own["format"].update(names=[1]),
+    lambda own: own["columns"].pop("2011"),
+    lambda own: own["columns"].update(more={"type": "number"}),
+    *(
+        lambda own, keys=keys: own["columns"]["2011"].update(keys)
+        for keys in (
+            {"type": "category"}, {"type": "text"}, {"locale": "de"}, {"missing": "0"}, {"decimal": ",", "thousands": ","},
+            {"decimal": [","]}, {"brackets": "yes"}, *({"units": [unit]} for unit in (" ", " kg", "-", ".", "(", "m2", 5, "\0")),
+        )
+    ),
+    *(lambda own, formats=formats: own["columns"]["seen"].update(formats=formats) for formats in (["%d%d"], [])),
+    *(lambda own, levels=levels: own["columns"]["note"].update(levels=levels)
+      for levels in ([], [""], ["a "], ["e\u0301"], ["a", "a"], ["a" * 1001], ["a\ud800"])),
+    lambda own: own["columns"].update({"seen (second of the day)": {"type": "category", "levels": ["a"]}})
+    or own["categories"].append("seen (second of the day)"),
+    lambda own: own["categories"].reverse() or own["categories"].append("note"),
+    lambda own: own["categories"].append(3),
+    lambda own: own["features"].reverse(),
+    lambda own: own["features"].pop(),
+]  # fmt: skip
+
+
+def test_a_signature_that_does_not_fit_itself_is_not_sound(german):
+    assert rows.is_sound(german.signature)
+    for place, change in enumerate(UNSOUND):
+        signature = json.loads(json.dumps(german.signature))
+        change(signature)
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            if not rows.is_sound(signature):
+                raise ValueError
+            pytest.fail(f"change {place} is taken")
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        lambda own: own.pop("format"),
-        lambda own: own["format"].update(encoding="punycode"),
-        lambda own: own["format"].update(separator='"'),
-        lambda own: own["format"].update(separator=";;"),
-        lambda own: own["format"].update(header="yes"),
-        lambda own: own["format"].update(names=[1]),
-        lambda own: own["columns"].pop("2011"),
-        lambda own: own["columns"].update(more={"type": "number"}),
-        lambda own: own["columns"]["2011"].update(type="category"),
-        lambda own: own["columns"]["2011"].update(type="text"),
-        lambda own: own["columns"]["2011"].update(locale="de"),
-        lambda own: own["columns"]["2011"].update(missing="0"),
-        lambda own: own["columns"]["2011"].update(units=[" "]),
-        lambda own: own["columns"]["2011"].update(decimal=",", thousands=","),
-        lambda own: own["columns"]["2011"].update(brackets="yes"),
-        lambda own: own["columns"]["seen"].update(formats=["%d%d"]),
-        lambda own: own["columns"]["seen"].update(formats=[]),
-        lambda own: own["columns"]["note"].update(levels=[]),
-        lambda own: own["categories"].reverse() or own["categories"].append("note"),
-        lambda own: own["categories"].append(3),
-        lambda own: own["features"].reverse(),
-        lambda own: own["features"].pop(),
+        UNSOUND[1],
         lambda own: own["inputs"].reverse(),
         lambda own: own["inputs"].pop(),
         lambda own: own["inputs"][1].update(dtype="float32"),
         lambda own: own["inputs"][1]["shape"].append(1),
     ],
-    ids=range(26),
 )
 def test_a_signature_that_does_not_fit_is_refused_in_a_sentence(german, said, change):
     proto = onnx.load_model_from_string(german.own.onnx)
@@ -480,16 +499,11 @@ def test_the_server_takes_the_owner_s_file_and_rows_by_name(german, address, sai
     ("body", "content_type", "named"),
     [
         ("[[1, 2]]", "application/json", "the body is not a list of rows by name: "),
-        ('{"2011": 1}', "application/json", "the body is not a list of rows by name: "),
-        ('[{"2011": 1}]', "application/json", "row 1 has no heat, °C, 2010, made on, "),
         (json.dumps([row_of(), row_of(n2011="x")]), "application/json", "row 2: 2011 is 'x': expected a number"),
         ("[", "application/json", "the body is no JSON in UTF-8 ("),
-        ("2011;2010\n1;2\n", None, "the body has no column heat, °C, "),
-        (written([[*row_of()]], "cp1252", ";"), None, "the body has no input; 1 to 256 are answered at once"),
         (written([[*row_of()], *[[*row_of().values()]] * 257], "cp1252", ";"), None, "the body has too many inputs; 1 to 256 "),
         (written([[*row_of()], [*row_of(seen="x").values()]], "cp1252", ";"), None, "the body line 2: seen is 'x': expected a date like "),
         (b"\x81\n", None, "the body is not text in cp1252 ("),
-        (b'"2011', None, "the body line 1: a quoted cell begins there"),
     ],
 )  # fmt: skip
 def test_the_server_refuses_in_a_sentence(address, body, content_type, named):

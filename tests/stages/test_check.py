@@ -407,6 +407,21 @@ SCHEMA_MISTAKES = [
     ("Age: {type: number}", "Age: {type: date, formats: ['%d.%m']}", "expected one year"),
     ("Age: {type: number}", "Age: {tpye: number}", "columns.Age.tpye is not a known key"),
     ("file: diabetes.csv", "file: [", "data/schemas/diabetes_rows.yaml is not YAML"),
+    ("file: diabetes.csv", 'file: "a\\0b"', "expected file to be the name of a file"),
+    ("file: diabetes.csv", "file: diabetes.csv\nformat: {separator: '\"'}", "expected as separator one sign that is no letter"),
+    ("file: diabetes.csv", "file: diabetes.csv\nformat: {separator: x}", "expected as separator one sign that is no letter"),
+    ("Age: {type: number}", "Age: {type: number, decimal: ',', thousands: ','}", "expected two signs that differ"),
+    ("Age: {type: number}", "Age: {type: number, units: [' kg']}", "expected units without digits, signs, brackets and blanks"),
+    ("Age: {type: number}", "Age: {type: number, units: ['-']}", "got '-'"),
+    ("Age: {type: number}", "Age: {type: number, units: ['.']}", "got '.'"),
+    (
+        "Age: {type: number}",
+        "Age: {type: date, formats: ['%d.%m.%Y %H:%M']}\n  Age (second of the day): {type: number}",
+        "expected no column 'Age (second of the day)', which is what the time of a date is called",
+    ),
+    ("Age: {type: number}", "Age: {type: category, levels: ['']}", "expected levels of 1 to 1000 characters"),
+    ("Age: {type: number}", "Age: {type: category, levels: ['a ', b]}", "got 'a '"),
+    ("Age: {type: number}", 'Age: {type: category, levels: ["e\\u0301"]}', "got 'e\u0301'"),
 ]
 
 

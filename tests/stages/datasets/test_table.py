@@ -117,18 +117,43 @@ def test_several_columns_of_two_levels_are_several_classes_at_once(place):
 
 
 def test_rows_that_are_equal_but_for_the_label_stay_together_and_classes_are_spread(place):
-    lines = [f"{number % 50},{'yes' if number % 5 == 0 else 'no'}" for number in range(200)]
+    lines = [f"{number % 100},{'yes' if number % 5 == 0 else 'no'}" for number in range(200)]
     write(place, lines)
     meta = place.run()
     where = {}
     for split, (a,), _ in rows_of(place).values():
         where.setdefault(a, set()).add(split)
-    assert len(where) == 50 and all(len(splits) == 1 for splits in where.values())
+    assert len(where) == 100 and all(len(splits) == 1 for splits in where.values())
     assert {split: counts.per_class for split, counts in meta.counts.items()} == {
         "train": {"no": 96, "yes": 24},
         "val": {"no": 32, "yes": 8},
         "test": {"no": 32, "yes": 8},
     }
+
+
+def test_rows_of_which_few_differ_are_split_one_by_one_so_that_classes_are_in_all_splits_alike(place, capsys):
+    flags = {"type": "category", "levels": ["no", "yes"]}
+    lines = [f"{'no' if n % 10 else 'yes'},{'no' if n % 3 else 'yes'},{'yes' if n % 10 < 6 else 'no'}" for n in range(400)]
+    write(place, lines, {"a": flags, "b": flags, "sort": SORT})
+    meta = place.run()
+    shares = {split: counts.per_class for split, counts in meta.counts.items()}
+    assert shares == {split: {"no": 4 * n, "yes": 6 * n} for split, n in {"train": 24, "val": 8, "test": 8}.items()}
+    assert "400 rows have only 4 different inputs: they are split one by one" in capsys.readouterr().err
+
+
+def test_rows_without_a_group_are_a_group_each_and_counted(place, capsys):
+    columns = {"a": NUMBER, "patient": {"type": "dropped", "missing": ["?"]}, "sort": SORT}
+    named = {0: "", 1: " ", 2: "?"}
+    write(place, [f"{n},{named.get(n % 4, f'p{n % 20}')},{('no', 'yes')[n % 3 > 0]}" for n in range(200)], columns, group="patient")
+    meta = place.run()
+    assert meta.counts["train"].total < 140 and min(meta.counts[split].total for split in ("val", "test")) > 20
+    assert "preprocess.group is 'patient', but 150 of 200 rows have none: each of them is its own group" in capsys.readouterr().err
+
+
+def test_groups_of_which_there_are_too_few_are_named(place):
+    columns = {"a": NUMBER, "patient": {"type": "dropped"}, "sort": SORT}
+    write(place, [f"{n},p{n % 2},{('no', 'yes')[n % 3 > 0]}" for n in range(40)], columns, group="patient")
+    assert "preprocess.group is 'patient', whose 2 groups leave no row for val: take a column with more groups" in place.refusal()
 
 
 def test_a_group_stays_whole(place):

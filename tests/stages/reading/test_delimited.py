@@ -102,3 +102,10 @@ def test_rows_come_in_chunks_of_a_bounded_size():
     long = ["x" * (MAX_CHUNK // 2)]
     assert [len(chunk) for chunk in in_chunks([(number, long) for number in range(7)], 1000)] == [3, 3, 1]
     assert list(in_chunks([], 4)) == []
+
+
+def test_names_by_place_are_not_given_to_columns_of_another_order(write):
+    """As predict.py refuses such a file."""
+    assert data_rows(write(",b\n1,2\n"), Format(names=["a", "b"]), ["a"])[:2] == ([0], ["a", "b"])
+    said = refusal(write("b,a\n1,2\n"), names=["a", "b"])
+    assert "a.csv has its columns in another order than the schema's format.names, where names go by place: a, b" in said
