@@ -13,6 +13,7 @@ FEW_ROWS = 20  # fewer say nothing, and are not looked at any further
 HANDFUL = 10  # items of a class
 WORTH_A_WARNING = 0.01  # of all rows
 NEARLY_ALL = 0.9  # of the rows, that are different
+MANY_COPIES = 0.05  # of test's rows; fewer are equal by zeros that stand together
 TOO_MANY_KNOWN = 0.2  # of test's rows, that train has too: beyond it figures on test measure memory
 FEW_DIFFERENT = 0.5  # of the rows of a table: there equal ones are no copies, but all that there is
 MIN_TEST = 20
@@ -80,7 +81,7 @@ def near_copies(data: Audited) -> Iterator[Finding]:
         rest = whole - parts[:, left_out].sum(axis=1)
         is_rare = rareness.sum(axis=1) - rareness[:, left_out].sum(axis=1) >= least
         found = np.flatnonzero(test & is_rare & np.isin(rest, rest[train]) & ~np.isin(whole, whole[train]))
-        if len(found) < max(NUM_NAMED, WORTH_A_WARNING * test.sum()):
+        if len(found) < max(NUM_NAMED, MANY_COPIES * test.sum()):
             continue
         yield Finding(
             "near_copies",
