@@ -196,12 +196,13 @@ def same(column: Column, cells: np.ndarray, target: Target, odd: float = ODD) ->
     values, places = np.unique(cells, return_inverse=True)
     if len(values) > len(target.classes) + most:
         return False
-    pairs, counts = np.unique(np.stack([places, answers.astype(np.int64)]), axis=1, return_counts=True)
+    pairs, counts = np.unique(places * len(target.classes) + answers.astype(np.int64), return_counts=True)
+    values, answers = np.divmod(pairs, len(target.classes))
     order = np.argsort(-counts, kind="stable")
-    classes, firsts = np.unique(pairs[1, order], return_index=True)  # the most frequent value of each class
-    best, others = order[firsts], len(answers) - np.bincount(pairs[1], counts).max()
-    is_one_to_one = len(np.unique(pairs[0, best])) == len(classes) > 1
-    return bool(is_one_to_one and num_gaps + len(answers) - counts[best].sum() <= min(most, ODD_OF_OTHERS * others))
+    classes, firsts = np.unique(answers[order], return_index=True)  # the most frequent value of each class
+    best, others = order[firsts], counts.sum() - np.bincount(answers, counts).max()
+    is_one_to_one = len(np.unique(values[best])) == len(classes) > 1
+    return bool(is_one_to_one and num_gaps + counts.sum() - counts[best].sum() <= min(most, ODD_OF_OTHERS * others))
 
 
 def on_line(cells: np.ndarray, numbers: np.ndarray, num_odd: int) -> bool:

@@ -70,17 +70,18 @@ def near_copies(data: Audited) -> Iterator[Finding]:
         parts[:, place] = hashes_of(cells[:, None]) * weights[place]
         _, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
         rareness[:, place] = -np.log(counts[inverse] / len(cells))
-    whole, least = parts.sum(axis=1), np.log(float(train.sum()) * test.sum())
+    whole, all_rare, least = parts.sum(axis=1), rareness.sum(axis=1), np.log(float(train.sum()) * test.sum())
     if len(np.unique(whole)) < NEARLY_ALL * len(whole):
         return
+    new = np.flatnonzero(test & ~np.isin(whole, whole[train]))
     for place, column in enumerate(data.columns):
         if column.type == "time":
             continue
         has_time = [one.type for one in data.columns[place + 1 : place + 2]] == ["time"]
         left_out = slice(place, place + 1 + has_time)
         rest = whole - parts[:, left_out].sum(axis=1)
-        is_rare = rareness.sum(axis=1) - rareness[:, left_out].sum(axis=1) >= least
-        found = np.flatnonzero(test & is_rare & np.isin(rest, rest[train]) & ~np.isin(whole, whole[train]))
+        rare = new[all_rare[new] - rareness[new, left_out].sum(axis=1) >= least]
+        found = rare[np.isin(rest[rare], rest[train])]
         if len(found) < max(NUM_NAMED, MANY_COPIES * test.sum()):
             continue
         yield Finding(
