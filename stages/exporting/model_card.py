@@ -29,6 +29,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     entry, measured = ["type", "shape", "range", "meaning"], ["smallest in train", "largest", "mean"]
     metrics, hashes, task = own_metrics(signature.metrics), signature.hashes, take_task(signature.task)
     beside = {"this model": metrics} | {NAMES[name]: measured for name, measured in baselines(signature.metrics).items()}
+    compared = [metric for metric in task.COMPARED if any(metric in measured for measured in beside.values())]
     sections = [
         f"# {signature.model}",
         f"{meta.description} {NOT_REAL[meta.source]}".strip(),
@@ -58,8 +59,8 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         if len(beside) > 1
         else "",
         table(
-            ["", *task.COMPARED],
-            ([name, *(with_range(measured, metric) for metric in task.COMPARED)] for name, measured in beside.items() if len(beside) > 1),
+            ["", *compared],
+            ([name, *(with_range(measured, metric) for metric in compared)] for name, measured in beside.items() if len(beside) > 1),
         ),
         "![predicted against actual](predictions.png)",
         "Where it errs, where it is weak and which columns matter: [the report](../report.html), made with this card and not part of it.",
