@@ -27,12 +27,15 @@ from ruamel.yaml import YAML
 
 from entries.lines import added, without
 from entries.project import GRAPH, NAME, PARAMS, Entry, Project, delete, run, unignore_raw
-from entries.tables.columns import Question, Seen, Told, describe, way_of_numbers
+from entries.tables.columns import CELLS_LOOKED_AT, LOOKED_AT, Question, Seen, Told, describe, way_of_numbers
 from entries.tables.formats import format_of
+from examples.cells import pattern_of_dates
 from pipelines.dvc.waiting import repository_lock
 from pipelines.running.leftovers import UNFINISHED
 from pipelines.running.locks import alone
 from stages.common.files import naming
+from stages.common.params import check_section
+from stages.datasets.table import Preprocess
 from stages.reading.contents import printable
 from stages.reading.delimited import all_rows, names_of, refuse_workbook
 from stages.reading.parquet import is_parquet, unreadable
@@ -53,6 +56,7 @@ COLUMNS = 40
 CHUNK = 10_000  # rows
 LOSSES = {"binary": "BCE", "multilabel": "BCE", "multiclass": "CrossEntropy", "regression": "MSE"}
 SHOWN_LEVELS = 4
+TOTALS = r"(grand )?total|totals|sum|sums|gesamt|insgesamt|summe|gesamtsumme|total g[eé]n[eé]ral|somme|totale|suma|total general"
 MAX_KEY = 1000  # characters of a key of YAML that begins no line with a question mark
 
 
@@ -66,19 +70,22 @@ class Table:
         self.format, self.why = format_of(path, form.encoding, form.separator, form.header, form.names)
         names, rows = names_of(path, self.format, all_rows(path, self.format))
         self.refuse_unknown(names, told)
-        seen = [Seen(name) for name in names]
-        self.num_rows, self.bad_lines = 0, list[int]()
+        seen = [Seen(name, min(LOOKED_AT, CELLS_LOOKED_AT // len(names))) for name in names]
+        self.num_rows, self.bad_lines, last = 0, list[int](), (0, list[str]())
         while chunk := list(islice(rows, CHUNK)):
             self.bad_lines += [line for line, found in chunk if len(found) != len(names)]
             good = [found for _, found in chunk if len(found) == len(names)]
+            last = chunk[-1]
             self.num_rows += len(good)
             for column, cells in zip(seen, zip(*good, strict=True), strict=False):
                 column.add(cells)
         if not self.num_rows:
             raise UserError(f"{path.name} has a header and no rows: there is nothing to learn from.")
         self.seen = {column.name: column for column in seen}
+        self.total = last[0] if any(re.fullmatch(TOTALS, cell.strip(), re.IGNORECASE) for cell in last[1]) else 0
         try:
-            way, self.why["numbers"] = (told.way, "told") if told.way else way_of_numbers(seen)
+            said = told.way and (told.way, f"numbers with {told.way[0]!r} before the fraction, as told")
+            way, self.why["numbers"] = said or way_of_numbers(seen, self.format.separator)
         except Question as question:
             raise UserError(f"{path.name}: {question}.") from question
         self.columns = self.describe(told, way)
@@ -133,7 +140,9 @@ class Table:
         return "binary" if len(kinds[0].levels or []) == 2 else "multiclass"
 
     def schema(self) -> Schema:
-        return Schema(file=self.path.name, format=self.format, targets=self.targets, columns=self.columns)
+        columns = {name: column.model_dump() for name, column in self.columns.items()}
+        values = {"file": self.path.name, "format": self.format.model_dump(), "targets": self.targets, "columns": columns}
+        return check_section(Schema, values, "", self.path.name)
 
     def print(self) -> None:
         """What was found, a line a column."""
@@ -153,10 +162,13 @@ class Table:
             missing = seen.counts[""] + sum(seen.counts[word] for word in column.missing or [])
             what = f"{column.type} (target)" if name in self.targets else column.type
             rows.append((name, what, has, f"{missing:,}" if missing else "", seen.example, column.why or ""))
-        widths = [min(max(len(printable(row[place])) for row in rows), limit) for place, limit in enumerate((28, 17, 32, 8, 20, 80))]
+        limits = (28, 17, 32, 8, 20, 1000)
+        widths = [min(max(len(printable(row[place])) for row in rows), limit) for place, limit in enumerate(limits)]
         for row in rows:
             cells = [cut(printable(cell), width) for cell, width in zip(row, widths, strict=True)]
             print(f"  {'  '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()}")
+        if self.total:
+            print(f"  The last row, line {self.total}, looks like a total: take it out of the file, or the model learns from it")
         if self.bad_lines:
             some = ", ".join(map(str, self.bad_lines[:5]))
             print(f"  {len(self.bad_lines)} rows have another number of cells, and are left out: lines {some}")
@@ -185,7 +197,7 @@ def new(data: str, options: argparse.Namespace, told: Told) -> None:
         sys.stdout.flush()  # where nobody reads it any more, nothing is written
         write(path, name, schema, entries)
     print(f"\nWritten: {PARAMS} (datasets.{name}, models.{name}), {GRAPH} (artifacts), {path_of(name)}, data/{name}/raw.dvc")
-    print(f"Next: dvc repro export@{name}   (or make repro); make remove NAME={name} takes it away again")
+    print(f"Next: dvc repro export@{name} report@{name}   (or make repro); make remove NAME={name} takes it away again")
 
 
 @contextlib.contextmanager
@@ -346,11 +358,17 @@ def artifact(name: str) -> str:
 
 def dataset_entry(table: Table, name: str, options: argparse.Namespace) -> str:
     ways = {way: value for way in ("group", "time", "split") if (value := getattr(options, way))}
+    if len(ways) > 1:
+        raise UserError(f"{' and '.join(f'--{way}' for way in ways)} split the rows in different ways: say one of them.")
     for way, column in ways.items():
         if column not in table.columns or column in table.targets:
             raise UserError(f"--{way} is {column!r}, which is not a column of {table.path.name} besides the target.")
+        if way == "time" and table.columns[column].type not in ("date", "number"):
+            why = table.columns[column].why
+            raise UserError(f"--time is {column!r}, which is neither a date nor a number ({why}): say --date or --number.")
     test, val = (0.0, 0.0) if "split" in ways else (options.test_fraction, VAL_FRACTION)
     preprocess = {"task": table.task(), "test_fraction": test, "val_fraction": val, **ways, "max_bad_fraction": BAD_ROWS}
+    check_section(Preprocess, preprocess, "preprocess", "The new entry")
     use = f"To predict {', '.join(table.targets)} from the other columns of {table.path.name}."
     about = {"use": use, "limits": "Nobody has written down yet what it is not for.", "licence": "not stated"}
     return flow(name, {"kind": "table", "raw": f"data/{name}/raw", "preprocess": preprocess, "about": about})
@@ -437,6 +455,18 @@ def pairs(values: Iterable[str], what: str) -> dict[str, list[str]]:
     return found
 
 
+def patterns(values: Iterable[str]) -> dict[str, list[str]]:
+    """From COLUMN=%d.%m.%Y|..."""
+    found = pairs(values, "--date")
+    for column, texts in found.items():
+        for text in texts:
+            try:
+                pattern_of_dates(text)
+            except ValueError as error:
+                raise UserError(f"--date: {text!r} of {column} is no pattern of dates: {error}.") from error
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of a table of your own.")
     add = parser.add_argument
@@ -458,7 +488,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--group", metavar="COLUMN", help="rows with the same cell stay in one split")
     add("--time", metavar="COLUMN", help="the last rows by this column are the test split")
     add("--split", metavar="COLUMN", help="its cells say train, val or test")
-    add("--test-fraction", type=float, default=0.2)
+    add("--test-fraction", type=float, default=0.2, help="of all rows; default: 0.2")
     options = parser.parse_args(arguments)
 
     def work() -> None:
@@ -467,7 +497,7 @@ def main(arguments: list[str] | None = None) -> None:
             drop=frozenset(options.drop),
             number=frozenset(options.number),
             category=frozenset(options.category),
-            dates=pairs(options.date, "--date"),
+            dates=patterns(options.date),
             missing=pairs(options.missing, "--missing"),
             ignore_case=frozenset(options.ignore_case),
             way=way,

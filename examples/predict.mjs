@@ -29,7 +29,7 @@ export async function check(session, signature) {
   const outputs = await session.run(Object.fromEntries(Object.entries(inputs).map(([name, array]) => [name, asTensor(array)])));
   for (const [name, expected] of Object.entries(golden.outputs)) {
     const values = asTensor(expected).data;
-    const worst = values.reduce((most, value, place) => Math.max(most, Math.abs(Number(value) - Number(outputs[name].data[place]))), 0);
+    const worst = values.reduce((most, value, place) => Math.max(most, Math.abs(Number(value) - Number(outputs[name].data[place])) / Math.max(Math.abs(Number(value)), 1)), 0);
     if (!(worst <= 1e-4)) throw new Error(`${name} of the golden input differs by ${worst}`);
   }
 }

@@ -15,7 +15,7 @@ from examples import cells
 from stages.reading.contents import printable
 from stages.reading.schema import NAMED_LEVELS, ColumnSchema
 
-LOOKED_AT = 200_000  # rows by which types are told; levels are of all rows
+LOOKED_AT, CELLS_LOOKED_AT = 200_000, 10_000_000  # rows, and cells, by which types are told; levels are of all rows
 MOSTLY, HALF = 0.9, 0.5  # shares of cells
 MAX_BAD = 0.1
 SOME_FORM = 0.8  # of cells that are a date of any form
@@ -67,13 +67,14 @@ class Seen:
     """The cells of a column: how often each occurs (stripped; of the first rows that were looked at), and in which rows it is different."""
 
     name: str
+    looked_at: int = LOOKED_AT  # rows
     counts: Counter[str] = field(default_factory=Counter)
     later: Counter[str] = field(default_factory=Counter)  # of rows after those, while the column may still be one of words
     total: int = 0
     first: list[str] = field(default_factory=list)  # in the order of the rows
 
     def add(self, column: Sequence[str]) -> None:
-        room, self.total = max(0, LOOKED_AT - self.total), self.total + len(column)
+        room, self.total = max(0, self.looked_at - self.total), self.total + len(column)
         first = [cells.stripped(cell) for cell in column[:room]]
         self.counts.update(first)
         self.first += first
@@ -110,10 +111,11 @@ class Told:
         return {*self.drop, *self.number, *self.category, *self.dates, *self.missing, *self.ignore_case}
 
 
-def way_of_numbers(columns: list[Seen]) -> tuple[tuple[str, str], str]:
+def way_of_numbers(columns: list[Seen], separator: str) -> tuple[tuple[str, str], str]:
     """The decimal and the thousands sign by which most cells of the file are numbers; "." alone where another way reads no more.
 
-    Raises Question where the cells can be read in two ways that differ (1,234).
+    Raises Question where the cells can be read in two ways that differ (1,234; or 1.234 beside 999, or in a file of semicolons, as German
+    programs write it).
     """
     cellss = [Counter(dict(list(column.words.most_common(2000)))) for column in columns]
     digits = [
@@ -123,6 +125,15 @@ def way_of_numbers(columns: list[Seen]) -> tuple[tuple[str, str], str]:
     read = {way: sum(readable(words, *way) for words in digits) for way in WAYS}
     best = max(WAYS, key=lambda way: (read[way], -WAYS.index(way)))
     if best == WAYS[0] or not read[best]:
+        for column, words in zip(columns, digits, strict=True):
+            groups = [word for word in words if re.fullmatch(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}", word)]
+            small = any(re.fullmatch("[1-9][0-9]{0,2}", word) for word in column.counts)
+            large = any(re.fullmatch("[0-9]{4,}", word) for word in column.counts)
+            if len(groups) > 1 and len(groups) == len(words) and not large and (small or separator == ";"):
+                raise Question(
+                    f"{groups[0]!r} in {column.name} may be read with a point before the fraction or between thousands: say --decimal . or "
+                    "--decimal ,"
+                )
         return WAYS[0], ""
     if best in ((".", ","), (",", "")) and read[(".", ",")] == read[(",", "")] > 0:
         example = next(word for words in digits for word in words if readable(Counter([word]), ".", ",") and "," in word)
@@ -222,7 +233,8 @@ def number(
     }
     read = cells.reader_of({"type": "number"} | {key: value for key, value in spec.items() if value is not None})
     other = Counter({word: count for word, count in words.items() if not fits(read, word)})
-    share = 1 - sum(other.values()) / filled
+    empty = sum(count for word, count in other.items() if word.lower() in KNOWN_MISSING)
+    share = 1 - (sum(other.values()) - empty) / max(filled - empty, 1) if filled > empty else 0.0
     codes = [word for word in words if re.fullmatch(r"0[0-9]+", word)]
     if codes and not is_told:
         return None
@@ -242,7 +254,7 @@ def number(
         return None
     if not is_target and not is_told and plain and (why := identity(column, numbers)):
         return ColumnSchema(type="dropped", why=why, **made)
-    notes = ["told" if is_told else f"{share:.0%} of its cells are numbers" if other else "numbers"]
+    notes = ["told" if is_told else f"{min(share, 0.99):.0%} of its cells are numbers" if rest else "numbers"]
     notes += (
         [f"{', '.join(map(repr, map(printable, stand_in)))} {'counts' if len(stand_in) == 1 else 'count'} as missing"] if stand_in else []
     )

@@ -5,12 +5,15 @@ import contextlib
 import csv
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 from charset_normalizer import from_bytes
 
+from examples import cells as reading
 from examples.rows import CODECS, SEPARATOR_LINE
 from stages.common.meta import Format
+from stages.common.params import check_section
 from stages.reading.contents import printable
 from stages.reading.delimited import bom_of, opened, refuse_other_content
 from stages.reading.parquet import is_parquet
@@ -21,21 +24,22 @@ SEPARATORS = (",", ";", "\t", "|")
 LOOKED_AT = 1 << 20  # bytes from the start
 MAX_ODD = 1 << 14  # bytes that an encoding is told by
 SOME_ROWS = 1000
+MOST_ACCENTED = 0.85  # of the letters of words that have any
 MIN_AGREEING = 0.8  # of the rows, that have as many cells as the most
-WESTERN = {
-    "cp1252",
-    "latin_1",
-    "iso8859_1",
-    "iso8859_15",
-    "cp1250",
-    "cp858",
-    "cp850",
-    "mac_roman",
-    "iso8859_2",
-    "iso8859_9",
-    "cp1254",
-    "cp1257",
+# Of which a file that is not UTF-8 may be, by the names of Python's codecs and of the schema.
+GUESSED = {
+    "cp1252": "cp1252",
+    "cp1250": "cp1250",
+    "cp1251": "cp1251",
+    "cp932": "cp932",
+    "gb18030": "gb18030",
+    "big5": "big5",
+    "euc_kr": "euc-kr",
+    "mac_roman": "mac-roman",
 }
+LETTERS = re.compile(
+    "[ -~\u00a0-\u00ff\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u20ac\u2013\u2014\u2018-\u201e\u2026]*"  # of cp1252, without rare signs
+)
 
 
 def encoding_of(path: Path, told: str | None) -> tuple[str, str]:
@@ -47,16 +51,21 @@ def encoding_of(path: Path, told: str | None) -> tuple[str, str]:
     found = not_utf8(path)
     if not found:
         return "utf-8", "the whole file is"
-    best = from_bytes(found).best()
-    guess = best.encoding if best else "unknown"
-    if guess not in WESTERN:
-        raise UserError(f"{path.name} is not UTF-8, and may be {guess}: say its encoding (--encoding {guess}), or save it as UTF-8.")
-    try:
-        text = found.decode("cp1252")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path.name} is neither UTF-8 nor cp1252: say its encoding (--encoding), or save it as UTF-8.") from error
+    text = found.decode("cp1252", errors="replace")
+    if not is_western(text):
+        best = from_bytes(found, cp_isolation=list(GUESSED)).best()
+        guess = GUESSED.get(best.encoding, "") if best else ""
+        which = f"may be {guess}: say its encoding (--encoding {guess})" if guess else "its encoding is not known: say it (--encoding)"
+        raise UserError(f"{path.name} is not UTF-8, and {which}, or save it as UTF-8.")
     odd = list(dict.fromkeys(re.findall(r"\w*[^\x00-\x7f]+\w*", text)))[:3]
     return "cp1252", f"it is not UTF-8; look at {', '.join(printable(word) for word in odd)}"
+
+
+def is_western(text: str) -> bool:
+    """Whether text that was read as cp1252 is what Western Europe writes, whose words are not of letters with accents alone."""
+    words = [word for word in re.findall(r"[^\W\d_]{3,}", text) if not word.isascii()]
+    accented = sum(not letter.isascii() for word in words for letter in word)
+    return bool(LETTERS.fullmatch("".join(text.split()))) and accented <= MOST_ACCENTED * sum(map(len, words))
 
 
 def not_utf8(path: Path) -> bytes:
@@ -130,6 +139,7 @@ def format_of(
     """The format, and for people how each part of it is known. Raises UserError where that needs to be told."""
     if is_parquet(path):
         return Format(), {"encoding": "Parquet", "header": "its columns have names"}
+    check_section(Format, {key: value for key, value in (("encoding", encoding), ("separator", separator)) if value}, "", path.name)
     refuse_other_content(path)
     found, why = encoding_of(path, encoding)
     text = start_of(path, found)
@@ -139,7 +149,13 @@ def format_of(
     if not text.strip():
         raise UserError(f"{path.name} is empty: there is no header and no row.")
     sign = separator_of(path, text, separator)
-    form = Format(encoding=found, separator=sign, header=header is not False, names=names)  # type: ignore[arg-type]
+    told = {
+        "encoding": found,
+        "separator": sign,
+        "header": header is not False,
+        "names": names and [reading.stripped(name) for name in names],
+    }
+    form = check_section(Format, told, "", f"{path.name}, its format")
     looked = first_rows(text, sign)
     if header is None and not names and looked:
         refuse_lines_above(path, looked)
@@ -171,7 +187,8 @@ def refuse_no_header(path: Path, first: list[str]) -> None:
     cells = [cell.strip() for cell in first]
     # A first column without a name is that of row numbers, as pandas and R write them; a last one is what a sign at each line's end makes.
     blank = [place for place, cell in enumerate(cells, start=1) if not cell]
-    twice = [place for place, cell in enumerate(cells, start=1) if cell and cells.count(cell) > 1]
+    times = Counter(cells)
+    twice = [place for place, cell in enumerate(cells, start=1) if cell and times[cell] > 1]
     if twice or set(blank) - {1, len(cells)}:
         what = " and ".join(
             [

@@ -436,7 +436,7 @@ FAULTS = {
     "header_blank_duplicate": (
         grid("heat,,press ,press,bad,", HEAT, "1", "2", "3", BAD, ""),
         "bad",
-        "column 2 without a name and columns 3 and 4 of one name: give a name to every column, in their order",
+        "column 2 and 6 without a name and columns 3 and 4 of one name: give a name to every column, in their order",
     ),
     "label_variants": (
         grid("heat,result", HEAT, ["Good", "good", "GOOD ", "Bad", "bad", ""]),
@@ -569,3 +569,24 @@ def test_an_unknown_column_or_half_an_option_is_refused(capsys, flags):
 )
 def test_steps_and_epochs_follow_the_size_of_the_table(task, rows, columns, otherwise):
     assert entries.new.training(task, rows, columns) == otherwise
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--separator", "::"), "separator is '::'"),
+        (("--encoding", "nonsense"), "encoding is 'nonsense'; expected 'utf-8'"),
+        (("--date", "heat=%Q"), "--date: '%Q' of heat is no pattern of dates"),
+        (("--test-fraction", "5"), "preprocess.test_fraction is 5.0; expected less than 1"),
+        (("--time", "heat", "--group", "press"), "--group and --time split the rows in different ways: say one of them"),
+        (("--drop", "heat", "--time", "heat"), "--time is 'heat', which is neither a date nor a number (told)"),
+    ],
+)
+def test_what_is_told_and_cannot_be_is_refused_before_anything_is_written(quick, capsys, options, said):
+    assert said in refusal(capsys, file("t.csv", grid("heat,press,bad", HEAT, HEAT, BAD)), "--target", "bad", *options)
+
+
+def test_a_last_row_that_looks_like_a_total_is_named(quick, capsys):
+    data = file("t.csv", grid("heat,press,bad", HEAT, HEAT, BAD) + "Total,7,1\n")
+    new(data, "--target", "bad", "--dry-run")
+    assert "The last row, line 62, looks like a total: take it out of the file" in capsys.readouterr().out

@@ -43,7 +43,8 @@ WHOLE = [str(place * 37 % 101) for place in range(60)]
         (["31.01.2024", "05.12.2024"], "date", "60 cells like %d.%m.%Y"),
         (["2024-01-31 10:15", "2024-12-05 23:59"], "date", "60 cells like %Y-%m-%d %H:%M"),
         (["20240131", "20241205"], "date", "60 cells like %Y%m%d"),
-        ([*DIFFERENT[:57], "NA", "NA", "NA"], "number", "95% of its cells are numbers; 'NA' counts as missing"),
+        ([*DIFFERENT[:57], "NA", "NA", "NA"], "number", "numbers; 'NA' counts as missing"),
+        ([*DIFFERENT[:20], *["NA"] * 40], "number", "numbers; 'NA' counts as missing"),
         ([*DIFFERENT[:59], "broken"], "number", "98% of its cells are numbers; 1 other cell counts as missing, such as 'broken'"),
         ([*DIFFERENT[:59], "-999"], "number", "numbers; -999 lies apart: if it means missing, say --missing"),
         (["yes", "Yes", "no"], "category", "3 words that repeat; 'Yes' and 'yes' differ by case alone"),
@@ -87,12 +88,23 @@ def test_how_numbers_are_written_is_pinned(words, way, expected):
     ],
 )
 def test_the_decimal_sign_is_that_of_most_cells(cells, way):
-    assert way_of_numbers([seen(*cells)])[0] == way
+    assert way_of_numbers([seen(*cells)], ",")[0] == way
 
 
 def test_a_comma_that_may_be_either_is_asked_for():
     with pytest.raises(Question, match=r"^'1,234' may be read with a comma before the fraction or between thousands: say --decimal , or"):
-        way_of_numbers([seen("1,234", "5,678")])
+        way_of_numbers([seen("1,234", "5,678")], ";")
+
+
+@pytest.mark.parametrize(("cells", "separator"), [(["1.590", "5.248", "999"], ","), (["1.590", "5.248"], ";")])
+def test_a_point_that_may_be_either_is_asked_for(cells, separator):
+    with pytest.raises(Question, match=r"^'1.590' in c may be read with a point before the fraction or between thousands: say --decimal"):
+        way_of_numbers([seen(*cells)], separator)
+
+
+@pytest.mark.parametrize("cells", [["0.125", "5.248", "999"], ["1.590", "5.2", "3"], ["1.590", "5.248"], ["1.590", "5.248", "7", "1200"]])
+def test_a_point_before_a_fraction_is_taken_for_one(cells):
+    assert way_of_numbers([seen(*cells)], ",") == (PLAIN, "")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ FOUND = {
     "UTF-8 whose characters lie across the pieces that are read": ("a;ü\n" + "1;ü\n" * LOOKED_AT, ("utf-8", ";")),
     "latin-1": ("größe;b\n1,5;Straße\n".encode("latin-1") * 9, ("cp1252", ";")),
     "latin-1 in the last byte alone": (LONG + "3,süß".encode("latin-1") + b"\xdf", ("cp1252", ",")),
+    "French": ("née;où\nÀ côté;été\n".encode("cp1252") * 9, ("cp1252", ";")),
     "what Excel says": ("sep=;\r\n" + ROWS.replace(",", ";"), ("utf-8", ";")),
     "what Excel says, a tab": ('"sep=\t"\r\n' + ROWS.replace(",", "\t"), ("utf-8", "\t")),
     "a name like that": ("sep=;x,b\n" + "1,2\n" * 9, ("utf-8", ",")),
