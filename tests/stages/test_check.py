@@ -340,7 +340,7 @@ def test_what_flows_and_stages_need_to_know_of_a_dataset_changes_with_its_input_
 ) -> None:
     accepted(few_params())
     before = {path.name: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
-    line = {"input": "features", "task": "regression", "score": "mae", "metrics": {"mae": "lower", "rmse": "lower"}}
+    line = {"input": "features", "task": "regression", "score": "mae", "metrics": {"mae": "lower", "rmse": "lower", "r2": "higher"}}
     assert before["line.json"] == line | {"code": before["line.json"]["code"]}
     copied = tmp_path / "stages"
     shutil.copytree(ROOT / "stages", copied, ignore=shutil.ignore_patterns("__pycache__"))
