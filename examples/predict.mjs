@@ -84,6 +84,16 @@ export function inWords(outputs, signature) {
   return `${signature.classes[labels[0]]} ${(100 * first[labels[0]]).toFixed(1)}%`;
 }
 
+// What is not printable as its code, as predict.py shows it: names of classes and cells of files could otherwise clear a terminal.
+function clean(line) {
+  return line.replace(/[\p{C}\p{Z}]/gu, (sign) => {
+    const code = sign.codePointAt(0), hex = code.toString(16);
+    if (sign === " ") return sign;
+    if (code < 0x100) return { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[sign] ?? `\\x${hex.padStart(2, "0")}`;
+    return code < 0x10000 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
+  });
+}
+
 async function main([folder, ...texts]) {
   if (!folder) throw new Error("name the folder with model.onnx and signature.json, and inputs: node predict.mjs EXPORTED INPUT [INPUT ...]");
   const signature = await read(`${folder}/signature.json`, (content) => JSON.parse(content));
@@ -93,13 +103,13 @@ async function main([folder, ...texts]) {
   await check(session, signature).catch((error) => {
     throw new Error(`${folder}: ${error.message}: its two files are of two models, or this runtime computes something else`);
   });
-  if (texts.length === 0) console.log(`${folder}/model.onnx gives its golden outputs.`);
+  if (texts.length === 0) console.log(clean(`${folder}/model.onnx gives its golden outputs.`));
   const inputsOf = signature.kind === "table" ? await rowsIn(signature) : inputIn;
   for (const text of texts) {
     try {
       for await (const item of inputsOf(text, signature)) {
         if (item instanceof Error) refuse(item);
-        else console.log(`${item.name}: ${inWords(await session.run(item.feeds), signature)}${item.note ? ` [${item.note}]` : ""}`);
+        else console.log(clean(`${item.name}: ${inWords(await session.run(item.feeds), signature)}${item.note ? ` [${item.note}]` : ""}`));
       }
     } catch (error) {
       refuse(error);
@@ -108,7 +118,7 @@ async function main([folder, ...texts]) {
 }
 
 function refuse(error) {
-  console.error(`error: ${error.message}`);
+  console.error(clean(`error: ${error.message}`));
   process.exitCode = 1;
 }
 
@@ -121,7 +131,7 @@ function* inputIn(text, signature) {
 async function rowsIn(signature) {
   const { Reader, asFeeds } = await import("./rows.mjs");
   const { existsSync, statSync } = await import("node:fs"), { gunzipSync } = await import("node:zlib");
-  const reader = new Reader(signature), tell = (line) => console.error(`note: ${line}.`);
+  const reader = new Reader(signature), tell = (line) => console.error(clean(`note: ${line}.`));
   async function* items(text) {
     if (!existsSync(text)) return yield reader.text(text, tell);
     if (!statSync(text).isFile()) throw new Error(`${text} is not a plain file: save what it gives in one`);
@@ -147,7 +157,7 @@ if (typeof process !== "undefined" && process.argv[1]?.endsWith("predict.mjs")) 
     process.exit(1);
   });
   main(process.argv.slice(2)).catch((error) => {
-    console.error(`error: ${error.message}`);
+    console.error(clean(`error: ${error.message}`));
     process.exit(1);
   });
 }

@@ -245,7 +245,7 @@ def files_below(folder: Path) -> list[Path]:
     left_out = {file: file.parts[-3] for file in folder.glob("*/exported/*.onnx") if entries and file.parts[-3] not in entries}
     if left_out:
         names = ", ".join(sorted(set(left_out.values())))
-        print(f"{folder}: left out, without an entry in the params.yaml beside it: {names}", file=sys.stderr)
+        print(clean(f"{folder}: left out, without an entry in the params.yaml beside it: {names}"), file=sys.stderr)
     return sorted(set(folder.rglob("*.onnx")) - set(left_out))
 
 
@@ -493,7 +493,7 @@ def as_item(taken: Any) -> Item | Refused:
 
 
 def tell(line: str) -> None:
-    print(f"note: {line}.", file=sys.stderr)
+    print(clean(f"note: {line}."), file=sys.stderr)
 
 
 # Texts
@@ -534,9 +534,9 @@ def main() -> None:
         model = Model(arguments.model)
         sys.exit(0 if answer_all(model, arguments.inputs, arguments.json) else 1)
     except Refused as error:
-        sys.exit(f"error: {error}.")
+        sys.exit(clean(f"error: {error}."))
     except Exception as error:  # noqa: BLE001  # a stranger's network may fail, or compute what its signature does not say
-        sys.exit(f"error: {arguments.model} cannot answer ({in_short(error)}).")
+        sys.exit(clean(f"error: {arguments.model} cannot answer ({in_short(error)})."))
 
 
 def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
@@ -545,7 +545,7 @@ def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
     while batch := list(islice(found, BATCH_SIZE)):
         items = [item for item in batch if isinstance(item, Item)]
         for refused in (item for item in batch if isinstance(item, Refused)):
-            print(f"error: {refused}.", file=sys.stderr)
+            print(clean(f"error: {refused}."), file=sys.stderr)
             is_well = False
         for item, answer in zip(items, model.answer([item.values for item in items]) if items else [], strict=True):
             if as_json:
@@ -555,12 +555,17 @@ def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
     return is_well
 
 
+def clean(line: str) -> str:
+    """What is not printable as its code: names of classes and cells of files could otherwise clear a terminal, or pass for an answer."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+
+
 def say(line: str) -> None:
     """At once; where whoever reads has gone, or the disk is full, that is the end."""
     if sys.stdout is None:
         sys.exit("error: the answers cannot be written (standard output is closed).")
     try:
-        print(line, flush=True)
+        print(clean(line), flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python itself writes once more at the end
         sys.exit(f"error: the answers cannot be written ({error.strerror}).")

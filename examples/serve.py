@@ -291,7 +291,7 @@ def main() -> None:
         models = load(arguments.paths, arguments.threads)
         listener = socket.create_server((arguments.host, arguments.port))
     except predict.Refused as error:
-        sys.exit(f"error: {error}.")
+        sys.exit(predict.clean(f"error: {error}."))
     except OSError as error:
         sys.exit(f"error: {arguments.host}:{arguments.port} cannot be bound ({error.strerror}): name another with --port, or --host.")
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms until its head is acknowledged

@@ -32,7 +32,7 @@ def main() -> None:
     try:
         models = predict.models_below(arguments.paths)
     except predict.Refused as error:
-        sys.exit(f"error: {error}.")
+        sys.exit(predict.clean(f"error: {error}."))
     if arguments.folder.exists() and not arguments.folder.is_dir():
         sys.exit(f"error: {arguments.folder} is not a folder: name another.")
     for name in models:
@@ -58,11 +58,16 @@ def lay_out(entry: Path, model: predict.Model) -> None:
         shutil.copyfile(model.path, beside / "1" / "model.onnx")
         (beside / "config.pbtxt").write_text(config(model.name, model.signature), encoding="utf-8")
         if classes:
-            (beside / "labels.txt").write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
+            (beside / "labels.txt").write_text("".join(f"{one_line(label)}\n" for label in classes), encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         beside.rename(entry)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def one_line(label: str) -> str:
+    """A label is a line: one with a line end would shift those after it."""
+    return label.replace("\r", r"\r").replace("\n", r"\n")
 
 
 def config(name: str, signature: dict[str, Any]) -> str:

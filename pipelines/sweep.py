@@ -38,6 +38,7 @@ from pipelines.running.slots import SlotError, Slots, num_gpus, usual_jobs
 from pipelines.searching.space import SearchError, as_given, as_space, as_text, key_and_value, overrides, recipe_of
 from pipelines.searching.study import Study, Trial, only_one
 from pipelines.searching.trial import NOT_THE_STAGE, base_of, experiments_of
+from pipelines.serving.markdown import as_markdown
 from pipelines.serving.presence import announce
 from pipelines.serving.server import run_for_command_line, stopped
 
@@ -251,8 +252,8 @@ class Sweep:
             values = [json.dumps(value, default=str) for value in (present | self.study.values(trial)).values()]
             name = self.experiment(trial) if trial.number else "the present values"
             figure = "failed" if trial.figure is None else f"{trial.figure:g}"
-            rows.append([str(trial.number), figure, *values, trial.why or name])
-        return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", self.verdict()])
+            rows.append([str(trial.number), figure, *map(as_markdown, values), as_markdown(trial.why or name)])
+        return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", as_markdown(self.verdict())])
 
 
 def as_metric(metric: str | None, model: str, params: Any, root: Path) -> tuple[str, bool]:

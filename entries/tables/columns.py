@@ -13,6 +13,7 @@ from typing import Any
 
 from examples import cells
 from examples.rows import is_unit
+from stages.common.meta import ID_NAME
 from stages.reading.contents import printable
 from stages.reading.schema import NAMED_LEVELS, ColumnSchema
 
@@ -25,6 +26,7 @@ FEW_NUMBERS, MIN_OF_CLASS = 10, 5  # different whole numbers of a target that ar
 FEW_LEVELS = 20  # that need not occur often
 MIN_COUNTED = 20  # rows of which a column that says 1, 2, 3, ... is their number
 MIN_TIMES = 2.0  # that a level occurs on average
+ROWS_IN_GROUP = 1.5  # on average
 LONG_TEXT, LONG_SENTENCE = 60.0, 5.0  # characters and words of a cell, on average
 WAYS = ((".", ""), (".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'"))  # decimal and thousands
 UNITS = re.compile(
@@ -56,7 +58,7 @@ DATES = (
     "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d-%b-%y",
 )  # fmt: skip
 TIMES = ("", " %H:%M", " %H:%M:%S", "T%H:%M", "T%H:%M:%S", "T%H:%M:%SZ")
-ID_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|key|nr|no|number|index|row|serial)$|ID$|Id$", re.IGNORECASE)
+NUMBERS_ROWS = re.compile(rf"{ID_NAME.pattern}|(?i:(^|[\W_])(key|nr|no|number|index|row|serial)$)")
 
 
 class Question(Exception):
@@ -284,7 +286,7 @@ def identity(column: Seen, numbers: list[str]) -> str:
     values = [int(cell) for cell in column.first]
     if len(values) >= MIN_COUNTED and values in (list(range(len(values))), list(range(1, len(values) + 1))):
         return "counts the rows"
-    return "different in each row, and named as an ID" if ID_NAME.search(column.name) and len(values) > 2 else ""
+    return "different in each row, and named as an ID" if NUMBERS_ROWS.search(column.name) and len(values) > 2 else ""
 
 
 def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], told: Told, is_target: bool = False) -> ColumnSchema:
@@ -301,7 +303,8 @@ def category(column: Seen, words: Counter[str], why: str, made: dict[str, Any], 
         if length > LONG_TEXT or sum(len(word.split()) * count for word, count in words.items()) > LONG_SENTENCE * total:
             return ColumnSchema(type="dropped", why=f"a free text ({length:.0f} characters on average, {different})", **made)
         if len(words) > FEW_LEVELS and total / len(words) < MIN_TIMES:
-            return ColumnSchema(type="dropped", why=f"{different}: an ID, a name or a free text", **made)
+            hint = "; repeats: consider --group" if total / len(words) >= ROWS_IN_GROUP else ""
+            return ColumnSchema(type="dropped", why=f"{different}: an ID, a name or a free text{hint}", **made)
     if max(map(len, levels)) > cells.MAX_WORD:
         return ColumnSchema(type="dropped", why=f"a free text (with more than {cells.MAX_WORD} characters in a cell)", **made)
     if len(levels) > NAMED_LEVELS:

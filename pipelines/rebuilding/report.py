@@ -9,6 +9,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from pipelines.rebuilding.build import Outcome, Result
+from pipelines.serving.markdown import as_markdown
 
 MODELS = Path("models")
 Metrics = dict[str, float]
@@ -41,7 +42,7 @@ def as_table(results: dict[str, Result]) -> str:
     """Markdown: a line for each stage, but for those that were up to date, which are counted."""
     idle = [name for name, result in results.items() if result.outcome is Outcome.UP_TO_DATE]
     rows = [
-        f"| {name} | {result.outcome} | {result.seconds:.1f} | {result.why} |"
+        f"| {name} | {result.outcome} | {result.seconds:.1f} | {as_markdown(result.why)} |"
         for name, result in results.items()
         if result.outcome is not Outcome.UP_TO_DATE
     ]

@@ -16,6 +16,7 @@ import pandas as pd
 from prefect.states import Completed, Failed, State
 
 from pipelines.dvc.checked import facts_of
+from pipelines.serving.markdown import as_markdown
 
 
 class HeldBack(Exception):
@@ -153,7 +154,7 @@ class Verdict:
 
 def as_table(verdicts: dict[str, Verdict]) -> str:
     """Markdown: a line for each model."""
-    rows = [f"| {' | '.join([model, verdict.text, *verdict.figures])} |" for model, verdict in verdicts.items()]
+    rows = [f"| {' | '.join([model, as_markdown(verdict.text), *verdict.figures])} |" for model, verdict in verdicts.items()]
     return "\n".join(["| model | outcome | metric | last version | difference |", "|---|---|---|---|---|", *rows])
 
 

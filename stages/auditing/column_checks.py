@@ -3,19 +3,23 @@
 import datetime
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from stages.auditing.data import FIRST_LEVEL, MISSING_CODE, TEST, TRAIN, Audited, Column, Target
 from stages.auditing.findings import NUM_NAMED, Finding, few, quoted, share
 from stages.auditing.row_checks import alike
+from stages.common.meta import ID_NAME
 
 MIN_PRESENT = 30  # rows that a column needs before it can be said to tell anything
 MIN_HELD_OUT = 8  # rows of val and test on which that is tried
 LEAK, STRONG = 0.95, 0.8  # of the errors of the commonest class, or of the variance, that one column explains
 AUC_LEAK, AUC_STRONG = 0.99, 0.95
-CERTAIN = 0.3  # of a class, that one value of a column has to itself
-SAME = 1 - 1e-6  # squared correlation with a target that is a number
+CERTAIN = 0.3  # of a class, that one value of a column has to itself,
+COMMON = 0.6  # a gap even of the commonest class, unless that has so many of the rows
+SAME = 1 - 1e-6  # squared correlation with a target that is a number,
+ODD, ODD_OF_OTHERS = 0.005, 0.05  # in all rows but these, and but these of the rows that the commonest class has not
 MAX_BINS, ROWS_PER_BIN = 200, 20
 FAR, FAR_OF_NINES, FAR_DATES = 2.0, 1.0, 0.5  # gap before the far values, in ranges of the others
 NINES = re.compile(r"-?9+(\.0)?|-1(\.0)?|-?9+8(\.0)?")  # what people write for missing
@@ -23,7 +27,7 @@ DAYS = 30
 ALONE = 0.9  # of the rows, that have their own value
 DRIFT = 0.05  # of test's rows
 ROWS_IN_GROUP = 1.5
-IS_ID = re.compile(r"(^|[^a-z])(id|uuid|guid)$|[a-z]I[dD]$", re.IGNORECASE)
+EPOCH = np.datetime64("1970-01-01")
 
 
 def constant_column(data: Audited) -> Iterator[Finding]:
@@ -73,7 +77,7 @@ def ids(data: Audited) -> dict[str, str]:
     found = {}
     for _, column, cells in data.with_columns("number", "category"):
         present = cells[~missing(column, cells)]
-        if len(present) < max(MIN_PRESENT, ALONE * len(cells)):
+        if len(present) < max(MIN_PRESENT, ALONE * len(cells)) or is_copy(data, column, cells):
             continue
         num_different = len(np.unique(present))
         if column.type == "category":
@@ -83,7 +87,7 @@ def ids(data: Audited) -> dict[str, str]:
             steps = np.diff(cells)
             if data.lines is not None and ((steps > 0).all() or (steps < 0).all()):
                 found[column.name] = f"is different and counts {'up' if steps[0] > 0 else 'down'}"
-            elif IS_ID.search(column.name) and (present == np.round(present)).all():
+            elif ID_NAME.search(column.name) and (present == np.round(present)).all():
                 found[column.name] = "is different"
     return found
 
@@ -93,15 +97,19 @@ def telling_column(data: Audited) -> Iterator[Finding]:
     explained = {**ids(data), **groups(data)}
     for target in data.targets:
         for _, column, cells in data.with_columns():
-            told, how = tells(data, column, cells, target) if column.name not in explained else (0.0, "")
+            part, told, how = f"The column {column.name}", 0.0, ""
+            if is_same := same(column, cells, target):
+                told, how = 1.0, "in all rows" if same(column, cells, target, 0.0) else "in nearly all rows"
+            elif column.name not in explained:
+                parts = {part: (column, cells)} | parts_of_date(column, cells)
+                told, how, part = max(((*tells(data, *one, target), name) for name, one in parts.items()), key=lambda one: one[0])
             if told < STRONG:
                 continue
-            is_same = told >= LEAK and same(column, cells, target)
             what = "is another name of" if is_same else "alone tells" if told >= LEAK else "alone tells much of"
             yield Finding(
                 "same_as_target" if is_same else "tells_target",
                 "stop" if is_same else "warn" if told >= LEAK else "note",
-                f"The column {column.name} {what} {target.name} ({how}): is it known before {target.name} is?",
+                f"{part} {what} {target.name} ({how}): is it known before {target.name} is?",
                 f"if not, {data.drop([column.name])}",
                 [column.name],
                 lines_where(data, ~missing(column, cells)),
@@ -124,7 +132,8 @@ def tells(data: Audited, column: Column, cells: np.ndarray, target: Target) -> t
             area = max(area, 1 - area)
             if area >= AUC_STRONG:
                 return LEAK if area >= AUC_LEAK else STRONG, f"AUC {area:.3g}"
-        return tells_class(bins, target.values.astype(np.int64), train, len(target.classes))
+        of_gaps = bins[missing(column, cells)][:1]
+        return tells_class(bins, target.values.astype(np.int64), train, len(target.classes), of_gaps)
     numbers = target.values
     sums, counts = (np.bincount(bins[train], weights, minlength=bins.max() + 1) for weights in (numbers[train], None))
     guess = np.where(counts > 0, sums / np.maximum(counts, 1), numbers[train].mean())
@@ -135,7 +144,8 @@ def tells(data: Audited, column: Column, cells: np.ndarray, target: Target) -> t
     return r2, f"R2 {r2:.3g}"
 
 
-def tells_class(bins: np.ndarray, answers: np.ndarray, train: np.ndarray, num_classes: int) -> tuple[float, str]:
+def tells_class(bins: np.ndarray, answers: np.ndarray, train: np.ndarray, num_classes: int, of_gaps: np.ndarray) -> tuple[float, str]:
+    """`of_gaps` has the bin of the gaps, if there are any."""
     before, after = np.zeros((2, bins.max() + 1, num_classes))
     np.add.at(before, (bins[train], answers[train]), 1)
     np.add.at(after, (bins[~train], answers[~train]), 1)
@@ -147,21 +157,66 @@ def tells_class(bins: np.ndarray, answers: np.ndarray, train: np.ndarray, num_cl
     if explained >= STRONG:
         return explained, f"right in {100 * (1 - wrong[1] / after.sum()):.3g} % of the rows of val and test"
     both = before + after
-    pure = (both.max(axis=1) == both.sum(axis=1)) & (both.sum(axis=1) >= MIN_PRESENT) & (both.argmax(axis=1) != commonest)
+    worth = both.argmax(axis=1) != commonest  # numbers at one end often are of the commonest
+    worth[of_gaps] |= both[:, commonest].sum() < COMMON * both.sum()
+    pure = (both.max(axis=1) == both.sum(axis=1)) & (both.sum(axis=1) >= MIN_PRESENT) & worth
     part = (both * pure[:, None]).sum(axis=0) / np.maximum(both.sum(axis=0), 1)
     if part.max() >= CERTAIN:
         return STRONG, f"what it has in {100 * part.max():.0f} % of the rows of one class, it has in no other row"
     return 0.0, ""
 
 
-def same(column: Column, cells: np.ndarray, target: Target) -> bool:
-    """Whether each class has one value of the column, and each value one class; or the numbers lie on a line."""
-    if not target.classes:
-        return column.type != "category" and correlation(cells, target.values) ** 2 >= SAME
-    if missing(column, cells).any():
+def parts_of_date(column: Column, cells: np.ndarray) -> dict[str, tuple[Column, np.ndarray]]:
+    """What a calendar says of dates, for a network gets it too; nothing of other columns."""
+    if column.type != "date":
+        return {}
+    gaps = np.isnan(cells)
+    days = EPOCH + np.where(gaps, 0, cells).astype(np.int64)
+    months = days.astype("datetime64[M]")
+    parts = {"day of the week": (days - EPOCH).astype(np.int64) % 7, "day of the month": (days - months).astype(np.int64)}
+    parts["month"] = months.astype(np.int64) % 12
+    return {f"The {name} of {column.name}": (replace(column, type="number"), np.where(gaps, np.nan, one)) for name, one in parts.items()}
+
+
+def is_copy(data: Audited, column: Column, cells: np.ndarray) -> bool:
+    return any(same(column, cells, target) for target in data.targets)
+
+
+def same(column: Column, cells: np.ndarray, target: Target, odd: float = ODD) -> bool:
+    """Whether each class has one value of the column, and each value one class, or the numbers lie on a line, in all rows but this share,
+    or but one.
+    """
+    present, answers = ~missing(column, cells), target.values
+    most, num_gaps = max(bool(odd), odd * len(cells)), int((~present).sum())
+    if len(cells) < MIN_PRESENT or num_gaps > most:
         return False
-    pairs = np.unique(np.stack([cells, target.values]), axis=1)
-    return bool(pairs.shape[1] == len(np.unique(cells)) == len(np.unique(target.values)) > 1)
+    cells, answers = cells[present], answers[present]
+    if not target.classes:
+        return column.type != "category" and on_line(cells, answers, int(most) - num_gaps)
+    values, places = np.unique(cells, return_inverse=True)
+    if len(values) > len(target.classes) + most:
+        return False
+    pairs, counts = np.unique(places * len(target.classes) + answers.astype(np.int64), return_counts=True)
+    values, answers = np.divmod(pairs, len(target.classes))
+    order = np.argsort(-counts, kind="stable")
+    classes, firsts = np.unique(answers[order], return_index=True)  # the most frequent value of each class
+    best, others = order[firsts], counts.sum() - np.bincount(answers, counts).max()
+    is_one_to_one = len(np.unique(values[best])) == len(classes) > 1
+    return bool(is_one_to_one and num_gaps + counts.sum() - counts[best].sum() <= min(most, ODD_OF_OTHERS * others))
+
+
+def on_line(cells: np.ndarray, numbers: np.ndarray, num_odd: int) -> bool:
+    """Whether all but so many points lie on a line, which is found by medians (Theil and Sen), that no odd one moves."""
+    order = np.argsort(numbers, kind="stable")
+    half = len(order) // 2
+    low, high = order[:half], order[-half:]
+    rise, run = cells[high] - cells[low], numbers[high] - numbers[low]
+    if not (run > 0).any():
+        return False
+    slope = np.median(rise[run > 0] / run[run > 0])
+    away = cells - slope * numbers
+    kept = np.argsort(np.abs(away - np.median(away)), kind="stable")[: len(cells) - num_odd]
+    return correlation(cells[kept], numbers[kept]) ** 2 >= SAME
 
 
 def binned(column: Column, cells: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -219,14 +274,14 @@ def groups(data: Audited) -> dict[str, str]:
     for _, column, cells in data.with_columns("number", "category") if not data.ways else ():
         present = ~missing(column, cells)
         values = np.unique(cells[present])
-        if len(cells) < MIN_PRESENT or not NUM_NAMED <= len(values) <= present.sum() / ROWS_IN_GROUP:
+        if len(cells) < MIN_PRESENT or not NUM_NAMED <= len(values) <= present.sum() / ROWS_IN_GROUP or is_copy(data, column, cells):
             continue
         train, test = (np.unique(cells[(data.sample_places == place) & present]) for place in (TRAIN, TEST))
         if not len(test) or np.isin(test, train).mean() <= 0.5:
             continue
         runs = 1 + int(np.count_nonzero(cells[1:] != cells[:-1]))
         told = [(target.name, how) for target in data.targets for told, how in [tells(data, column, cells, target)] if told >= LEAK]
-        if IS_ID.search(column.name):
+        if ID_NAME.search(column.name):
             found = {column.name: f"{len(values):,} values in {int(present.sum()):,} rows"} | found
         elif told and not told[0][1].startswith("AUC") and (data.lines is None or runs <= 2 * len(values)):
             found[column.name] = f"{len(values):,} values, in each of which {told[0][0]} is one"

@@ -11,6 +11,9 @@ NAMES = {  # of the baselines that evaluate may measure, in words
 }
 WORDS = {"log_loss": "log-loss", "rmse": "RMSE"}
 ENDS = ("_low", "_high")
+NEARLY_PERFECT = {"auc": 0.99, "r2": 0.999}  # of a baseline,
+NEARLY_RIGHT, ORDINARY = 0.995, 0.95  # and of several classes the accuracy, where the largest class alone gives less than this
+TOO_GOOD = "Nearly perfect: look for a column that tells the answer (docs/audit.md)."
 DIGITS = (3, 4, 5, 6)  # as many as tell two figures apart
 
 Metrics = dict[str, float]
@@ -34,8 +37,24 @@ def baselines(metrics: Metrics) -> dict[str, Metrics]:
 def verdict(metrics: Metrics, task: ModuleType) -> str:
     """Whether the network is better than the best of its baselines in the task's main figure, COMPARED[0], in a sentence or two.
 
-    Such as "Gradient boosting is better: log-loss 0.231 against 0.239." Empty where no baseline was measured.
+    Such as "Gradient boosting is better: log-loss 0.231 against 0.239." Empty where no baseline was measured. Where one that looks at the
+    inputs is nearly perfect, a last sentence says so.
     """
+    said = compared(metrics, task)
+    return f"{said} {TOO_GOOD}" if said and is_too_good(metrics) else said
+
+
+def is_too_good(metrics: Metrics) -> bool:
+    """Whether a baseline is so good that a column is likely to tell the answer; by accuracy only where the largest class is not."""
+    measured = baselines(metrics)
+    usual = measured.get("majority", {}).get("accuracy", 0.0)
+    learned = [own for name, own in measured.items() if name in ("linear", "boosting")]
+    by_accuracy = [own.get("accuracy", 0.0) for own in learned if "auc" not in own and usual < ORDINARY]
+    by_others = [own.get(name, 0.0) >= least for own in learned for name, least in NEARLY_PERFECT.items()]
+    return any(by_others) or any(value >= NEARLY_RIGHT for value in by_accuracy)
+
+
+def compared(metrics: Metrics, task: ModuleType) -> str:
     main = task.COMPARED[0]
     lower = task.METRICS[main] == "lower"
     measured = {name: own for name, own in baselines(metrics).items() if main in own}

@@ -1,5 +1,6 @@
 """What processed/meta.json says of a dataset: all that train, evaluate and export need to know of it."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from stages.shell.errors import UserError
 Origin = Literal["official", "sample", "generated", "own"]
 # By the name that a person would say; of a file with a byte order mark that decides.
 Encoding = Literal["utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman"]
+# How a column that names rows or groups is called: id, customer_id, customerId, customerID, but not paid or humid.
+ID_NAME = re.compile(r"(?i:(^|[\W\d_])(id|uuid|guid)$)|[a-z]I[dD]$")
 
 
 class Resize(Section):

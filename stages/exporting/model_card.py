@@ -1,6 +1,8 @@
 """The model card, exported/README.md, and the learning curves in it: for the person who receives a model."""
 
 import csv
+import html
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,21 +31,25 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     entry, measured = ["type", "shape", "range", "meaning"], ["smallest in train", "largest", "mean"]
     metrics, hashes, task = own_metrics(signature.metrics), signature.hashes, take_task(signature.task)
     beside = {"this model": metrics} | {NAMES[name]: measured for name, measured in baselines(signature.metrics).items()}
+    compared = [metric for metric in task.COMPARED if any(metric in measured for measured in beside.values())]
     sections = [
         f"# {signature.model}",
-        f"{meta.description} {NOT_REAL[meta.source]}".strip(),
+        f"{as_markdown(meta.description)} {NOT_REAL[meta.source]}".strip(),
         "## What it is for",
-        f"{signature.use}",
-        f"Beware: {signature.limits}",
-        f"The model's licence: {signature.licence}. The data's: {signature.data_licence}.",
+        as_markdown(signature.use),
+        as_markdown(f"Beware: {signature.limits}"),
+        as_markdown(f"The model's licence: {signature.licence}. The data's: {signature.data_licence}."),
         "## What it takes and gives",
         table(["input", *entry], map(entry_row, signature.entries)),
         table(
             ["feature", "unit", *measured],
-            ([one.name, one.unit, *map(as_number, (one.low, one.high, one.mean))] for one in signature.features or []),
+            (
+                [as_markdown(one.name), as_markdown(one.unit), *map(as_number, (one.low, one.high, one.mean))]
+                for one in signature.features or []
+            ),
         ),
         table(["output", *entry], map(entry_row, [*signature.outputs, *([signature.class_name] if signature.class_name else [])])),
-        f"Classes, in label order: {', '.join(meta.classes)}." if meta.classes else "",
+        as_markdown(f"Classes, in label order: {', '.join(meta.classes)}.") if meta.classes else "",
         "## How good it is",
         table(
             ["metric", "value", "interval"],
@@ -58,8 +64,8 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         if len(beside) > 1
         else "",
         table(
-            ["", *task.COMPARED],
-            ([name, *(with_range(measured, metric) for metric in task.COMPARED)] for name, measured in beside.items() if len(beside) > 1),
+            ["", *compared],
+            ([name, *(with_range(measured, metric) for metric in compared)] for name, measured in beside.items() if len(beside) > 1),
         ),
         "![predicted against actual](predictions.png)",
         "Where it errs, where it is weak and which columns matter: [the report](../report.html), made with this card and not part of it.",
@@ -82,7 +88,10 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         f"the largest difference is: {differences}.",
         table(
             ["smaller form", "", "its own score"],
-            ([f"`{own.file}`" if own.file else form, own.reason, score_of(own.equality)] for form, own in signature.variants.items()),
+            (
+                [f"`{own.file}`" if own.file else form, as_markdown(own.reason), score_of(own.equality)]
+                for form, own in signature.variants.items()
+            ),
         ),
         "`golden` in `signature.json` is an input, and what comes out, to try another runtime with: numbers as base64 of their bytes.",
         "## Use",
@@ -92,6 +101,14 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def as_markdown(text: str) -> str:
+    """Plain text that renders as it is, on one line: names from data may hold HTML, Markdown and the ends of table cells. What is not
+    printable (control characters, signs that turn the direction of writing) is shown as its code.
+    """
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    return re.sub(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", html.escape(shown, quote=False))
+
+
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
     """Empty where there are no rows."""
     lines = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
@@ -99,7 +116,7 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def entry_row(entry: Entry) -> list[str]:
-    return [f"`{entry.name}`", entry.dtype, f"[{', '.join(map(str, entry.shape))}]", as_range(entry.range), entry.meaning]
+    return [f"`{entry.name}`", entry.dtype, f"[{', '.join(map(str, entry.shape))}]", as_range(entry.range), as_markdown(entry.meaning)]
 
 
 def with_range(metrics: dict[str, float], name: str) -> str:

@@ -14,6 +14,7 @@ from tests.toy import ROOT
 def test_the_params_of_a_figure_are_checked_and_found_good(tmp_path, monkeypatch, pretrained):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "data/schemas", tmp_path / "data/schemas")
     change_params(tmp_path / "params.yaml", seed=3, threads=2, pretrained=pretrained)
     check("params.yaml")
     params = read_params()

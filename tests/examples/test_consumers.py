@@ -20,6 +20,7 @@ from PIL import Image
 from examples import predict
 from tests.examples.test_addresses import what_it_opens
 from tests.examples.test_tables import Made
+from tests.exported import exported_toy
 from tests.released import released_models
 from tests.test_end_to_end import Clone
 from tests.toy import MODELS, PARAMS, ROOT
@@ -240,6 +241,18 @@ def test_javascript_answers_the_file_of_a_table_as_python_does(ask_node, tmp_pat
         label, share = re.fullmatch(re.escape(f"{item.name}: ") + r"(.*?) ([\d.]+)%( \[.*\])?", line, flags=re.DOTALL).groups()[:2]
         assert label == answer["label"] and float(share) == pytest.approx(100 * answer["probabilities"][label], abs=0.06)
         assert (" is not known and counts as other]" in line) == bool(item.note)
+
+
+def test_javascript_shows_what_cannot_be_seen_as_its_code_as_python_does(ask_node, tmp_path):
+    own = exported_toy("patients")
+    names = ["\x1b]0;title\x07\t\U000e0001\xa0", "\u202efdp.exe\r\nown: well 99.9%"]
+    signature = own.signature.model_copy(update={"classes": names})
+    (tmp_path / "model.onnx").write_bytes(own.onnx)
+    (tmp_path / "signature.json").write_text(json.dumps(signature.model_dump()))
+    code, answers, refused = ask_node(tmp_path, "1,2,3", "-9,2,3", "\x1b[2J\n,2,3")
+    assert code == 1 and len(answers) == 2 and len(refused) == 1
+    assert all(line.isprintable() for line in (*answers, *refused)) and r"\x1b[2J" in refused[0]
+    assert all(any(predict.clean(name) in line for name in names) for line in answers)
 
 
 def test_javascript_says_how_a_text_was_read_and_that_its_answers_cannot_be_written(released, javascript, ask_node):

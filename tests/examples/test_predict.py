@@ -274,6 +274,24 @@ def with_signature(name, change) -> bytes:
     return changed(name, change_signature)
 
 
+HOSTILE = ["\x1b]0;title\x07\x1b[31mred", "\u202efdp.exe\nwords: Z 99.9%"]
+SHOWN = [r"\x1b]0;title\x07\x1b[31mred", r"\u202efdp.exe\nwords: Z 99.9%"]
+
+
+def test_names_of_classes_and_inputs_reach_the_terminal_as_codes_of_what_cannot_be_seen(predict, tmp_path):
+    (tmp_path / "own.onnx").write_bytes(with_signature("patients", lambda signature: signature.update(classes=HOSTILE)))
+    file = tmp_path / "rows\x1b[2J.csv"
+    file.write_text("a,b,c\n1,2,3\n1,\u202e,3\n")
+    answers, refused = predict("own.onnx", file.name, "\x1b[2J\n,2,3", "1,2,3", "absent\x07")
+    assert len(answers) == 2 and len(refused) == 3
+    assert all(line.isprintable() for line in (*answers, *refused))
+    assert all(shown in line for shown in SHOWN for line in answers) and answers[0].startswith(r"rows\x1b[2J.csv line 2: ")
+    answers, _ = predict("own.onnx", "1,2,3", "--json")
+    assert all(line.isprintable() for line in answers) and list(json.loads(answers[0])["probabilities"]) == HOSTILE
+    (only,) = predict("absent\x1b[2J.onnx", "1,2,3")[1]
+    assert only == r"there is no file absent\x1b[2J.onnx."
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

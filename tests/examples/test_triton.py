@@ -46,6 +46,14 @@ def models(tmp_path):
     return tmp_path / "models"
 
 
+def test_a_class_with_a_line_end_moves_no_label(lay_out, tmp_path):
+    own = exported_toy("shapes")
+    signature = own.signature.model_copy(update={"classes": ["left", "mid\r\ndle", "right"]})
+    (tmp_path / "own.onnx").write_bytes(with_metadata(own.onnx, signature))
+    assert lay_out("repository", "own.onnx")[1] == 0
+    assert (tmp_path / "repository/shapes/labels.txt").read_bytes() == b"left\nmid\\r\\ndle\nright\n"
+
+
 def test_every_model_has_an_entry_with_the_very_file(lay_out, models, tmp_path):
     said, code = lay_out("repository", "models")
     assert (said, code) == (f"repository: {len(TOYS)} models\n", 0)

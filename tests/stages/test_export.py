@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,7 @@ def test_the_card_and_the_signature_say_what_the_model_takes_how_it_was_made_and
     assert signature["metrics"] == metrics
     assert f"\n{verdict(metrics, take_task(meta.task))} Baselines learned from train alone" in card
     assert "| baseline_" not in card and card.count("\n| this model |") == 1
+    assert "|  |" not in re.search(r"\n(\| this model \|.*)\n", card).group(1), "no metric is listed that nobody has"
     for form in ("ONNX", "TorchScript", "torch.export"):
         parity = signature["parity"][form]
         assert parity["items"] == 8 and parity["labels_that_differ"] == 0 and parity["max_difference"] <= 1e-4

@@ -19,6 +19,7 @@ def found(*words, told=None, way=PLAIN, is_target=False, name="c", rows=60):
     return {key: value for key, value in column.model_dump().items() if value is not None and key != "example"}
 
 
+REPEATS = "; repeats: consider --group"
 DIFFERENT = [f"{place}.5" for place in range(60)]
 WHOLE = [str(place * 37 % 101) for place in range(60)]
 
@@ -36,7 +37,7 @@ WHOLE = [str(place * 37 % 101) for place in range(60)]
         ([str(place) for place in range(1, 61)], "dropped", "counts the rows"),
         ([str(year) for year in range(1960, 2020)], "number", "numbers"),
         ([f"name {place}" for place in range(60)], "dropped", "different in each row: an ID, a name or a free text"),
-        ([f"name {place}" for place in range(40)], "dropped", "40 different in 60 rows: an ID, a name or a free text"),
+        ([f"name {place}" for place in range(40)], "dropped", "40 different in 60 rows: an ID, a name or a free text" + REPEATS),
         (["a b c d e f", "g h i j k l"], "dropped", "a free text (11 characters on average, 2 different in 60 rows)"),
         (["red", "blue", "green"], "category", "3 words that repeat"),
         (["2024-01-31", "2024-12-05"], "date", "60 cells like %Y-%m-%d"),

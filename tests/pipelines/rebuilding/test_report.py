@@ -53,4 +53,7 @@ def test_the_table_counts_what_was_up_to_date_and_lists_the_rest():
         "",
         "1 of 3 stages were up to date.",
     ]
+    why = "'<b>|[x](javascript:alert(1))\x1b' was refused"
+    said = as_table({"a": Result(Outcome.FAILED, 0, why)}).splitlines()[2]
+    assert said == r"| a | failed | 0.0 | '&lt;b&gt;\|\[x\](javascript:alert(1))\\x1b' was refused |"
     assert as_table({"a": Result(Outcome.UP_TO_DATE)}) == "1 of 1 stages were up to date."

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from stages.common.meta import ID_NAME
 from tests.stages.auditing.presses import NUM, build, presses, written
 
 
@@ -64,6 +65,75 @@ def test_a_number_that_is_the_target_in_other_units_stops_and_a_near_one_is_name
     found = build(tmp_path, table, targets=["heat"], types={"heat": {"type": "number"}})
     assert severities(found)["same_as_target"] == "stop" and found["same_as_target"]["columns"] == ["fahrenheit"]
     assert severities(found)["tells_target"] == "warn" and found["tells_target"]["columns"] == ["second_sensor"]
+
+
+@pytest.mark.parametrize("name", ["gross", "price_id", "paid"])
+def test_the_target_under_another_name_stops_whatever_it_is_called_and_though_the_rows_are_sorted_by_it(tmp_path, name):
+    table = presses()
+    del table["bad"]
+    table["price"] = [value + row / 100 for row, value in enumerate(sorted(table.pop("heat")))]
+    table[name] = [round(1.19 * value, 3) for value in table["price"]]
+    assert len(set(table[name])) == NUM
+    table[name][-1] = 99999  # a slip, or a word for missing
+    found = build(tmp_path, table, targets=["price"], types={"price": {"type": "number"}})
+    assert found["same_as_target"]["severity"] == "stop" and found["same_as_target"]["columns"] == [name]
+    assert f"{name} is another name of price (in nearly all rows)" in found["same_as_target"]["sentence"]
+    assert "id_column" not in found and "tells_target" not in found
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_a_code_of_the_classes_that_is_called_an_id_is_no_group_but_stops(tmp_path, gap):
+    table, draw = presses(), random.Random(4)
+    table["bad"] = [draw.choice(["oak", "elm", "ash", "fir", "yew"]) for _ in range(NUM)]
+    table["species_id"] = [{"oak": 3, "elm": 1, "ash": 9, "fir": 2, "yew": 5}[word] for word in table["bad"]]
+    if gap:
+        table["species_id"][3] = ""
+    assert severities(build(tmp_path, table)) == {"same_as_target": "stop"}
+    table["species_id"][10:20] = [7] * 10
+    assert "same_as_target" not in build(tmp_path, table)
+
+
+def test_a_rare_flag_is_not_the_rare_class_by_being_rare_too(tmp_path):
+    table = presses(1000)
+    table["bad"] = [str(int(row % 250 == 0)) for row in range(1000)]
+    table["flag"] = [int(row % 250 == 1) for row in range(1000)]
+    assert "same_as_target" not in build(tmp_path, table)
+
+
+@pytest.mark.parametrize("name", ["id", "customer_id", "customerId", "customerID", "ID", "Order UUID"])
+def test_these_are_names_of_ids(name):
+    assert ID_NAME.search(name)
+
+
+@pytest.mark.parametrize("name", ["paid", "PAID", "bid", "humid", "Bid", "grid", "liquid", "idle"])
+def test_these_are_not(name):
+    assert not ID_NAME.search(name)
+
+
+@pytest.mark.parametrize(
+    ("part", "answer"),
+    [
+        ("day of the week", lambda day: day.weekday() in (1, 4)),
+        ("day of the month", lambda day: day.day in (5, 6, 7, 8, 20, 21, 22)),
+        ("month", lambda day: day.month in (2, 5, 6, 11)),
+    ],
+)
+def test_a_part_of_a_date_that_tells_the_classes_is_named(tmp_path, part, answer):
+    dates = random.Random(6).sample(days("2021-01-01", 1000), 600)
+    table = presses(600) | {"made_on": dates}
+    table["bad"] = [str(int(answer(datetime.date.fromisoformat(day)))) for day in dates]
+    found = build(tmp_path, table, types=DATES)
+    assert severities(found) == {"tells_target": "warn", "ignored_time": "note"}
+    assert f"The {part} of made_on alone tells bad (right in 100 %" in found["tells_target"]["sentence"]
+    assert found["tells_target"]["columns"] == ["made_on"]
+
+
+def test_gaps_that_the_commonest_class_has_alone_are_named(tmp_path):
+    table, draw = presses(400), random.Random(1)
+    commonest = max("01", key=table["bad"].count)
+    table["after"] = ["" if label == commonest and draw.random() < 0.4 else draw.randint(1, 9) for label in table["bad"]]
+    found = build(tmp_path, table)
+    assert severities(found) == {"tells_target": "note"} and "% of the rows of one class" in found["tells_target"]["sentence"]
 
 
 def test_a_number_that_counts_the_rows_is_named_and_what_it_tells_is_said(tmp_path):

@@ -18,7 +18,7 @@ def test_equal_rows_and_those_with_another_target_are_counted(tmp_path):
     table = {name: [cell for cell in cells[:24] for _ in range(5)] for name, cells in presses().items()}
     table["bad"] = [str(int(row % 5 == 0) ^ row // 5 % 2) for row in range(NUM)]
     found = build(tmp_path, table)
-    assert {name: (one["severity"], one["count"]) for name, one in found.items()} == {
+    assert {name: (found[name]["severity"], found[name]["count"]) for name in ("duplicate_rows", "contradicting_rows")} == {
         "duplicate_rows": ("warn", NUM),
         "contradicting_rows": ("warn", NUM),
     }
@@ -38,6 +38,48 @@ def test_rows_of_test_that_stand_in_train_are_found_and_stop_where_they_are_many
     assert f"{copies} of {40 + copies} " in found["test_rows_in_train"]["sentence"]
     assert "datasets.presses.preprocess.split: part" in found["test_rows_in_train"]["advice"]
     assert written(tmp_path, file="verdict") == {"stopped_by": ["test_rows_in_train"] if severity == "stop" else []}
+
+
+def in_parts(table, num_train):
+    return table | {"part": ["train" if row < num_train else "test" for row in range(len(table["bad"]))]}
+
+
+PART = {"types": {"part": {"type": "dropped"}}, "split": "part"}
+
+
+def test_known_rows_of_test_are_a_note_where_less_than_half_of_the_rows_are_different(tmp_path):
+    table = {name: [cells[row % 50] for row in range(NUM)] for name, cells in presses().items()}
+    found = build(tmp_path, in_parts(table, 80), **PART)
+    assert found["test_rows_in_train"]["severity"] == "note"
+    assert "there are only 50 different ones in 120, and new ones will be known ones too." in found["test_rows_in_train"]["sentence"]
+
+
+def test_copies_that_differ_in_one_column_alone_are_found_with_that_column(tmp_path):
+    copied = {name: [*cells, *cells[:30]] for name, cells in presses().items()}
+    stamps = [f"2024-01-{row % 28 + 1:02} 10:{row % 60:02}:{row // 3:02}" for row in range(NUM + 30)]
+    stamped = in_parts(copied | {"seen_at": stamps}, NUM)
+    section = {"types": {"part": {"type": "dropped"}, "seen_at": {"type": "date", "formats": ["%Y-%m-%d %H:%M:%S"]}}, "split": "part"}
+    found = build(tmp_path, stamped, **section)
+    assert {name: one["severity"] for name, one in found.items()} == {"near_copies": "warn"}
+    assert found["near_copies"]["columns"] == ["seen_at"] and found["near_copies"]["count"] == 30
+    assert "30 of 30 (100 %) rows are equal to one of train but for seen_at" in found["near_copies"]["sentence"]
+
+
+def test_rows_of_words_and_one_number_are_no_copies_of_each_other(tmp_path):
+    table = presses(600)
+    del table["press"]
+    table |= {name: table["clay"][place:] + table["clay"][:place] for place, name in enumerate(("glaze", "kiln", "form"), 1)}
+    table["heat"] = [180 + row * 0.07 for row in range(600)]
+    assert "near_copies" not in build(tmp_path, table)
+
+
+def test_a_class_that_is_far_more_frequent_in_test_is_named_with_its_shares(tmp_path):
+    table = presses(400)
+    table["bad"] = [str(int(row % 10 == 0 if row < 300 else row % 2 == 0)) for row in range(400)]
+    found = build(tmp_path, in_parts(table, 300), **PART)
+    assert found["class_shares"]["severity"] == "warn"
+    assert "'1' is 10 % of train and 50 % of test" in found["class_shares"]["sentence"]
+    assert "datasets.presses.preprocess.split: part" in found["class_shares"]["advice"]
 
 
 def test_a_class_of_one_row_is_named_with_its_count_and_that_test_lacks_it(tmp_path):

@@ -51,6 +51,28 @@ def test_it_is_said_that_intervals_overlap(low, expected):
     )
 
 
+TOO_GOOD = " Nearly perfect: look for a column that tells the answer (docs/audit.md)."
+
+
+@pytest.mark.parametrize(
+    ("figures", "is_said"),
+    [
+        ({"linear_auc": 0.991}, True),
+        ({"boosting_accuracy": 0.996, "majority_accuracy": 0.4}, True),
+        ({"boosting_r2": 0.9995}, True),
+        ({"boosting_auc": 0.98, "boosting_accuracy": 0.996, "majority_accuracy": 0.4}, False),  # of two classes the AUC says it
+        ({"boosting_accuracy": 0.996, "majority_accuracy": 0.993}, False),
+        ({"boosting_r2": 0.99}, False),
+    ],
+)
+def test_a_baseline_that_is_nearly_perfect_asks_for_a_look_at_the_columns(figures, is_said):
+    task = regression if "boosting_r2" in figures else multiclass
+    metrics = {task.COMPARED[0]: 0.1, f"baseline_boosting_{task.COMPARED[0]}": 0.2} | {
+        f"baseline_{name}": figures[name] for name in figures
+    }
+    assert verdict(metrics, task).endswith(f".{TOO_GOOD}") is is_said
+
+
 def test_metrics_of_the_model_and_of_its_baselines_are_told_apart():
     metrics = losses(0.2, majority=0.69, boosting=0.3)
     assert own_metrics(metrics) == {"accuracy": 0.9, "log_loss": 0.2}

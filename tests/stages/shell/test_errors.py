@@ -108,9 +108,12 @@ def run(*command: str, cwd: Path, path: str = str(ROOT)) -> tuple[int, str, str]
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_ctrl_c_while_a_stage_still_imports_prints_no_traceback(tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
-    assert run("-m", "stages.train", "own", cwd=tmp_path, path=f"{tmp_path}:{ROOT}") == (-signal.SIGINT, "", "")
+@pytest.mark.parametrize(
+    ("command", "imported"), [("stages.train", "torch"), ("entries.new", "charset_normalizer"), ("entries.remove", "ruamel")]
+)
+def test_a_ctrl_c_while_a_command_still_imports_prints_no_traceback(tmp_path: Path, command: str, imported: str) -> None:
+    (tmp_path / f"{imported}.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    assert run("-m", command, "own", cwd=tmp_path, path=f"{tmp_path}:{ROOT}") == (-signal.SIGINT, "", "")
 
 
 def test_a_real_process_leaves_with_one_line(tmp_path: Path) -> None:
