@@ -7,13 +7,8 @@ A cell that is not what its column says counts as missing, and a row without a l
 them than `max_bad_fraction` are refused. So are words of a column that its levels do not have.
 """
 
-import hashlib
-import math
-import re
-import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,27 +19,25 @@ from examples import cells
 from examples.rows import Row
 from stages.common.meta import Category, Column, Input, Table
 from stages.common.params import Section
-from stages.common.splits import SPLITS, hold_out
-from stages.reading.contents import Contents, LeftOutItems, printable
+from stages.common.splits import SPLITS
+from stages.reading.columns import ColumnReader, TargetReader, as_columns, warn
+from stages.reading.contents import Contents, LeftOutItems
 from stages.reading.delimited import data_rows, in_chunks, named
-from stages.reading.schema import SCHEMAS, ColumnSchema, Schema, path_of, read_schema
+from stages.reading.row_splits import Group, Said, Time, splits_by_group, splits_by_time
+from stages.reading.schema import SCHEMAS, Schema, path_of, read_schema
 from stages.shell.errors import UserError
 
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
 READS = (
     "examples/cells.py",
     "examples/rows.py",
+    "stages/reading/columns.py",
     "stages/reading/delimited.py",
     "stages/reading/parquet.py",
+    "stages/reading/row_splits.py",
     "stages/reading/schema.py",
 )
 CHUNK_CELLS = 1 << 15
-MAX_CACHED = 1 << 16  # different cells of a column whose meaning is remembered
-MAX_REMEMBERED = 200  # characters of such a cell
-MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
-MIN_TO_SPLIT = 3  # items of a class, of which fewer all stay in train
-NAMED = 3  # examples of bad cells of a column
-LONG_CELL = 40  # characters of a cell that are shown
 
 
 class Preprocess(Section):
@@ -267,237 +260,6 @@ class Rows:
         return targets.astype(np.uint8) if self.preprocess.task == "multilabel" else targets[:, 0].astype(np.int64)
 
 
-class Known(dict[str, Any]):
-    """What cells mean, by cell: each is read once, and remembered, since most columns say the same few things over and over."""
-
-    def __init__(self, read: Callable[[str], Any]):
-        super().__init__()
-        self.read = read
-
-    def __missing__(self, cell: str) -> Any:
-        value = self.read(cell)
-        if len(self) >= MAX_CACHED:
-            self.clear()
-        if len(cell) <= MAX_REMEMBERED:
-            self[cell] = value
-        return value
-
-
-class ColumnReader:
-    """Cells of one column to float64 [k], or [k, 2] of a date with its time; of a category to codes, of a target with classes to its
-    place.
-    """
-
-    role, keys = "", {"number": "decimal, thousands, units, brackets, missing", "date": "formats, missing", "category": "levels"}
-
-    def __init__(self, name: str, column: ColumnSchema):
-        self.name, self.spec, self.known = name, column.spec(), Known(self.value_of)
-        self.read, self.expected = cells.reader_of(self.spec), ""
-        self.bad, self.examples = 0, list[tuple[int, str]]()  # lines and cells
-        self.num_unknown, self.unknown = 0, Counter[str]()
-        self.codes = {level: float(code) for code, level in enumerate(column.levels or [], start=FIRST_LEVEL)}
-        self.instead: Any = (math.nan, math.nan) if cells.has_time(self.spec) else float("nan")  # of a bad cell, known by its identity
-        self.quick = quick_numbers(self.spec) if self.spec["type"] == "number" else None
-
-    def __call__(self, column: Sequence[str], lines: np.ndarray) -> np.ndarray:
-        if self.quick is not None and (quick := self.quick(column)) is not None:
-            return quick
-        found = list(map(self.known.__getitem__, column))
-        values = np.array(found, dtype=np.float64)
-        if self.expected:  # some cell was bad
-            for place in np.flatnonzero(np.isnan(as_columns(values)[:, 0])).tolist():
-                if found[place] is self.instead:
-                    self.bad += 1
-                    if len(self.examples) < NAMED:
-                        self.examples.append((int(lines[place]), column[place][: LONG_CELL + 1]))
-        if self.spec["type"] == "category":
-            places = np.flatnonzero(values == 0).tolist() if not self.role else []
-            self.num_unknown += len(places)
-            for place in places if len(self.unknown) < MAX_CACHED else []:
-                self.unknown[column[place][: LONG_CELL + 1]] += 1
-        return values
-
-    def value_of(self, cell: str) -> Any:
-        try:
-            value = self.read(cell)
-        except cells.BadCell as error:
-            self.expected = str(error)
-            return self.instead
-        if self.spec["type"] == "category":
-            return float(MISSING_CODE) if value == "" else self.codes.get(value, 0.0)
-        if self.spec["type"] == "date":
-            return value if cells.has_time(self.spec) else value[0]
-        return value
-
-    def bad_told(self, total: int) -> str:
-        keys = self.keys[self.spec["type"]]
-        what = f"{self.bad} of {total} cells are bad ({self.expected})"
-        some = ", ".join(f"line {line} has {shown(cell)}" for line, cell in self.examples)
-        return f"column {printable(self.name)}{self.role}: {what}: {some} ({self.other_sign() or f'keys: {keys}'})"
-
-    def other_sign(self) -> str:
-        """The key that would make numbers of the bad cells, where they have another sign before the fraction."""
-        decimal = {".": ",", ",": "."}[self.spec.get("decimal", ".")]
-        if self.spec["type"] == "number" and self.spec.get("thousands", "") != decimal:
-            read = cells.reader_of(self.spec | {"decimal": decimal})
-            if all(is_read(read, cell) for _, cell in self.examples):
-                return f"numbers with decimal: {decimal!r}"
-        return ""
-
-    def unknown_told(self, total: int) -> str:
-        words = ", ".join(f"{shown(word)} ({count})" for word, count in self.unknown.most_common(NAMED))
-        what = f"{self.num_unknown} of {total} cells are none of its {len(self.codes)} levels and count as unknown"
-        return f"column {printable(self.name)}: {what}: {words} (key: levels)"
-
-
-class TargetReader(ColumnReader):
-    """Of a column to be predicted: a number, or the place of its class; NaN where there is none. A class that the schema lacks is bad."""
-
-    role = ", the target"
-
-    def value_of(self, cell: str) -> Any:
-        value = super().value_of(cell)
-        if self.spec["type"] != "category" or value is self.instead:
-            return value
-        if value == 0:
-            self.expected = f"expected one of {named(list(self.codes))}"
-            return self.instead
-        return math.nan if value == MISSING_CODE else value - FIRST_LEVEL
-
-
-def is_read(read: Callable[[str], Any], cell: str) -> bool:
-    try:
-        read(cell)
-    except cells.BadCell:
-        return False
-    return True
-
-
-def quick_numbers(spec: cells.Column) -> Callable[[Sequence[str]], np.ndarray | None]:
-    """From the cells of a column to float64 [k], where each is a plain number or missing; None where a cell is anything else.
-
-    Of cells of digits, signs and exponents alone float() takes what cells.number() does, and in the same way; signs between thousands are
-    taken out where they stand as they should in every cell.
-    """
-    decimal, thousands, words = spec.get("decimal", "."), spec.get("thousands", ""), dict.fromkeys(spec.get("missing", ()), "")
-    signs = b"0123456789+-eE" + decimal.encode()
-    whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
-    grouped = re.compile(rf"(?>(?:[+-]?{whole}(?:{re.escape(decimal)}[0-9]*)?)?\n)*+") if thousands else None
-
-    def quick(column: Sequence[str]) -> np.ndarray | None:
-        if words:
-            column = [words.get(cell, cell) for cell in column]
-        text, ends = "\n".join(column), len(column) - 1
-        if not text.isascii() or text.count("\n") != ends or max(map(len, column)) > cells.MAX_NUMBER:
-            return None
-        if grouped and thousands in text and grouped.fullmatch(f"{text}\n"):
-            text = text.replace(thousands, "")
-        if text.encode().translate(None, signs) != b"\n" * ends:
-            return None
-        try:
-            values = np.array([float(cell or "nan") for cell in text.replace(decimal, ".").split("\n")])
-        except ValueError:
-            return None
-        return None if (np.abs(values) > cells.LARGEST).any() else values
-
-    return quick
-
-
-class Group:
-    """Of the cells in the column `name` the marks by which rows are split: here rows with equal marks stay together, but those of
-    `none`.
-    """
-
-    dtype, none = "uint64", 0
-
-    def __init__(self, name: str, column: ColumnSchema):
-        self.name, self.spec, self.known = name, column.spec(), Known(self.mark_of)
-
-    def __call__(self, column: Sequence[str]) -> np.ndarray:
-        return np.array(list(map(self.known.__getitem__, column)), dtype=self.dtype)
-
-    def mark_of(self, cell: str) -> Any:
-        if cells.is_missing(cell, self.spec):
-            return self.none
-        digest = hashlib.blake2b(cells.stripped(cell).encode(errors="replace"), digest_size=8).digest()
-        return int.from_bytes(digest, "little")
-
-    def refuse(self, marks: np.ndarray) -> None:
-        """Raises UserError where rows cannot be split by their marks."""
-
-    def each_alone(self, marks: np.ndarray) -> tuple[np.ndarray, int]:
-        """Whole numbers [n], of which each row without a group has one of its own; and how many groups there are."""
-        alone, (names, marks) = np.flatnonzero(marks == self.none), np.unique(marks, return_inverse=True)
-        if len(alone):
-            warn([f"preprocess.group is {self.name!r}, but {len(alone)} of {len(marks)} rows have none: each of them is its own group"])
-        marks[alone] = len(names) + np.arange(len(alone))
-        return marks, len(names) + len(alone) - bool(len(alone))
-
-
-class Time(Group):
-    """Marks are seconds, or the numbers of a column of such; NaN where there is none."""
-
-    dtype = "float64"
-
-    def __init__(self, name: str, column: ColumnSchema):
-        if column.type not in ("number", "date"):
-            fix = "make it a date (with formats) or a number"
-            raise UserError(f"preprocess.time is {name!r}, a column of type {column.type} in the schema: {fix}.")
-        super().__init__(name, column)
-        self.read = cells.reader_of(column.spec())
-
-    def mark_of(self, cell: str) -> float:
-        try:
-            value = self.read(cell)
-        except cells.BadCell:
-            return math.nan
-        return value[0] * 86400 + value[1] if isinstance(value, tuple) else float(value)
-
-    def refuse(self, marks: np.ndarray) -> None:
-        if missing := int(np.isnan(marks).sum()):
-            fix = "fill them in, fix the column's formats in the schema, or split otherwise"
-            raise UserError(f"preprocess.time is {self.name!r}, but {missing} of {len(marks)} rows have none that can be read: {fix}.")
-
-
-class Said(Group):
-    """Marks are places in SPLITS."""
-
-    dtype, words = "uint8", {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2}
-    unknown = len(SPLITS)
-
-    def __init__(self, name: str, column: ColumnSchema):
-        super().__init__(name, column)
-        self.strange = dict[str, None]()
-
-    def mark_of(self, cell: str) -> int:
-        word = cells.stripped(cell)
-        if word.lower() not in self.words and len(self.strange) < NAMED:
-            self.strange[shown(word)] = None
-        return self.words.get(word.lower(), self.unknown)
-
-    def refuse(self, marks: np.ndarray) -> None:
-        if strange := int((marks == self.unknown).sum()):
-            what = f"{strange} of {len(marks)} rows have another word, such as {', '.join(self.strange)}"
-            raise UserError(f"preprocess.split is {self.name!r}, whose cells must be train, val or test; {what}.")
-
-
-def way_to_split(schema: Schema, preprocess: Preprocess) -> Group | None:
-    """None where rows that are equal stay together, and nothing else is said."""
-    if preprocess.group is not None:
-        return Group(preprocess.group, schema.columns[preprocess.group])
-    if preprocess.time is not None:
-        return Time(preprocess.time, schema.columns[preprocess.time])
-    return Said(preprocess.split, schema.columns[preprocess.split]) if preprocess.split is not None else None
-
-
-def shown(cell: str) -> str:
-    return f"'{printable(cell if len(cell) <= LONG_CELL else f'{cell[:LONG_CELL]}...')}'"
-
-
-def as_columns(values: np.ndarray) -> np.ndarray:
-    return values if values.ndim == 2 else values[:, None]
-
-
 def hashes_of(rows: np.ndarray) -> np.ndarray:
     """uint64 [n]: the same for equal rows; -0 and 0 are equal, and so are gaps."""
     bits = np.nan_to_num(rows + 0.0, nan=1.2345e300).astype(np.float64).view(np.uint64)
@@ -509,35 +271,10 @@ def hashes_of(rows: np.ndarray) -> np.ndarray:
     return total
 
 
-def splits_by_group(groups: np.ndarray, labels: np.ndarray, seed: int, val_fraction: float, test_fraction: float) -> np.ndarray:
-    """Groups, whole numbers [n], stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
-    in train.
-    """
-    # Groups in the order of the file: which rows are held out depends on no value but the label.
-    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    groups = np.argsort(order)[groups]
-    own = labels[first[order]]
-    counts = np.bincount(own, minlength=own.max() + 1)
-    places, spread = np.zeros(len(own), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
-    for place, fraction in ((2, test_fraction), (1, val_fraction)):
-        free = np.flatnonzero(spread & (places == 0))
-        places[free[hold_out(own[free], fraction, seed)]] = place
-    return places[groups]
-
-
-def splits_by_time(times: np.ndarray, val_fraction: float, test_fraction: float) -> np.ndarray:
-    """The last rows are test, those before them val; rows of one time stay together, in the later split."""
-    ordered = np.sort(times)
-    num_test = round(test_fraction * len(times))
-    num_val = round(val_fraction * (len(times) - num_test))
-    places = np.zeros(len(times), dtype=np.uint8)
-    for place, number in ((1, num_test + num_val), (2, num_test)):
-        if number:
-            places[times >= ordered[len(times) - number]] = place
-    return places
-
-
-def warn(notes: list[str]) -> None:
-    for note in notes:
-        print(f"warning: {note}.", file=sys.stderr)
+def way_to_split(schema: Schema, preprocess: Preprocess) -> Group | None:
+    """None where rows that are equal stay together, and nothing else is said."""
+    if preprocess.group is not None:
+        return Group(preprocess.group, schema.columns[preprocess.group])
+    if preprocess.time is not None:
+        return Time(preprocess.time, schema.columns[preprocess.time])
+    return Said(preprocess.split, schema.columns[preprocess.split]) if preprocess.split is not None else None

@@ -16,8 +16,9 @@ from pyarrow import parquet
 from examples import cells
 from stages.common.files import as_json
 from stages.common.splits import SPLITS, SplitFile
-from stages.datasets import table
-from stages.datasets.table import ColumnReader, Preprocess, Rows, pinned
+from stages.datasets.table import Preprocess, Rows, pinned
+from stages.reading import columns
+from stages.reading.columns import ColumnReader
 from stages.reading.schema import ColumnSchema, Schema
 
 MIRROR = Path(os.environ.get("DATASETS_MIRROR") or Path(__file__).parents[4] / "shared/datasets") / "tables"
@@ -89,7 +90,7 @@ def test_a_column_of_plain_numbers_takes_the_quick_way():
 
 
 def test_what_is_remembered_of_cells_is_bounded(monkeypatch):
-    monkeypatch.setattr(table, "MAX_CACHED", 50)
+    monkeypatch.setattr(columns, "MAX_CACHED", 50)
     made = ColumnReader("a", ColumnSchema(type="category", levels=["x"]))
     for number in range(20):
         made([f"{number} {other}" for other in range(99)] + ["y" * 100_000], np.arange(100))
