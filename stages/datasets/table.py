@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from examples import cells
-from examples.rows import Row
+from examples.rows import Row, listed
 from stages.common.meta import Category, Column, Input, Table
 from stages.common.params import Section
 from stages.common.splits import SPLITS
@@ -99,6 +99,8 @@ def read(raw: Path, preprocess: Preprocess, seed: int, schema: Schema) -> Conten
     except BaseException:
         rows.file.close()
         raise
+    if others := sorted(file.name for file in raw.iterdir() if file.name != schema.file and not file.name.startswith(".")):
+        warn([f"{raw} holds {listed(others)} too, and {schema.file} alone is read: the schema's `file` says which"])
     inputs, first = schema.inputs(), schema.columns[schema.targets[0]]
     words = "numbers" if preprocess.task == "regression" else "classes"
     return Contents(

@@ -121,13 +121,15 @@ def data_rows(path: Path, form: Format, wanted: list[str]) -> tuple[list[int], l
     problems = list[str]()
     if missing := [name for name in wanted if name not in names]:
         others = [name for name in names if name not in wanted]
-        problems.append(f"has no column {named(missing)} (besides those that are read it has {named(others) if others else 'none'})")
+        problems.append(f"has no column {named(missing)}{f' (it also has {named(others)})' if others else ''}")
     if twice := [name for name in wanted if names.count(name) > 1]:
         problems.append(f"has two columns {named(twice)}")
     if problems:
         fix = "rename the columns in the file, or in the schema; its format.names can name all columns by place"
         if len(names) == 1 and len(wanted) > 1:
             fix = f"one column alone was found with {form.separator!r} between cells: check format.separator in the schema"
+        elif not all(name.isascii() for name in [*names, *missing]):
+            fix += f"; if names look garbled, check its format.encoding, which is {form.encoding}"
         raise UserError(f"{path} {' and '.join(problems)}: {fix}.")
     return [names.index(name) for name in wanted], names, found
 

@@ -220,7 +220,7 @@ REFUSED = {
     "no label at all": ([f"{number}," for number in range(9)], {}, "no row has a sort: check the schema's targets (table.csv line 2"),
     "no row": ([], {}, "has a header and no rows"),
     "nothing": ("", {}, "is empty: there is no header and no row."),
-    "a column less": ("b,sort\n1,no\n", {}, "has no column a (besides those that are read it has b): rename the columns in the file"),
+    "a column less": ("b,sort\n1,no\n", {}, "has no column a (it also has b): rename the columns in the file"),
     "a column twice": ("a,sort,a\n1,no,2\n", {}, "has two columns a: rename the columns in the file, or in the schema; its format.names"),
     "a time that is missing": ([*LINES, ",no"], {"time": "a"}, "preprocess.time is 'a', but 1 of 21 rows have none that can be read"),
     "a split that is no split": ([*LINES, "holdout,no"], {"split": "a"}, "preprocess.split is 'a', whose cells must be train, val or test"),
@@ -241,3 +241,15 @@ def test_a_workbook_and_text_of_another_encoding_are_refused_with_what_to_do(pla
     assert "table.xlsx is a workbook" in (said := place.refusal()) and "save the sheet as CSV" in said
     write(place, "a,sort\n1,nö\n".encode("cp1252"))
     assert "is not text in utf-8" in (said := place.refusal()) and "`encoding`" in said
+
+
+def test_other_files_beside_the_one_that_is_read_are_named(place, capsys):
+    write(place, [f"{number},{'yes' if number % 2 else 'no'}" for number in range(20)])
+    (place.raw / "table_may.csv").write_text("a,sort\n1,no\n")
+    place.run()
+    assert "holds table_may.csv too, and table.csv alone is read: the schema's `file` says which" in capsys.readouterr().err
+
+
+def test_garbled_names_make_the_encoding_be_looked_at(place):
+    write(place, "gr\u00f6\u00dfe,sort\n1,no\n".encode(), {"gr\u00f6\u00dfe": NUMBER, "sort": SORT}, form={"encoding": "cp1252"})
+    assert "if names look garbled, check its format.encoding, which is cp1252" in place.refusal()

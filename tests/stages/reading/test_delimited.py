@@ -69,7 +69,7 @@ REFUSED = {
     "a line without an end": ("a,b\n" + "1," * MAX_LINE_LENGTH, "line 2 is longer than 1,048,576 characters"),
     "a hundred thousand columns": (",".join(map(str, range(100_000))), f"has 100,000 columns, more than {MAX_COLUMNS:,}"),
     "a name that is a book": ("a," + "b" * 100_000 + "\n1,2", f"the name of column 2 has 100,000 characters, more than {MAX_NAME:,} ('bb"),
-    "a column less, and one renamed": ("\x1b[2J,b\n1,2", "has no column a (besides those that are read it has \\x1b[2J, b): rename"),
+    "a column less, and one renamed": ("\x1b[2J,b\n1,2", "has no column a (it also has \\x1b[2J, b): rename"),
     "a column twice": ("a,b,a\n1,2,3", "has two columns a: rename the columns in the file, or in the schema; its format.names can"),
     "a workbook": (b"PK\x03\x04xl/workbook.xml", "is a workbook or another zip file by its content: save the sheet as CSV"),
     "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), "is an old workbook (.xls) by its content: save the sheet as CSV"),
