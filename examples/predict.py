@@ -444,10 +444,13 @@ def as_number(cell: str, name: str, what: str) -> float:
 
 def row_reader() -> Any:
     """rows.py, for models of tables alone."""
-    try:
-        import rows  # beside this file
-    except ImportError:  # imported from the repository's root
+    if __package__:
         from examples import rows
+    else:
+        here = str(Path(__file__).parent)
+        if here not in sys.path:  # where Python is isolated (-I)
+            sys.path.append(here)
+        import rows  # type: ignore[no-redef]
     return rows
 
 

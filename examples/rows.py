@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-try:
-    import cells  # beside this file
-except ImportError:  # imported from the repository's root
+if __package__:  # imported from the repository's root
     from examples import cells
+else:
+    import cells  # beside this file  # type: ignore[no-redef]
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman")
 CODECS = {"utf-8": "utf-8-sig", "latin-1": "cp1252"}  # files said to be latin-1 have the quotes and the euro sign of Windows

@@ -220,7 +220,7 @@ def test_sliders_change_the_answer_beyond_the_data_too_and_a_number_may_be_missi
     expect(page.locator('#card-line li[data-model="line_gd"] strong')).to_have_text(re.compile(r"^y (7\.9|8\.0)"))
     answers = page.locator("#card-diabetes .votes")
     before = answers.inner_text()
-    slider = page.get_by_label("Glucose", exact=True)
+    slider = page.get_by_role("slider", name="Glucose", exact=True)
     slider.focus()
     page.keyboard.press("End")
     expect(answers).not_to_have_text(before)
