@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 if __package__:  # imported from the repository's root
     from examples import cells
 else:
-    import cells  # beside this file  # type: ignore[no-redef]
+    import cells  # type: ignore[no-redef]  # beside this file
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32", "cp1252", "latin-1", "cp1250", "cp1251", "cp932", "gb18030", "big5", "euc-kr", "mac-roman")
 CODECS = {"utf-8": "utf-8-sig", "latin-1": "cp1252"}  # files said to be latin-1 have the quotes and the euro sign of Windows
