@@ -14,6 +14,7 @@ from typing import Any
 from examples import cells
 from examples.rows import is_unit
 from stages.common.meta import ID_NAME
+from stages.reading.columns import is_read
 from stages.reading.contents import printable
 from stages.reading.schema import NAMED_LEVELS, ColumnSchema
 
@@ -146,15 +147,7 @@ def way_of_numbers(columns: list[Seen], separator: str) -> tuple[tuple[str, str]
 
 def readable(words: Counter[str], decimal: str, thousands: str) -> int:
     read = cells.reader_of({"type": "number", "decimal": decimal, "thousands": thousands, "units": units_of(words)[0], "brackets": True})
-    return sum(count for word, count in words.items() if fits(read, word))
-
-
-def fits(read: Callable[[str], Any], word: str) -> bool:
-    try:
-        read(word)
-    except cells.BadCell:
-        return False
-    return True
+    return sum(count for word, count in words.items() if is_read(read, word))
 
 
 def units_of(words: Counter[str]) -> tuple[list[str], bool]:
@@ -201,7 +194,7 @@ def date_formats(name: str, words: Counter[str]) -> list[str]:
     fitting = Counter[str]()
     for text in (day + time for day in DATES for time in TIMES):
         read = cells.reader_of({"type": "date", "formats": [text]})
-        if (count := sum(fits(read, word) for word in looked)) and (
+        if (count := sum(is_read(read, word) for word in looked)) and (
             text != "%Y%m%d" or all(re.fullmatch("(19|20)[0-9]{6}", word) for word in looked)
         ):
             fitting[text] = count
@@ -214,7 +207,7 @@ def date_formats(name: str, words: Counter[str]) -> list[str]:
         if len(full) > 1:
             raise Question(f"{name}: {looked[0]!r} may be read as {' or '.join(full)}: say which (--date '{name}={full[0]}')")
         return full
-    joined = sum(any(fits(cells.reader_of({"type": "date", "formats": [text]}), word) for text in fitting) for word in looked)
+    joined = sum(any(is_read(cells.reader_of({"type": "date", "formats": [text]}), word) for text in fitting) for word in looked)
     if joined >= SOME_FORM * len(looked) and len(looked) > 1:
         some = "|".join(text for text, _ in fitting.most_common(3))
         such = ", ".join(map(repr, looked[:3]))
@@ -235,7 +228,7 @@ def number(
         "brackets": brackets or None,
     }
     read = cells.reader_of({"type": "number"} | {key: value for key, value in spec.items() if value is not None})
-    other = Counter({word: count for word, count in words.items() if not fits(read, word)})
+    other = Counter({word: count for word, count in words.items() if not is_read(read, word)})
     empty = sum(count for word, count in other.items() if word.lower() in KNOWN_MISSING)
     share = 1 - (sum(other.values()) - empty) / max(filled - empty, 1) if filled > empty else 0.0
     codes = [word for word in words if re.fullmatch(r"0[0-9]+", word)]

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.auditing.data import FIRST_LEVEL, MISSING_CODE, TEST, TRAIN, Audited, Column, Target
+from stages.auditing.data import TEST, TRAIN, Audited, Column, Target
 from stages.auditing.findings import NUM_NAMED, Finding, few, quoted, share
 from stages.auditing.row_checks import alike
-from stages.common.meta import ID_NAME
+from stages.common.meta import FIRST_LEVEL, ID_NAME, MISSING_CODE
 
 MIN_PRESENT = 30  # rows that a column needs before it can be said to tell anything
 MIN_HELD_OUT = 8  # rows of val and test on which that is tried

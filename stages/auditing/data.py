@@ -17,7 +17,6 @@ from stages.common.splits import SPLITS, SplitFile
 
 MAX_ROWS, MAX_CELLS = 100_000, 1 << 23  # of the sample
 PIECE_BYTES = 1 << 24
-MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
 TRAIN, VAL, TEST = range(3)  # places in SPLITS
 
 

@@ -54,6 +54,10 @@ class Column(Newer):
         return {key: value for key, value in self.model_dump(exclude={"why", "example"}).items() if value is not None}
 
 
+# Codes of a category: of an unknown word, of a gap, and of the first of its levels.
+UNKNOWN_CODE, MISSING_CODE, FIRST_LEVEL = 0, 1, 2
+
+
 class Category(Section):
     """A column of words. `rare` of its `levels` are those that train has less than twice: they count as unknown."""
 

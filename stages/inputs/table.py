@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.common.meta import Input, Meta, Table
+from stages.common.meta import FIRST_LEVEL, MISSING_CODE, UNKNOWN_CODE, Input, Meta, Table
 from stages.common.signature import BATCH, Entry, Feature
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ NAMES = ("features", "categories")
 NUM_EDGES = 25  # of the quantiles, with the smallest and the largest
 MAX_SAMPLE = 1 << 18  # rows by which quantiles are measured, twice as many at most
 MIN_SEEN = 2  # times that train has a level that counts
-UNKNOWN, MISSING, FIRST_LEVEL = 0, 1, 2
+UNKNOWN, MISSING = UNKNOWN_CODE, MISSING_CODE
 MAX_CLIP, FAR = 3.0, 1e9
 LARGEST = float(np.finfo(np.float32).max)
 WEEK, YEAR, DAY = 7.0, 365.2425, 86400.0  # days, days, seconds

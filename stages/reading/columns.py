@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from examples import cells
+from stages.common.meta import FIRST_LEVEL, MISSING_CODE
 from stages.reading.contents import printable
 from stages.reading.delimited import named
 from stages.reading.schema import ColumnSchema
 
 MAX_CACHED = 1 << 16  # different cells of a column whose meaning is remembered
 MAX_REMEMBERED = 200  # characters of such a cell
-MISSING_CODE, FIRST_LEVEL = 1, 2  # of a category; 0 is unknown
 NAMED = 3  # examples of bad cells of a column
 LONG_CELL = 40  # characters of a cell that are shown
 
