@@ -1,7 +1,8 @@
 """Turns a dataset's raw files into what training reads: three files of tensors and a page that describes them.
 
 Reads   the folder `datasets.NAME.raw` and, from params.yaml, `runtime.seed`, `datasets.NAME.kind` and `datasets.NAME.preprocess`.
-Writes  data/NAME/processed/{train,val,test}.safetensors and meta.json, all or nothing: a failure leaves the previous ones.
+Writes  data/NAME/processed/{train,val,test}.safetensors and meta.json, and of raw data of many files items.json, their names; all or
+        nothing: a failure leaves the previous ones.
 
     python -m stages.preprocess NAME
 
@@ -21,7 +22,7 @@ from stages.common.files import as_json, replacing_folder
 from stages.common.meta import Counts, Input, LeftOut, Meta, Scale
 from stages.common.params import RawFolder, Runtime, Section, check_section, look_up, read_params
 from stages.common.shelves import take_input, take_part, take_task
-from stages.common.splits import SPLITS, SplitWriter
+from stages.common.splits import ITEMS, SPLITS, SplitWriter
 from stages.reading.contents import Contents, read_source
 from stages.shell.errors import UserError, run_stage
 
@@ -54,6 +55,8 @@ def preprocess(name: str) -> None:
             target=scale,
         )
         (processed / "meta.json").write_bytes(as_json(meta.model_dump(mode="json")))
+        if contents.items is not None:
+            (processed / ITEMS).write_bytes(as_json(contents.items))
 
 
 def pinned(name: str, part: ModuleType) -> list[Section]:

@@ -14,7 +14,7 @@ from stages.shell.errors import UserError
 NUM_EXAMPLES = 5
 SOURCE = ".source"  # beside raw files that a download made: nobody can take a stand-in for the real data later on
 
-# split, inputs, targets and, of some kinds, the line of its file on which each item stands
+# split, inputs, targets and, of some kinds, the line of its file on which each item stands, or its place in `items`
 Chunk = tuple[str, np.ndarray, np.ndarray] | tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -61,6 +61,7 @@ class Contents:
     - classes: names in label order; outputs: names of the numbers of a regression.
     - standardise_targets: networks learn the numbers of a regression by their mean and deviation on train.
     - left_out: filled while `chunks` runs; complete when it ends.
+    - items: of raw files that are not lines of one file, the name of each; `lines` of the chunks are places in it, from 0.
     """
 
     description: str
@@ -71,6 +72,7 @@ class Contents:
     left_out: LeftOutItems = field(default_factory=LeftOutItems)
     measure: bool = False
     standardise_targets: bool = False
+    items: list[str] | None = None
 
 
 def write_source(raw: Path, origin: Origin, stand_in: str = "") -> None:
