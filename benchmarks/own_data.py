@@ -102,10 +102,10 @@ def main() -> None:
 
 def race_unseen(clone: Path, folder: Path) -> None:
     """Tables by the rule, and those among the first that `new` had a question about, in its words."""
-    files = [path for path in folder.glob("*.csv") if LEAST_LINES <= count_lines(path) <= MOST_LINES]
+    files = [path for path in folder.glob("[!.]*.csv") if LEAST_LINES <= path.read_bytes().count(b"\n") <= MOST_LINES]
     models, asked = dict[str, Any](), dict[str, str]()
     for path in sorted(files, key=lambda path: hashlib.sha256(path.name.encode()).hexdigest()):
-        target = pd.read_csv(path, nrows=1).columns[-1]
+        target = pd.read_csv(path, nrows=1, encoding_errors="replace").columns[-1]
         name = f"unseen_{len(models)}"
         command = [sys.executable, "-m", "entries.new", str(path), "--target", target, "--name", name, "--dry-run"]
         tried = subprocess.run(command, cwd=clone, env=environment(), capture_output=True, text=True, check=False)
