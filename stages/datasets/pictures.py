@@ -273,6 +273,11 @@ class Reading:
 
     def refuse_lone_classes(self, classes: list[str], targets: dict[str, list[int]]) -> None:
         """A class that is not in each of the given folders, and those of which a test by chance has none."""
+        few = Counter(place for (place,) in targets.values())
+        if self.preprocess.test_fraction and max(few.values()) < MIN_TO_SPLIT:
+            told = listed([f"{name!r} has {few[place]}" for place, name in enumerate(classes)])
+            what = f"of each class {MIN_TO_SPLIT} pictures are needed to split them, since one cannot be both in train and in test; {told}"
+            raise UserError(f"{self.files.raw}: {what}: add some, or give preprocess.test, a folder.")
         counts = {split: Counter(place for name, (place,) in targets.items() if self.split_of[name] == split) for split in self.prefixes}
         for place, name in enumerate(classes):
             lacking = [folder for split, folder in self.folders.items() if split != "val" and not counts[split][place]]

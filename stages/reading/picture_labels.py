@@ -27,6 +27,7 @@ MAX_ALIKE = 100  # pictures of one name that are told apart by their folders
 MAX_NAME = 255  # characters of a file's name, as file systems have it
 PATTERN_SECONDS = 60  # of the processor, for all names together
 FORMAT = "preprocess.format"
+LETTERS = r"^([^\W\d_]+)"
 YES_AND_NO = {"0": "", "1": "1", "0.0": "", "1.0": "1", "no": "", "yes": "1", "false": "", "true": "1"}
 
 Labels = dict[str, tuple[str, ...]]  # by the picture's name
@@ -116,7 +117,7 @@ def by_folder(folders: dict[str, str], level: int | Literal["deepest", "whole"] 
         if level is None:
             raise UserError(
                 f"No picture lies in a class folder; the first is {printable(first)}. If the names say what is shown, give "
-                f"preprocess.label_pattern (such as '{suggested(first)}'); if a table does, preprocess.table; or make class folders."
+                f"preprocess.label_pattern (such as '{LETTERS}', the letters that they begin with); if a table does, preprocess.table; or make class folders."
             )
         raise UserError(f"No picture lies in so many folders as preprocess.level, {level}, says; the first is {printable(first)}.")
     if nested and level is None:
@@ -126,12 +127,6 @@ def by_folder(folders: dict[str, str], level: int | Literal["deepest", "whole"] 
             f"takes {top}, and level: whole takes {nested})"
         )
     return found
-
-
-def suggested(name: str) -> str:
-    """A pattern that takes the letters at the start of a picture's name."""
-    start = re.match(r"[^\W\d_]+(?=(.))", PurePosixPath(name).name)
-    return f"^([^{re.escape(start[1])}]+)" if start else "^([^_]+)_"
 
 
 def by_text(names: Iterable[str], files: RawFiles, separator: str | None, several: bool) -> Labels:

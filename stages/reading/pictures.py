@@ -25,7 +25,7 @@ from stages.reading.raw_files import RawFiles
 CHUNK_BYTES = 16_000_000
 MAX_CHUNK = 512  # pictures
 THREADS = 2  # Pillow decodes and resizes without Python's lock; more threads would hold more large pictures at a time
-MEANS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "symmetric": ([0.5] * 3, [0.5] * 3), "train": (None, None)}
+NORMS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "symmetric": ([0.5] * 3, [0.5] * 3), "train": (None, None)}
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 
@@ -35,7 +35,7 @@ class Pictures(Section):
 
     `resize` is the length of the shorter side, null where every picture has the size `crop` already; then train's
     pictures are cut to `train_crop`, and val's and test's to `crop`, in the middle. `normalize`: mean and std measured on
-    train; ImageNet's, for torchvision's networks with weights from there; `symmetric`, which scales to -1..1, as efficientnet_lite expects.
+    train; ImageNet's, for networks with weights from there; `symmetric`: -1 to 1, for those of efficientnet_lite.
     """
 
     resize: Side | None
@@ -54,7 +54,7 @@ class Pictures(Section):
 
     def input(self) -> Input:
         """As meta.json has it."""
-        mean, std = MEANS[self.normalize]
+        mean, std = NORMS[self.normalize]
         resize = None if self.resize is None else Resize(shorter_side=self.resize, crop=self.crop)
         return Input(kind="image", shape=[self.crop, self.crop, 3], dtype="uint8", mean=mean, std=std, resize=resize)
 
