@@ -129,12 +129,20 @@ class LeftOut(Section):
     examples: list[str]
 
 
+class Noted(Section):
+    """What is odd in raw files, or was passed over: in how many, and the first few; a `count` of 0 is said of all of them together."""
+
+    what: str
+    count: int
+    examples: list[str]
+
+
 class Meta(Newer):
     """processed/meta.json. `task` names a file of stages/tasks; `num_outputs` is the width of the network's last layer. `classes` has the
     names in label order; `outputs` names the numbers of a regression, with units.
     """
 
-    newer = ("target",)
+    newer = ("target", "notes")
     dataset: str
     description: str
     source: Origin
@@ -146,6 +154,7 @@ class Meta(Newer):
     counts: dict[str, Counts]
     left_out: LeftOut
     target: Scale | None = None
+    notes: list[Noted] | None = None
 
     @property
     def names(self) -> list[str]:
