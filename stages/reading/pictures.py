@@ -25,7 +25,8 @@ MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds 
 MAX_SCANS = 100  # of a progressive JPEG, each of which decodes the whole picture again
 START_OF_SCAN = b"\xff\xda"
 CHUNK_BYTES = 16_000_000
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+# Mean and std by the value of `normalize`; those of train are measured.
+NORMS = {"train": (None, None), "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "symmetric": ([0.5] * 3, [0.5] * 3)}
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 Files = list[tuple[Path, Any]]  # a picture and its target
@@ -36,13 +37,13 @@ class Pictures(Section):
 
     `resize` is the length of the shorter side, null where every picture has the size `crop` already; then train's
     pictures are cut to `train_crop`, and val's and test's to `crop`, in the middle. `normalize`: mean and std measured on
-    train, or ImageNet's, for networks with weights from there.
+    train, or ImageNet's, for networks with weights from there; symmetric: -1 to 1, for those of efficientnet_lite.
     """
 
     resize: Side | None
     crop: Side
     train_crop: Side
-    normalize: Literal["train", "imagenet"]
+    normalize: Literal["train", "imagenet", "symmetric"]
     val_fraction: float = Field(ge=0, lt=1)
     max_bad_fraction: float = Field(ge=0, le=1)
 
@@ -68,7 +69,7 @@ def split_files(files: Files, labels: list[Any], section: Pictures, test_fractio
 def open_pictures(
     raw: Path, files: dict[str, Files], section: Pictures, classes: list[str], description: str, target_dtype: type, left_out: LeftOutItems
 ) -> Contents:
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if section.normalize == "imagenet" else (None, None)
+    mean, std = NORMS[section.normalize]
     resize = None if section.resize is None else Resize(shorter_side=section.resize, crop=section.crop)
     return Contents(
         description=description,
