@@ -49,7 +49,7 @@ def picture_hashes(pictures: np.ndarray) -> np.ndarray:
         small = np.asarray(image)
         row[EXACT] = np.frombuffer(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), np.uint64)[0]
         row[TELLS] = small.std() >= MIN_CONTRAST and _is_detailed(pixels, small)
-        row[BITS] = np.packbits(imagehash.dhash(image, SIDE).hash).view(np.uint64)
+        row[BITS] = np.packbits(imagehash.dhash(image, SIDE).hash).view(np.uint64) if row[TELLS] else 0
         row[GREY] = small.ravel().view(np.uint64)
     return hashes
 
@@ -74,6 +74,7 @@ def mirrored(hashes: np.ndarray) -> np.ndarray:
     found = hashes.copy()
     found[:, EXACT] = 0
     found[:, BITS] = np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(hashes), -1), axis=1).view(np.uint64)
+    found[hashes[:, TELLS] == 0, BITS] = 0
     found[:, GREY] = grey.reshape(len(hashes), -1).view(np.uint64)
     return found
 
