@@ -6,14 +6,14 @@ const SMALL = 80, NEARBY = 8, LARGE = 400, MIN_CONTRAST = 16;
 
 // A canvas of this size with the picture in it, or the part of it that is {left, top, width, height}.
 function scaled(picture, width, height, part = { left: 0, top: 0, width: picture.width, height: picture.height }) {
-  const context = new OffscreenCanvas(Math.max(1, Math.round(width)), Math.max(1, Math.round(height))).getContext("2d");
+  const context = new OffscreenCanvas(Math.max(1, Math.round(width)), Math.max(1, Math.round(height))).getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, part.left, part.top, part.width, part.height, 0, 0, context.canvas.width, context.canvas.height);
   return context.canvas;
 }
 
 // At most `side` pixels wide and high.
-function fitted(picture, side) {
+export function fitted(picture, side) {
   const scale = Math.min(1, side / Math.max(picture.width, picture.height));
   return scaled(picture, picture.width * scale, picture.height * scale);
 }
@@ -42,13 +42,14 @@ function onGround(canvas) {
   return fill(canvas, light > 127.5 * 3 * seen ? "#000" : "#fff", "destination-over");
 }
 
-// uint8 [height, width, 3]: shorter side and crop as the signature says, else cut to the model's proportions in the middle.
+// uint8 [height, width, channels]: shorter side and crop as the signature says, else cut to the model's proportions in the middle.
 export function asPhotograph(picture, { input, resize }) {
-  const [height, width] = input.shape.slice(1);
+  const [height, width, channels] = input.shape.slice(1);
   const scale = resize ? resize.shorter_side / Math.min(picture.width, picture.height) : Math.max(width / picture.width, height / picture.height);
   const part = { width: width / scale, height: height / scale };
-  const canvas = scaled(picture, width, height, { left: (picture.width - part.width) / 2, top: (picture.height - part.height) / 2, ...part });
-  return pixelsOf(onGround(canvas)).filter((_, place) => place % 4 !== 3);
+  const canvas = onGround(scaled(picture, width, height, { left: (picture.width - part.width) / 2, top: (picture.height - part.height) / 2, ...part }));
+  if (channels === 1) return Uint8Array.from(asGrey(canvas).values, Math.round);
+  return new Uint8Array(pixelsOf(canvas).filter((_, place) => place % 4 !== 3));
 }
 
 // A picture as on paper: what is light on dark is inverted.
