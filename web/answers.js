@@ -65,8 +65,8 @@ export class Answers {
     [this.status.textContent, this.isBusy] = [printable(sentence), false];
   }
 
-  // `notes` are sentences for the person who asks.
-  show(results, notes = []) {
+  // `notes` are sentences for the person who asks; what changes all the time, `isLive`, is not read out.
+  show(results, notes = [], isLive = false) {
     if (this.chosen.length === 0) return this.idle("Choose a model");
     const isAlone = this.chosen.length === 1;
     const lines = this.chosen.map((model) => {
@@ -75,7 +75,7 @@ export class Answers {
     });
     this.list.replaceChildren(...lines, ...notes.map((note) => make("li", { class: "hint" }, printable(note))));
     this.isBusy = !this.chosen.every((model) => results.has(model));
-    if (!this.isBusy) this.status.textContent = this.chosen.map((model) => (isAlone ? "" : `${model.name}: `) + inShort(results.get(model))).join("; ");
+    if (!this.isBusy && !isLive) this.status.textContent = this.chosen.map((model) => (isAlone ? "" : `${model.name}: `) + inShort(results.get(model))).join("; ");
   }
 
   parts(model, result, isAlone) {

@@ -56,7 +56,7 @@ export function photographs(models) {
 
   const show = () => {
     clear.hidden = items.length === 0;
-    if (!isLive) place.replaceChildren(current ? current.preview ?? hint("Reading …") : invitation);
+    if (!isLive) place.replaceChildren(current ? current.preview ?? hint(current.results.size ? "This picture cannot be shown." : "Reading …") : invitation);
     tray.replaceChildren(...(items.length > 1 ? items.map(thumbnail) : []));
     if (isLive) return;
     if (current) answers.show(current.results);
@@ -64,9 +64,13 @@ export function photographs(models) {
   };
   const thumbnail = (item) => {
     const [first] = answers.chosen, result = item.results.get(first), caption = !result ? "…" : result.error ? "not read" : inShort(result);
-    const picked = button(item.preview ? asElement(item.preview, SMALL, item.title) : "", () => { current = item; show(); }, { class: "thumbnail", "aria-pressed": String(item === current) });
+    const picked = button(item.preview ? asElement(item.preview, SMALL, item.title) : "", () => pick(item), { class: "thumbnail", "aria-pressed": String(item === current) });
     picked.append(make("span", {}, name(caption, 40)));
     return picked;
+  };
+  const pick = (item) => {
+    [current, isLive] = [item, false];
+    show();
   };
   const add = (added) => {
     said.replaceChildren(...(items.length + added.length > MAX_PICTURES ? [hint(`${MAX_PICTURES} pictures are shown at most.`)] : []));
@@ -76,7 +80,12 @@ export function photographs(models) {
     show();
     return work();
   };
-  const take = (files) => (files.length ? add(files.map((file) => new Shown(file.name, () => decoded(file)))) : answers.refuse("No file came with that: save the picture first"));
+  const asItems = (files) => files.map((file) => new Shown(file.name, () => decoded(file)));
+  const take = (files) => {
+    if (files.length === 0) return answers.refuse("No file came with that: save the picture first");
+    isLive = false;
+    return add(asItems(files));
+  };
 
   const choose = taker(place, "Choose pictures", { multiple: "" }, take);
   const live = camera({
@@ -86,9 +95,9 @@ export function photographs(models) {
     },
     seen: async (frame) => {
       const results = await askAll(answers.chosen, (model) => inputOf(frame, model));
-      if (isLive) answers.show(results);
+      if (isLive) answers.show(results, [], true);
     },
-    take: (canvas) => add([new Shown("from the camera", async () => canvas)]),
+    take: (file) => add(asItems([file])),
     refuse: (sentence) => answers.refuse(sentence),
     stopped: () => { isLive = false; show(); },
   }, () => taker(place, "Camera", { capture: "environment" }, take));

@@ -14,7 +14,8 @@ export async function decoded(file) {
     if (bytes[0] === 0xff && bytes[1] === 0xd8 && scansOf(bytes) > MAX_SCANS) throw new Error(`${what} is a JPEG of more than ${MAX_SCANS} scans: save it again`);
     const { width, height } = await headOf(address, what);
     if (width * height > MAX_PIXELS) throw new Error(`${what} has ${(width * height).toLocaleString("en")} pixels; at most ${MAX_PIXELS.toLocaleString("en")} are read: make it smaller`);
-    return await createImageBitmap(file).catch(() => { throw new Error(unread(what)); });
+    // Colours as they are in the file, as predict.py reads them.
+    return await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => { throw new Error(unread(what)); });
   } finally {
     URL.revokeObjectURL(address);
   }
@@ -116,13 +117,13 @@ export function camera({ started, seen, take, stopped, refuse }, instead) {
     off.focus();
     await video.play().catch(() => {});
     while (stream) {
-      if (!video.checkVisibility()) return stop();
+      if (!video.checkVisibility()) return stop(); // other pictures were chosen, or another tab
       if (video.videoWidth && !document.hidden) await seen(frame());
       await new Promise((after) => setTimeout(after, PAUSE));
     }
   };
   const on = button("Camera", start), off = button("Stop the camera", stop);
-  const shot = button("Take the picture", () => { if (video.videoWidth) take(frame()); }, { class: "main" });
+  const shot = button("Take the picture", async () => { if (video.videoWidth) take(new File([await frame().convertToBlob()], "from the camera")); }, { class: "main" });
   show(false);
   return [on, shot, off];
 }
