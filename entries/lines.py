@@ -138,3 +138,29 @@ def depth(line: str) -> int:
 
 def is_comment(line: str) -> bool:
     return line.lstrip(" ").startswith("#")
+
+
+def flow(name: str, values: dict[str, Any]) -> str:
+    """Lines of YAML, a key a line, with what a key holds on its line."""
+    return "\n".join([f"{name}:", *(f"  {key}: {in_line(value)}" for key, value in values.items())])
+
+
+def in_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {in_line(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(in_line, value)) + "]"
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ./-]*", value) and YAML(typ="safe").load(value) == value
+        return value if plain else '"' + "".join(escape(one) for one in value) + '"'
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def escape(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
+
+
+def indented(entry: str) -> str:
+    return "\n".join(f"  {line}" for line in entry.splitlines())

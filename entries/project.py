@@ -240,3 +240,12 @@ def run(work: Callable[[], None]) -> None:
         leave(error, f"{what}: fix the path, its permissions or the disk; the same command does the rest.")
     except Interrupted as error:
         leave(error, f"Stopped by {error}; the same command does the rest.", 128 + error.number)
+
+
+def ask(question: str, option: str) -> str:
+    """On a terminal; elsewhere, and where no answer comes, a UserError names the option."""
+    if sys.stdin.isatty():
+        with contextlib.suppress(EOFError):
+            return input(f"{question} ").strip()
+        print()
+    raise UserError(f"{question} Say it with {option}.")

@@ -4,7 +4,7 @@
 
 An INPUT is what the model takes:
 
-- a picture's path, or a folder of pictures (not of its subfolders);
+- a picture's path, or a folder of pictures (not of its subfolders), which needs pictures.py beside this file;
 - a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
 - of a table with words, which needs rows.py and cells.py beside this file: the path of a file like the one that the model was made from
   (.gz too; its columns in any order, others are ignored), or a row as name=value,name2=value2 or as JSON;
@@ -37,12 +37,9 @@ import numpy as np
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: since 1.29 ONNX Runtime reports its use to its makers
 import onnxruntime
-from PIL import Image, ImageFilter, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 
-FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
-MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
 MAX_SIDE = 4096  # of a model's own pictures
-MAX_SCANS = 32  # of a JPEG: cameras and encoders write 20 at most
 MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
 MAX_RAW_LENGTH = 4 * MAX_LENGTH  # before accents are taken off
 MAX_OTHERS = 10_000  # columns of a table that are not the model's
@@ -216,6 +213,13 @@ def tried(read: Callable[..., Item], *arguments: Any) -> Item | Refused:
         return error
 
 
+def search_here() -> None:
+    """For the files beside this one, where Python is isolated (-I)."""
+    here = str(Path(__file__).parent)
+    if here not in sys.path:
+        sys.path.append(here)
+
+
 def refuse_special(text: str) -> None:
     """A pipe or a device, from which nothing may ever come."""
     path = Path(text)
@@ -260,76 +264,64 @@ def entries_beside(folder: Path) -> list[str]:
 # Pictures
 
 
+def picture_reader() -> Any:
+    """pictures.py, for models of pictures alone."""
+    if __package__:
+        from examples import pictures
+    else:
+        search_here()
+        import pictures  # type: ignore[no-redef]
+    return pictures
+
+
 def find_pictures(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
-    """A picture, or every file of a folder."""
+    """A picture, or every file of a folder but those that are, by their names, something else."""
     refuse_special(text)
-    path = Path(text)
-    for file in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
+    path, is_other = Path(text), picture_reader().is_other
+    files = sorted(file for file in path.iterdir() if file.is_file() and not is_other(file.name)) if path.is_dir() else [path]
+    for file in files:
         yield tried(as_picture, file, str(file), signature)
 
 
 def as_picture(file: Path | IO[bytes], name: str, signature: dict[str, Any]) -> Item:
     """uint8 [height, width, channels]: cut to the model's proportions in the middle, and resized as its own pictures were."""
     height, width, channels = signature["input"]["shape"][1:]
-    picture = open_picture(file, name)
-    if signature["ink"]:
-        grey = as_grey(picture, LOOKED_AT)
-        is_inverted = is_dark_on_light(grey)
-        drawing = cut_out_drawing(ImageOps.invert(grey) if is_inverted else grey, width, height, signature["ink"]["longer_side"])
-        if drawing is None:
-            raise Refused(f"{name} shows no drawing: nothing stands out from the page")
-        if is_inverted or picture.size != (width, height):
-            return Item(name, drawing[..., None], f"{'dark on light: inverted, ' if is_inverted else ''}cut out and centred")
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    if signature["resize"]:
-        side = signature["resize"]["shorter_side"]
-        new_width, new_height = (int(side * length / min(picture.size)) for length in picture.size)
-        if new_width * new_height > MAX_PIXELS:
-            raise Refused(f"{name} is {picture.width} pixels wide and {picture.height} high, too long and narrow to be resized: cut it")
-        picture = picture.resize((new_width, new_height), Image.Resampling.BILINEAR)
-        left, top = (round((length - signature["resize"]["crop"]) / 2) for length in picture.size)
-        picture = picture.crop((left, top, left + width, top + height))
-    elif picture.size != (width, height):
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-    return Item(name, np.asarray(picture, dtype=np.uint8).reshape(height, width, channels))
-
-
-def open_picture(file: Path | IO[bytes], name: str) -> Image.Image:
-    """Upright, of 8 bits, without transparency."""
+    reader, ink = picture_reader(), signature["ink"]
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as picture:
-            tags = getattr(picture, "tag_v2", {})  # a TIFF may be in tiles, each unpacked whole, however small the picture is
-            tile = math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
-            if max(picture.width * picture.height, tile) > MAX_PIXELS:
-                raise ValueError(f"more than {MAX_PIXELS:,} pixels: make it smaller")
-            if picture.format in ("JPEG", "MPO") and picture.fp:
-                picture.fp.seek(0)  # each scan goes over all pixels, and a small file may repeat one a hundred thousand times
-                if (
-                    picture.fp.read().count(b"\xff\xda") > MAX_SCANS
-                ):  # the mark that starts one; within its data no 0xff is followed by 0xda
-                    raise ValueError(f"more than {MAX_SCANS} scans: save it again")
-            if picture.mode in ("I", "F"):
-                raise ValueError("32-bit pixels, which have no fixed range: save it with 8 or 16 bits")
-            ImageOps.exif_transpose(picture, in_place=True)
-            if picture.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
-                return Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
-            return without_transparency(picture)
-    except Exception as error:  # Pillow raises every kind of error on a damaged file
-        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        raise Refused(f"{name} is no {', '.join(FORMATS)} picture that can be read ({reason})") from error
+        with warnings.catch_warnings(action="ignore"):
+            picture, notes = reader.decode(reader.read_bytes(file), without_transparency if ink else reader.on_ground)
+        if ink:
+            grey = as_grey(picture, LOOKED_AT)
+            is_inverted = is_dark_on_light(grey)
+            drawing = cut_out_drawing(ImageOps.invert(grey) if is_inverted else grey, width, height, ink["longer_side"])
+            if drawing is None:
+                raise Refused(f"{name} shows no drawing: nothing stands out from the page")
+            if is_inverted or picture.size != (width, height):
+                return Item(name, drawing[..., None], f"{'dark on light: inverted, ' if is_inverted else ''}cut out and centred")
+        picture = picture.convert("L" if channels == 1 else "RGB")
+        if signature["resize"]:
+            side = signature["resize"]["shorter_side"]
+            notes = (*notes, *reader.cut_notes(picture.size, side, width, height))
+            picture = reader.centre(reader.resized(picture, side), width, height)
+        elif picture.size != (width, height):
+            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+    except reader.BadPicture as error:
+        raise Refused(f"{name} cannot be read as a picture: {error}") from error
+    except (OSError, MemoryError) as error:
+        raise Refused(f"{name} cannot be read ({getattr(error, 'strerror', None) or 'it takes more memory than there is'})") from error
+    return Item(name, np.asarray(picture, dtype=np.uint8).reshape(height, width, channels), "; ".join(map(str, notes)))
 
 
-def without_transparency(picture: Image.Image) -> Image.Image:
-    """On white, or on black where what is to be seen is light: a white drawing on nothing would be lost."""
-    if "transparency" not in picture.info and "A" not in picture.getbands():
-        return picture.convert("RGB")
+def without_transparency(picture: Image.Image) -> Any:
+    """Of a drawing: on white, or on black where what is to be seen is light, since a white drawing on nothing would be lost."""
+    reader = picture_reader()
+    if not reader.is_transparent(picture):
+        return reader.on_ground(picture)
     small = picture.resize([min(side, LOOKED_AT) for side in picture.size], Image.Resampling.NEAREST).convert("RGBA")
     layers = np.asarray(small, dtype=np.float64)
     seen = layers[..., 3:] / 255
     is_light = (layers[..., :3] * seen).sum() > 127.5 * 3 * seen.sum()
-    flat, layered = Image.new("RGB", picture.size, "black" if is_light else "white"), picture.convert("RGBA")
-    flat.paste(layered, mask=layered.getchannel("A"))
-    return flat
+    return reader.on_ground(picture, "black" if is_light else "white")
 
 
 def as_grey(picture: Image.Image, side: int) -> Image.Image:
@@ -447,9 +439,7 @@ def row_reader() -> Any:
     if __package__:
         from examples import rows
     else:
-        here = str(Path(__file__).parent)
-        if here not in sys.path:  # where Python is isolated (-I)
-            sys.path.append(here)
+        search_here()
         import rows  # type: ignore[no-redef]
     return rows
 

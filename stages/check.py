@@ -30,7 +30,7 @@ from stages.reporting.section import Report
 from stages.shell.arguments import fitting
 from stages.shell.errors import UserError, run_stage
 from stages.shell.notices import leftovers, made_with_others
-from stages.shell.refusals import refuse_augmentation, refuse_incomplete, refuse_misfit
+from stages.shell.refusals import refuse_augmentation, refuse_incomplete, refuse_misfit, refuse_unfitted
 from stages.training.augmentations import build_augmentations
 from stages.training.losses import build_loss
 from stages.training.optimizers import GridSearch, build_optimizer
@@ -226,7 +226,9 @@ def check_model(name: str, values: dict[str, Any], recipes: dict[str, Any], data
     refuse_misfit(part, dataset.input_kind, dataset.task, entry.dataset, key)
     sample, official = (read_recipe(entry.train, recipes, origin, f"{key}.train") for origin in ("sample", "official"))
     for recipe in [official] if official == sample else [sample, official]:
-        check_recipe(recipe, dataset, f"{key}.train")
+        refuse_unfitted(part, recipe, key)
+        if isinstance(recipe, Recipe):
+            check_recipe(recipe, dataset, f"{key}.train")
     if entry.gate is not None:
         check_gate(check_section(ModelGate, entry.gate, f"{key}.gate"), dataset.task, f"{key}.gate")
 

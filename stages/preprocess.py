@@ -53,7 +53,9 @@ def preprocess(name: str) -> None:
             counts=counts,
             left_out=LeftOut(count=contents.left_out.count, examples=contents.left_out.examples),
             target=scale,
+            notes=contents.notes.noted(),
         )
+        contents.notes.tell()
         (processed / "meta.json").write_bytes(as_json(meta.model_dump(mode="json")))
         if contents.items is not None:
             (processed / ITEMS).write_bytes(as_json(contents.items))

@@ -82,6 +82,13 @@ class Table(Section):
     gaps: list[str]
 
 
+class Text(Section):
+    """How a model reads texts: at most so many characters of each, and whether large and small letters are the same (`fold`)."""
+
+    max_length: int
+    case: Literal["fold", "keep"]
+
+
 class Scale(Section):
     """Mean and standard deviation on train of each number that is to be predicted: networks learn it standardised."""
 
@@ -94,10 +101,10 @@ class Input(Newer):
     null is an axis of any size.
     """
 
-    newer = ("table",)
+    newer = ("table", "text")
     kind: str
     shape: list[int | None]
-    dtype: Literal["uint8", "float32", "int16"]
+    dtype: Literal["uint8", "float32", "int16", "int32"]
     names: list[str] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -105,6 +112,7 @@ class Input(Newer):
     resize: Resize | None = None
     alphabet: str | None = None
     table: Table | None = None
+    text: Text | None = None
 
 
 class Counts(Section):
@@ -121,12 +129,20 @@ class LeftOut(Section):
     examples: list[str]
 
 
+class Noted(Section):
+    """What is odd in raw files, or was passed over: in how many, and the first few; a `count` of 0 is said of all of them together."""
+
+    what: str
+    count: int
+    examples: list[str]
+
+
 class Meta(Newer):
     """processed/meta.json. `task` names a file of stages/tasks; `num_outputs` is the width of the network's last layer. `classes` has the
     names in label order; `outputs` names the numbers of a regression, with units.
     """
 
-    newer = ("target",)
+    newer = ("target", "notes")
     dataset: str
     description: str
     source: Origin
@@ -138,6 +154,7 @@ class Meta(Newer):
     counts: dict[str, Counts]
     left_out: LeftOut
     target: Scale | None = None
+    notes: list[Noted] | None = None
 
     @property
     def names(self) -> list[str]:

@@ -23,7 +23,8 @@ from stages.common.splits import SPLITS
 from stages.reading.columns import ColumnReader, TargetReader, as_columns, warn
 from stages.reading.contents import Contents, LeftOutItems
 from stages.reading.delimited import data_rows, in_chunks, named
-from stages.reading.row_splits import Group, Said, Time, splits_by_group, splits_by_time
+from stages.reading.group_splits import splits_by_group
+from stages.reading.row_splits import Group, Said, Time, splits_by_time
 from stages.reading.schema import SCHEMAS, Schema, path_of, read_schema
 from stages.shell.errors import UserError
 
@@ -33,6 +34,7 @@ READS = (
     "examples/rows.py",
     "stages/reading/columns.py",
     "stages/reading/delimited.py",
+    "stages/reading/group_splits.py",
     "stages/reading/parquet.py",
     "stages/reading/row_splits.py",
     "stages/reading/schema.py",

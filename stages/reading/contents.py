@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from stages.common.meta import Input, Origin
+from stages.common.meta import Input, Noted, Origin
 from stages.shell.errors import UserError
 
 NUM_EXAMPLES = 5
@@ -51,6 +51,34 @@ class LeftOutItems:
         raise UserError(f"{self.count} of {total} items are bad, more than max_bad_fraction ({max_fraction}) allows: {named}; {advice}.")
 
 
+class Notes:
+    """What was passed over, or read with a grain of salt: for each such thing how many items and the first few; memory does not grow."""
+
+    def __init__(self) -> None:
+        self.found = dict[str, tuple[int, list[str]]]()
+
+    def add(self, what: str, example: str) -> None:
+        """The words `what` are the same for all items of which it is true."""
+        count, examples = self.found.get(what, (0, []))
+        if count < NUM_EXAMPLES:
+            examples.append(printable(example))
+        self.found[what] = count + 1, examples
+
+    def say(self, sentence: str) -> None:
+        """Of all items, without a full stop."""
+        self.found[printable(sentence)] = 0, []
+
+    def tell(self) -> None:
+        """On stderr, once."""
+        for what, (count, examples) in self.found.items():
+            more = f" and {count - len(examples):,} more" if count > len(examples) else ""
+            named = f": {count:,} ({'; '.join(examples)}{more})" if count else ""
+            print(f"notice: {what}{named}.", file=sys.stderr)
+
+    def noted(self) -> list[Noted] | None:
+        return [Noted(what=what, count=count, examples=examples) for what, (count, examples) in self.found.items()] or None
+
+
 @dataclass(frozen=True)
 class Contents:
     """A raw dataset, opened.
@@ -61,6 +89,7 @@ class Contents:
     - classes: names in label order; outputs: names of the numbers of a regression.
     - standardise_targets: networks learn the numbers of a regression by their mean and deviation on train.
     - left_out: filled while `chunks` runs; complete when it ends.
+    - notes: what else there is to say, filled like left_out.
     - items: of raw files that are not lines of one file, the name of each; `lines` of the chunks are places in it, from 0.
     """
 
@@ -73,6 +102,7 @@ class Contents:
     measure: bool = False
     standardise_targets: bool = False
     items: list[str] | None = None
+    notes: Notes = field(default_factory=Notes)
 
 
 def write_source(raw: Path, origin: Origin, stand_in: str = "") -> None:

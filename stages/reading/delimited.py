@@ -14,6 +14,7 @@ from stages.reading.contents import printable
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
 
+SCHEMA_KEY = "the schema's format"
 MAX_COLUMNS = 10_000
 MAX_NAME = 1 << 14  # characters of a column's name
 MAX_CHUNK = 1 << 24  # characters of the rows that are looked at together
@@ -51,8 +52,10 @@ def refuse_other_content(path: Path) -> None:
             raise UserError(f"{path} {what}.")
 
 
-def all_rows(path: Path, form: Format) -> Iterator[Row]:
-    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's too, if there is one."""
+def all_rows(path: Path, form: Format, key: str = SCHEMA_KEY) -> Iterator[Row]:
+    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's too, if there is one. `key` is
+    where a person says the format.
+    """
     refuse_workbook(path)
     if parquet.is_parquet(path):
         yield from parquet.all_rows(path)
@@ -68,7 +71,7 @@ def all_rows(path: Path, form: Format) -> Iterator[Row]:
         raise UserError(f"{error}.") from error
     except UnicodeError as error:
         what = f"{path} is not text in {form.encoding} ({getattr(error, 'reason', error)}) after line {line}"
-        fix = "say its encoding with `encoding` in the schema's format (--encoding cp1252 for make new), or save it as UTF-8"
+        fix = f"say its encoding with `encoding` in {key} (--encoding cp1252 for make new), or save it as UTF-8"
         raise UserError(f"{what}: {fix}.") from error
 
 
@@ -89,7 +92,7 @@ def in_chunks(found: Iterable[Row], most: int) -> Iterator[list[Row]]:
         yield chunk
 
 
-def names_of(path: Path, form: Format, found: Iterator[Row]) -> tuple[list[str], Iterator[Row]]:
+def names_of(path: Path, form: Format, found: Iterator[Row], key: str = SCHEMA_KEY) -> tuple[list[str], Iterator[Row]]:
     """The columns' names by place, and the rows below the header."""
     first = next(found, None)
     if first is None:
@@ -99,10 +102,10 @@ def names_of(path: Path, form: Format, found: Iterator[Row]) -> tuple[list[str],
     if not form.header:
         found = chain([first], found)
     if form.names is not None and len(form.names) != len(first[1]):
-        raise UserError(f"{path} has {len(first[1])} columns, but the schema's format.names has {len(form.names)}: name every column.")
+        raise UserError(f"{path} has {len(first[1])} columns, but {key}.names has {len(form.names)}: name every column.")
     names = rows.names_of(first[1], form.model_dump())
     try:
-        rows.refuse_other_order(first[1], names, form.model_dump(), str(path), "the schema's format.names")
+        rows.refuse_other_order(first[1], names, form.model_dump(), str(path), f"{key}.names")
     except rows.BadTable as error:
         raise UserError(f"{error}; put the names in the file's order.") from error
     if long := [place for place, name in enumerate(names, start=1) if len(name) > MAX_NAME]:

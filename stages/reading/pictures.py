@@ -1,49 +1,47 @@
-"""Pictures as raw files: photographs of any size and format, decoded a hundred at a time, upright, resized and cropped.
+"""Pictures as raw files: decoded some hundreds at a time by examples/pictures.py, resized, cut in the middle, and handed on by split.
 
-They may be a stranger's: what is too large in bytes, pixels or scans is left out before it is decoded.
+What cannot be read is left out and named. Memory holds a name and a target a picture; where copies are kept together, what is decoded waits
+in a file without a name beside raw/ until the splits are chosen, so that no picture is decoded twice.
 """
 
-import io
+import tempfile
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Annotated, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field, model_validator
 
+from examples.pictures import BadPicture, Note, centre, cut_notes, decode, resized
 from stages.common.meta import Input, Resize
 from stages.common.params import Section
-from stages.common.splits import SPLITS, choose_splits
-from stages.reading.contents import Chunk, Contents, LeftOutItems
+from stages.common.splits import SPLITS
+from stages.reading.contents import Chunk
+from stages.reading.copies import mirrored_hashes, near_groups, picture_hashes
+from stages.reading.raw_files import RawFiles
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
-MAX_BYTES = 100_000_000
-MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
-MAX_SCANS = 100  # of a progressive JPEG, each of which decodes the whole picture again
-START_OF_SCAN = b"\xff\xda"
 CHUNK_BYTES = 16_000_000
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+MAX_CHUNK = 512  # pictures
+THREADS = 2  # Pillow decodes and resizes without Python's lock; more threads would hold more large pictures at a time
+NORMS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "symmetric": ([0.5] * 3, [0.5] * 3), "train": (None, None)}
 
 Side = Annotated[int, Field(ge=1, le=4096)]
-Files = list[tuple[Path, Any]]  # a picture and its target
 
 
 class Pictures(Section):
-    """The size of pictures in pixels, and which are for validation.
+    """The size of pictures in pixels.
 
     `resize` is the length of the shorter side, null where every picture has the size `crop` already; then train's
     pictures are cut to `train_crop`, and val's and test's to `crop`, in the middle. `normalize`: mean and std measured on
-    train, or ImageNet's, for networks with weights from there.
+    train; ImageNet's, for networks with weights from there; `symmetric`: -1 to 1, for those of efficientnet_lite.
     """
 
     resize: Side | None
     crop: Side
     train_crop: Side
-    normalize: Literal["train", "imagenet"]
-    val_fraction: float = Field(ge=0, lt=1)
+    normalize: Literal["train", "imagenet", "symmetric"]
     max_bad_fraction: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
@@ -52,84 +50,115 @@ class Pictures(Section):
             raise ValueError(f"with resize null expected train_crop to be crop ({self.crop}), got {self.train_crop}")
         if self.resize is not None and max(self.crop, self.train_crop) > self.resize:
             raise ValueError(f"expected crop ({self.crop}) and train_crop ({self.train_crop}) to be at most resize ({self.resize})")
-        if self.train_crop != self.crop and not self.val_fraction:
-            raise ValueError(
-                "expected val_fraction above 0 where train_crop is not crop: without val, epochs are compared on train's pictures"
-            )
         return self
 
-
-def split_files(files: Files, labels: list[Any], section: Pictures, test_fraction: float, seed: int) -> dict[str, Files]:
-    """The files of each split, chosen by the seed, spread over the labels in proportion."""
-    places = choose_splits(np.array(labels), seed, section.val_fraction, test_fraction)
-    return {split: [file for file, its in zip(files, places, strict=True) if its == place] for place, split in enumerate(SPLITS)}
-
-
-def open_pictures(
-    raw: Path, files: dict[str, Files], section: Pictures, classes: list[str], description: str, target_dtype: type, left_out: LeftOutItems
-) -> Contents:
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if section.normalize == "imagenet" else (None, None)
-    resize = None if section.resize is None else Resize(shorter_side=section.resize, crop=section.crop)
-    return Contents(
-        description=description,
-        input=Input(kind="image", shape=[section.crop, section.crop, 3], dtype="uint8", mean=mean, std=std, resize=resize),
-        classes=classes,
-        chunks=_decoded(raw, files, section, target_dtype, left_out),
-        left_out=left_out,
-        measure=section.normalize == "train",
-    )
+    def input(self) -> Input:
+        """As meta.json has it."""
+        mean, std = NORMS[self.normalize]
+        resize = None if self.resize is None else Resize(shorter_side=self.resize, crop=self.crop)
+        return Input(kind="image", shape=[self.crop, self.crop, 3], dtype="uint8", mean=mean, std=std, resize=resize)
 
 
-def _decoded(raw: Path, files: dict[str, Files], section: Pictures, target_dtype: type, left_out: LeftOutItems) -> Iterator[Chunk]:
-    """About CHUNK_BYTES at a time; bad pictures are left out."""
-    total = left_out.count + sum(map(len, files.values()))
-    for split in SPLITS:
-        crop = section.train_crop if split == "train" else section.crop
-        chunk = min(512, max(1, CHUNK_BYTES // (crop * crop * 3)))
-        for start in range(0, len(files[split]), chunk):
-            pictures, targets = [], []
-            for path, target in files[split][start : start + chunk]:
-                try:
-                    pictures.append(load_picture(path, section.resize, crop))
-                    targets.append(target)
-                except MemoryError:
-                    raise
-                except Exception as error:  # noqa: BLE001  # Pillow raises every kind of error on a damaged file
-                    reason = f"not a {', '.join(FORMATS)} file" if isinstance(error, UnidentifiedImageError) else error
-                    left_out.add(path.relative_to(raw).as_posix(), f"cannot be read as a picture ({reason})")
-            if pictures:
-                yield split, np.stack(pictures), np.array(targets, dtype=target_dtype)
-    left_out.settle(total, section.max_bad_fraction)
+def cuts_of(content: bytes, resize: int | None, crops: Sequence[int]) -> tuple[list[np.ndarray], tuple[Note, ...]]:
+    """The middle of the picture in a file's bytes, upright, uint8 RGB [crop, crop, 3] for each of `crops`, and what there is to say of it.
 
-
-def load_picture(path: Path, resize: int | None, crop: int) -> np.ndarray:
-    """The picture's middle, uint8 RGB [crop, crop, 3], upright; any exception means that it is bad.
-
-    Shorter side to `resize`, bilinear with antialiasing, and the crop are rounded as torchvision.transforms does.
+    Raises BadPicture.
     """
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{size:,} bytes are more than the {MAX_BYTES:,} that are read")
-    content = path.read_bytes()
-    with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if image.format == "JPEG" and content.count(START_OF_SCAN) > MAX_SCANS:
-            raise ValueError(f"it has more than the {MAX_SCANS} scans that are read")
-        _refuse_huge(image.width, image.height)
-        picture = ImageOps.exif_transpose(image)
-        if picture.mode.startswith("I;16"):  # Pillow would cut 16-bit greys off at 255
-            picture = Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
-        if picture.mode in ("I", "F"):
-            raise ValueError("32-bit pixels have no fixed range")
-        picture = picture.convert("RGB")
-    if resize is not None:
-        width, height = (int(resize * side / min(picture.size)) for side in picture.size)
-        _refuse_huge(width, height)  # a strip of 1x50,000 would grow into billions
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    elif picture.size != (crop, crop):
-        raise ValueError(f"is {picture.width}x{picture.height}, expected {crop}x{crop}: set resize in params.yaml")
-    left, top = round((picture.width - crop) / 2), round((picture.height - crop) / 2)
-    return np.asarray(picture.crop((left, top, left + crop, top + crop)))
+    image, notes = decode(content)
+    if resize is None:
+        if image.size != (crops[0], crops[0]):
+            raise BadPicture(f"is {image.width}x{image.height}, expected {crops[0]}x{crops[0]}: set resize in params.yaml")
+        return [np.asarray(image)], notes
+    small = resized(image, resize)
+    return [np.asarray(centre(small, crop, crop)) for crop in crops], (*notes, *cut_notes(image.size, resize, crops[-1], crops[-1]))
 
 
-def _refuse_huge(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}x{height} pixels are more than the {MAX_PIXELS:,} that are read")
+class PictureReader:
+    """The pictures `names` of `files`, each with its target, in this order: their places in it are the `lines` of chunks."""
+
+    def __init__(self, files: RawFiles, names: list[str], targets: np.ndarray, section: Pictures):
+        self.files, self.names, self.targets, self.section = files, names, targets, section
+        self.left_out, self.notes = files.left_out, files.notes
+        self.total = files.left_out.count + len(names)
+
+    def by_split(self, splits: np.ndarray) -> Iterator[Chunk]:
+        """Chunks of the pictures, of which `splits` has the places in SPLITS."""
+        train, other = [self.section.train_crop], [self.section.crop]
+        with self.files:
+            for start, cuts in self.cuts(lambda place: train if splits[place] == 0 else other):
+                yield from self.chunks(range(start, start + len(cuts)), [None if cut is None else cut[0] for cut in cuts], splits)
+            self.left_out.settle(self.total, self.section.max_bad_fraction)
+
+    def cuts(self, sizes: Callable[[int], list[int]]) -> Iterator[tuple[int, list[list[np.ndarray] | None]]]:
+        """(place of the first, pictures cut to the sizes at each place); None stands for one that cannot be read."""
+        largest = max(self.section.crop, self.section.train_crop)
+        most = min(MAX_CHUNK, max(1, CHUNK_BYTES // (3 * largest * largest)))
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(self.names), most):
+                with warnings.catch_warnings(action="ignore"):
+                    found = list(pool.map(partial(self.cut, sizes), range(start, min(start + most, len(self.names)))))
+                for place, (cut, notes) in enumerate(found, start=start):
+                    if isinstance(cut, str):
+                        self.left_out.add(self.names[place], f"cannot be read as a picture ({cut})")
+                    for note in notes:
+                        self.notes.add(note.what, f"{self.names[place]} ({note.detail})" if note.detail else self.names[place])
+                yield start, [None if isinstance(cut, str) else cut for cut, _ in found]
+
+    def cut(self, sizes: Callable[[int], list[int]], place: int) -> tuple[list[np.ndarray] | str, tuple[Note, ...]]:
+        try:
+            return cuts_of(self.files.read(self.names[place]), self.section.resize, sizes(place))
+        except (ValueError, OSError) as error:
+            return str(error), ()
+
+    def chunks(self, places: Sequence[int], pictures: Sequence[np.ndarray | None], splits: np.ndarray) -> Iterator[Chunk]:
+        """Of the pictures at these places, in each split's chunk its own."""
+        good = [(place, picture) for place, picture in zip(places, pictures, strict=True) if picture is not None]
+        for number, split in enumerate(SPLITS):
+            if own := [(place, picture) for place, picture in good if splits[place] == number]:
+                lines = np.array([place for place, _ in own], np.int64)
+                yield split, np.stack([picture for _, picture in own]), self.targets[lines], lines
+
+
+class Spool:
+    """The pictures of a reader, decoded, in a file without a name: each in the size of train and, where that is another, in that of val and
+    test; and for each of `good`, the places of those that could be read, its hashes.
+    """
+
+    def __init__(self, reader: PictureReader):
+        self.reader, section = reader, reader.section
+        self.sizes = list(dict.fromkeys([section.train_crop, section.crop]))
+        self.file = tempfile.TemporaryFile(dir=reader.files.raw.parent)  # noqa: SIM115  # until by_split() has read it; /tmp may be memory
+        hashes, mirrored, self.good = list[np.ndarray](), list[np.ndarray](), list[int]()
+        try:
+            with reader.files:
+                for start, cuts in reader.cuts(lambda _: self.sizes):
+                    found = [(place, cut) for place, cut in enumerate(cuts, start=start) if cut is not None]
+                    for place, cut in found:
+                        self.good.append(place)
+                        self.file.writelines(picture.tobytes() for picture in cut)
+                    if found:
+                        pictures = np.stack([cut[-1] for _, cut in found])
+                        hashes.append(picture_hashes(pictures))
+                        mirrored.append(mirrored_hashes(pictures))
+            reader.left_out.settle(reader.total, section.max_bad_fraction)
+            # A picture that cannot be read has no copies.
+            self.groups = np.arange(len(reader.names))
+            if self.good:
+                self.groups[self.good] = np.array(self.good)[near_groups(np.concatenate(hashes), np.concatenate(mirrored))]
+        except BaseException:
+            self.file.close()
+            raise
+
+    def by_split(self, splits: np.ndarray) -> Iterator[Chunk]:
+        size = [3 * side * side for side in self.sizes]
+        most = min(MAX_CHUNK, max(1, CHUNK_BYTES // sum(size)))
+        with self.file as file:
+            file.seek(0)
+            for start in range(0, len(self.good), most):
+                places, pictures = self.good[start : start + most], list[np.ndarray]()
+                for place in places:
+                    record = file.read(sum(size))
+                    side = self.sizes[0 if splits[place] == 0 else -1]
+                    pixels = record[: size[0]] if splits[place] == 0 else record[-size[-1] :]
+                    pictures.append(np.frombuffer(pixels, np.uint8).reshape(side, side, 3))
+                yield from self.reader.chunks(places, pictures, splits)

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from examples import cells
-from stages.common.splits import SPLITS, hold_out
+from stages.common.splits import SPLITS
 from stages.reading.columns import NAMED, Known, shown, warn
+from stages.reading.group_splits import WORDS
 from stages.reading.schema import ColumnSchema
 from stages.shell.errors import UserError
-
-MIN_TO_SPLIT = 3  # items of a class, of which fewer all stay in train
 
 
 class Group:
@@ -75,7 +74,7 @@ class Time(Group):
 class Said(Group):
     """Marks are places in SPLITS."""
 
-    dtype, words = "uint8", {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2}
+    dtype, words = "uint8", WORDS
     unknown = len(SPLITS)
 
     def __init__(self, name: str, column: ColumnSchema):
@@ -92,23 +91,6 @@ class Said(Group):
         if strange := int((marks == self.unknown).sum()):
             what = f"{strange} of {len(marks)} rows have another word, such as {', '.join(self.strange)}"
             raise UserError(f"preprocess.split is {self.name!r}, whose cells must be train, val or test; {what}.")
-
-
-def splits_by_group(groups: np.ndarray, labels: np.ndarray, seed: int, val_fraction: float, test_fraction: float) -> np.ndarray:
-    """Groups, whole numbers [n], stay whole; they are spread over the labels (of a group, its first row's). Classes of a few groups stay
-    in train.
-    """
-    # Groups in the order of the file: which rows are held out depends on no value but the label.
-    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    groups = np.argsort(order)[groups]
-    own = labels[first[order]]
-    counts = np.bincount(own, minlength=own.max() + 1)
-    places, spread = np.zeros(len(own), dtype=np.uint8), counts[own] >= MIN_TO_SPLIT
-    for place, fraction in ((2, test_fraction), (1, val_fraction)):
-        free = np.flatnonzero(spread & (places == 0))
-        places[free[hold_out(own[free], fraction, seed)]] = place
-    return places[groups]
 
 
 def splits_by_time(times: np.ndarray, val_fraction: float, test_fraction: float) -> np.ndarray:

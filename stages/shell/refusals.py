@@ -10,10 +10,10 @@ from typing import get_args
 from torch import Tensor
 
 from stages.common.files import naming
-from stages.common.shelves import take_input, take_task
+from stages.common.shelves import part_names, take_input, take_part, take_task
 from stages.modelling.model import Model
 from stages.shell.errors import UserError
-from stages.training.recipe import Recipe, Row, Schedule
+from stages.training.recipe import AnyRecipe, FittedRecipe, Recipe, Row, Schedule
 
 # A run whose loss grows past this multiple of its first epoch's will not come back.
 EXPLODED = 1e4
@@ -101,3 +101,19 @@ def refuse_misfit(part: ModuleType, kind: str, task: str, dataset: str, key: str
             f"params.yaml: {key}.architecture.name is {name}, which answers once per {part.PER}, "
             f"but the dataset {dataset} is a {task} task: choose another architecture or dataset."
         )
+
+
+def refuse_unfitted(part: ModuleType, recipe: AnyRecipe, key: str) -> None:
+    """A head is fitted on features, which few families of networks have: they say so by SPARSE."""
+    fit, given = (recipe.fit, "fit") if isinstance(recipe, FittedRecipe) else (recipe.fit_first, "fit_first")
+    if fit is None:
+        return
+    name = part.__name__.rpartition(".")[2]
+    if not hasattr(part, "SPARSE"):
+        fitted = [name for name in part_names("architectures") if hasattr(take_part("architectures", name, key), "SPARSE")]
+        raise UserError(
+            f"params.yaml: {key}.train has {given}, but {key}.architecture.name is {name}, which has no features to fit a head on: "
+            f"choose {' or '.join(fitted)}, or a recipe without {given}."
+        )
+    if part.SPARSE and fit.standardise:
+        raise UserError(f"params.yaml: {key}.train.{given}.standardise must be false for {name}, whose features are mostly 0.")

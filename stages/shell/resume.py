@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -29,7 +29,6 @@ from stages.common.files import alone_with, write_files
 from stages.modelling.devices import is_out_of_memory
 from stages.shell.errors import Stopped, UserError, heeded_signals, reason, tell
 from stages.training.processes import Processes
-from stages.training.run import Run
 
 # As a safetensors file names them.
 DTYPES = {
@@ -50,11 +49,28 @@ CODE = Path(__file__).parents[1]
 # Variables by which libraries are told to choose other kernels.
 SWITCHES = ("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_", "DNNL_", "CUBLAS_", "ATEN_CPU_CAPABILITY")
 
+# Those that compute.
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
+
 # Saving takes at most this share of the time: epochs that are too short for it are not all saved.
 LARGEST_SHARE = 0.05
 
 # What reading a file that is none of ours can raise.
 UNREADABLE = (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError)
+
+
+class Run(Protocol):
+    """What can be saved and taken up; `place` is where it is, for people."""
+
+    @property
+    def is_over(self) -> bool: ...
+
+    @property
+    def place(self) -> str: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
 
 
 class StartOver(Exception):
@@ -188,7 +204,7 @@ def ingredients(params: dict[str, Any], data: Iterable[Path], parts: Iterable[st
         "params": short_hash(json.dumps(params, sort_keys=True, default=str).encode()),
         "data": short_hash(*(file_hash(path) for path in data)),
         "code": short_hash(*(file_hash(path) for path in code)),
-        "libraries": f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {version('torchvision')}",
+        "libraries": ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in LIBRARIES)]),
         "device": ", ".join([device.type, processor, platform.machine(), *switches]),
     }
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from stages.common.params import Section, by_origin, check_section
+from stages.common.params import Newer, Section, by_origin, check_section
 from stages.shell.errors import UserError
 
 Row = dict[str, float | None]  # of the learning curve: what was measured in an epoch, by name
@@ -38,15 +38,36 @@ class EpochsBySource(Section):
     official: Count
 
 
-class Recipe(Section):
+class Fit(Section):
+    """A linear head that is fitted to the end (stages/training/head.py says what is made small).
+
+    C: how much the loss counts beside the penalty on large weights; of several the one with the lowest loss on held-out items is taken:
+    on val, or by so many `folds` of train where the dataset has no val. standardise: the penalty sees features of mean 0 and deviation 1.
+    """
+
+    C: Annotated[list[Annotated[float, Field(gt=0, le=1e9)]], Field(min_length=1, max_length=100)]
+    folds: int = Field(ge=2, le=100)
+    standardise: bool
+
+
+class FittedRecipe(Section):
+    """`recipes.<name>` with `fit`: only the network's head learns, by the answer that is exact. `batch_size` is that of the features."""
+
+    fit: Fit
+    batch_size: Count
+
+
+class Recipe(Newer):
     """`recipes.<name>`, upon which a model's own `train` is laid; read by read_recipe(), for `epochs` may be {sample: ..., official: ...}.
 
     clip_norm: largest norm of the gradient (null: not clipped). ema: decay of the running average of the weights that is
     validated and kept (null: the weights themselves). best_by: the epoch with the lowest loss, or with the best metric
     (accuracy, or mean absolute error), of val is kept; of train where the dataset has no val. patience: stop after so many epochs without a
-    better one (null: never). late_dropout: the share of the epochs, at the start, that have no dropout (null: none).
+    better one (null: never). late_dropout: the share of the epochs, at the start, that have no dropout (null: none). fit_first: the head
+    is fitted so, on the network as it is, before the first epoch (null: it is not).
     """
 
+    newer = ("fit_first",)
     loss: Choice
     optimizer: Choice
     lr: float = Field(gt=0, le=1e6)
@@ -59,6 +80,10 @@ class Recipe(Section):
     best_by: Literal["loss", "metric"]
     patience: int | None = Field(default=None, ge=1)
     late_dropout: float | None = Field(default=None, gt=0, lt=1)
+    fit_first: Fit | None = None
+
+
+AnyRecipe = Recipe | FittedRecipe
 
 
 class Train(Section):
@@ -69,7 +94,7 @@ class Train(Section):
     recipe: str
 
 
-def read_recipe(values: Any, recipes: dict[str, Any], origin: str, key: str) -> Recipe:
+def read_recipe(values: Any, recipes: dict[str, Any], origin: str, key: str) -> AnyRecipe:
     """The complete recipe that a model's `train` (at `key`) has on data of this origin, as meta.json names it."""
     train = check_section(Train, values, key)
     if train.recipe not in recipes:
@@ -77,8 +102,13 @@ def read_recipe(values: Any, recipes: dict[str, Any], origin: str, key: str) -> 
     return as_recipe({**recipes[train.recipe], **(train.model_extra or {})}, origin, key)
 
 
-def as_recipe(values: dict[str, Any], origin: str, key: str) -> Recipe:
-    """`values` (of params.yaml at `key`) as a recipe for data of this origin."""
+def as_recipe(values: dict[str, Any], origin: str, key: str) -> AnyRecipe:
+    """`values` (of params.yaml at `key`) as a recipe for data of this origin: with `fit`, or with a loss and an optimizer."""
+    if values.get("fit") is not None:
+        if others := [name for name in values if name in Recipe.model_fields and name not in FittedRecipe.model_fields]:
+            known = f"a recipe with fit has {' and '.join(FittedRecipe.model_fields)} alone"
+            raise UserError(f"params.yaml: {key} has fit and also {', '.join(others)}, but {known}: remove fit, or the others.")
+        return check_section(FittedRecipe, values, key)
     epochs = values.get("epochs")
     if isinstance(epochs, dict):
         check_section(EpochsBySource, epochs, f"{key}.epochs")

@@ -77,6 +77,19 @@ class Run:
         stale = self.recipe.patience is not None and len(self.rows) - self.best.epoch >= self.recipe.patience
         return len(self.rows) == self.recipe.epochs or (stale and bool(self.rows))
 
+    @property
+    def best_row(self) -> Row:
+        return self.rows[self.best.epoch - 1]
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What was chosen of the run, for those who read of it."""
+        return {"best_epoch": self.best.epoch, "epochs": len(self.rows)}
+
+    @property
+    def summary(self) -> str:
+        return f"epoch {self.best.epoch} of {len(self.rows)}"
+
     def start_epoch(self) -> None:
         self.step = 0
         self.dropout.start_epoch(self.epoch)

@@ -20,6 +20,7 @@ from dvc.repo import Repo
 
 import entries.new
 import entries.project
+import entries.tables.proposal
 from entries.lines import parse
 from entries.remove import remove
 from examples.cells import stripped
@@ -179,7 +180,7 @@ def test_data_that_is_no_table_is_refused_in_one_sentence(capsys, tmp_path):
     for split in ("train", "test"):
         (tmp_path / "both" / f"{split}.csv").write_text(table())
     for data, refused in {
-        "": "Which table? Say it with DATA=..., and what is to be predicted with TARGET=... (make new DATA=~/orders.csv TARGET=price).",
+        "": "Which data? Say it with DATA=..., and what is to be predicted with TARGET=... (make new DATA=~/orders.csv TARGET=price).",
         "none.csv": "none.csv is not a file: ",
         str(tmp_path / "both"): f"{tmp_path / 'both'} is a folder of 2 things: give one file. For a file each for train and test, make one",
         "https://host/": "https://host/ does not end in the name of a file: ",
@@ -219,7 +220,13 @@ def test_what_an_address_names_is_fetched_and_tracked(capsys, tmp_path):
 
 # Failures
 
-STEPS = [(entries.new, "write_schema"), (entries.new, "place"), (shutil, "copyfile"), (entries.new, "dvc"), (entries.project, "replace")]
+STEPS = [
+    (entries.new, "write_schema"),
+    (entries.tables.proposal.Table, "place"),
+    (shutil, "copyfile"),
+    (entries.new, "dvc"),
+    (entries.project, "replace"),
+]
 
 
 def killed_at(place, data):
@@ -568,7 +575,7 @@ def test_an_unknown_column_or_half_an_option_is_refused(capsys, flags):
     ],
 )
 def test_steps_and_epochs_follow_the_size_of_the_table(task, rows, columns, otherwise):
-    assert entries.new.training(task, rows, columns) == otherwise
+    assert entries.tables.proposal.training(task, rows, columns) == otherwise
 
 
 @pytest.mark.parametrize(

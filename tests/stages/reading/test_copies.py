@@ -1,0 +1,116 @@
+"""Copies of pictures and of texts: what is one, what is none, and that crowds of either end soon."""
+
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from stages.reading.copies import BLOCK, equal_texts, exact_groups, mirrored_hashes, near_groups, picture_hashes, text_groups
+
+SIZE = 96
+
+
+def drawn(seed, size=SIZE):
+    """A picture of its own: ellipses on a ground that grows brighter."""
+    draw = np.random.default_rng(seed)
+    image = Image.fromarray(np.tile(np.linspace(40, 90, size).astype(np.uint8)[:, None, None], (1, size, 3)))
+    for _ in range(8):
+        x, y, width, height = draw.integers(0, size, 4).tolist()
+        ImageDraw.Draw(image).ellipse((x, y, x + width, y + height), fill=tuple(draw.integers(0, 255, 3).tolist()))
+    noise = draw.integers(-6, 7, (size, size, 3))
+    return Image.fromarray((np.asarray(image).astype(int) + noise).clip(0, 255).astype(np.uint8))
+
+
+def saved_again(image):
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=50)
+    return Image.open(file)
+
+
+def cut(image, margin):
+    return image.crop((margin, margin, image.width - margin, image.height - margin))
+
+
+def groups_of(images, with_mirrored=True):
+    pictures = np.stack([np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for image in images])
+    hashes = picture_hashes(pictures)
+    assert hashes.dtype == np.uint64
+    return near_groups(hashes, mirrored_hashes(pictures) if with_mirrored else None).tolist(), exact_groups(hashes).tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "with_mirrored", "is_near", "is_exact"),
+    [
+        (lambda image: image.copy(), False, True, True),
+        (saved_again, False, True, False),
+        (lambda image: image.resize((SIZE // 2, SIZE // 2)), False, True, False),
+        (lambda image: image.convert("L"), False, True, False),
+        (lambda image: cut(image, 1), False, True, False),
+        (lambda image: cut(image, SIZE // 8), True, False, False),
+        (lambda image: saved_again(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)), True, True, False),
+        (lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), False, False, False),
+    ],
+)
+def test_copies_of_a_picture_are_known_again(change, with_mirrored, is_near, is_exact):
+    near, exact = groups_of([drawn(1), drawn(2), change(drawn(1)), drawn(3)], with_mirrored)
+    assert near == [0, 1, 0 if is_near else 2, 3]
+    assert exact == [0, 1, 0 if is_exact else 2, 3]
+
+
+def test_pictures_that_show_nothing_are_copies_only_where_every_pixel_is_the_same():
+    shades = [Image.new("RGB", (SIZE, SIZE), (value,) * 3) for value in (0, 0, 1, 255, 250)]
+    assert groups_of(shades) == ([0, 0, 2, 3, 4],) * 2
+    strokes = np.zeros((2, 28, 28, 1), np.uint8)  # two writers' digit one
+    strokes[0, 4:24, 13:16], strokes[1, 4:24, 13:15] = 200, 200
+    hashes = picture_hashes(strokes)
+    assert near_groups(hashes, mirrored_hashes(strokes)).tolist() == [0, 1]
+
+
+def test_thousands_of_views_of_one_camera_are_one_group_soon():
+    draw = np.random.default_rng(0)
+    hashes = picture_hashes(np.asarray(drawn(1))[None]).repeat(4_000, axis=0)
+    hashes[:, 0] = np.arange(len(hashes))  # no two are equal in every pixel
+    hashes[:, 5:].view(np.uint8)[:, ::7] ^= draw.integers(0, 2, (len(hashes), 39), np.uint8)
+    start = time.process_time()
+    assert set(near_groups(hashes, hashes).tolist()) == {0}
+    assert time.process_time() - start < 10
+
+
+def test_a_copy_is_found_in_another_block():
+    hashes = picture_hashes(np.stack([np.asarray(drawn(seed)) for seed in range(BLOCK + 2)]))
+    again = picture_hashes(np.asarray(saved_again(drawn(3)))[None])
+    assert near_groups(np.concatenate([hashes, again])).tolist() == [*range(BLOCK + 2), 3]
+
+
+OFFER = "You have won a guaranteed prize of 1000 pounds: call the number below before noon on Friday, and ask for Mary."
+
+
+@pytest.mark.parametrize(
+    ("other", "is_equal", "is_near"),
+    [
+        (f"  {OFFER.upper()}\n", True, True),
+        (OFFER.replace("noon", "nine").replace(" ", "\u00a0 "), False, True),
+        ("You have won nothing at all this week, and the office stays shut until Monday: write to us instead of calling.", False, False),
+        ("", False, False),
+    ],
+)
+def test_copies_of_a_text_are_known_again(other, is_equal, is_near):
+    texts = [OFFER, "e\u0301te\u0301", other, "\u00c9T\u00c9"]
+    assert equal_texts(texts).tolist() == [0, 1, 0 if is_equal else 2, 1]
+    assert text_groups(texts).tolist() == [0, 1, 0 if is_near else 2, 1]
+
+
+def test_short_texts_are_copies_only_where_they_are_equal_and_none_is_a_copy_of_nothing():
+    assert text_groups(["see you", "see you!", "\U0001f600", ""]).tolist() == [0, 1, 2, 3]
+    assert text_groups([]).tolist() == []
+
+
+def test_crowds_and_long_texts_end_soon():
+    texts = [f"Dear customer, your order {number * 7919} left us today and comes on Friday." for number in range(3000)]
+    texts += ["x" * 1_000_000 + str(number) for number in range(20)]
+    start = time.process_time()
+    groups = text_groups(texts)
+    assert time.process_time() - start < 20
+    assert set(groups[3000:]) == {3000} and (groups == text_groups(texts)).all()
