@@ -63,16 +63,15 @@ export function asInput(text, signature) {
     return new ort.Tensor("int64", Array.from(folded, (character) => BigInt(character.charCodeAt(0))), [1, folded.length]);
   }
   if (signature.kind === "text") {
-    if (text.trim() === "") throw new Error("the text is empty");
-    const points = asCodePoints(text);
+    const points = asCodePoints(text, signature.max_length);
     return new ort.Tensor("int64", points, [1, points.length]);
   }
   throw new Error("pictures need a canvas: see web/pictures.js");
 }
 
 // Code points of any script, in NFC.
-export function asCodePoints(text) {
-  return Array.from(text.normalize("NFC"), (character) => BigInt(character.codePointAt(0)));
+export function asCodePoints(text, most) {
+  return Array.from(text.normalize("NFC"), (character) => BigInt(character.codePointAt(0))).slice(0, most);
 }
 
 // Other alphabets' letters as ASCII, where they can be; one at a time, since a long text's accents would be sorted in time squared.

@@ -5,7 +5,7 @@ import { check, open, ort } from "./predict.mjs";
 import { Reader } from "./rows.mjs";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/; // of models and datasets, which are ids and folders here
-const MAX_SIDE = 4096, MAX_CLASSES = 10_000;
+const MAX_SIDE = 4096, MAX_CLASSES = 10_000, MAX_LENGTH = 100_000;
 const TASKS = ["binary", "multiclass", "multilabel", "sequence", "regression"];
 
 const isText = (value) => typeof value === "string";
@@ -18,7 +18,7 @@ const KINDS = {
     shape.length === 4 && [...shape.slice(1), ...Object.values(resize ?? {}), ...Object.values(ink ?? {})].every(isSize) && [1, 3].includes(shape[3]),
   features: ({ input, features }) => features.length === input.shape[1] && features.every(({ name }) => isText(name)),
   characters: ({ alphabet }) => alphabet === null || (isText(alphabet) && alphabet !== ""),
-  text: ({ input }) => input.dtype === "int64",
+  text: ({ input, max_length: most }) => input.dtype === "int64" && Number.isInteger(most) && most >= 1 && most <= MAX_LENGTH,
   table: (signature) => new Reader(signature) && areTexts(signature.categories) && signature.categories.every((one) => areTexts(signature.columns[one].levels)),
 };
 

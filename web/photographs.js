@@ -11,7 +11,7 @@ const MAX_PICTURES = 60, SIDE = 640, SMALL = 160; // pixels of what is shown, at
 // A picture: what it is called, how it is decoded (again, when other models are asked), what is shown of it, and what models make of it.
 class Shown {
   constructor(title, open) {
-    Object.assign(this, { title, open, preview: null, results: new Map() });
+    Object.assign(this, { title, open, preview: null, small: "", results: new Map() });
   }
 
   async ask(models, heard) {
@@ -20,6 +20,7 @@ class Shown {
     try {
       const picture = await this.open();
       this.preview ??= asElement(picture, SIDE, this.title);
+      this.small ||= asElement(this.preview, SMALL, this.title);
       heard();
       await askAll(missing, (model) => inputOf(picture, model), (results) => {
         for (const [model, result] of results) this.results.set(model, result);
@@ -64,7 +65,7 @@ export function photographs(models) {
   };
   const thumbnail = (item) => {
     const [first] = answers.chosen, result = item.results.get(first), caption = !result ? "…" : result.error ? "not read" : inShort(result);
-    const picked = button(item.preview ? asElement(item.preview, SMALL, item.title) : "", () => pick(item), { class: "thumbnail", "aria-pressed": String(item === current) });
+    const picked = button(item.small, () => pick(item), { class: "thumbnail", "aria-pressed": String(item === current) });
     picked.append(make("span", {}, name(caption, 40)));
     return picked;
   };

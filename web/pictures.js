@@ -2,7 +2,7 @@
 //
 // A picture is a canvas, or what a canvas draws; a grey one is {width, height, values} of brightness, 0 to 255.
 
-const SMALL = 80, NEARBY = 8, LARGE = 400, MIN_CONTRAST = 16, FINE = 3;
+const SMALL = 80, NEARBY = 8, LARGE = 400, MIN_CONTRAST = 16, MOST = 1 << 24;
 
 // A canvas of this size with the picture in it, or the part of it that is {left, top, width, height}.
 function scaled(picture, width, height, part = { left: 0, top: 0, width: picture.width, height: picture.height }) {
@@ -31,7 +31,7 @@ function fill(canvas, colour, mixing) {
   return canvas;
 }
 
-// Lays a ground below what is transparent: white, or black where what is to be seen is light. A white drawing on nothing would be lost.
+// A drawing with a ground below what is transparent: white, or black where what is to be seen is light and would be lost.
 function onGround(canvas) {
   const data = pixelsOf(canvas);
   let [light, seen] = [0, 0];
@@ -50,8 +50,8 @@ export function asPhotograph(picture, { input, resize }) {
     const step = size[axis] / whole, before = (whole - count) / 2;
     return { start: (resize ? halfEven(before) : before) * step, step, count };
   });
-  const coarse = Math.max(1, Math.floor(Math.min(across.step, down.step) / FINE)); // large pictures are made smaller first: it takes a tenth of the time
-  const canvas = onGround(scaled(picture, picture.width / coarse, picture.height / coarse));
+  const coarse = Math.ceil(Math.sqrt((size[0] * size[1]) / MOST)); // some browsers draw on no larger canvas
+  const canvas = fill(scaled(picture, picture.width / coarse, picture.height / coarse), "#fff", "destination-over"); // below what is transparent
   const rows = resampled(canvas, inPixels(across, canvas.width / picture.width), inPixels(down, canvas.height / picture.height));
   return channels === 3 ? Uint8Array.from(rows, Math.round) : Uint8Array.from({ length: rows.length / 3 }, (_, place) =>
     Math.round(0.299 * rows[3 * place] + 0.587 * rows[3 * place + 1] + 0.114 * rows[3 * place + 2]));

@@ -10,16 +10,19 @@ const MAX_OPTIONS = 100; // of more levels one is typed
 
 export function tables(models) {
   const [{ signature }] = models, isTable = signature.kind === "table";
-  const answers = new Answers(models, () => work(), "Waiting for a row");
+  const answers = new Answers(models, () => changed(), "Waiting for a row");
   const work = oneAtATime(async () => {
     const text = textOf(), notes = new Set();
-    answers.isBusy = true;
     const results = await askAll(answers.chosen, (model) => (isTable ? asRow(text, model.signature, notes) : asInput(text, model.signature)), (results) => answers.show(results));
     answers.show(results, Array.from(notes, (note) => `${note}.`));
   });
-  const { element, textOf } = isTable ? fields(signature, work) : sliders(signature, work);
+  const changed = () => {
+    answers.isBusy = true;
+    work();
+  };
+  const { element, textOf } = isTable ? fields(signature, changed) : sliders(signature, changed);
   const panel = make("div", { class: "stage rows" }, element, answers.element);
-  whenSeen(panel, work);
+  whenSeen(panel, changed);
   return panel;
 }
 

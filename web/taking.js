@@ -2,7 +2,7 @@
 
 import { button, make, printable } from "./elements.js";
 
-const MAX_BYTES = 50e6, MAX_PIXELS = 50_000_000, MAX_SCANS = 32; // pixels and scans as in predict.py, which says why
+const MAX_BYTES = 100e6, MAX_PIXELS = 50_000_000, MAX_SCANS = 32; // as examples/pictures.py has them, which says why
 const PAUSE = 100; // ms between a camera's frames: the runtime works where the page does, which is to remain alive
 
 // The picture in a file, upright, as a canvas draws it. Throws an Error with a sentence; a picture too large is not decoded.
@@ -23,11 +23,17 @@ export async function decoded(file) {
 
 const unread = (what) => `${what} cannot be read as a picture here: save it as JPEG, PNG or WebP`;
 
-// Each goes over all pixels, and a small file may repeat one a hundred thousand times. 0xffda is the mark that starts one.
+// Each goes over all pixels, and a small file may repeat one a hundred thousand times. What is behind the picture's end, such as a film, does
+// not count.
 function scansOf(bytes) {
-  let count = 0;
-  for (let place = bytes.indexOf(0xff); place !== -1; place = bytes.indexOf(0xff, place + 1)) count += bytes[place + 1] === 0xda ? 1 : 0;
-  return count;
+  let scans = 0, place = bytes.indexOf(0xff, 2);
+  while (place !== -1 && place + 3 < bytes.length) {
+    const mark = bytes[place + 1], isAlone = mark <= 0x01 || (mark >= 0xd0 && mark <= 0xd8) || mark === 0xff; // no segment follows
+    if (mark === 0xd9) break;
+    if (mark === 0xda) scans += 1;
+    place = bytes.indexOf(0xff, place + (mark === 0xff ? 1 : 2) + (isAlone ? 0 : 256 * bytes[place + 2] + bytes[place + 3]));
+  }
+  return scans;
 }
 
 // An image's size is known before its pixels are.

@@ -16,31 +16,33 @@ export function texts(models) {
     maxlength: MAX_CHARACTERS, autocomplete: "off", autocapitalize: "off", spellcheck: "false", // some browsers send what they spell-check
   });
   const perLine = make("input", { type: "checkbox", checked: "" }), lines = make("label", { class: "check" }, perLine, "Each line is a text of its own");
-  const answers = new Answers(models, () => work(), "Waiting for a text");
+  const answers = new Answers(models, () => changed(), "Waiting for a text");
   const work = oneAtATime(async () => {
     const written = field.value.split(/\r\n|[\n\r\u2028\u2029]/u).filter((line) => line.trim() !== "");
     lines.hidden = written.length < 2;
     const all = written.length > 1 && perLine.checked ? written : written.length ? [field.value.trim()] : [];
     if (all.length === 0) return answers.idle();
     if (all.length > 1) return askMany(all);
-    answers.isBusy = true;
     const results = await askAll(answers.chosen, (model) => asInput(all[0], model.signature), (results) => answers.show(results));
     answers.show(results, isShort && fold(all[0]) !== all[0] ? [`Read as ${fold(all[0])}.`] : []);
   }, PAUSE);
   const askMany = async (all) => {
     const items = all.slice(0, MAX_LINES).map((title) => ({ title, results: new Map() })), before = field.value;
-    answers.isBusy = true;
     for (const item of items) {
       if (field.value !== before) return; // the next call answers what is there now
       item.results = await askAll(answers.chosen, (model) => asInput(item.title, model.signature));
     }
     answers.showMany(items, all.length > MAX_LINES ? `The first ${MAX_LINES} of ${all.length} lines are answered.` : "");
   };
-  field.addEventListener("input", work);
-  perLine.addEventListener("change", work);
+  const changed = () => {
+    answers.isBusy = true;
+    work();
+  };
+  field.addEventListener("input", changed);
+  perLine.addEventListener("change", changed);
   const set = (text) => {
     field.value = text;
-    work();
+    changed();
   };
   const tried = isShort ? (alphabet ? [alphabet] : NAMES) : TRIED;
   const samples = tried.map((text) => button(name(text, 40), () => set(text), { class: "sample" }));
