@@ -25,7 +25,8 @@ from stages.reading.columns import shown, warn
 from stages.reading.contents import Contents, LeftOutItems, printable
 from stages.reading.copies import equal_texts, text_groups
 from stages.reading.delimited import named
-from stages.reading.row_splits import Group, Said, splits_by_group
+from stages.reading.group_splits import splits_by_group
+from stages.reading.row_splits import Group, Said
 from stages.reading.schema import ColumnSchema
 from stages.reading.texts import Fields, Found, Kept, Level, TextFormat, texts_below, texts_in
 from stages.shell.errors import UserError
@@ -38,6 +39,7 @@ READS = (
     "stages/reading/columns.py",
     "stages/reading/copies.py",
     "stages/reading/delimited.py",
+    "stages/reading/group_splits.py",
     "stages/reading/parquet.py",
     "stages/reading/row_splits.py",
     "stages/reading/schema.py",
