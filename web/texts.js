@@ -1,6 +1,6 @@
 // The panel of models that read texts, in any script: an answer as one types; several lines may be several texts.
 
-import { asInput, fold } from "./predict.mjs";
+import { asInput, noteOn } from "./predict.mjs";
 import { Answers, askAll } from "./answers.js";
 import { button, hint, make, name, oneAtATime, printable, whenSeen } from "./elements.js";
 
@@ -24,7 +24,8 @@ export function texts(models) {
     if (all.length === 0) return answers.idle();
     if (all.length > 1) return askMany(all);
     const results = await askAll(answers.chosen, (model) => asInput(all[0], model.signature), (results) => answers.show(results));
-    answers.show(results, isShort && fold(all[0]) !== all[0] ? [`Read as ${fold(all[0])}.`] : []);
+    const note = noteOn(all[0], signature);
+    answers.show(results, note ? [`${note[0].toUpperCase()}${note.slice(1)}.`] : []);
   }, PAUSE);
   const askMany = async (all) => {
     const items = all.slice(0, MAX_LINES).map((title) => ({ title, results: new Map() })), before = field.value;

@@ -91,11 +91,13 @@ def test_a_stranger_runs_it_even_on_a_terminal_that_knows_only_ascii(exported, t
     )
 
 
-@pytest.mark.parametrize(("script", "wanted"), [("predict", set()), ("serve", {"fastapi", "uvicorn"}), ("rows", set()), ("cells", set())])
+@pytest.mark.parametrize(
+    ("script", "wanted"), [("predict", set()), ("serve", {"fastapi", "uvicorn"}), ("rows", set()), ("cells", set()), ("texts", set())]
+)
 def test_it_imports_nothing_but_what_it_says(script, wanted):
     lines = SCRIPT.with_stem(script).read_text(encoding="utf-8").splitlines()
     imported = {line.split()[1].split(".")[0] for line in map(str.strip, lines) if line.startswith(("import ", "from "))}
-    known = {*sys.stdlib_module_names, "numpy", "onnxruntime", "PIL", "predict", "rows", "cells", "examples"}
+    known = {*sys.stdlib_module_names, "numpy", "onnxruntime", "PIL", "predict", "rows", "cells", "pictures", "texts", "examples"}
     assert imported - known == wanted
     assert set((SCRIPT.parent / "requirements.txt").read_text().split()) == {"numpy", "onnxruntime", "pillow"}
 
