@@ -245,7 +245,7 @@ def test_javascript_answers_the_file_of_a_table_as_python_does(ask_node, tmp_pat
 
 
 def test_javascript_answers_texts_in_every_script_as_python_does(ask_node, tmp_path):
-    own = exported_toy("notes")
+    own = exported_toy("zines")
     texts = [line.strip() for line in LINES if line.strip("\0\ufeff \u3000\u2028\x85\xa0")] + ["x" * 30]
     (tmp_path / "model.onnx").write_bytes(own.onnx)
     (tmp_path / "signature.json").write_text(json.dumps(own.signature.model_dump()))

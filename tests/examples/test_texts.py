@@ -77,7 +77,7 @@ def test_no_text_takes_long_and_what_is_cut_is_said():
 
 def test_the_command_answers_texts_of_any_script_and_the_lines_of_a_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    own, lines = exported_toy("notes"), [line for line in LINES if not is_blank(line)]
+    own, lines = exported_toy("zines"), [line for line in LINES if not is_blank(line)]
     (tmp_path / "own.onnx").write_bytes(own.onnx)
     (tmp_path / "lines.txt").write_text("\ufeffone\r\n\n \ntwo\n", encoding="utf-8")
     (tmp_path / "bad.txt").write_bytes(b"\xff\n")
@@ -101,11 +101,11 @@ def test_the_command_answers_texts_of_any_script_and_the_lines_of_a_file(tmp_pat
 
 
 def test_the_server_answers_texts_by_line_and_as_json(tmp_path):
-    own, lines = exported_toy("notes"), [line.strip() for line in LINES if not is_blank(line)]
-    (tmp_path / "notes.onnx").write_bytes(own.onnx)
+    own, lines = exported_toy("zines"), [line.strip() for line in LINES if not is_blank(line)]
+    (tmp_path / "zines.onnx").write_bytes(own.onnx)
     expected, _ = run_torch(own.model, as_rows([normalised(line, 20) for line in lines]).astype(np.int64))
-    with serving({"notes": predict.Model(str(tmp_path / "notes.onnx"), 1)}) as address:
+    with serving({"zines": predict.Model(str(tmp_path / "zines.onnx"), 1)}) as address:
         for body, kind in (("\n".join(lines), None), (json.dumps(lines), "application/json")):
-            answers = ask(address, "notes", body.encode(), kind).json()["answers"]
+            answers = ask(address, "zines", body.encode(), kind).json()["answers"]
             np.testing.assert_allclose([list(answer["probabilities"].values()) for answer in answers], expected, atol=1e-6)
-        assert refusal(ask(address, "notes", json.dumps(["a", "\0 "]), "application/json")) == "there is nothing to be read in '\\x00 '."
+        assert refusal(ask(address, "zines", json.dumps(["a", "\0 "]), "application/json")) == "there is nothing to be read in '\\x00 '."
