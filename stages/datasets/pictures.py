@@ -20,8 +20,9 @@ from stages.common.splits import SPLITS
 from stages.reading.contents import Contents, LeftOutItems, Notes, printable
 from stages.reading.group_splits import MIN_TO_SPLIT, WORDS, joined, splits_by_group
 from stages.reading.picture_labels import Classes, Columns, Labels, Pattern, Told, bounded, by_folder, by_pattern, by_table, by_text
-from stages.reading.pictures import PictureReader, Pictures, Spool
+from stages.reading.pictures import PictureReader, Spool
 from stages.reading.raw_files import RawFiles
+from stages.reading.sizes import Pictures
 from stages.shell.errors import UserError
 
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
@@ -37,6 +38,7 @@ READS = (
     "stages/reading/picture_labels.py",
     "stages/reading/pictures.py",
     "stages/reading/raw_files.py",
+    "stages/reading/sizes.py",
 )
 SHOWN = 20  # classes in the description
 MANY_CLASSES = 20  # pictures from which on labels that are nearly all different are a mistake
@@ -46,7 +48,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Preprocess(Pictures):
-    """How pictures are labelled and split; their size is described in stages/reading/pictures.py.
+    """How pictures are labelled and split; their size is described in stages/reading/sizes.py.
 
     The label is the name of the folder that a picture lies in; `level` 1 is the first folder below raw/, or below that of the split,
     `whole` the whole path. Or it is what `label_pattern`, a regular expression, finds in the file's name (its first group; a pattern with a
