@@ -6,6 +6,7 @@ The file is text whose cells are set apart by one sign (CSV, TSV). How, a dict s
     separator  the sign between cells
     header     whether the first row has the columns' names
     names      names by place, instead of those in the file (optional); a column without any is called `column 3`, by its place
+    quotes     `plain` where double quotes are signs like any other (optional; of texts alone)
 
 Cells in double quotes may hold the separator, doubled quotes and line ends (RFC 4180). cells.py says what a cell means; examples/rows.mjs
 reads the same in JavaScript.
@@ -63,7 +64,9 @@ def rows_of(file: Any, form: dict[str, Any], what: str) -> Iterator[Row]:
     encoding = encoding_by_bom(file.peek(4)[:4]) or WITHOUT_MARK.get(form["encoding"], form["encoding"])
     with io.TextIOWrapper(file, CODECS.get(encoding, encoding), newline="") as text:
         # strict: a quote that is never closed would take what follows with it in silence.
-        reader, start = csv.reader(lines_of(text, what), delimiter=form["separator"], strict=True), 1
+        is_plain, lines = form.get("quotes") == "plain", lines_of(text, what)
+        quoting: Any = csv.QUOTE_NONE if is_plain else csv.QUOTE_MINIMAL
+        reader, start = csv.reader(lines, delimiter=form["separator"], quoting=quoting, strict=True), 1
         try:
             for number, row in enumerate(reader):
                 if number > MAX_ROWS:

@@ -82,6 +82,13 @@ class Table(Section):
     gaps: list[str]
 
 
+class Text(Section):
+    """How a model reads texts: at most so many characters of each, and whether large and small letters are the same (`fold`)."""
+
+    max_length: int
+    case: Literal["fold", "keep"]
+
+
 class Scale(Section):
     """Mean and standard deviation on train of each number that is to be predicted: networks learn it standardised."""
 
@@ -94,10 +101,10 @@ class Input(Newer):
     null is an axis of any size.
     """
 
-    newer = ("table",)
+    newer = ("table", "text")
     kind: str
     shape: list[int | None]
-    dtype: Literal["uint8", "float32", "int16"]
+    dtype: Literal["uint8", "float32", "int16", "int32"]
     names: list[str] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
@@ -105,6 +112,7 @@ class Input(Newer):
     resize: Resize | None = None
     alphabet: str | None = None
     table: Table | None = None
+    text: Text | None = None
 
 
 class Counts(Section):

@@ -1,7 +1,7 @@
 """processed/{train,val,test}.safetensors: written as a stream, so that memory does not grow with the dataset, and read back.
 
 Each file holds `inputs` and `targets`, the item first: uint8 pictures [n, height, width, channels], float32 features
-[n, num_features] or int16 characters [n, length]; targets int64 [n] (classes), int64 [n, length] (sequences, -1 where
+[n, num_features], int16 characters or int32 code points [n, length]; targets int64 [n] (classes), int64 [n, length] (sequences, -1 where
 padded) or float32 [n, num_outputs] (regression). Some kinds of data add `lines`, int64 [n]: where in its file each item stands, or its
 place in items.json.
 """
@@ -23,7 +23,7 @@ SPLITS = ("train", "val", "test")
 ITEMS = "items.json"  # beside them: the names of raw files, where items are not lines of one file
 
 # https://github.com/huggingface/safetensors#format: u64 header length, JSON header, then the raw little-endian tensors.
-DTYPES = {"uint8": "U8", "int16": "I16", "int64": "I64", "float32": "F32"}
+DTYPES = {"uint8": "U8", "int16": "I16", "int32": "I32", "int64": "I64", "float32": "F32"}
 
 
 class SplitWriter:

@@ -58,6 +58,8 @@ def to_onnx(model: Model, example: Tensor, signature: Signature) -> bytes:
     """The checked ONNX file with every weight inside, without metadata; `example` is a batch of raw inputs."""
     file, part, traced = io.BytesIO(), model.input.part, TRACED if signature.inputs else signature.input.name
     axes = {traced: {0: BATCH} if signature.inputs else signature.input.dynamic_axes()}
+    if signature.opset < (least := getattr(part, "OPSET", 0)):
+        raise UserError(f"params.yaml: export.opset is {signature.opset}, but models of {signature.kind} need at least {least}: raise it.")
     try:
         with without_advice():
             torch.onnx.export(

@@ -49,9 +49,11 @@ class Signature(Newer):
     (examples/rows.py), and `columns` how its cells become inputs (examples/cells.py): numbers in the order of `features`, words in that of
     `categories`; golden has `inputs` by their names then, texts as `values`, and `input` is what TorchScript and torch.export take:
     numbers, then a code for each category, 0 unknown, 1 missing, from 2 on its place in `levels`.
+
+    Of a text of any script `max_length` is how many characters count.
     """
 
-    newer = ("class_name", "inputs", "format", "columns", "categories")
+    newer = ("class_name", "inputs", "format", "columns", "categories", "max_length")
 
     @property
     def entries(self) -> list[Entry]:
@@ -70,6 +72,7 @@ class Signature(Newer):
     format: Format | None = None
     columns: dict[str, Column] | None = None
     categories: list[str] | None = None
+    max_length: int | None = None
     outputs: list[Entry]
     class_name: Entry | None = None
     classes: list[str] | None
@@ -116,6 +119,7 @@ def describe(
         format=table.format if table else None,
         columns=table.columns if table else None,
         categories=[one.name for one in table.categories] if table else None,
+        max_length=meta.input.text.max_length if meta.input.text else None,
         outputs=model.task.describe(names, meta.names),
         class_name=class_name(model.task, section, meta.names),
         classes=meta.classes,

@@ -117,8 +117,8 @@ def by_folder(folders: dict[str, str], level: int | Literal["deepest", "whole"] 
         if level is None:
             raise UserError(
                 f"No picture lies in a class folder; the first is {printable(first)}. If the names say what is shown, give "
-                f"preprocess.label_pattern ('{LETTERS}' takes the letters that they begin with); if a table does, preprocess.table; or "
-                "make class folders."
+                f"preprocess.label_pattern (such as '{LETTERS}', the letters that they begin with); if a table does, "
+                "preprocess.table; or make class folders."
             )
         raise UserError(f"No picture lies in so many folders as preprocess.level, {level}, says; the first is {printable(first)}.")
     if nested and level is None:

@@ -49,7 +49,7 @@ def test_a_model_of_every_family_is_one_file_that_is_what_its_signature_says_and
 
 @pytest.mark.parametrize("name", TOYS)
 def test_the_oldest_and_the_newest_opset_work_too(name):
-    for opset in (13, 20):
+    for opset in (max(13, getattr(toy(name).part, "OPSET", 0)), 20):
         own = export(name, toy_model(name), toy(name), SECTION.model_copy(update={"opset": opset}))
         assert onnx.load_model_from_string(own.onnx).opset_import[0].version == opset
         assert max(own.largest_differences(own.batch(7)).values()) <= TOLERANCE
