@@ -2,7 +2,7 @@
 
 Command: python -m web.assemble FOLDER [--serve] [--port PORT]
 Reads:   web/; models/*/exported, of the models in params.yaml; onnxruntime-web from web/node_modules, into which npm installs it if need be
-Writes:  FOLDER (one that it made earlier is replaced whole): the page, vendor/, models/<model>/ and models.json
+Writes:  FOLDER (one that it made earlier is replaced whole): the page, vendor/, models/<model>/ and models.json (one's own models first)
 
 With --serve it is served on loopback until Ctrl-C.
 """
@@ -15,6 +15,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from examples.predict import files_below
@@ -22,9 +23,14 @@ from examples.predict import files_below
 ROOT = Path(__file__).parents[1]
 WEB, RUNTIME = ROOT / "web", ROOT / "web" / "node_modules" / "onnxruntime-web" / "dist"
 READERS = ("rows.mjs", "cells.mjs")
-PAGE = ("index.html", "style.css", "page.js", "pad.js", "pictures.js")
+PAGE = (
+    "index.html",
+    "style.css",
+    *(f"{room}.js" for room in ("page", "models", "elements", "answers", "gallery")),
+    *(f"{room}.js" for room in ("photographs", "taking", "pictures", "texts", "tables", "drawings", "pad")),
+)
 VENDORED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-EXPORTED = ("model.onnx", "signature.json", "README.md", "learning_curve.png", "predictions.png")
+EXPORTED = ("model.onnx", "signature.json", "README.md", "learning_curve.png", "predictions.png")  # pictures where there are any
 HOST, PORT = "127.0.0.1", 8000
 
 
@@ -57,7 +63,7 @@ def install_runtime() -> None:
 
 def assemble(folder: Path, models: Path) -> int:
     """How many models there are on the page."""
-    exported = [file.parent for file in files_below(models) if file.match("*/exported/model.onnx")]
+    exported = sorted((file.parent for file in files_below(models) if file.match("*/exported/model.onnx")), key=is_a_lessons)
     if not exported:
         sys.exit(f"error: nothing is exported in {models}: run make repro first.")
     if folder.exists() and not (folder / "models.json").is_file():
@@ -66,20 +72,31 @@ def assemble(folder: Path, models: Path) -> int:
     shutil.rmtree(beside, ignore_errors=True)
     copy(WEB, PAGE, beside)
     copy(RUNTIME, VENDORED, beside / "vendor")
+    entries = []
     for path in exported:
-        copy(path, EXPORTED, beside / "models" / path.parent.name)
+        files = [name for name in EXPORTED if (path / name).is_file()]
+        copy(path, files, beside / "models" / path.parent.name)
+        entries.append({"model": path.parent.name, "files": files})
     for name in READERS:
         shutil.copyfile(ROOT / "examples" / name, beside / name)
     # What the example for JavaScript does, the page does with the same lines; only where the runtime lies differs.
     example = (ROOT / "examples" / "predict.mjs").read_text(encoding="utf-8")
     (beside / "predict.mjs").write_text(example.replace('"onnxruntime-web"', f'"./vendor/{VENDORED[0]}"'), encoding="utf-8")
-    (beside / "models.json").write_text(json.dumps([path.parent.name for path in exported]))
+    (beside / "models.json").write_text(json.dumps(entries))
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     return len(exported)
 
 
-def copy(source: Path, names: tuple[str, ...], target: Path) -> None:
+def is_a_lessons(exported: Path) -> bool:
+    """Whether a model is none of one's own, which come first; the page says what is wrong with a signature."""
+    try:
+        return json.loads((exported / "signature.json").read_bytes())["source"] != "own"
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return True
+
+
+def copy(source: Path, names: Sequence[str], target: Path) -> None:
     target.mkdir(parents=True)
     for name in names:
         shutil.copyfile(source / name, target / name)

@@ -226,7 +226,10 @@ class Texts:
             raise UserError(f"{self.raw}: there are no texts in it (keys: preprocess.file, preprocess.folders).")
         marks, own = self.marks(), np.array(self.own)
         if self.said is None:
-            return splits_by_group(marks, own, seed, section.val_fraction, section.test_fraction or 0.0)
+            places = splits_by_group(marks, own, seed, section.val_fraction, section.test_fraction or 0.0)
+            if self.group or section.keep_copies_together:
+                self.refuse_empty(places, marks)
+            return places
         places = np.array(self.splits)
         if section.keep_copies_together:  # no group in several splits
             low, high = np.full(marks.max() + 1, len(SPLITS)), np.zeros(marks.max() + 1, dtype=np.int64)
@@ -243,14 +246,27 @@ class Texts:
 
     def marks(self) -> np.ndarray:
         """int64 [n]: equal numbers for texts that stay together."""
-        together = (text_groups if self.preprocess.keep_copies_together else equal_texts)(self.kept)
+        near = text_groups(self.kept) if self.preprocess.keep_copies_together else None
         if self.group:
-            marks, number = self.group.each_alone(np.array(self.groups))
-            return joined(marks, together) if self.preprocess.keep_copies_together else marks.astype(np.int64)
-        if 2 * (number := len(np.unique(together))) < len(together):  # of a few large groups there is no fair split
-            warn([f"{len(together)} texts have only {number} that differ: they are split one by one, equal ones into all splits"])
-            return np.arange(len(together))
-        return together
+            marks, _ = self.group.each_alone(np.array(self.groups))
+            return marks.astype(np.int64) if near is None else joined(marks, near)
+        if near is not None:
+            return near
+        equal = equal_texts(self.kept)
+        if 2 * (number := len(np.unique(equal))) < len(equal):  # of a few large groups there is no fair split
+            warn([f"{len(equal)} texts have only {number} that differ: they are split one by one, equal ones into all splits"])
+            return np.arange(len(equal))
+        return equal
+
+    def refuse_empty(self, places: np.ndarray, marks: np.ndarray) -> None:
+        """Where groups, or copies, leave nothing for a split that should have a share."""
+        for split, fraction in (("train", 1.0), ("val", self.preprocess.val_fraction), ("test", self.preprocess.test_fraction or 0.0)):
+            if fraction and not (places == SPLITS.index(split)).any():
+                key = f"group is {self.group.name!r}" if self.group else "keep_copies_together is true"
+                fix = "take other fractions, or other groups" if self.group else "set it to false, or take other fractions"
+                _, sizes = np.unique(marks, return_counts=True)
+                what = f"what it keeps together, {sizes.max()} of {len(marks)} texts at most, leaves none for {split}"
+                raise UserError(f"preprocess.{key}, and {what}: {fix}.")
 
     def settle(self, places: np.ndarray) -> None:
         """The classes; leaves out what has one that train lacks, and says what was cut."""

@@ -134,13 +134,13 @@ def as_word(value: Any) -> str:
 
 
 def lines_in(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """(number from 1, content) of every line that is not blank."""
+    """(number from 1, content without its end) of every line that is not blank."""
     number = 0
     try:
         with read_errors_named(path), opened(path) as file, TextIOWrapper(file, CODECS.get(encoding, encoding), newline="") as text:
             for number, line in enumerate(rows.lines_of(text, str(path)), start=1):
                 if not is_blank(line):
-                    yield number, line
+                    yield number, line.rstrip("\r\n")
     except rows.BadTable as error:
         raise UserError(f"{error}.") from error
     except UnicodeError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from stages.common import curve
 from stages.common.figures import Axes, Figure, new_figure
 
 INK = "#010203"  # becomes the text's colour
@@ -72,14 +73,15 @@ def as_svg(figure: Figure) -> str:
 
 
 def learning_curves(rows: list[dict[str, str]]) -> list[tuple[str, str]]:
-    """(what, SVG) of plots/learning_curve.csv: loss and metric by epoch (of a grid search: by weight) and split."""
-    x = "weight" if rows and "weight" in rows[0] else "epoch"
-    found = list[tuple[str, str]]()
-    for column in [column for column in (rows[0] if rows else ()) if column not in ("epoch", "split", "lr", "weight")]:
+    """(what, SVG) of plots/learning_curve.csv: loss and metric by split."""
+    columns = list(rows[0]) if rows else []
+    x, found = curve.axis(columns), list[tuple[str, str]]()
+    for column in curve.measures(columns):
         with drawing() as (axes, svg):
             for split in dict.fromkeys(row["split"] for row in rows):
                 points = [(float(row[x]), float(row[column])) for row in rows if row["split"] == split and row[column]]
                 axes.plot(*zip(*points, strict=True) if points else ((), ()), label=split, marker="." if len(points) < 3 else "")
+            axes.set_xscale(curve.scale(columns))
             axes.set_xlabel(x)
             axes.legend()
         found.append((column, svg[0]))

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from stages.common.comparison import ENDS, NAMES, baselines, own_metrics
+from stages.common.curve import chosen
 from stages.common.meta import Meta
 from stages.reporting import drawing
 from stages.reporting.items import Items, evenly
@@ -77,6 +78,7 @@ def as_page(known: Known, train: Items, test: Items, outputs: list[np.ndarray]) 
         num_compared=num_compared,
         worst=Rows.of(test, outputs, worst, known, names),
         training=known.description["training"],
+        chosen=chosen(known.description["training"], has_val=meta.counts["val"].total > 0),
         architecture=known.description["architecture"],
     )
 

@@ -1,0 +1,72 @@
+// The panel of models that read handwriting: a pad to draw on, or a picture of a drawing; and networks that find its middle.
+
+import { ort } from "./predict.mjs";
+import { Answers, askAll } from "./answers.js";
+import { button, hint, make, oneAtATime } from "./elements.js";
+import { Pad } from "./pad.js";
+import { cutOutDrawing, lightOnDark, onPaper } from "./pictures.js";
+import { decoded, taker } from "./taking.js";
+
+// `finders` say where on the pad a drawing is, as it was drawn; the others read it, cut out and centred.
+export function drawings(models, finders) {
+  const answers = new Answers([...models, ...finders], () => ask(), "Waiting for a drawing"), [{ signature: first }] = models;
+  const canvas = make("canvas", {
+    class: "pad", width: 280, height: 280, tabindex: 0, role: "img",
+    "aria-label": "Drawing pad. With the keyboard: the arrows move the pen, space puts it down or lifts it, Delete clears.",
+  });
+  const seen = make("canvas", { class: "seen", width: first.input.shape[2], height: first.input.shape[1], role: "img", "aria-label": "The drawing as the networks see it" });
+  let photo = null; // that was put on the pad, and not drawn over
+
+  const ask = oneAtATime(async () => {
+    const cuts = new Map(models.map((model) => [model, pad.isEmpty ? null : cutOut(photo ?? pad.layer, model.signature)]));
+    showSeen(seen, cuts.get(models[0]));
+    if (pad.isEmpty) return answers.idle();
+    if ([...cuts.values()].includes(null)) return answers.refuse("There is no drawing to be seen.");
+    const inputOf = (model) => {
+      const [, rows, columns, channels] = model.signature.input.shape, pixels = cuts.get(model) ?? lightOnDark(pad.layer, columns, rows);
+      const values = channels === 1 ? pixels : Uint8Array.from({ length: channels * pixels.length }, (_, place) => pixels[Math.floor(place / channels)]);
+      return new ort.Tensor("uint8", values, [1, rows, columns, channels]);
+    };
+    answers.isBusy = true;
+    const results = await askAll(answers.chosen, inputOf, (results) => answers.show(results));
+    for (const finder of finders) {
+      const [row, column] = results.get(finder)?.answer?.numbers ?? [], [, rows, columns] = finder.signature.input.shape;
+      if (row) pad.mark((column.value + 0.5) / columns, (row.value + 0.5) / rows);
+    }
+  });
+  const pad = new Pad(canvas, () => {
+    photo = null;
+    answers.isBusy = true;
+    ask();
+  });
+  const take = async ([file]) => {
+    answers.isBusy = true;
+    try {
+      const picture = await decoded(file), paper = onPaper(picture);
+      picture.close();
+      pad.put(paper);
+      photo = paper; // larger than the pad
+      ask();
+    } catch (error) {
+      answers.refuse(`${error.message}.`);
+    }
+  };
+  const element = make("div", { class: "stage drawing" });
+  const tools = make("div", { class: "tools" }, button("Clear", () => pad.clear(), { class: "clear" }), taker(element, "Picture of a drawing", { capture: "environment" }, take));
+  const found = finders.length ? " The red cross is where a network finds the middle of the drawing; it knows drawings of two thirds of the pad, near its middle." : "";
+  const below = make("div", { class: "below" }, make("p", { class: "hint seeing" }, seen, "What the networks see."),
+    hint(`By mouse, finger or keyboard (arrows move the pen, space puts it down); or drop or paste a picture there.${found}`));
+  element.append(make("div", {}, canvas, tools), answers.element, below);
+  showSeen(seen, null);
+  return element;
+}
+
+function cutOut(paper, { input, ink }) {
+  return cutOutDrawing(paper, input.shape[2], input.shape[1], ink.longer_side);
+}
+
+function showSeen(canvas, pixels) {
+  const image = new ImageData(canvas.width, canvas.height);
+  for (let place = 0; place < canvas.width * canvas.height; place += 1) image.data.set([...Array(3).fill(pixels?.[place] ?? 0), 255], 4 * place);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
