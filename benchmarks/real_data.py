@@ -26,7 +26,7 @@ JPEG_SOURCE = {
     ],
 }
 JPEG_DATASET = {
-    "kind": "image_folder",
+    "kind": "pictures",
     "raw": "data/cifar10_jpeg/raw",
     "about": {
         "use": "To tell ten kinds of vehicles and animals apart in pictures of 32x32.",
@@ -34,6 +34,7 @@ JPEG_DATASET = {
         "licence": "none stated by its makers",
     },
     "preprocess": {
+        "task": "multiclass",
         "train": "train",
         "test": "test",
         "resize": None,

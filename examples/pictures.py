@@ -6,11 +6,12 @@ decoded: a picture may be a stranger's. HEIC is read where pillow-heif is instal
 """
 
 import contextlib
+import functools
 import io
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -28,11 +29,11 @@ MIN_SHOWN, MIN_SIDE = 0.2, 8  # of a picture, the part that the middle cut shows
 DESKTOPS = ("thumbs.db", "desktop.ini", "__macosx")
 OTHER_NAME = re.compile(
     r"\.(?:xml|txt|jsonl?|csv|tsv|md|rst|html?|ya?ml|toml|ini|cfg|log|db|lnk|url|pdf|docx?|xlsx?|od[ts]|mat|np[yz]|pkl|pickle|pth?|onnx|h5|"
-    r"parquet|names|data|cache|py|ipynb|m|sh|mp[34]|mov|avi|mkv|wav|dvc)",
+    r"parquet|names|data|cache|py|ipynb|m|sh|mp[34]|mov|avi|mkv|wav|dvc)\Z",
     re.IGNORECASE,
 )
 PICTURE_NAME = re.compile(
-    r"\.(?:jpe?g|jpe|jfif|a?png|webp|bmp|dib|tiff?|gif|avif|hei[cf]|jp2|j2k|jpx|jxl|p[pgbn]m|mpo|svg)",
+    r"\.(?:jpe?g|jpe|jfif|a?png|webp|bmp|dib|tiff?|gif|avif|hei[cf]|jp2|j2k|jpx|jxl|p[pgbn]m|mpo|svg)\Z",
     re.IGNORECASE,
 )
 # What files begin with.
@@ -93,13 +94,12 @@ def is_hidden(name: str) -> bool:
 
 def is_other(name: str) -> bool:
     """Whether a file is, by its name, none that is meant to be a picture: hidden, of a desktop, or a text beside pictures."""
-    path = PurePosixPath(name)
-    return is_hidden(path.name) or OTHER_NAME.fullmatch(path.suffix) is not None
+    return is_hidden(name.rpartition("/")[2]) or OTHER_NAME.search(name) is not None
 
 
 def is_meant_to_be_one(name: str) -> bool:
     """Whether a file has a picture's name, whatever it holds."""
-    return PICTURE_NAME.fullmatch(PurePosixPath(name).suffix) is not None
+    return PICTURE_NAME.search(name) is not None
 
 
 def looks_like_one(start: bytes) -> bool:
@@ -159,13 +159,18 @@ def decode(content: bytes, flatten: Callable[[Image.Image], Image.Image] = on_gr
 
 def known_formats(content: bytes) -> list[str]:
     """Those of this Pillow."""
-    Image.init()
     if is_heic(content):
         with contextlib.suppress(ImportError):
             import pillow_heif
 
             pillow_heif.register_heif_opener()
             return ["HEIF"]
+    return formats_of_pillow()
+
+
+@functools.cache
+def formats_of_pillow() -> list[str]:
+    Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
@@ -177,8 +182,9 @@ def is_heic(content: bytes) -> bool:
 
 def refuse_large(opened: Image.Image) -> None:
     """By its header; a TIFF may be in tiles, each unpacked whole, however small the picture is."""
-    tags = getattr(opened, "tag_v2", {})
-    tile = math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+    tags, tile = getattr(opened, "tag_v2", {}), 0.0
+    if tags:
+        tile = math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
     if max(opened.width * opened.height, tile) > MAX_PIXELS:
         raise BadPicture(f"{opened.width}x{opened.height}, more than the {MAX_PIXELS:,} pixels that are read: make it smaller")
     if opened.mode == "F" or (opened.mode == "I" and opened.format not in ("PNG", "PPM")):

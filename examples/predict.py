@@ -1,14 +1,14 @@
 """Asks an exported model, with numpy, onnxruntime and Pillow alone (requirements.txt).
 
-    python predict.py model.onnx INPUT [INPUT ...] [--json]
+    python predict.py model.onnx INPUT [INPUT ...] [--lines FILE] [--json]
 
-An INPUT is what the model takes:
+An INPUT is what the model takes, and so is each line of FILE:
 
 - a picture's path, or a folder of pictures (not of its subfolders), which needs pictures.py beside this file;
 - a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
 - of a table with words, which needs rows.py and cells.py beside this file: the path of a file like the one that the model was made from
   (.gz too; its columns in any order, others are ignored), or a row as name=value,name2=value2 or as JSON;
-- a text itself, such as a name.
+- a text itself; of models that take any script, which need texts.py beside this file, only so much as they read (the answer says so).
 
 What that is, and what the answers mean, is read from the ONNX file itself: its metadata has one JSON text under the key `signature`.
 An input that does not fit ends in a sentence, the others are answered, and the exit code is 1. Inputs that begin with - come after --.
@@ -42,6 +42,8 @@ from PIL import Image, ImageFilter, ImageOps
 MAX_SIDE = 4096  # of a model's own pictures
 MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
 MAX_RAW_LENGTH = 4 * MAX_LENGTH  # before accents are taken off
+MAX_READ = 20_000  # characters that a model of texts of any script may ask for
+MAX_LINE, MAX_SAID = 1 << 20, 1000  # characters of a line of a file, and of an input before its answer
 MAX_OTHERS = 10_000  # columns of a table that are not the model's
 MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
 LOOKED_AT = 400  # pixels a side in which is seen what a picture shows
@@ -89,7 +91,7 @@ class Model:
         try:
             self.signature: dict[str, Any] = json.loads(properties["signature"])
             self.name = ".".join(filter(None, [self.signature["model"], properties.get("variant")]))
-            kinds = {"characters": find_text, "features": find_rows, "image": find_pictures, "table": find_table}
+            kinds = {"characters": find_text, "text": find_text, "features": find_rows, "image": find_pictures, "table": find_table}
             self.find = kinds[self.signature["kind"]]
             if not (NAME.fullmatch(self.name) and is_sound(self.signature, self.session)):
                 raise ValueError
@@ -185,6 +187,7 @@ def is_sound(signature: dict[str, Any], session: onnxruntime.InferenceSession) -
             "image": lambda: is_picture,
             "features": lambda: sizes == [len(features)],
             "characters": lambda: True,
+            "text": lambda: type(signature["max_length"]) is int and 1 <= signature["max_length"] <= MAX_READ,
             "table": lambda: is_table(signature, session),
         }[signature["kind"]]()
     )
@@ -493,22 +496,50 @@ def tell(line: str) -> None:
 
 
 def find_text(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
-    yield tried(as_characters, text, signature)
+    yield tried(as_codes, text, signature)
+
+
+def as_codes(text: str, signature: dict[str, Any]) -> Item:
+    """int64 [length]: code points, as the model takes them."""
+    return (as_characters if signature["kind"] == "characters" else as_text)(text, signature)
+
+
+def as_text(text: str, signature: dict[str, Any]) -> Item:
+    """Of any script."""
+    most, reader = signature["max_length"], text_reader()
+    kept = reader.normalised(text, most)
+    if reader.is_blank(kept):
+        raise Refused(f"there is nothing to be read in {text[:20]!r}")
+    note = f"cut to its first {most:,} characters" if len(text) > len(kept) == most else ""
+    return Item(text, np.array([ord(character) for character in kept], dtype=np.int64), note)
+
+
+def text_reader() -> Any:
+    """texts.py, for models of texts of any script alone."""
+    if __package__:
+        from examples import texts
+    else:
+        search_here()
+        import texts  # type: ignore[no-redef]
+    return texts
 
 
 def as_characters(text: str, signature: dict[str, Any]) -> Item:
-    """int64 [length]: code points, other alphabets' letters folded to ASCII where they can be."""
+    """Other alphabets' letters are folded to ASCII where they can be."""
     # A character at a time: of a whole text NFKD also sorts its accents, which takes time squared and changes nothing in ASCII.
-    folded = "".join(unicodedata.normalize("NFKD", one) for one in text[:MAX_RAW_LENGTH]).encode("ascii", "ignore").decode().strip()
+    forms = [unicodedata.normalize("NFKD", one).encode("ascii", "ignore").decode() for one in text[:MAX_RAW_LENGTH]]
+    folded = "".join(forms).strip()
     if len(text) > MAX_RAW_LENGTH or len(folded) > MAX_LENGTH:
         raise Refused(f"the text {text[:20]!r}… has {len(text):,} characters; {MAX_LENGTH:,} are read at most")
     if not folded:
-        raise Refused(f"{text!r} has no character that can be written in ASCII, and the model knows no other")
+        raise Refused(f"{text!r} is unknown to the model: no character of it can be written in ASCII, and the model knows no other")
     if not folded.isprintable():
         raise Refused(f"{text!r} has a control character")
     if strange := sorted(set(folded) - set(signature["alphabet"] or folded)):
         raise Refused(f"{text!r} has {''.join(strange)}; the model knows only {signature['alphabet']}")
-    return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), f"read as {folded}" if folded != text else "")
+    lost = "".join(dict.fromkeys(one for one, form in zip(text, forms, strict=True) if not form and not unicodedata.combining(one)))
+    note = f"read as {folded}{f', without {lost}' if lost else ''}" if folded != text else ""
+    return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), note)
 
 
 # The command line
@@ -517,22 +548,42 @@ def as_characters(text: str, signature: dict[str, Any]) -> Item:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="model.onnx")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT")
+    parser.add_argument("--lines", metavar="FILE", help="of which each line that is not blank is an input too, in UTF-8")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each answer, for programs")
     arguments = parser.parse_args()
+    if not arguments.inputs and arguments.lines is None:
+        parser.error("give an INPUT, or --lines FILE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot write is escaped
             stream.reconfigure(errors="backslashreplace")
     try:
         model = Model(arguments.model)
-        sys.exit(0 if answer_all(model, arguments.inputs, arguments.json) else 1)
+        lines = lines_of(arguments.lines) if arguments.lines is not None else ()
+        sys.exit(0 if answer_all(model, chain(arguments.inputs, lines), arguments.json) else 1)
     except Refused as error:
         sys.exit(clean(f"error: {error}."))
     except Exception as error:  # noqa: BLE001  # a stranger's network may fail, or compute what its signature does not say
         sys.exit(clean(f"error: {arguments.model} cannot answer ({in_short(error)})."))
 
 
-def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
+def lines_of(path: str) -> Iterator[str]:
+    """Those of a file that are not blank."""
+    refuse_special(path)
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
+                if len(line) == MAX_LINE:
+                    raise Refused(f"{path} line {number} has more than {MAX_LINE:,} characters: this is not a file of inputs")
+                if line.strip():
+                    yield line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path} is not text in UTF-8 ({error.reason}): save it so") from error
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror})") from error
+
+
+def answer_all(model: Model, texts: Iterable[str], as_json: bool) -> bool:
     """Answers what the texts stand for, a batch at a time; whether all of it could be."""
     is_well, found = True, chain.from_iterable(map(model.read, texts))
     while batch := list(islice(found, BATCH_SIZE)):
@@ -544,7 +595,8 @@ def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
             if as_json:
                 say(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}))
             else:
-                say(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
+                name = item.name if len(item.name) <= MAX_SAID else f"{item.name[:MAX_SAID]}…"
+                say(f"{name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
     return is_well
 
 

@@ -112,7 +112,7 @@ def used_files(instance: Instance) -> set[str]:
         return {file for file in without_shell(files) if not file.startswith("stages/reading/") or file in hashed}  # it reads no data
     entry = PARAMS[SECTIONS[instance.stage]][instance.key]
     parts = {
-        "audit": list,  # of the dataset it knows what is in its files alone
+        "audit": lambda: parts_of(instance.key)[:1],  # how items are shown
         "download": lambda: [f"sources/{entry['kind']}"],
         "preprocess": lambda: [f"datasets/{entry['kind']}", *parts_of(instance.key)],
     }.get(instance.stage, lambda: [f"architectures/{entry['architecture']['name']}", *parts_of(entry["dataset"])])()

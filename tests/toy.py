@@ -144,8 +144,9 @@ def fresh_model(name: str, seed: int = 0) -> Model:
 
 def measured_on(data: Data, model: Model) -> Model:
     """With what its network needs to know of train, if anything."""
-    if hasattr(model.network, "measure"):
-        model.network.measure([model.input(torch.from_numpy(data.part.as_batch(data.splits["train"][0])))])
+    network: Any = model.network
+    if hasattr(network, "measure"):
+        network.measure([model.input(torch.from_numpy(data.part.as_batch(data.splits["train"][0])))])
     return model
 
 

@@ -70,6 +70,8 @@ class Ngrams(nn.Module):
         """How many features there are is only known from what is loaded."""
         kept = state_dict.get(f"{prefix}kept")
         if kept is not None and kept.ndim == 1 and kept.numel():
+            if not 0 <= int(kept.min()) <= int(kept.max()) < self.buckets:
+                raise ValueError(f"expected buckets from 0 to {self.buckets - 1}")
             device = self.kept.device
             self.use(kept.cpu().numpy(), np.zeros(len(kept), dtype=np.float32))
             self.to(device)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from stages.common import curve
 from stages.common.comparison import ENDS, NAMES, as_text, baselines, own_metrics, verdict
 from stages.common.figures import as_png, new_figure
 from stages.common.meta import Meta
@@ -26,7 +27,6 @@ WIDTH, HEIGHT = 8.0, 3.2  # of the learning curves, in inches
 def model_card(signature: Signature, meta: Meta, training: dict[str, Any], architecture: dict[str, Any], strange: dict[str, float]) -> str:
     """`strange` is the largest difference of each form from PyTorch on batches that no test split has."""
     items = ", ".join(f"{split} {meta.counts[split].total}" for split in ("train", "val", "test"))
-    chosen_on = "validation" if meta.counts["val"].total else "train"
     differences = ", ".join(f"{form} {value:.1e}" for form, value in strange.items())
     entry, measured = ["type", "shape", "range", "meaning"], ["smallest in train", "largest", "mean"]
     metrics, hashes, task = own_metrics(signature.metrics), signature.hashes, take_task(signature.task)
@@ -72,7 +72,7 @@ def model_card(signature: Signature, meta: Meta, training: dict[str, Any], archi
         "## How it was made",
         f"Architecture: `{architecture}`.",
         f"Recipe: `{training['recipe']}`, seed {training['seed']}.",
-        f"Epoch {training['best_epoch']} of {training['epochs']} was the best on {chosen_on} and is kept.",
+        curve.chosen(training, has_val=meta.counts["val"].total > 0),
         "![learning curves](learning_curve.png)",
         f"Data: `{meta.dataset}` ({meta.source}): {items}.",
         f"SHA-256 of the weights {hashes['weights']}, of the params {hashes['params']}, of the data {hashes['data']}.",
@@ -138,16 +138,16 @@ def score_of(own: Equality | None) -> str:
 
 
 def learning_curve(content: bytes) -> bytes:
-    """Loss and metric by epoch (of a grid search: by weight) and split, as PNG, of plots/learning_curve.csv."""
+    """Loss and metric by split as PNG, of plots/learning_curve.csv."""
     rows = list(csv.DictReader(content.decode().splitlines()))
-    x = "weight" if "weight" in rows[0] else "epoch"
-    shown = [column for column in rows[0] if column not in ("epoch", "split", "lr", "weight")]
+    x, shown = curve.axis(rows[0]), curve.measures(rows[0])
     figure = new_figure(WIDTH, HEIGHT)
     for place, column in enumerate(shown, start=1):
         axes = figure.add_subplot(1, len(shown), place)
         for split in dict.fromkeys(row["split"] for row in rows):
             points = [(float(row[x]), float(row[column])) for row in rows if row["split"] == split and row[column]]
             axes.plot(*zip(*points, strict=True) if points else ((), ()), label=split)
+        axes.set_xscale(curve.scale(rows[0]))
         axes.set_xlabel(x)
         axes.set_title(column)
         axes.legend()
