@@ -18,12 +18,13 @@ export function drawings(models, finders) {
   let photo = null; // that was put on the pad, and not drawn over
 
   const ask = oneAtATime(async () => {
-    const cuts = new Map(models.map((model) => [model, pad.isEmpty ? null : cutOut(photo ?? pad.layer, model.signature)]));
-    showSeen(seen, cuts.get(models[0]));
+    const cuts = new Map(); // by size: most models take the same
+    if (!pad.isEmpty) for (const { signature } of models) cuts.set(sizeOf(signature), cuts.get(sizeOf(signature)) ?? cutOut(photo ?? pad.layer, signature));
+    showSeen(seen, cuts.get(sizeOf(first)));
     if (pad.isEmpty) return answers.idle();
     if ([...cuts.values()].includes(null)) return answers.refuse("There is no drawing to be seen.");
-    const inputOf = (model) => {
-      const [, rows, columns, channels] = model.signature.input.shape, pixels = cuts.get(model) ?? lightOnDark(pad.layer, columns, rows);
+    const inputOf = ({ signature }) => {
+      const [, rows, columns, channels] = signature.input.shape, pixels = signature.ink ? cuts.get(sizeOf(signature)) : lightOnDark(pad.layer, columns, rows);
       const values = channels === 1 ? pixels : Uint8Array.from({ length: channels * pixels.length }, (_, place) => pixels[Math.floor(place / channels)]);
       return new ort.Tensor("uint8", values, [1, rows, columns, channels]);
     };
@@ -60,6 +61,8 @@ export function drawings(models, finders) {
   showSeen(seen, null);
   return element;
 }
+
+const sizeOf = ({ input, ink }) => String([input.shape[2], input.shape[1], ink.longer_side]);
 
 function cutOut(paper, { input, ink }) {
   return cutOutDrawing(paper, input.shape[2], input.shape[1], ink.longer_side);

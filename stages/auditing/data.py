@@ -3,7 +3,6 @@
 Memory holds a few numbers a row, and of a sample at most MAX_CELLS cells; of pictures and texts what stages/auditing/items.py says.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from stages.auditing.findings import LONGEST, NUM_NAMED, Example
 from stages.auditing.items import Items, items_of
 from stages.common.meta import Input, Meta
 from stages.common.shown import as_shown
-from stages.common.splits import ITEMS, SPLITS, SplitFile
-from stages.shell.errors import UserError, reason
+from stages.common.splits import SPLITS, SplitFile, middle, read_names
 
 MAX_ROWS, MAX_CELLS = 100_000, 1 << 23  # of the sample
 PIECE_BYTES = 1 << 24
@@ -194,19 +192,8 @@ def read_audited(
         order = np.argsort(arrays["lines"], kind="stable")
         arrays |= {name: arrays[name][order] for name in ("cells", "sample_targets", "sample_places", "lines")}
     arrays |= {"low": low, "high": high, "keeps_copies": keeps_copies, "copies_are_kept": copies_are_kept}
-    names = read_names(processed / ITEMS) if has_lines else None
+    names = read_names(processed) if has_lines else None
     return Audited(meta=meta, label=label, ways=ways, columns=columns, files=files, shape=smallest, items=items, names=names, **arrays)
-
-
-def read_names(path: Path) -> list[str] | None:
-    """Of raw files, where they are not lines of one."""
-    try:
-        names: list[str] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({reason(error)}): run python -m stages.preprocess {path.parent.parent.name} again.") from error
-    return names
 
 
 def as_cells(rows: np.ndarray, columns: list[Column]) -> np.ndarray:
@@ -217,12 +204,6 @@ def as_cells(rows: np.ndarray, columns: list[Column]) -> np.ndarray:
     zeros = [place for place, column in enumerate(columns) if column.zero_is_missing]
     cells[:, zeros] = np.where(cells[:, zeros] == 0, np.nan, cells[:, zeros])
     return cells
-
-
-def middle(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Of pictures that are larger in one split than in another, as for random crops, the part that all have."""
-    starts = [(have - want) // 2 for have, want in zip(rows.shape[1:], shape, strict=True)]
-    return rows[(slice(None), *(slice(start, start + want) for start, want in zip(starts, shape, strict=True)))]
 
 
 def hashes_of(rows: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ WORTH_A_WARNING = 0.01  # of all items
 FLAT, FLAT_IN_THE_DARK, DARK = 4.0, 1.0, 48  # deviations, and the brightest value, of the small grey picture
 BLURRED = 2.0  # sharpness: photographs at 224 pixels have 2.5 and more, blurred over 4 of their pixels less than this
 USUAL = 0.5  # of all pictures: what is true of more of them is how they are
-NEARLY_ALL = 0.98  # of the texts with letters
+NEARLY_ALL = 0.95  # of the texts with letters
 MAX_OTHER = 5  # scripts that are named
 FAR_LONGER, LONG = 20, 1000  # times the middle length, and characters
 
@@ -118,9 +118,10 @@ def blank_pictures(data: Audited, items: Items) -> Iterator[Finding]:
     is_flat = contrast < np.where(is_dark, FLAT_IN_THE_DARK, FLAT)
     show_nothing, advice = "show nothing: they are of one colour", "remove them, or the frames around them"
     yield from of_some(data, items, np.flatnonzero(is_flat), "blank_pictures", "warn", show_nothing, advice)
+    is_blurred = (items.look(SHARPNESS) < BLURRED) & ~is_dark
     for name, found, what, advice in (
         ("dark_pictures", is_dark, "are dark all over", "look at them: there is hardly anything to tell them by"),
-        ("blurred_pictures", items.look(SHARPNESS) < BLURRED, "look blurred", "look at them, and use sharper ones if there are any"),
+        ("blurred_pictures", is_blurred, "look blurred", "look at them, and use sharper ones if there are any"),
     ):
         if (found & ~is_flat).mean() <= USUAL:
             yield from of_some(data, items, np.flatnonzero(found & ~is_flat), name, "note", what, advice)
@@ -128,7 +129,7 @@ def blank_pictures(data: Audited, items: Items) -> Iterator[Finding]:
 
 def odd_files(data: Audited, items: Items) -> Iterator[Finding]:
     """What was noticed while the raw files were read, such as pictures so long and thin that a cut in the middle shows nothing of them."""
-    for note in getattr(data.meta, "notes", None) or []:
+    for note in data.meta.notes or []:
         named = f": {note.count:,} ({'; '.join(note.examples[:NUM_SHOWN])})" if note.count else ""
         yield Finding(
             "odd_files", "note", f"Of the raw files: {note.what}{named}.", "look whether this is as it should be", count=note.count
@@ -147,7 +148,7 @@ def long_texts(data: Audited, items: Items) -> Iterator[Finding]:
     """Those that were cut, or else those far longer than the middle one."""
     if not isinstance(items, Texts):
         return
-    lengths, text = np.concatenate(items.lengths), getattr(data.meta.input, "text", None)
+    lengths, text = np.concatenate(items.lengths), data.meta.input.text
     if text is not None:
         cut = np.flatnonzero(lengths >= text.max_length)
         what = f"are {text.max_length:,} characters long or were cut there"

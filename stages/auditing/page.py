@@ -5,12 +5,12 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from stages.auditing.data import Audited, middle
+from stages.auditing.data import Audited
 from stages.auditing.findings import Example
 from stages.auditing.items import Texts
 from stages.common.shelves import take_input
 from stages.common.shown import as_shown, as_small_picture
-from stages.common.splits import SPLITS
+from stages.common.splits import SPLITS, middle
 
 SIDE, MAX_TEXT = 112, 300  # pixels of a picture, characters of a text
 SEVERITIES = {"stop": "Stops the training", "warn": "Warning", "note": "Note"}

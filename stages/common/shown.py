@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 JOINERS = "\u200c\u200d"  # of letters and of emoji: without them words of some scripts are misspelt, and they move nothing
-QUALITY = 80
+QUALITY = 80  # of JPEG
+TINY = 64  # pixels of the longer side
 
 
 def as_shown(text: str, most: int) -> str:
@@ -25,11 +26,15 @@ def tile(pixels: np.ndarray, side: int) -> Image.Image:
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.NEAREST if is_tiny(pixels) else Image.Resampling.LANCZOS)
+
+
+def is_tiny(pixels: np.ndarray) -> bool:
+    return max(pixels.shape[:2]) <= TINY
 
 
 def as_address(image: Image.Image, is_photograph: bool) -> str:
-    """What stands in a page for a file: JPEG of photographs, a fifth of what PNG takes for them; PNG of what has few colours."""
+    """What stands in a page for a file: JPEG of photographs, a fifth of what PNG takes for them; PNG of a few large squares."""
     file = io.BytesIO()
     if is_photograph:
         image.save(file, format="JPEG", quality=QUALITY, optimize=True)
@@ -40,4 +45,4 @@ def as_address(image: Image.Image, is_photograph: bool) -> str:
 
 def as_small_picture(pixels: np.ndarray, side: int) -> str:
     """uint8 [height, width, channels] as the address of a picture whose longer side is `side`."""
-    return as_address(tile(pixels, side), is_photograph=max(pixels.shape[:2]) > side)
+    return as_address(tile(pixels, side), is_photograph=not is_tiny(pixels))

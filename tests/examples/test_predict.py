@@ -85,7 +85,10 @@ def test_a_stranger_runs_it_even_on_a_terminal_that_knows_only_ascii(exported, t
     command, environment = [sys.executable, str(SCRIPT), str(exported("words")), "Zoë", "王"], os.environ | {"PYTHONIOENCODING": "ascii"}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1 and ended.stdout.startswith("Zo\\xeb: ") and ended.stdout.endswith(" [read as Zoe]\n")
-    assert ended.stderr.startswith("error: '\\u738b' has no character that can be written in ASCII") and ended.stderr.count("\n") == 1
+    assert (
+        ended.stderr.startswith("error: '\\u738b' is unknown to the model: no character of it can be written in ASCII")
+        and ended.stderr.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -238,7 +241,7 @@ NO_HEADER = "begins with neither the names of columns (a, b, c) nor such a row w
         ("words", "\x01", "'\\x01' has a control character."),
         ("words", "a" + "\u0315\u0300" * 400_000, "the text 'a"),
         ("words", " ", "there is no input in ' '."),
-        ("words", "王", "'王' has no character that can be written in ASCII, and the model knows no other."),
+        ("words", "王", "'王' is unknown to the model: no character of it can be written in ASCII, and the model knows no other."),
         ("codes", "abz", "'abz' has z; the model knows only abc."),
         ("shapes", "", "there is no input in ''."),
         ("shapes", "absent.png", "absent.png is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read ([Errno 2] No such file"),
@@ -327,13 +330,16 @@ def test_a_file_that_is_no_model_of_ours_is_refused_in_a_sentence(tmp_path, cont
         ("patients", {"outputs": 3}),
         ("numbers", {"numbers": ["x", "y"]}),
         ("codes", {"alphabet": 3}),
+        ("notes", {"max_length": 0}),
+        ("notes", {"max_length": True}),
+        ("notes", {"max_length": 10**9}),
         ("shapes", {"input": {"name": "image", "shape": ["batch", 200_000, 200_000, 1]}}),
         ("shapes", {"input": {"name": "image", "shape": ["batch", -8, 8, 1]}}),
         ("shapes", {"resize": {"shorter_side": 10**9, "crop": 8}}),
         ("shapes", {"ink": {"longer_side": "8"}}),
         ("patients", "[" * 200_000),
     ],
-    ids=range(16),
+    ids=range(19),
 )
 def test_a_signature_that_does_not_fit_is_refused_in_a_sentence(tmp_path, refusal, name, changes):
     content = (

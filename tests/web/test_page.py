@@ -302,5 +302,6 @@ def test_a_model_that_cannot_be_used_is_said(browser, address, built):
         panel_of(page, "names")
         expect(page.locator(".error").first).to_contain_text(said)
         hello = panel_of(page, "hello")
+        hello.locator("textarea").fill("he")
         expect(answer_of(hello, "hello_rnn")).to_be_visible()
         page.close()

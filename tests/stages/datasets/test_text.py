@@ -130,7 +130,7 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(place):
 
 def test_several_labels_are_several_classes_at_once(place):
     rows = [f"text {number},{' | '.join(word for word, each in (('wet', 2), ('cold', 3)) if number % each == 0)}" for number in range(60)]
-    write(place, {"a.csv": "note,kind\n" + "\n".join(rows)}, file="a.csv", task="multilabel", labels_apart="|", **TABLE)
+    write(place, {"a.csv": "note,kind\n" + "\n".join(rows)}, file="a.csv", task="multilabel", label_separator="|", **TABLE)
     meta = place.run()
     texts = texts_of(place, meta)
     assert meta.classes == ["cold", "wet"]
@@ -186,12 +186,12 @@ def test_splits_may_be_said_and_val_is_held_out_of_train_where_it_is_not(place, 
     assert meta.counts["val"].per_class == {"bad": 4, "good": 4}
 
 
-def test_copies_across_splits_that_are_said_go_to_train_where_that_is_asked_for(place, capsys):
+def test_copies_across_splits_that_are_said_go_to_the_later_one_where_that_is_asked_for(place, capsys):
     files = {"a.csv": table(FEW[:32]), "b.csv": table([*FEW[32:], *((text.upper(), kind) for text, kind in FEW[:3]), ("new", "worse")])}
     write(place, files, file={"train": "a.csv", "test": "b.csv"}, test_fraction=None, keep_copies_together=True, **TABLE)
     meta = place.run()
-    assert meta.counts["test"].total == 8 and meta.counts["train"].total == 35
-    assert "3 texts of val and test have copies in other splits and are moved to train" in capsys.readouterr().err
+    assert meta.counts["test"].total == 14 and meta.counts["train"].total == 29
+    assert "3 texts have copies in a later split (train, val, test) than their own, and were moved there" in capsys.readouterr().err
     assert meta.left_out.examples == ["b.csv line 13: has the label 'worse', which no text of train has"]
 
 
@@ -213,7 +213,7 @@ REFUSED = {
     "copies alone": (
         table(GROWN),
         {"keep_copies_together": True},
-        "preprocess.keep_copies_together is true, and what it keeps together, 40 of 40 texts at most, leaves none for test: set it to false",
+        "preprocess.keep_copies_together is true, and what it keeps together, 40 of 40 texts at most, leaves none for test: set it to ",
     ),
 }
 
@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(place, monkeypatch, cont
         ({"folders": ["class", "class"]}, "once in folders"),
         ({"folders": ["split"], "test_fraction": 0.2}, "expected either test_fraction, or what says the test split"),
         ({"folders": [], "test_fraction": None}, "expected either test_fraction, or what says the test split"),
-        ({"folders": [], "labels_apart": "|"}, "expected no labels_apart"),
+        ({"folders": [], "label_separator": "|"}, "expected no label_separator"),
         ({"folders": [], "classes": ["a", " b"]}, "expected classes that are all different, as they are shown"),
         ({"file": {"train": "a.csv"}, "test_fraction": None} | TABLE, "test"),
     ],
@@ -250,14 +250,26 @@ def test_keys_that_do_not_fit_each_other_are_refused(section, named):
 
 def test_other_files_links_and_other_depths_are_passed_over_or_named(tmp_path, capsys):
     raw = tmp_path / "raw"
-    for name in ("a/1.txt", "a/.DS_Store", "__MACOSX/a/1.txt", "README.md", "2.txt", "a/b/3.txt", "a/Thumbs.db", ".git/4.txt"):
+    for name in (
+        "a/1.txt",
+        "a/.DS_Store",
+        "__MACOSX/a/1.txt",
+        "README.md",
+        "2.txt",
+        "a/b/3.txt",
+        "a/Thumbs.db",
+        ".git/4.txt",
+        "d/e/1.txt",
+        "a/7.txt",
+    ):
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_text("text")
     (tmp_path / "secret.txt").write_text("secret")
     (raw / "a/5.txt").symlink_to(tmp_path / "secret.txt")
     (raw / "a/6.txt").write_bytes("größe".encode("cp1252"))
     (raw / "c").symlink_to(tmp_path)
-    found = {one.name: one.problem or one.text for one in texts_below(raw, ["class"], "file", TextFormat(encoding="cp1252"), 50)}
+    left_out, form = frozenset({"d", "a/7.txt"}), TextFormat(encoding="cp1252")
+    found = {one.name: one.problem or one.text for one in texts_below(raw, ["class"], "file", form, 50, left_out)}
     assert found == {
         "a/1.txt": "text",
         "a/5.txt": "is a link to a file elsewhere",

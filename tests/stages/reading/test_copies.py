@@ -1,11 +1,10 @@
 """Copies of pictures and of texts: what is one, what is none, and that crowds of either end soon."""
 
-import io
 import time
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from stages.reading.copies import (
     BLOCK,
@@ -18,25 +17,7 @@ from stages.reading.copies import (
     picture_hashes,
     text_groups,
 )
-
-SIZE = 96
-
-
-def drawn(seed, size=SIZE):
-    """A picture of its own: ellipses on a ground that grows brighter."""
-    draw = np.random.default_rng(seed)
-    image = Image.fromarray(np.tile(np.linspace(40, 90, size).astype(np.uint8)[:, None, None], (1, size, 3)))
-    for _ in range(8):
-        x, y, width, height = draw.integers(0, size, 4).tolist()
-        ImageDraw.Draw(image).ellipse((x, y, x + width, y + height), fill=tuple(draw.integers(0, 255, 3).tolist()))
-    noise = draw.integers(-6, 7, (size, size, 3))
-    return Image.fromarray((np.asarray(image).astype(int) + noise).clip(0, 255).astype(np.uint8))
-
-
-def saved_again(image):
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=50)
-    return Image.open(file)
+from tests.drawings import SIZE, drawn, saved_again
 
 
 def cut(image, margin):
