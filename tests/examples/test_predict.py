@@ -244,10 +244,10 @@ NO_HEADER = "begins with neither the names of columns (a, b, c) nor such a row w
         ("words", "王", "'王' is unknown to the model: no character of it can be written in ASCII, and the model knows no other."),
         ("codes", "abz", "'abz' has z; the model knows only abc."),
         ("shapes", "", "there is no input in ''."),
-        ("shapes", "absent.png", "absent.png is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read ([Errno 2] No such file"),
-        ("shapes", "text.png", "text.png is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read (unknown format)."),
-        ("shapes", "cut.png", "cut.png is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read ("),
-        ("shapes", "huge.png", "huge.png is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read ("),
+        ("shapes", "absent.png", "absent.png cannot be read (No such file or directory)."),
+        ("shapes", "text.png", "text.png cannot be read as a picture: of no format that is read."),
+        ("shapes", "cut.png", "cut.png cannot be read as a picture: cut short: "),
+        ("shapes", "huge.png", "huge.png cannot be read as a picture: 20000x20000, more than "),
     ],
 )
 def test_an_input_that_does_not_fit_is_refused_in_a_sentence(exported, tmp_path, name, given, said, refusal):
