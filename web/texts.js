@@ -2,9 +2,9 @@
 
 import { asInput, noteOn } from "./predict.mjs";
 import { Answers, askAll } from "./answers.js";
-import { button, hint, make, name, oneAtATime, printable, whenSeen } from "./elements.js";
+import { button, hint, isolated, make, oneAtATime, printable, whenSeen } from "./elements.js";
 
-const MAX_LINES = 100, MAX_CHARACTERS = 20_000, PAUSE = 80; // ms between a letter and its answer
+const MAX_LINES = 100, PAUSE = 80; // ms between a letter and its answer
 // To begin with, where nothing may be shown of what a model has learned from.
 const TRIED = ["Where is my parcel? It should have been here on Monday.", "You have won a prize! Call now to claim it.", "Das Treffen ist auf Freitag verschoben.", "今天的天气很好。", "هل يمكنك مساعدتي من فضلك؟"];
 const NAMES = ["Nakamura", "Okafor", "Schmidhuber", "García", "O'Brien"];
@@ -13,7 +13,7 @@ export function texts(models) {
   const [{ signature, isOwn }] = models, { alphabet, kind } = signature, isShort = kind === "characters";
   const field = make("textarea", {
     "aria-label": `Text for ${signature.dataset}`, dir: "auto", rows: isShort ? 2 : 5, placeholder: "Type or paste a text, in any script …",
-    maxlength: MAX_CHARACTERS, autocomplete: "off", autocapitalize: "off", spellcheck: "false", // some browsers send what they spell-check
+    autocomplete: "off", autocapitalize: "off", spellcheck: "false", // some browsers send what they spell-check
   });
   const perLine = make("input", { type: "checkbox", checked: "" }), lines = make("label", { class: "check" }, perLine, "Each line is a text of its own");
   const answers = new Answers(models, () => changed(), "Waiting for a text");
@@ -29,6 +29,7 @@ export function texts(models) {
   }, PAUSE);
   const askMany = async (all) => {
     const items = all.slice(0, MAX_LINES).map((title) => ({ title, results: new Map() })), before = field.value;
+    if (!answers.chosen.every((model) => model.isLoaded)) answers.show(new Map());
     for (const item of items) {
       if (field.value !== before) return; // the next call answers what is there now
       item.results = await askAll(answers.chosen, (model) => asInput(item.title, model.signature));
@@ -46,7 +47,7 @@ export function texts(models) {
     changed();
   };
   const tried = isShort ? (alphabet ? [alphabet] : NAMES) : TRIED;
-  const samples = tried.map((text) => button(name(text, 40), () => set(text), { class: "sample" }));
+  const samples = tried.map((text) => button(isolated(text, 40), () => set(text), { class: "sample" }));
   lines.hidden = true;
   const below = make("div", { class: "below" }, make("div", { class: "samples", role: "group", "aria-label": "Texts to try" }, ...samples));
   if (alphabet) below.append(hint(`Of the letters ${printable(Array.from(alphabet).join(", "))}.`));
