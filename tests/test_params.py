@@ -119,6 +119,8 @@ def test_an_entry_is_right_as_it_stands_and_refused_with_any_key_misspelt_missin
 
 def is_optional(section: str, key: Key) -> bool:
     """The arguments of a part of torch or torchvision with a default there, and what a file or archive may do without."""
+    if section == "datasets" and key == ("accept",):
+        return True
     if section == "models" and (key == ("gate",) or (key[0] == "train" and len(key) == 2 and key[1] != "recipe")):
         return True
     if section == "recipes" and len(key) == 1:
