@@ -35,7 +35,7 @@ export function texts(models) {
   const ask = (text, heard) => askAll(answers.chosen, (model) => asInput(text, model.signature), heard);
   const askOne = async (text) => {
     const results = await ask(text, (some) => answers.show(some)), note = noteOn(text, signature);
-    answers.show(results, note ? [`It was ${note}.`] : []);
+    answers.show(results, note ? [`${note[0].toUpperCase()}${note.slice(1)}.`] : []);
   };
   const askMany = async (lines) => {
     const before = field.value, items = [];
