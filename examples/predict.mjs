@@ -1,12 +1,13 @@
 // Asks an exported model from JavaScript, with onnxruntime-web alone: in Node as here, or in a page (there `fetch` the two files).
 //
 //     npm install onnxruntime-web
-//     node predict.mjs EXPORTED INPUT [INPUT ...] [--lines FILE]
+//     node predict.mjs EXPORTED INPUT [INPUT ...]
 //
-// EXPORTED is a folder with model.onnx and signature.json, as `dvc get` brings it. An INPUT, and each line of FILE, is a row of numbers
-// separated by commas (an empty cell is missing) or a text; of a table with words, which needs rows.mjs and cells.mjs beside this file, the
-// path of a file like the one that the model was made from, or a row as name=value,name2=value2 or as JSON; pictures need a canvas, or a
-// package that decodes them. An input that does not fit ends in a sentence, the others are answered, and the exit code is 1.
+// EXPORTED is a folder with model.onnx and signature.json, as `dvc get` brings it. An INPUT is a row of numbers separated by commas (an
+// empty cell is missing) or a text (or @NAME.txt, a file of which each line is a text); of a table with words, which needs rows.mjs and
+// cells.mjs beside this file, the path of a file like the one that the model was made from, or a row as name=value,name2=value2 or as JSON;
+// pictures need a canvas, or a package that decodes them. An input that does not fit ends in a sentence, the others are answered, and the
+// exit code is 1.
 
 import * as ort from "onnxruntime-web";
 
@@ -130,10 +131,8 @@ function clean(line) {
   });
 }
 
-async function main([folder, ...given]) {
+async function main([folder, ...texts]) {
   if (!folder) throw new Error("name the folder with model.onnx and signature.json, and inputs: node predict.mjs EXPORTED INPUT [INPUT ...]");
-  const place = given.indexOf("--lines"), file = place < 0 ? null : given.splice(place, 2)[1];
-  const texts = file === null ? given : given.concat(await read(file, (content) => linesOf(content, file)));
   const signature = await read(`${folder}/signature.json`, (content) => JSON.parse(content));
   const session = await open(await read(`${folder}/model.onnx`), `${folder}/model.onnx`);
   if (!signature?.golden || !signature.input?.name) throw new Error(`${folder}/signature.json is damaged, or of a later version than this script`);
@@ -169,8 +168,15 @@ function refuse(error) {
   process.exitCode = 1;
 }
 
-function* inputIn(text, signature) {
-  yield { name: text, feeds: { [signature.input.name]: asInput(text, signature) }, note: noteOn(text, signature) };
+async function* inputIn(text, signature) {
+  const isFile = ["text", "characters"].includes(signature.kind) && /^@.*\.txt$/is.test(text), file = text.slice(1);
+  for (const one of isFile ? await read(file, (content) => linesOf(content, file)) : [text]) {
+    try {
+      yield { name: one, feeds: { [signature.input.name]: asInput(one, signature) }, note: noteOn(one, signature) };
+    } catch (error) {
+      yield error; // the other lines are answered all the same
+    }
+  }
 }
 
 // A function from an argument to its rows.

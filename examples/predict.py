@@ -1,14 +1,15 @@
 """Asks an exported model, with numpy, onnxruntime and Pillow alone (requirements.txt).
 
-    python predict.py model.onnx INPUT [INPUT ...] [--lines FILE] [--json]
+    python predict.py model.onnx INPUT [INPUT ...] [--json]
 
-An INPUT is what the model takes, and so is each line of FILE:
+An INPUT is what the model takes:
 
 - a picture's path, or a folder of pictures (not of its subfolders), which needs pictures.py beside this file;
 - a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
 - of a table with words, which needs rows.py and cells.py beside this file: the path of a file like the one that the model was made from
   (.gz too; its columns in any order, others are ignored), or a row as name=value,name2=value2 or as JSON;
-- a text itself; of models that take any script, which need texts.py beside this file, only so much as they read (the answer says so).
+- a text itself, or with @ before it the name of a .txt file, each line of which is a text (@mails.txt); models that take any script need
+  texts.py beside this file.
 
 What that is, and what the answers mean, is read from the ONNX file itself: its metadata has one JSON text under the key `signature`.
 An input that does not fit ends in a sentence, the others are answered, and the exit code is 1. Inputs that begin with - come after --.
@@ -496,7 +497,25 @@ def tell(line: str) -> None:
 
 
 def find_text(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
-    yield tried(as_codes, text, signature)
+    """A text, or each line of the file that @NAME.txt names."""
+    for one in lines_of(text[1:]) if text.startswith("@") and text.lower().endswith(".txt") else [text]:
+        yield tried(as_codes, one, signature)
+
+
+def lines_of(path: str) -> Iterator[str]:
+    """Those of a file that are not blank."""
+    refuse_special(path)
+    if not Path(path).is_file():
+        raise Refused(f"there is no file {path}, whose lines @{path} stands for")
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
+                if len(line) == MAX_LINE:
+                    raise Refused(f"{path} line {number} has more than {MAX_LINE:,} characters: this is not a file of inputs")
+                if line.strip():
+                    yield line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path} is not text in UTF-8 ({error.reason}): save it so") from error
 
 
 def as_codes(text: str, signature: dict[str, Any]) -> Item:
@@ -548,42 +567,22 @@ def as_characters(text: str, signature: dict[str, Any]) -> Item:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="model.onnx")
-    parser.add_argument("inputs", nargs="*", metavar="INPUT")
-    parser.add_argument("--lines", metavar="FILE", help="of which each line that is not blank is an input too, in UTF-8")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each answer, for programs")
     arguments = parser.parse_args()
-    if not arguments.inputs and arguments.lines is None:
-        parser.error("give an INPUT, or --lines FILE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot write is escaped
             stream.reconfigure(errors="backslashreplace")
     try:
         model = Model(arguments.model)
-        lines = lines_of(arguments.lines) if arguments.lines is not None else ()
-        sys.exit(0 if answer_all(model, chain(arguments.inputs, lines), arguments.json) else 1)
+        sys.exit(0 if answer_all(model, arguments.inputs, arguments.json) else 1)
     except Refused as error:
         sys.exit(clean(f"error: {error}."))
     except Exception as error:  # noqa: BLE001  # a stranger's network may fail, or compute what its signature does not say
         sys.exit(clean(f"error: {arguments.model} cannot answer ({in_short(error)})."))
 
 
-def lines_of(path: str) -> Iterator[str]:
-    """Those of a file that are not blank."""
-    refuse_special(path)
-    try:
-        with Path(path).open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
-                if len(line) == MAX_LINE:
-                    raise Refused(f"{path} line {number} has more than {MAX_LINE:,} characters: this is not a file of inputs")
-                if line.strip():
-                    yield line.removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path} is not text in UTF-8 ({error.reason}): save it so") from error
-    except OSError as error:
-        raise Refused(f"{path} cannot be read ({error.strerror})") from error
-
-
-def answer_all(model: Model, texts: Iterable[str], as_json: bool) -> bool:
+def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
     """Answers what the texts stand for, a batch at a time; whether all of it could be."""
     is_well, found = True, chain.from_iterable(map(model.read, texts))
     while batch := list(islice(found, BATCH_SIZE)):

@@ -2,7 +2,7 @@
 //
 // Results are a Map from a model to { answer }, as models.js has it, or { error }; a model without one is still at work.
 
-import { hint, inBytes, make, name, percent, printable } from "./elements.js";
+import { hint, inBytes, isolated, make, percent, printable } from "./elements.js";
 
 const SHOWN = 8, SHOWN_BESIDE = 3; // classes, the most probable first
 const LONG = 24; // letters of an answer that is set smaller
@@ -93,7 +93,7 @@ export class Answers {
     const lines = items.map(({ title, results }) => {
       const said = this.chosen.map((model) => make("div", { "data-model": model.name },
         ...(this.chosen.length > 1 ? [make("span", { class: "name" }, `${model.name} `)] : []), ...this.parts(model, results.get(model), false).slice(0, 3)));
-      return make("li", { class: "line" }, make("span", { class: "title" }, name(title)), ...said);
+      return make("li", { class: "line" }, make("span", { class: "title" }, isolated(title)), ...said);
     });
     this.list.replaceChildren(...lines, ...(note ? [make("li", { class: "hint" }, note)] : []));
     this.isBusy = !items.every(({ results }) => this.chosen.every((model) => results.has(model)));
@@ -103,11 +103,11 @@ export class Answers {
 
 // What is said first: the class, or those that there are, or numbers, or a text.
 function verdict({ classes, mayBeSeveral, numbers, text }) {
-  if (numbers) return numbers.flatMap(({ name: one, value }, place) => [place ? ", " : "", name(one), ` ${number(value)}`]);
-  if (text !== undefined) return [name(text)];
-  if (!mayBeSeveral) return [name(classes[0].name)];
+  if (numbers) return numbers.flatMap(({ name: one, value }, place) => [place ? ", " : "", isolated(one), ` ${number(value)}`]);
+  if (text !== undefined) return [isolated(text)];
+  if (!mayBeSeveral) return [isolated(classes[0].name)];
   const there = classes.filter(({ isSet }) => isSet).slice(0, SHOWN);
-  return there.length ? there.flatMap((one, place) => [place ? ", " : "", name(one.name)]) : ["none of them"];
+  return there.length ? there.flatMap((one, place) => [place ? ", " : "", isolated(one.name)]) : ["none of them"];
 }
 
 const number = (value) => (Number.isFinite(value) ? String(Number(value.toPrecision(4))) : "no finite number");
@@ -121,7 +121,7 @@ export function inShort({ answer, error }) {
 // A bar for each of the most probable classes; the others in a line.
 function barsOf({ classes, mayBeSeveral }, sharesOf = percent) {
   const rest = classes.slice(SHOWN), sum = rest.reduce((total, { share }) => total + share, 0);
-  const lines = classes.slice(0, SHOWN).map(({ name: one, share, isSet }) => make("li", isSet ? { class: "set" } : {}, name(one), bar(share), make("span", { class: "share" }, sharesOf(share))));
+  const lines = classes.slice(0, SHOWN).map(({ name: one, share, isSet }) => make("li", isSet ? { class: "set" } : {}, isolated(one), bar(share), make("span", { class: "share" }, sharesOf(share))));
   if (rest.length) {
     const others = `${rest.length} other${rest.length === 1 ? "" : "s"}`, shares = sharesOf(mayBeSeveral ? rest[0].share : sum);
     lines.push(make("li", { class: "rest" }, make("span", {}, shares && mayBeSeveral ? `${others}, at most` : others), mayBeSeveral ? make("span") : bar(sum), make("span", { class: "share" }, shares)));
@@ -142,7 +142,7 @@ function bar(share) {
 
 function others({ classes, mayBeSeveral }) {
   const next = mayBeSeveral ? classes.slice(0, SHOWN_BESIDE) : classes.slice(1, SHOWN_BESIDE);
-  const words = next.flatMap((one, place) => [place ? ", " : "", name(one.name), ` ${percent(one.share)}`]);
+  const words = next.flatMap((one, place) => [place ? ", " : "", isolated(one.name), ` ${percent(one.share)}`]);
   return [make("span", { class: "hint" }, ...words), ...(mayBeSeveral ? [] : [bar(classes[0].share)])];
 }
 

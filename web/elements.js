@@ -26,7 +26,7 @@ function code(sign) {
 }
 
 // A stranger's text by itself: one that is written from right to left does not move what stands beside it.
-export function name(text, most = MAX_NAME) {
+export function isolated(text, most = MAX_NAME) {
   const shown = printable(text, most) || "(no name)";
   return make("bdi", shown === String(text) ? {} : { title: printable(text) }, shown);
 }

@@ -1,6 +1,6 @@
 // All models: what each is for, its metrics, pictures and files; and those that cannot be shown, with a sentence.
 
-import { asWords, hint, make, name, printable } from "./elements.js";
+import { asWords, hint, isolated, make, printable } from "./elements.js";
 
 const PICTURES = [["learning_curve.png", "Learning curves"], ["predictions.png", "Predicted against actual"]];
 const LINKS = [["model.onnx", "model.onnx"], ["signature.json", "signature"], ["README.md", "model card"]];
@@ -8,7 +8,7 @@ const LINKS = [["model.onnx", "model.onnx"], ["signature.json", "signature"], ["
 // `files` are the names of those that came with the model.
 export function card({ signature, folder }, files) {
   const measured = Object.entries(signature.metrics).filter(([metric, value]) => !/^baseline_|_(low|high)$/.test(metric) && Number.isFinite(value));
-  const rows = measured.map(([metric, value]) => make("tr", {}, make("td", {}, name(asWords(metric))), make("td", {}, asNumber(value))));
+  const rows = measured.map(([metric, value]) => make("tr", {}, make("td", {}, isolated(asWords(metric))), make("td", {}, asNumber(value))));
   const pictures = PICTURES.filter(([file]) => files.includes(file)).map(([file, alt]) => make("img", { src: `${folder}/${file}`, alt: `${alt} of ${signature.model}`, loading: "lazy" }));
   const links = LINKS.filter(([file]) => files.includes(file)).map(([file, text]) => make("a", { href: `${folder}/${file}` }, text));
   return make("details", { class: "card", id: `model-${signature.model}` },
@@ -18,11 +18,11 @@ export function card({ signature, folder }, files) {
 }
 
 function first([best]) {
-  return best ? [make("span", { class: "figure" }, name(asWords(best[0])), ` ${asNumber(best[1])}`)] : [];
+  return best ? [make("span", { class: "figure" }, isolated(asWords(best[0])), ` ${asNumber(best[1])}`)] : [];
 }
 
 const asNumber = (value) => String(Number(value.toPrecision(4)));
 
 export function brokenCard(model, error) {
-  return make("div", { class: "card broken" }, make("h3", {}, name(model)), make("p", { class: "error" }, `${printable(error.message)}.`), hint("It is left out above; the others are not affected."));
+  return make("div", { class: "card broken" }, make("h3", {}, isolated(model)), make("p", { class: "error" }, `${printable(error.message)}.`), hint("It is left out above; the others are not affected."));
 }

@@ -29,7 +29,7 @@ function isSound(signature, name) {
   return model === name && NAME.test(name) && NAME.test(dataset) && areTexts([source, use, limits, input.name]) && TASKS.includes(task)
     && areTexts(meanings) && meanings.length >= 1 && meanings.length <= MAX_CLASSES
     && outputs.length === (task === "regression" ? 1 : 2) && outputs.every((output) => isText(output.name)) && outputs[0].shape.at(-1) === meanings.length
-    && typeof metrics === "object" && typeof golden.outputs === "object" && Object.hasOwn(KINDS, kind) && KINDS[kind](signature);
+    && metrics instanceof Object && typeof golden.outputs === "object" && Object.hasOwn(KINDS, kind) && KINDS[kind](signature);
 }
 
 export async function signatureOf(name) {

@@ -3,7 +3,7 @@
 
 import { ort } from "./predict.mjs";
 import { drawings } from "./drawings.js";
-import { asWords, make, name, printable } from "./elements.js";
+import { asWords, isolated, make, printable } from "./elements.js";
 import { brokenCard, card } from "./gallery.js";
 import { Model, signatureOf } from "./models.js";
 import { photographs } from "./photographs.js";
@@ -14,10 +14,11 @@ ort.env.wasm.numThreads = 1; // more need headers that a plain file server does 
 ort.env.wasm.wasmPaths = new URL("./vendor/", import.meta.url).href;
 
 const find = (selector) => document.querySelector(selector);
+// A lesson's network that finds where on the pad a drawing is.
 const isFinder = ({ numbers, input, source }) => source !== "own" && numbers?.length === 2 && /^row/.test(numbers[0]) && /^column/.test(numbers[1]) && input.shape[3] === 1;
 const SECTIONS = [
   { id: "drawings", title: "Draw", has: ({ ink }) => ink, panel: (models, all) => drawings(models, all.filter(({ signature }) => isFinder(signature))) },
-  { id: "pictures", title: "Pictures", has: (signature) => signature.kind === "image" && !signature.ink && !isFinder(signature), panel: photographs },
+  { id: "pictures", title: "Pictures", has: (signature, all) => signature.kind === "image" && !signature.ink && !(isFinder(signature) && all.some((model) => model.signature.ink)), panel: photographs },
   { id: "texts", title: "Texts", has: ({ kind }) => kind === "text" || kind === "characters", panel: texts },
   { id: "tables", title: "Tables", has: ({ kind }) => kind === "table" || kind === "features", panel: tables },
 ];
@@ -25,12 +26,20 @@ const SECTIONS = [
 // A dataset's models, what they are for, and the controls to ask them, which `fill` makes.
 function panelOf({ id, panel }, models, all) {
   const [{ signature }] = models, { dataset, use, limits } = signature;
-  const title = make("h3", {}, name(asWords(titleOf(models))));
+  const title = make("h3", {}, isolated(asWords(titleOf(models))));
   const about = make("footer", {}, make("p", { dir: "auto" }, printable(limits)), make("p", {}, ...models.flatMap((model) => [make("a", { href: `#model-${model.name}` }, `About ${model.name}`), " "])));
   const element = make("article", { class: "panel", id: `card-${dataset}`, "data-kind": id }, make("header", {}, title, make("p", { class: "use", dir: "auto" }, printable(use))), about);
   const place = make("div", { class: "room" });
   about.before(place);
-  return { element, fill: () => place.hasChildNodes() || place.append(panel(models, all)) };
+  const fill = () => {
+    if (place.hasChildNodes()) return;
+    try {
+      place.append(panel(models, all));
+    } catch (error) { // of what a signature says that is not used before
+      place.append(make("p", { class: "error" }, `${title.textContent} cannot be shown: its signature is damaged, or of a later version than this page (${printable(error.message)}).`));
+    }
+  };
+  return { element, fill };
 }
 
 const titleOf = ([model, ...others]) => (others.length ? model.signature.dataset : model.name);
@@ -72,7 +81,7 @@ function tabs(label, groups, panels) {
 }
 
 function show(models) {
-  const made = SECTIONS.map((section) => ({ section, own: models.filter(({ signature }) => section.has(signature)) })).filter(({ own }) => own.length);
+  const made = SECTIONS.map((section) => ({ section, own: models.filter(({ signature }) => section.has(signature, models)) })).filter(({ own }) => own.length);
   made.sort((a, b) => b.own[0].isOwn - a.own[0].isOwn); // stable: else as above
   find("#sections").replaceChildren(...made.map(({ section, own }) => sectionOf(section, own, models)));
   const links = [...made.map(({ section: { id, title } }) => [id, title]), ["models", "All models"]];

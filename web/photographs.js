@@ -2,7 +2,7 @@
 
 import { ort } from "./predict.mjs";
 import { Answers, askAll, inShort } from "./answers.js";
-import { button, hint, make, name, oneAtATime } from "./elements.js";
+import { button, hint, isolated, make, oneAtATime } from "./elements.js";
 import { asPhotograph, fitted } from "./pictures.js";
 import { camera, decoded, taker } from "./taking.js";
 
@@ -66,7 +66,7 @@ export function photographs(models) {
   const thumbnail = (item) => {
     const [first] = answers.chosen, result = item.results.get(first), caption = !result ? "…" : result.error ? "not read" : inShort(result);
     const picked = button(item.small, () => pick(item), { class: "thumbnail", "aria-pressed": String(item === current) });
-    picked.append(make("span", {}, name(caption, 40)));
+    picked.append(make("span", {}, isolated(caption, 40)));
     return picked;
   };
   const pick = (item) => {

@@ -1,10 +1,10 @@
 // The panel of models that read texts, in any script: an answer as one types; several lines may be several texts.
 
-import { asInput, fold } from "./predict.mjs";
+import { asInput, noteOn } from "./predict.mjs";
 import { Answers, askAll } from "./answers.js";
-import { button, hint, make, name, oneAtATime, printable, whenSeen } from "./elements.js";
+import { button, hint, isolated, make, oneAtATime, printable, whenSeen } from "./elements.js";
 
-const MAX_LINES = 100, MAX_CHARACTERS = 20_000, PAUSE = 80; // ms between a letter and its answer
+const MAX_LINES = 100, PAUSE = 80; // ms between a letter and its answer
 // To begin with, where nothing may be shown of what a model has learned from.
 const TRIED = ["Where is my parcel? It should have been here on Monday.", "You have won a prize! Call now to claim it.", "Das Treffen ist auf Freitag verschoben.", "今天的天气很好。", "هل يمكنك مساعدتي من فضلك؟"];
 const NAMES = ["Nakamura", "Okafor", "Schmidhuber", "García", "O'Brien"];
@@ -13,7 +13,7 @@ export function texts(models) {
   const [{ signature, isOwn }] = models, { alphabet, kind } = signature, isShort = kind === "characters";
   const field = make("textarea", {
     "aria-label": `Text for ${signature.dataset}`, dir: "auto", rows: isShort ? 2 : 5, placeholder: "Type or paste a text, in any script …",
-    maxlength: MAX_CHARACTERS, autocomplete: "off", autocapitalize: "off", spellcheck: "false", // some browsers send what they spell-check
+    autocomplete: "off", autocapitalize: "off", spellcheck: "false", // some browsers send what they spell-check
   });
   const perLine = make("input", { type: "checkbox", checked: "" }), lines = make("label", { class: "check" }, perLine, "Each line is a text of its own");
   const answers = new Answers(models, () => changed(), "Waiting for a text");
@@ -24,10 +24,12 @@ export function texts(models) {
     if (all.length === 0) return answers.idle();
     if (all.length > 1) return askMany(all);
     const results = await askAll(answers.chosen, (model) => asInput(all[0], model.signature), (results) => answers.show(results));
-    answers.show(results, isShort && fold(all[0]) !== all[0] ? [`Read as ${fold(all[0])}.`] : []);
+    const note = noteOn(all[0], signature);
+    answers.show(results, note ? [`${note[0].toUpperCase()}${note.slice(1)}.`] : []);
   }, PAUSE);
   const askMany = async (all) => {
     const items = all.slice(0, MAX_LINES).map((title) => ({ title, results: new Map() })), before = field.value;
+    if (!answers.chosen.every((model) => model.isLoaded)) answers.show(new Map());
     for (const item of items) {
       if (field.value !== before) return; // the next call answers what is there now
       item.results = await askAll(answers.chosen, (model) => asInput(item.title, model.signature));
@@ -45,7 +47,7 @@ export function texts(models) {
     changed();
   };
   const tried = isShort ? (alphabet ? [alphabet] : NAMES) : TRIED;
-  const samples = tried.map((text) => button(name(text, 40), () => set(text), { class: "sample" }));
+  const samples = tried.map((text) => button(isolated(text, 40), () => set(text), { class: "sample" }));
   lines.hidden = true;
   const below = make("div", { class: "below" }, make("div", { class: "samples", role: "group", "aria-label": "Texts to try" }, ...samples));
   if (alphabet) below.append(hint(`Of the letters ${printable(Array.from(alphabet).join(", "))}.`));

@@ -1,5 +1,6 @@
 """report.html of an audit: one file without scripts or anything from a network, in light and dark, and on paper."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +102,8 @@ class Shown:
         return {"split": example["split"], "name": example["name"], "label": example["label"]} | what
 
 
-def as_page(findings: dict[str, Any], shown: Shown) -> str:
-    """Of what findings.json holds. Words from data and columns' names are escaped."""
+def as_page(findings: dict[str, Any], shown: Callable[[Example], dict[str, Any]]) -> str:
+    """Of what findings.json holds, with its examples as `shown` gives them. Words from data and columns' names are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = shown
     return environment.from_string(PAGE).render(severities=SEVERITIES, **findings) + "\n"

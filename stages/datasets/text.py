@@ -45,7 +45,7 @@ READS = (
     "stages/reading/schema.py",
     "stages/reading/texts.py",
 )
-CHUNK_CODES = 1 << 20  # code points of the texts that are written together
+CHUNK_CODES = 1 << 18  # code points of the texts that are written together
 MAX_CLASSES, MAX_NAME = 10_000, 200  # classes (or sets of them), and characters of one's name
 
 File = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]

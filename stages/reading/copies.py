@@ -3,10 +3,10 @@
 Reads and writes nothing: kinds of data keep copies in one split by it, and the stage audit names them.
 
 Pictures are compared in two ways at once, since neither is enough alone. The 256-bit difference hash (imagehash; N. Krawetz, 2013, "Kind of
-Like That") says in which directions grey grows; on a plain ground noise decides many of its bits, so that copies at half their size lie up
-to 25 bits apart on real photographs (and further where there is little but ground), while different hands before one wall lie at 20. The
-correlation of the pictures at 17x16 grey pixels tells those apart: copies saved again, halved or cut by 2 % have 0.97 and more, those hands
-0.95 and less. Cuts of a tenth and more look like other pictures to both, and are not found.
+Like That") says in which directions grey grows; on a plain ground noise decides many of its bits, so that copies at a quarter of their size
+lie up to 49 bits apart, and different hands before one wall 20. The correlation of the pictures at 17x16 grey pixels tells those apart:
+copies that were saved again, made smaller or cut by 1 % at each side have 0.98 and more, with few exceptions, those hands 0.943 and less.
+Larger cuts look like other pictures to both, and are not found (benchmarks/copies.py measures it, docs/audit.md has the table).
 
 Texts are compared as readers see them, without case and blanks, and long ones by MinHash of their runs of five characters (datasketch;
 Broder, 1997, "On the resemblance and containment of documents").

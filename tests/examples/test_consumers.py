@@ -245,13 +245,13 @@ def test_javascript_answers_the_file_of_a_table_as_python_does(ask_node, tmp_pat
 
 
 def test_javascript_answers_texts_in_every_script_as_python_does(ask_node, tmp_path):
-    own = exported_toy("notes")
+    own = exported_toy("zines")
     texts = [line.strip() for line in LINES if line.strip("\0\ufeff \u3000\u2028\x85\xa0")] + ["x" * 30]
     (tmp_path / "model.onnx").write_bytes(own.onnx)
     (tmp_path / "signature.json").write_text(json.dumps(own.signature.model_dump()))
     (tmp_path / "more.txt").write_text("\n\nein Straße\r\n", encoding="utf-8")
-    code, answers, refused = ask_node(tmp_path, *texts, "\u3000\x85", "--lines", tmp_path / "more.txt")
-    assert code == 1 and refused == [r'error: there is nothing to be read in "\u3000\x85".'[:-1]]
+    code, answers, refused = ask_node(tmp_path, *texts, "\u3000\x85", f"@{tmp_path / 'more.txt'}")
+    assert code == 1 and refused == [r'error: there is nothing to be read in "\u3000\x85"']
     model, asked = predict.Model(str(tmp_path / "model.onnx")), [*texts, "ein Straße"]
     items = [predict.as_codes(text, model.signature) for text in asked]
     for item, answer, line in zip(items, model.answer([item.values for item in items]), answers, strict=True):

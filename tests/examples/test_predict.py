@@ -93,12 +93,19 @@ def test_a_stranger_runs_it_even_on_a_terminal_that_knows_only_ascii(exported, t
 
 @pytest.mark.parametrize(
     ("script", "wanted"),
-    [("predict", set()), ("serve", {"fastapi", "uvicorn"}), ("rows", set()), ("cells", set()), ("pictures", {"pillow_heif"})],
+    [
+        ("predict", set()),
+        ("serve", {"fastapi", "uvicorn"}),
+        ("rows", set()),
+        ("cells", set()),
+        ("texts", set()),
+        ("pictures", {"pillow_heif"}),
+    ],
 )
 def test_it_imports_nothing_but_what_it_says(script, wanted):
     lines = SCRIPT.with_stem(script).read_text(encoding="utf-8").splitlines()
     imported = {line.split()[1].split(".")[0] for line in map(str.strip, lines) if line.startswith(("import ", "from "))}
-    known = {*sys.stdlib_module_names, "numpy", "onnxruntime", "PIL", "predict", "pictures", "rows", "cells", "examples"}
+    known = {*sys.stdlib_module_names, "numpy", "onnxruntime", "PIL", "predict", "rows", "cells", "pictures", "texts", "examples"}
     assert imported - known == wanted
     assert set((SCRIPT.parent / "requirements.txt").read_text().split()) == {"numpy", "onnxruntime", "pillow"}
 
@@ -330,9 +337,9 @@ def test_a_file_that_is_no_model_of_ours_is_refused_in_a_sentence(tmp_path, cont
         ("patients", {"outputs": 3}),
         ("numbers", {"numbers": ["x", "y"]}),
         ("codes", {"alphabet": 3}),
-        ("notes", {"max_length": 0}),
-        ("notes", {"max_length": True}),
-        ("notes", {"max_length": 10**9}),
+        ("zines", {"max_length": 0}),
+        ("zines", {"max_length": True}),
+        ("zines", {"max_length": 10**9}),
         ("shapes", {"input": {"name": "image", "shape": ["batch", 200_000, 200_000, 1]}}),
         ("shapes", {"input": {"name": "image", "shape": ["batch", -8, 8, 1]}}),
         ("shapes", {"resize": {"shorter_side": 10**9, "crop": 8}}),

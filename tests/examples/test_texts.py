@@ -19,7 +19,7 @@ from tests.toy import ROOT
 
 # In node, of the texts in a file of JSON: their code points, and what is said of them.
 NODE = """
-const [example, work] = process.argv.slice(1), { readFileSync, writeFileSync } = await import("node:fs");
+const [work, example] = process.argv.slice(1), { readFileSync, writeFileSync } = await import("node:fs");
 const code = readFileSync(example, "utf8").replace('"onnxruntime-web"', '"data:text/javascript,export const env = {};"');
 const { asCodePoints, noteOn } = await import(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`);
 const found = JSON.parse(readFileSync(work, "utf8")).map(([text, most, kind]) => {
@@ -55,7 +55,7 @@ def test_python_and_javascript_send_the_same_of_any_text(tmp_path):
     names = [("Łukasz Zoë", 0, "characters"), ("e\u0301", 0, "characters"), ("Bo", 0, "characters")]
     work = tmp_path / "work.json"
     work.write_text(json.dumps([*texts, *names]))
-    command = ["node", "--input-type=module", "--eval", NODE, str(ROOT / "examples" / "predict.mjs"), str(work)]
+    command = ["node", "--input-type=module", "--eval", NODE, str(work), str(ROOT / "examples" / "predict.mjs")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     heard = json.loads(work.read_text())
@@ -77,39 +77,35 @@ def test_no_text_takes_long_and_what_is_cut_is_said():
 
 def test_the_command_answers_texts_of_any_script_and_the_lines_of_a_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    own, lines = exported_toy("notes"), [line for line in LINES if not is_blank(line)]
+    own, lines = exported_toy("zines"), [line for line in LINES if not is_blank(line)]
     (tmp_path / "own.onnx").write_bytes(own.onnx)
     (tmp_path / "lines.txt").write_text("\ufeffone\r\n\n \ntwo\n", encoding="utf-8")
     (tmp_path / "bad.txt").write_bytes(b"\xff\n")
-    runs = [
-        (["--json", "--", *lines, "\u3000", "x" * 3000], 1),
-        (["--lines", "lines.txt", "zero"], 0),
-        (["--lines", "bad.txt"], 1),
-        ([], 2),
-    ]
+    runs = [["--json", "--", *lines, "\u3000", "x" * 3000], ["@lines.txt", "zero"], ["@bad.txt", "zero"], ["@no.txt"]]
     heard = []
-    for arguments, code in runs:
+    for arguments in runs:
         monkeypatch.setattr("sys.argv", ["predict.py", "own.onnx", *arguments])
         with pytest.raises(SystemExit) as ended:
             predict.main()
         heard.append(capsys.readouterr())
-        assert ended.value.code in (code, "error: bad.txt is not text in UTF-8 (invalid start byte): save it so.")
+        assert ended.value.code == bool(heard[-1].err)
     answers = [json.loads(line) for line in heard[0].out.splitlines()]
     sent = [predict.as_codes(text, own.signature.model_dump()).values.tolist() for text in [*lines, "x" * 3000]]
     for answer, codes in zip(answers, sent, strict=True):
         probabilities, _ = run_torch(own.model, np.array([codes]))
         np.testing.assert_allclose(list(answer["probabilities"].values()), probabilities[0], atol=1e-6)
-    assert answers[-1]["note"] == "cut to its first 20 characters" and "error: there is nothing to be read in '\\u3000'." in heard[0].err
-    assert [line.split(": ")[0] for line in heard[1].out.splitlines()] == ["zero", "one", "two"]
-    assert "give an INPUT, or --lines FILE" in heard[3].err
+    assert answers[-1]["note"] == "cut to its first 20 characters" and "error: there is no input in '\\u3000'." in heard[0].err
+    assert [line.split(": ")[0] for line in heard[1].out.splitlines()] == ["one", "two", "zero"]
+    assert heard[2].err == "error: bad.txt is not text in UTF-8 (invalid start byte): save it so.\n" and heard[2].out.startswith("zero: ")
+    assert heard[3].err == "error: there is no file no.txt, whose lines @no.txt stands for.\n"
 
 
 def test_the_server_answers_texts_by_line_and_as_json(tmp_path):
-    own, lines = exported_toy("notes"), [line.strip() for line in LINES if not is_blank(line)]
-    (tmp_path / "notes.onnx").write_bytes(own.onnx)
+    own, lines = exported_toy("zines"), [line.strip() for line in LINES if not is_blank(line)]
+    (tmp_path / "zines.onnx").write_bytes(own.onnx)
     expected, _ = run_torch(own.model, as_rows([normalised(line, 20) for line in lines]).astype(np.int64))
-    with serving({"notes": predict.Model(str(tmp_path / "notes.onnx"), 1)}) as address:
+    with serving({"zines": predict.Model(str(tmp_path / "zines.onnx"), 1)}) as address:
         for body, kind in (("\n".join(lines), None), (json.dumps(lines), "application/json")):
-            answers = ask(address, "notes", body.encode(), kind).json()["answers"]
+            answers = ask(address, "zines", body.encode(), kind).json()["answers"]
             np.testing.assert_allclose([list(answer["probabilities"].values()) for answer in answers], expected, atol=1e-6)
-        assert refusal(ask(address, "notes", json.dumps(["a", "\0 "]), "application/json")) == "there is nothing to be read in '\\x00 '."
+        assert refusal(ask(address, "zines", json.dumps(["a", "\0 "]), "application/json")) == "there is nothing to be read in '\\x00 '."

@@ -104,12 +104,12 @@ def draw(digits: Locator, digit: np.ndarray, shift: float = 0.0) -> None:
 def test_digits_of_the_test_split_that_are_drawn_are_read_by_all_networks(digits, built):
     inputs, targets = read_split(built / "data/mnist/processed", "test")
     right = dict.fromkeys(("mnist_cnn", "mnist_cnn_wide"), 0)
-    for digit, target in zip(inputs[:20, :, :, 0], targets[:20], strict=True):
+    for digit, target in zip(inputs[:12, :, :, 0], targets[:12], strict=True):
         draw(digits, digit)
         settled(digits)
         for model in right:
             right[model] += answer_of(digits, model).inner_text() == str(target)
-    assert min(right.values()) >= 14, right
+    assert min(right.values()) >= 9, right
 
 
 @pytest.mark.parametrize("is_dark", [True, False])

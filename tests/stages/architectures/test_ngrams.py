@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from stages.architectures.ngrams import Ngrams, Params
 from stages.inputs import text
-from tests.toy import measured_on, toy, toy_model
+from tests.toy import TINY_NGRAMS, measured_on, toy, toy_model
 
 RNG = np.random.default_rng(0)
 LETTERS = [*"aab bc ", "é", "ж", "文", "\U0001f98a"]
@@ -74,12 +74,15 @@ def test_of_texts_that_share_nothing_all_is_kept_and_a_text_of_nothing_known_is_
 
 
 def test_weights_of_another_width_are_loaded_and_others_are_refused():
-    model = toy_model("notes")
-    fresh = Ngrams(Params(name="ngrams", longest=3, buckets=4096, kept=300), 1)
+    model = toy_model("zines")
+    fresh = Ngrams(Params(**TINY_NGRAMS), 1)
     fresh.load_state_dict(model.network.state_dict())
-    batch = model.input(toy("notes").raw_batch(8))
+    before = [*fresh.parameters()]
+    fresh.load_state_dict(model.network.state_dict())
+    assert all(old is new for old, new in zip(before, fresh.parameters(), strict=True)), "an optimizer goes on with them"
+    batch = model.input(toy("zines").raw_batch(8))
     assert torch.equal(fresh(batch), model.network(batch)) and torch.equal(fresh.lookup, model.network.lookup)
-    again = measured_on(toy("notes"), toy_model("notes", seed=1)).network
+    again = measured_on(toy("zines"), toy_model("zines", seed=1)).network
     assert torch.equal(again.kept, model.network.kept) and torch.equal(again.idf, model.network.idf)
     for strange in ({"kept": torch.zeros(0, dtype=torch.int32)}, {"idf": torch.zeros(3)}, {"head.weight": torch.zeros(1, 2)}):
         with pytest.raises(RuntimeError, match="size mismatch"):
