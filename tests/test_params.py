@@ -128,7 +128,8 @@ def is_optional(section: str, key: Key) -> bool:
     if section in ("models", "recipes"):
         is_argument = dotted(key).startswith(CHOICES)
         return is_argument and key[-1] not in ("name", "interval", "degrees", "size", "start")
-    return bool({"unpack", "units", "ink", "test_fraction", "format"} & set(key)) or key[-1] in ("sha256", "contents_sha256", "addresses")
+    optional = {"unpack", "units", "ink", "test_fraction", "format", "leave_out", "sha256", "contents_sha256", "addresses"}
+    return bool(optional & set(key))
 
 
 def test_the_whole_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
