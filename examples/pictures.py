@@ -146,13 +146,11 @@ def decode(content: bytes, flatten: Callable[[Image.Image], Image.Image] = on_gr
             image, notes = of_8_bits(opened)
             flat = flatten(image)
             with contextlib.suppress(Exception):  # damaged EXIF is no reason to refuse a picture
-                if turn := TURNS.get(opened.getexif().get(0x0112, 1)):
+                if (turn := TURNS.get(opened.getexif().get(0x0112, 1))) is not None:
                     flat = flat.transpose(turn)
             return Picture(flat, (*notes, *of_frames(opened)))
     except (BadPicture, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise BadPicture(f"more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from error
     except Exception as error:  # Pillow raises every kind of error on a damaged file
         raise BadPicture(why(content, error)) from error
 
@@ -182,11 +180,12 @@ def is_heic(content: bytes) -> bool:
 
 def refuse_large(opened: Image.Image) -> None:
     """By its header; a TIFF may be in tiles, each unpacked whole, however small the picture is."""
-    tags, tile = getattr(opened, "tag_v2", {}), 0.0
-    if tags:
-        tile = math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
-    if max(opened.width * opened.height, tile) > MAX_PIXELS:
+    if opened.width * opened.height > MAX_PIXELS:
         raise BadPicture(f"{opened.width}x{opened.height}, more than the {MAX_PIXELS:,} pixels that are read: make it smaller")
+    if tags := getattr(opened, "tag_v2", {}):
+        tile = (float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+        if math.prod(tile) > MAX_PIXELS:
+            raise BadPicture(f"tiles of more than the {MAX_PIXELS:,} pixels that are read: save it again")
     if opened.mode == "F" or (opened.mode == "I" and opened.format not in ("PNG", "PPM")):
         raise BadPicture("pixels of 32 bits, which have no fixed range: save it with 8 or 16 bits")
 
@@ -238,9 +237,13 @@ def why(content: bytes, error: Exception) -> str:
     for start, what in OTHERS:
         if start.match(content):
             return what
-    said = " ".join(str(error).split())
+    said, sides = " ".join(str(error).split()), [int.from_bytes(content[place : place + 4], "big") for place in (16, 20)]
+    if content[:4] == b"\x89PNG" and math.prod(sides) > MAX_PIXELS:
+        return f"{sides[0]}x{sides[1]}, more than the {MAX_PIXELS:,} pixels that are read: make it smaller"
     if is_cut_short(content) or re.search("truncated|unexpected end|end of file|not enough", said, re.IGNORECASE):
         return CUT_SHORT
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than the {MAX_PIXELS:,} pixels that are read: make it smaller"
     if not looks_like_one(content[:32]):
         return UNKNOWN
     return "damaged" if isinstance(error, Image.UnidentifiedImageError) else f"damaged: {said.rstrip('.') or type(error).__name__}"

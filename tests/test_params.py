@@ -119,6 +119,8 @@ def test_an_entry_is_right_as_it_stands_and_refused_with_any_key_misspelt_missin
 
 def is_optional(section: str, key: Key) -> bool:
     """The arguments of a part of torch or torchvision with a default there, and what a file or archive may do without."""
+    if section == "datasets" and key == ("accept",):
+        return True
     if section == "models" and (key == ("gate",) or (key[0] == "train" and len(key) == 2 and key[1] != "recipe")):
         return True
     if section == "recipes" and len(key) == 1:
@@ -126,7 +128,8 @@ def is_optional(section: str, key: Key) -> bool:
     if section in ("models", "recipes"):
         is_argument = dotted(key).startswith(CHOICES)
         return is_argument and key[-1] not in ("name", "interval", "degrees", "size", "start")
-    return bool({"unpack", "units", "ink", "test_fraction", "format"} & set(key)) or key[-1] in ("sha256", "contents_sha256", "addresses")
+    optional = {"unpack", "units", "ink", "test_fraction", "format", "leave_out", "sha256", "contents_sha256", "addresses"}
+    return bool(optional & set(key))
 
 
 def test_the_whole_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

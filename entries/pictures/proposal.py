@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from entries.project import ask
-from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings
+from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, with_set
 from entries.tables.formats import format_of
 from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one
 from stages.common.files import naming
@@ -72,18 +72,22 @@ class Pictures:
             if not path.is_dir():
                 folder = Path(beside)
                 shutil.copyfile(path, folder / path.name)
-            with RawFiles(folder, LeftOutItems(), Notes()) as files:
-                if not files.pictures:
-                    raise UserError(
-                        f"{path.name} holds no picture: {'; '.join(files.left_out.examples) or 'its files are of other kinds'}."
-                    )
-                self.count = len(files.pictures)
-                self.sides = self.look_at_some(files)
-                values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
-                labels = {} if self.labels_are_told() else self.labels(files, values)
-                self.preprocess = {"task": "multiclass", **labels, **values, **self.told}
-                self.section = checked(Preprocess, self.preprocess)
-                self.look_at_labels(files)
+            try:
+                with RawFiles(folder, LeftOutItems(), Notes()) as files:
+                    self.look_at(files)
+            except UserError as error:
+                raise with_set(error, {f"{folder}/": "", str(folder): path.name}) from error
+
+    def look_at(self, files: RawFiles) -> None:
+        if not files.pictures:
+            raise UserError(f"{self.path.name} holds no picture: {'; '.join(files.left_out.examples) or 'its files are of other kinds'}.")
+        self.count = len(files.pictures)
+        self.sides = self.look_at_some(files)
+        values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
+        labels = {} if self.labels_are_told() else self.labels(files, values)
+        self.preprocess = {"task": "multiclass", **labels, **values, **self.told}
+        self.section = checked(Preprocess, self.preprocess)
+        self.look_at_labels(files)
 
     def look_at_some(self, files: RawFiles) -> list[int]:
         """Shorter sides of an even sample; what cannot be read of it is said."""
@@ -117,6 +121,8 @@ class Pictures:
         val = 0.1 if self.is_small else 0.0  # without one, the head's strength is chosen by folds of train
         if self.options.split or "split" in self.told:
             return {"split": self.options.split} if self.options.split else {}
+        if any(one in self.told for one in SPLITS):
+            return {} if "val" in self.told else {"val_fraction": val}
         base, found = files.base([]), dict[str, str]()
         for name in files.pictures:
             top, sign, _ = name[len(base) :].partition("/")
@@ -139,7 +145,8 @@ class Pictures:
         """The keys that say where labels are read from."""
         base = files.base([])
         inside = [name[len(base) :] for name in files.pictures]
-        tops = tuple(f"{splits[one]}/" for one in SPLITS if one in splits)
+        named = splits | self.told
+        tops = tuple(f"{named[one]}/" for one in SPLITS if one in named)
         inside = [name.partition("/")[2] if tops and name.startswith(tops) else name for name in inside]
         folders = [name.rpartition("/")[0] for name in inside]
         tables = [name for name in sorted(files.others) if name.lower().endswith(TABLES)]
@@ -151,6 +158,8 @@ class Pictures:
             return {"level": "deepest"} if any("/" in folder for folder in folders) else {}
         if told := self.by_table(files, tables):
             return told
+        if all(folders):  # of one name: the stage's own words say that this is one class alone
+            return {}
         if self.names_say(inside):
             self.said.append("what they show is what their names begin with (label_pattern)")
             return {"label_pattern": LETTERS}

@@ -349,7 +349,7 @@ class Reading:
             return np.array([SPLITS.index(self.split_of[name]) for name in names], np.uint8)
         words = self.told.splits
         if strange := [name for name in names if words[name] not in WORDS]:
-            what = f"{len(strange)} pictures have another word, such as {printable(words[strange[0]])!r}"
+            what = f"{len(strange)} pictures have another word, such as '{printable(words[strange[0]])}'"
             raise UserError(f"preprocess.split is {self.preprocess.split!r}, whose cells must be train, val or test; {what}.")
         return np.array([WORDS[words[name]] for name in names], np.uint8)
 

@@ -104,7 +104,7 @@ class Array:
             versions = {b"\1\0": np.lib.format.read_array_header_1_0, b"\2\0": np.lib.format.read_array_header_2_0}
             read = versions[file.read(2)]
             shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER)
-        except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        except Exception as error:  # numpy parses it as Python's source, which fails in many ways
             raise UserError(f"{self.path} has a header that is not numpy's ({reason(error)}): save it with numpy.save again.") from error
         if dtype.hasobject or dtype.names or dtype.kind not in "buif":
             raise UserError(f"{self.path} holds {dtype}, not numbers: save it as an array of numbers.")

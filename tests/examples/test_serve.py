@@ -282,7 +282,7 @@ PAIRS = [f'"{place:x}":1' for place in range(70_000)]
 @pytest.mark.parametrize(
     ("model", "body", "content_type", "named"),
     [
-        ("shapes", b"no picture", None, "the picture is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read (unknown format)"),
+        ("shapes", b"no picture", None, "the picture cannot be read as a picture: of no format that is read"),
         ("shapes", b"", None, "the body is empty."),
         ("shapes", b"--x", "multipart/form-data; boundary=x", "this model takes a picture: send the file's bytes as the body"),
         ("mnist_cnn", as_png(np.full((50, 50), 200, dtype=np.uint8)), None, "the picture shows no drawing"),

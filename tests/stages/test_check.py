@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 import stages.architectures
 from stages.check import CHECKED, check
-from stages.common.shelves import part_names
+from stages.common.shelves import part_names, take_part
 from stages.shell.errors import UserError, run_stage
 from stages.training.schedules import schedule_names
 
@@ -128,7 +128,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("datasets.hello.preprocess.alphabet", "hhelo", "datasets.hello.preprocess.alphabet is 'hhelo'"),
     ("datasets.diabetes.preprocess.file", "/etc/passwd", "expected file to be the name of a file in raw/"),
     ("datasets.mnist.preprocess.canvas", 32, "expected canvas 28 for the target digit, got 32"),
-    ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (256) to be at most resize (256)"),
+    ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (224) to be at most resize (256)"),
     # Models
     (LINE, None, f"{LINE} is null"),
     (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),
@@ -342,11 +342,7 @@ def test_what_flows_and_stages_need_to_know_of_a_dataset_changes_with_its_input_
     before = {path.name: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
     line = {"input": "features", "task": "regression", "score": "mae", "metrics": {"mae": "lower", "rmse": "lower", "r2": "higher"}}
     assert before["line.json"] == line | {"code": before["line.json"]["code"]}
-    copied = tmp_path / "stages"
-    shutil.copytree(ROOT / "stages", copied, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copied / "tasks/regression.py").open("a") as file:
-        file.write("# a comment\n")
-    monkeypatch.setattr("stages.check.STAGES", copied)
+    comment_in(tmp_path / "copy", "stages/tasks/regression.py", monkeypatch)
     accepted(few_params())
     after = {path.name: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
     assert [name for name in before if before[name] != after[name]] == ["line.json"]
@@ -359,22 +355,31 @@ def with_table() -> dict[str, Any]:
     return params
 
 
+def comment_in(copy: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on check looks at a copy of the code in which this file has a line more."""
+    for name in ("stages", "examples"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / file).open("a") as copied:
+        copied.write("# a comment\n")
+    monkeypatch.setattr("stages.check.STAGES", copy / "stages")
+
+
 def checked() -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
 
 
-@pytest.mark.parametrize("file", ["examples/cells.py", "examples/rows.py", "stages/reading/delimited.py", "stages/reading/schema.py"])
-def test_what_only_tables_are_read_with_makes_only_tables_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+@pytest.mark.parametrize("file", ["examples/cells.py", "examples/pictures.py", "stages/reading/schema.py"])
+def test_what_only_some_kinds_of_data_are_read_with_makes_only_these_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
     params = with_table()
     accepted(params)
-    before = checked()
-    for name in ("stages", "examples"):
-        shutil.copytree(ROOT / name, tmp_path / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "copy" / file).open("a") as copied:
-        copied.write("# a comment\n")
-    monkeypatch.setattr("stages.check.STAGES", tmp_path / "copy" / "stages")
+    before, kinds = checked(), {name: entry["kind"] for name, entry in params["datasets"].items()}
+    comment_in(tmp_path / "copy", file, monkeypatch)
     accepted(params)
-    assert [name for name, known in checked().items() if known != before[name]] == ["diabetes_rows"]
+    readers = {kind for kind in kinds.values() if file in getattr(take_part("datasets", kind, "kind"), "READS", ())}
+    assert "points" not in readers and readers
+    assert {name for name, known in checked().items() if known != before[name]} == {name for name in kinds if kinds[name] in readers}
 
 
 def test_a_schema_is_what_its_dataset_is_read_by_without_what_is_written_for_people() -> None:

@@ -237,7 +237,7 @@ def test_the_command_writes_the_dataset_and_says_nothing(tmp_path):
     ("name", "datasets", "sentence"),
     [
         ("lin", {"line": DATASETS["line"]}, "params.yaml has no datasets.lin; known there: line."),
-        ("line", {"line": {"kind": "point"}}, "params.yaml: datasets.line.kind is 'point'; expected one of cifar10, csv,"),
+        ("line", {"line": {"kind": "point"}}, "params.yaml: datasets.line.kind is 'point'; expected one of arrays, cifar10, csv,"),
         ("line", {"line": DATASETS["line"]}, "data/line/raw is missing: run python -m stages.download line"),
     ],
 )
