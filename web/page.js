@@ -112,6 +112,7 @@ async function start() {
   show(models);
   find("#gallery").replaceChildren(...broken.map(([model, error]) => brokenCard(model, error)), ...models.map(card));
   find("#models-title").textContent = `All models: ${models.length}`;
+  find("#models").hidden = false;
   const hidden = broken.length ? ` ${broken.length === 1 ? "A model" : `${broken.length} models`} cannot be shown: see below.` : "";
   find("#state").textContent = `Everything runs in this page: nothing is sent anywhere.${hidden}`;
   addEventListener("hashchange", openLinked);

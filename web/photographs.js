@@ -6,6 +6,7 @@ import { button, hint, isolated, make, oneAtATime } from "./elements.js";
 import { asPhotograph, fitted } from "./pictures.js";
 import { camera, decoded, taker } from "./taking.js";
 
+const INVITATIONS = { coarse: ["Tap to choose pictures", "or take some"], fine: ["Drop pictures here", "or choose, paste or take some"] }; // by pointer
 const MAX_PICTURES = 60, SIDE = 640, SMALL = 160; // pixels of what is shown, at most
 
 // A picture's file, what is shown of it, and what models make of it. It is decoded again when other models are asked: it is large then.
@@ -119,9 +120,9 @@ export function photographs(models) {
     limit.textContent = "";
     pick(null);
   });
-  const words = [make("strong", {}, "Drop pictures here"), make("span", {}, "or choose, paste or take some")];
+  const [first, second] = INVITATIONS[matchMedia("(pointer: coarse)").matches ? "coarse" : "fine"];
   const invitation = button(make("span", { class: "icon" }), () => choose.querySelector("input").click(), { class: "invitation" });
-  invitation.append(...words);
+  invitation.append(make("strong", {}, first), make("span", {}, second));
   show();
   const tools = make("div", { class: "tools" }, choose, ...live, clear);
   return make("div", { class: "stage" }, make("div", {}, place, tools, limit, tray), answers.element);
