@@ -33,7 +33,7 @@ from stages.shell.errors import UserError
 DATA = "a folder of pictures, or a .zip or .tar of one"
 LOOKED_AT = 1000  # names by which a folder is told to be one of pictures
 DECODED = 60  # pictures that are looked at
-TABLES = (".csv", ".tsv", ".txt")
+TABLES = (".csv", ".tsv")
 TABLE_ROWS = 1000
 MOSTLY = 0.8  # of the cells of a column, that name pictures
 MIN_OF_CLASS = 2  # pictures, where the names of files are to say the class
