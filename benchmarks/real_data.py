@@ -26,7 +26,7 @@ JPEG_SOURCE = {
     ],
 }
 JPEG_DATASET = {
-    "kind": "image_folder",
+    "kind": "pictures",
     "raw": "data/cifar10_jpeg/raw",
     "about": {
         "use": "To tell ten kinds of vehicles and animals apart in pictures of 32x32.",
@@ -34,6 +34,7 @@ JPEG_DATASET = {
         "licence": "none stated by its makers",
     },
     "preprocess": {
+        "task": "multiclass",
         "train": "train",
         "test": "test",
         "resize": None,
@@ -96,8 +97,7 @@ def build_data(clone: Path, datasets: list[str]) -> None:
             run([sys.executable, "-m", "stages.audit", dataset], clone)
 
 
-def change_params(path: Path, seed: int, threads: int, pretrained: bool = False) -> None:
-    """`pretrained` says that the transfer model may start from ImageNet's weights."""
+def change_params(path: Path, seed: int, threads: int) -> None:
     yaml = YAML()
     yaml.width = 4096
     params = yaml.load(path)
@@ -106,6 +106,4 @@ def change_params(path: Path, seed: int, threads: int, pretrained: bool = False)
     params["sources"]["cifar10_jpeg"], params["datasets"]["cifar10_jpeg"] = JPEG_SOURCE, JPEG_DATASET
     for model in ("cifar10_cnn", "cifar10_resnet"):
         params["models"][model]["dataset"] = "cifar10_jpeg"
-    if not pretrained:
-        params["models"]["hymenoptera_transfer"]["architecture"]["weights"]["official"] = "none"
     yaml.dump(params, path)

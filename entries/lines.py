@@ -153,12 +153,14 @@ def in_line(value: Any) -> str:
     if isinstance(value, str):
         plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_ ./-]*", value) and YAML(typ="safe").load(value) == value
         return value if plain else '"' + "".join(escape(one) for one in value) + '"'
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def escape(character: str) -> str:
     if character in '"\\':
         return f"\\{character}"
+    if character == "\t":
+        return "\\t"
     return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 

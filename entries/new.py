@@ -2,7 +2,7 @@
 
 Command: python -m entries.new DATA [--target COLUMN] [--name NAME] [--dry-run] ...      (make new DATA=~/orders.csv TARGET=price)
 Reads:   DATA, a file or a folder, or the address of a file, from which DVC fetches it; what is looked for in it stands in
-         entries/<kind>/proposal.py: tables
+         entries/<kind>/proposal.py: pictures, texts, tables
 Writes:  data/NAME/raw (a copy, which DVC tracks), data/schemas/NAME.yaml where the kind of data has a schema (how each column is read, and
          why), an entry under datasets and one under models in params.yaml, a line under artifacts in dvc.yaml; all other bytes of these
          files stay as they are
@@ -19,12 +19,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from entries.lines import added, flow, indented, without
+from entries.pictures import proposal as pictures
 from entries.project import GRAPH, NAME, PARAMS, Entry, Project, ask, delete, run, unignore_raw
 from entries.proposal import Proposal, is_usable
 from entries.tables import proposal as tables
+from entries.texts import proposal as texts
 from pipelines.dvc.waiting import repository_lock
 from pipelines.running.leftovers import UNFINISHED
 from pipelines.running.locks import alone
@@ -32,6 +35,8 @@ from stages.common.files import naming
 from stages.reading.contents import printable
 from stages.reading.schema import path_of
 from stages.shell.errors import UserError
+
+KINDS: tuple[Any, ...] = (pictures, texts, tables)  # the first that the data fits
 
 
 def new(data: str, options: argparse.Namespace) -> None:
@@ -62,8 +67,12 @@ def new(data: str, options: argparse.Namespace) -> None:
 
 
 def look(path: Path, options: argparse.Namespace) -> Proposal:
-    """What is made of the data at `path`."""
-    return tables.look(path, options)
+    """What is made of the data at `path`; a folder of one file stands for it."""
+    if path.is_dir():
+        files = [file for file in path.iterdir() if not file.name.startswith(".")]
+        path = files[0] if len(files) == 1 and files[0].is_file() else path
+    proposal: Proposal = next(kind for kind in KINDS if kind.fits(path, options)).look(path, options)
+    return proposal
 
 
 @contextlib.contextmanager
@@ -176,10 +185,12 @@ def artifact(name: str) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m entries.new", description="Make a dataset and a model of data of your own.")
     add = parser.add_argument
-    add("data", nargs="?", default="", metavar="DATA", help=f"{tables.DATA}; or its address")
+    add("data", nargs="?", default="", metavar="DATA", help=f"{'; '.join(kind.DATA for kind in KINDS)}; or its address")
     add("--target", action="append", metavar="COLUMN", help="what is to be predicted; more than once for several")
     add("--name", help="of the dataset and the model; default: from the file's name")
     add("--dry-run", action="store_true", help="say what would be written, and change nothing")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of preprocess, of pictures and texts: see docs/keys.md")
+    add("--text", action="append", metavar="COLUMN", help="the texts by which it is predicted; more than once: they are joined")
     add("--test-fraction", type=float, default=0.2, help="of all rows; default: 0.2")
     tables.add_options(parser)
     options = parser.parse_args(arguments)

@@ -1,7 +1,17 @@
 """What `make new` makes of data, by its kind: entries/<kind>/proposal.py looks at it and gives a Proposal."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from ruamel.yaml.error import YAMLError
+
+from entries.lines import parse
+from stages.common.params import Section, check_section
+from stages.shell.errors import UserError
+
+S = TypeVar("S", bound=Section)
+NOT_WRITTEN = {"limits": "Nobody has written down yet what it is not for.", "licence": "not stated"}
 
 
 class Proposal(Protocol):
@@ -28,3 +38,41 @@ class Proposal(Protocol):
 def is_usable(name: str) -> bool:
     """Whether it is written in one way everywhere; names with a dot first are the project's own."""
     return bool(name) and name.isprintable() and not name.startswith(".")
+
+
+def refuse_odd_name(path: Path) -> None:
+    if not is_usable(path.name):
+        raise UserError(f"{path.name!r} cannot be the name of raw data: give it another name, without signs that are not seen.")
+
+
+def settings(given: Iterable[str], kind: type[Section]) -> dict[str, Any]:
+    """Keys of `preprocess` that are told as KEY=VALUE, the value as in params.yaml."""
+    found = dict[str, Any]()
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not sign or key not in kind.model_fields:
+            raise UserError(f"--set {text!r}: expected KEY=VALUE, with a key of {', '.join(kind.model_fields)}.")
+        try:
+            found[key] = parse(value)
+        except (YAMLError, ValueError) as error:
+            raise UserError(f"--set {text!r}: {value!r} is not a value of YAML: put it in single quotes.") from error
+    return found
+
+
+def checked(kind: type[S], values: dict[str, Any]) -> S:
+    """A section `preprocess` of the new entry; a mistake is one of --set."""
+    return check_section(kind, values, "preprocess", "The new entry")
+
+
+def with_set(error: UserError, names: dict[str, str]) -> UserError:
+    """The same in words for who has no entry yet: keys are said with --set, and paths by `names`."""
+    text = str(error)
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return UserError(f"{text} Keys of preprocess are said with --set KEY=VALUE." if "preprocess." in text else text)
+
+
+def listed_with_counts(counts: dict[str, int], most: int) -> str:
+    """Such as `apple 95, banana 93, ...`."""
+    shown = [f"{name} {number:,}" for name, number in list(counts.items())[:most]]
+    return ", ".join([*shown, *(["..."] if len(counts) > most else [])])

@@ -6,11 +6,12 @@ decoded: a picture may be a stranger's. HEIC is read where pillow-heif is instal
 """
 
 import contextlib
+import functools
 import io
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -28,11 +29,11 @@ MIN_SHOWN, MIN_SIDE = 0.2, 8  # of a picture, the part that the middle cut shows
 DESKTOPS = ("thumbs.db", "desktop.ini", "__macosx")
 OTHER_NAME = re.compile(
     r"\.(?:xml|txt|jsonl?|csv|tsv|md|rst|html?|ya?ml|toml|ini|cfg|log|db|lnk|url|pdf|docx?|xlsx?|od[ts]|mat|np[yz]|pkl|pickle|pth?|onnx|h5|"
-    r"parquet|names|data|cache|py|ipynb|m|sh|mp[34]|mov|avi|mkv|wav|dvc)",
+    r"parquet|names|data|cache|py|ipynb|m|sh|mp[34]|mov|avi|mkv|wav|dvc)\Z",
     re.IGNORECASE,
 )
 PICTURE_NAME = re.compile(
-    r"\.(?:jpe?g|jpe|jfif|a?png|webp|bmp|dib|tiff?|gif|avif|hei[cf]|jp2|j2k|jpx|jxl|p[pgbn]m|mpo|svg)",
+    r"\.(?:jpe?g|jpe|jfif|a?png|webp|bmp|dib|tiff?|gif|avif|hei[cf]|jp2|j2k|jpx|jxl|p[pgbn]m|mpo|svg)\Z",
     re.IGNORECASE,
 )
 # What files begin with.
@@ -93,13 +94,12 @@ def is_hidden(name: str) -> bool:
 
 def is_other(name: str) -> bool:
     """Whether a file is, by its name, none that is meant to be a picture: hidden, of a desktop, or a text beside pictures."""
-    path = PurePosixPath(name)
-    return is_hidden(path.name) or OTHER_NAME.fullmatch(path.suffix) is not None
+    return is_hidden(name.rpartition("/")[2]) or OTHER_NAME.search(name) is not None
 
 
 def is_meant_to_be_one(name: str) -> bool:
     """Whether a file has a picture's name, whatever it holds."""
-    return PICTURE_NAME.fullmatch(PurePosixPath(name).suffix) is not None
+    return PICTURE_NAME.search(name) is not None
 
 
 def looks_like_one(start: bytes) -> bool:
@@ -146,26 +146,29 @@ def decode(content: bytes, flatten: Callable[[Image.Image], Image.Image] = on_gr
             image, notes = of_8_bits(opened)
             flat = flatten(image)
             with contextlib.suppress(Exception):  # damaged EXIF is no reason to refuse a picture
-                if turn := TURNS.get(opened.getexif().get(0x0112, 1)):
+                if (turn := TURNS.get(opened.getexif().get(0x0112, 1))) is not None:
                     flat = flat.transpose(turn)
             return Picture(flat, (*notes, *of_frames(opened)))
     except (BadPicture, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise BadPicture(f"more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from error
     except Exception as error:  # Pillow raises every kind of error on a damaged file
         raise BadPicture(why(content, error)) from error
 
 
 def known_formats(content: bytes) -> list[str]:
     """Those of this Pillow."""
-    Image.init()
     if is_heic(content):
         with contextlib.suppress(ImportError):
             import pillow_heif
 
             pillow_heif.register_heif_opener()
             return ["HEIF"]
+    return formats_of_pillow()
+
+
+@functools.cache
+def formats_of_pillow() -> list[str]:
+    Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
@@ -177,10 +180,12 @@ def is_heic(content: bytes) -> bool:
 
 def refuse_large(opened: Image.Image) -> None:
     """By its header; a TIFF may be in tiles, each unpacked whole, however small the picture is."""
-    tags = getattr(opened, "tag_v2", {})
-    tile = math.prod(float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
-    if max(opened.width * opened.height, tile) > MAX_PIXELS:
+    if opened.width * opened.height > MAX_PIXELS:
         raise BadPicture(f"{opened.width}x{opened.height}, more than the {MAX_PIXELS:,} pixels that are read: make it smaller")
+    if tags := getattr(opened, "tag_v2", {}):
+        tile = (float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+        if math.prod(tile) > MAX_PIXELS:
+            raise BadPicture(f"tiles of more than the {MAX_PIXELS:,} pixels that are read: save it again")
     if opened.mode == "F" or (opened.mode == "I" and opened.format not in ("PNG", "PPM")):
         raise BadPicture("pixels of 32 bits, which have no fixed range: save it with 8 or 16 bits")
 
@@ -232,9 +237,13 @@ def why(content: bytes, error: Exception) -> str:
     for start, what in OTHERS:
         if start.match(content):
             return what
-    said = " ".join(str(error).split())
+    said, sides = " ".join(str(error).split()), [int.from_bytes(content[place : place + 4], "big") for place in (16, 20)]
+    if content[:4] == b"\x89PNG" and math.prod(sides) > MAX_PIXELS:
+        return f"{sides[0]}x{sides[1]}, more than the {MAX_PIXELS:,} pixels that are read: make it smaller"
     if is_cut_short(content) or re.search("truncated|unexpected end|end of file|not enough", said, re.IGNORECASE):
         return CUT_SHORT
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than the {MAX_PIXELS:,} pixels that are read: make it smaller"
     if not looks_like_one(content[:32]):
         return UNKNOWN
     return "damaged" if isinstance(error, Image.UnidentifiedImageError) else f"damaged: {said.rstrip('.') or type(error).__name__}"

@@ -4,15 +4,18 @@
 //     node predict.mjs EXPORTED INPUT [INPUT ...]
 //
 // EXPORTED is a folder with model.onnx and signature.json, as `dvc get` brings it. An INPUT is a row of numbers separated by commas (an
-// empty cell is missing) or a text; of a table with words, which needs rows.mjs and cells.mjs beside this file, the path of a file like the
-// one that the model was made from, or a row as name=value,name2=value2 or as JSON; pictures need a canvas, or a package that decodes them.
-// An input that does not fit ends in a sentence, the others are answered, and the exit code is 1.
+// empty cell is missing) or a text (or @NAME.txt, a file of which each line is a text); of a table with words, which needs rows.mjs and
+// cells.mjs beside this file, the path of a file like the one that the model was made from, or a row as name=value,name2=value2 or as JSON;
+// pictures need a canvas, or a package that decodes them. An input that does not fit ends in a sentence, the others are answered, and the
+// exit code is 1.
 
 import * as ort from "onnxruntime-web";
 
 export { ort };
 ort.env.logLevel = "error";
 const MAX_LENGTH = 1000; // characters of a text: a recurrent network takes as long as its longest
+const PIECE = 1000, MOST_JOINED = 4; // characters that are put in NFC together, and that one of NFC is made of at most
+const BLANK = /^[\s\p{Cc}\ufeff]*$/u;
 const MAX_BYTES = 1 << 29; // of a file, unpacked
 const ARRAYS = { uint8: Uint8Array, float32: Float32Array, int64: BigInt64Array };
 
@@ -55,14 +58,48 @@ export function asInput(text, signature) {
   if (signature.kind === "characters") {
     if (text.trim() === "") throw new Error("the text is empty");
     const folded = fold(text);
-    if (folded === "") throw new Error(`${JSON.stringify(text)} has no character that can be written in ASCII`);
+    if (folded === "") throw new Error(`${JSON.stringify(text)} is unknown to the model: no character of it can be written in ASCII, and the model knows no other`);
     if (folded.length > MAX_LENGTH) throw new Error(`a text has ${folded.length} characters; ${MAX_LENGTH} are read at most`);
     if (/[\x00-\x1f\x7f]/.test(folded)) throw new Error(`${JSON.stringify(text)} has a control character`);
     const strange = Array.from(folded).filter((character) => !(signature.alphabet ?? folded).includes(character));
     if (strange.length) throw new Error(`${text} has ${strange.join("")}; the model knows only ${signature.alphabet}`);
     return new ort.Tensor("int64", Array.from(folded, (character) => BigInt(character.charCodeAt(0))), [1, folded.length]);
   }
+  if (signature.kind === "text") {
+    const points = asCodePoints(text, signature.max_length);
+    if (points.length === 0) throw new Error(`there is nothing to be read in ${JSON.stringify(text.slice(0, 20))}`);
+    return new ort.Tensor("int64", points, [1, points.length]);
+  }
   throw new Error("pictures need a canvas: see web/pictures.js");
+}
+
+// The first `most` code points of a text of any script in NFC, as examples/texts.py has them; none where there is nothing to be read.
+export function asCodePoints(text, most) {
+  const read = firstOf(text, MOST_JOINED * most), pieces = [];
+  for (let start = 0; start < read.length; start += PIECE) pieces.push(read.slice(start, start + PIECE).join("").normalize("NFC"));
+  const kept = firstOf(pieces.join(""), most).map((one) => (one === "\0" ? " " : one.replace(/^[\ud800-\udfff]$/u, "\ufffd")));
+  return BLANK.test(kept.join("")) ? [] : kept.map((one) => BigInt(one.codePointAt(0)));
+}
+
+// At most so many characters of a text, however long it is: code points, and not the halves of which JavaScript's texts are made.
+function firstOf(text, most) {
+  const found = [];
+  for (const one of text) {
+    if (found.length === most) break;
+    found.push(one);
+  }
+  return found;
+}
+
+// What was done to a text before the model reads it, empty where nothing was.
+export function noteOn(text, signature) {
+  if (signature.kind === "text") {
+    const most = signature.max_length, isCut = firstOf(text, most + 1).length > most && asCodePoints(text, most).length === most;
+    return isCut ? `cut to its first ${most.toLocaleString("en")} characters` : "";
+  }
+  if (signature.kind !== "characters" || fold(text) === text) return "";
+  const lost = Array.from(new Set(text)).filter((one) => !/\p{M}/u.test(one) && !/[\x00-\x7f]/.test(one.normalize("NFKD"))).join("");
+  return `read as ${fold(text)}${lost ? `, without ${lost}` : ""}`;
 }
 
 // Other alphabets' letters as ASCII, where they can be; one at a time, since a long text's accents would be sorted in time squared.
@@ -117,14 +154,29 @@ async function main([folder, ...texts]) {
   }
 }
 
+// Those of a file that are not blank.
+function linesOf(content, path) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content).split(/\r\n|[\n\r]/).filter((line) => line.trim() !== "");
+  } catch {
+    throw new Error(`${path} is not text in UTF-8: save it so`);
+  }
+}
+
 function refuse(error) {
   console.error(clean(`error: ${error.message}`));
   process.exitCode = 1;
 }
 
-function* inputIn(text, signature) {
-  const note = signature.kind === "characters" && fold(text) !== text ? `read as ${fold(text)}` : "";
-  yield { name: text, feeds: { [signature.input.name]: asInput(text, signature) }, note };
+async function* inputIn(text, signature) {
+  const isFile = ["text", "characters"].includes(signature.kind) && /^@.*\.txt$/is.test(text), file = text.slice(1);
+  for (const one of isFile ? await read(file, (content) => linesOf(content, file)) : [text]) {
+    try {
+      yield { name: one, feeds: { [signature.input.name]: asInput(one, signature) }, note: noteOn(one, signature) };
+    } catch (error) {
+      yield error; // the other lines are answered all the same
+    }
+  }
 }
 
 // A function from an argument to its rows.

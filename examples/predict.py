@@ -8,7 +8,8 @@ An INPUT is what the model takes:
 - a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
 - of a table with words, which needs rows.py and cells.py beside this file: the path of a file like the one that the model was made from
   (.gz too; its columns in any order, others are ignored), or a row as name=value,name2=value2 or as JSON;
-- a text itself, such as a name.
+- a text itself, or with @ before it the name of a .txt file, each line of which is a text (@mails.txt); models that take any script need
+  texts.py beside this file.
 
 What that is, and what the answers mean, is read from the ONNX file itself: its metadata has one JSON text under the key `signature`.
 An input that does not fit ends in a sentence, the others are answered, and the exit code is 1. Inputs that begin with - come after --.
@@ -42,6 +43,8 @@ from PIL import Image, ImageFilter, ImageOps
 MAX_SIDE = 4096  # of a model's own pictures
 MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
 MAX_RAW_LENGTH = 4 * MAX_LENGTH  # before accents are taken off
+MAX_READ = 20_000  # characters that a model of texts of any script may ask for
+MAX_LINE, MAX_SAID = 1 << 20, 1000  # characters of a line of a file, and of an input before its answer
 MAX_OTHERS = 10_000  # columns of a table that are not the model's
 MIN_CONTRAST = 16  # of a drawing's brightness, 0 to 255
 LOOKED_AT = 400  # pixels a side in which is seen what a picture shows
@@ -89,7 +92,7 @@ class Model:
         try:
             self.signature: dict[str, Any] = json.loads(properties["signature"])
             self.name = ".".join(filter(None, [self.signature["model"], properties.get("variant")]))
-            kinds = {"characters": find_text, "features": find_rows, "image": find_pictures, "table": find_table}
+            kinds = {"characters": find_text, "text": find_text, "features": find_rows, "image": find_pictures, "table": find_table}
             self.find = kinds[self.signature["kind"]]
             if not (NAME.fullmatch(self.name) and is_sound(self.signature, self.session)):
                 raise ValueError
@@ -185,6 +188,7 @@ def is_sound(signature: dict[str, Any], session: onnxruntime.InferenceSession) -
             "image": lambda: is_picture,
             "features": lambda: sizes == [len(features)],
             "characters": lambda: True,
+            "text": lambda: type(signature["max_length"]) is int and 1 <= signature["max_length"] <= MAX_READ,
             "table": lambda: is_table(signature, session),
         }[signature["kind"]]()
     )
@@ -493,22 +497,68 @@ def tell(line: str) -> None:
 
 
 def find_text(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
-    yield tried(as_characters, text, signature)
+    """A text, or each line of the file that @NAME.txt names."""
+    for one in lines_of(text[1:]) if text.startswith("@") and text.lower().endswith(".txt") else [text]:
+        yield tried(as_codes, one, signature)
+
+
+def lines_of(path: str) -> Iterator[str]:
+    """Those of a file that are not blank."""
+    refuse_special(path)
+    if not Path(path).is_file():
+        raise Refused(f"there is no file {path}, whose lines @{path} stands for")
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ""), start=1):
+                if len(line) == MAX_LINE:
+                    raise Refused(f"{path} line {number} has more than {MAX_LINE:,} characters: this is not a file of inputs")
+                if line.strip():
+                    yield line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path} is not text in UTF-8 ({error.reason}): save it so") from error
+
+
+def as_codes(text: str, signature: dict[str, Any]) -> Item:
+    """int64 [length]: code points, as the model takes them."""
+    return (as_characters if signature["kind"] == "characters" else as_text)(text, signature)
+
+
+def as_text(text: str, signature: dict[str, Any]) -> Item:
+    """Of any script."""
+    most, reader = signature["max_length"], text_reader()
+    kept = reader.normalised(text, most)
+    if reader.is_blank(kept):
+        raise Refused(f"there is nothing to be read in {text[:20]!r}")
+    note = f"cut to its first {most:,} characters" if len(text) > len(kept) == most else ""
+    return Item(text, np.array([ord(character) for character in kept], dtype=np.int64), note)
+
+
+def text_reader() -> Any:
+    """texts.py, for models of texts of any script alone."""
+    if __package__:
+        from examples import texts
+    else:
+        search_here()
+        import texts  # type: ignore[no-redef]
+    return texts
 
 
 def as_characters(text: str, signature: dict[str, Any]) -> Item:
-    """int64 [length]: code points, other alphabets' letters folded to ASCII where they can be."""
+    """Other alphabets' letters are folded to ASCII where they can be."""
     # A character at a time: of a whole text NFKD also sorts its accents, which takes time squared and changes nothing in ASCII.
-    folded = "".join(unicodedata.normalize("NFKD", one) for one in text[:MAX_RAW_LENGTH]).encode("ascii", "ignore").decode().strip()
+    forms = [unicodedata.normalize("NFKD", one).encode("ascii", "ignore").decode() for one in text[:MAX_RAW_LENGTH]]
+    folded = "".join(forms).strip()
     if len(text) > MAX_RAW_LENGTH or len(folded) > MAX_LENGTH:
         raise Refused(f"the text {text[:20]!r}… has {len(text):,} characters; {MAX_LENGTH:,} are read at most")
     if not folded:
-        raise Refused(f"{text!r} has no character that can be written in ASCII, and the model knows no other")
+        raise Refused(f"{text!r} is unknown to the model: no character of it can be written in ASCII, and the model knows no other")
     if not folded.isprintable():
         raise Refused(f"{text!r} has a control character")
     if strange := sorted(set(folded) - set(signature["alphabet"] or folded)):
         raise Refused(f"{text!r} has {''.join(strange)}; the model knows only {signature['alphabet']}")
-    return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), f"read as {folded}" if folded != text else "")
+    lost = "".join(dict.fromkeys(one for one, form in zip(text, forms, strict=True) if not form and not unicodedata.combining(one)))
+    note = f"read as {folded}{f', without {lost}' if lost else ''}" if folded != text else ""
+    return Item(text, np.array([ord(character) for character in folded], dtype=np.int64), note)
 
 
 # The command line
@@ -544,7 +594,8 @@ def answer_all(model: Model, texts: list[str], as_json: bool) -> bool:
             if as_json:
                 say(json.dumps({"input": item.name, **answer, **({"note": item.note} if item.note else {})}))
             else:
-                say(f"{item.name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
+                name = item.name if len(item.name) <= MAX_SAID else f"{item.name[:MAX_SAID]}…"
+                say(f"{name}: {in_words(answer)}{f' [{item.note}]' if item.note else ''}")
     return is_well
 
 

@@ -18,7 +18,8 @@ HALVES = re.compile("[\ud800-\udfff]")
 
 def normalised(text: str, max_length: int) -> str:
     """At most `max_length` characters, each of which is a code point to be sent."""
-    pieces = (text[start : start + PIECE] for start in range(0, min(len(text), MOST_JOINED * max_length), PIECE))
+    read = text[: MOST_JOINED * max_length]
+    pieces = (read[start : start + PIECE] for start in range(0, len(read), PIECE))
     joined = "".join(unicodedata.normalize("NFC", piece) for piece in pieces)[:max_length]
     return HALVES.sub("\ufffd", joined.replace("\0", " "))
 

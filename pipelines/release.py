@@ -33,7 +33,19 @@ from pipelines.dvc.errors import GraphError
 from pipelines.dvc.lock_file import hash_of, parsed
 from pipelines.dvc.pipeline import Pipeline
 from pipelines.releasing import versions
-from pipelines.releasing.gate import Gate, HeldBack, Interval, Outcome, Verdict, as_state, as_table, not_pushed, read_metric, read_rows
+from pipelines.releasing.gate import (
+    Gate,
+    HeldBack,
+    Interval,
+    Outcome,
+    Verdict,
+    as_state,
+    as_table,
+    beside,
+    not_pushed,
+    read_metric,
+    read_rows,
+)
 from pipelines.releasing.git import Git
 from pipelines.releasing.versions import Bump, ReleaseError, Remotes, Version
 from pipelines.running.commands import Commands, folder_of_run
@@ -165,7 +177,8 @@ class Release:
         try:
             if (gate := Gate.of(self.params, model)) is None:
                 raise HeldBack(f"it has no gate: add models.{model}.gate to params.yaml, with the figure to reach")
-            verdict.metric, verdict.now = gate.metric, read_metric(Path("models") / model / "metrics.json", gate.metric)
+            metrics = Path("models") / model / "metrics.json"
+            verdict.metric, verdict.now, verdict.beside = gate.metric, read_metric(metrics, gate.metric), beside(metrics, gate.metric)
             exported = hash_of(self.pipeline.noted(), f"export@{model}", f"models/{model}/exported")
             if last and versions.noted(self.git, last, "export", "exported") == exported:
                 verdict.outcome, verdict.version, verdict.passed_gate = Outcome.ALREADY, last.name, last.passed_gate

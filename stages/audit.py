@@ -15,16 +15,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stages.auditing import column_checks, row_checks
+from stages.auditing import column_checks, item_checks, row_checks
 from stages.auditing.data import Audited, read_audited
 from stages.auditing.findings import Finding, joined
-from stages.auditing.page import as_page
+from stages.auditing.page import MAX_SENTENCE, Shown, as_page
 from stages.common.files import as_json, replacing_folder
 from stages.common.meta import read_meta
 from stages.common.params import look_up, read_params
+from stages.common.shown import as_shown
 from stages.shell.errors import UserError, run_stage
 
 WAYS = ("group", "time", "split")  # keys of `preprocess` of those kinds of data that have them
+COPIES_KEY = "keep_copies_together"  # likewise
 
 
 def audit(name: str) -> None:
@@ -32,18 +34,19 @@ def audit(name: str) -> None:
     accepted, schema = read_checked(name, "accepted").get("accept", []), read_checked(name, "datasets").get("schema", {})
     label = schema["targets"][0] if schema else "the class"
     ways = {way: str(section[way]) for way in WAYS if section.get(way) is not None}
-    data = read_audited(folder / "processed", read_meta(folder / "processed"), label, ways)
+    keeps = {"keeps_copies": read_checked(name, "datasets").get("keeps_copies", False), "copies_are_kept": bool(section.get(COPIES_KEY))}
+    data = read_audited(folder / "processed", read_meta(folder / "processed"), label, ways, **keeps)
     findings = found(data, accepted)
     stopped_by = [finding.name for finding in findings if finding.severity == "stop" and not finding.accepted]
     facts = {"dataset": name, "rows": len(data.hashes), "looked_at": len(data.sample_places)}
     with replacing_folder(folder / "audit") as fresh:
         written = facts | {"findings": [finding.as_dict() for finding in findings]}
         (fresh / "findings.json").write_bytes(as_json(written))
-        (fresh / "report.html").write_text(as_page(written), encoding="utf-8")
+        (fresh / "report.html").write_text(as_page(written, Shown(data)), encoding="utf-8")
         (fresh / "verdict.json").write_bytes(as_json({"stopped_by": list(dict.fromkeys(stopped_by))}))
     said = [f"{one.sentence} ({one.name}: {one.advice}.)" for one in findings if one.severity != "note" and not one.accepted]
     for sentence in [*said, *later_than_today(data)]:  # names of columns may hold what a terminal obeys
-        print(f"warning: {''.join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in sentence)}", file=sys.stderr)
+        print(f"warning: {as_shown(sentence, MAX_SENTENCE)}", file=sys.stderr)
     stops = f", {len(stopped_by)} of which stop the training" if stopped_by else ""
     print(f"{name}: {len(findings) or 'no'} finding{'s'[: len(findings) != 1]}{stops}: {folder / 'audit' / 'report.html'}")
 
@@ -67,10 +70,13 @@ def read_checked(name: str, what: str) -> dict[str, Any]:
 
 def found(data: Audited, accepted: list[str]) -> list[Finding]:
     """The severe ones first; of a handful of items only that they are one."""
-    checks = [*row_checks.CHECKS, *column_checks.CHECKS]
     if len(data.hashes) < row_checks.FEW_ROWS:
-        checks = [row_checks.few_rows, row_checks.left_out_rows]
-    findings = [finding for check in checks for finding in check(data)]
+        findings = [*row_checks.few_rows(data), *row_checks.left_out_rows(data)]
+    else:
+        of_rows = [*([] if data.keeps_copies else row_checks.OF_COPIES), *row_checks.CHECKS, *column_checks.CHECKS]
+        findings = [finding for check in of_rows for finding in check(data)]
+        if data.items is not None:
+            findings += [finding for check in item_checks.CHECKS for finding in check(data, data.items)]
     return [finding.judged(accepted) for finding in joined(findings)]
 
 

@@ -171,6 +171,8 @@ def facts_of(name: str, kind: str, dataset: Any) -> dict[str, Any]:
     paths = [*(STAGES / file for file in files), *(STAGES.parent / file for file in getattr(part, "READS", ()))]
     digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
     pinned = {"schema": part.pinned(name, dataset)} if hasattr(part, "pinned") else {}
+    if hasattr(dataset, "keep_copies_together"):
+        pinned["keeps_copies"] = True  # by which audit is strict
     return {"input": dataset.input_kind, "task": dataset.task, "score": task.SCORE, "metrics": task.METRICS, "code": digest, **pinned}
 
 

@@ -2,7 +2,7 @@
 
 Command: python -m stages.report MODEL
 Reads:   models/<MODEL>/{checkpoint.safetensors,metrics.json} and plots/{learning_curve,breakdown}.csv; data/<dataset>/processed:
-         train, test and meta.json; data/<dataset>/audit/findings.json; params.yaml: runtime, report
+         the splits, meta.json and items.json; data/<dataset>/audit/findings.json; params.yaml: runtime, report
 Writes:  models/<MODEL>/report.html
 """
 
@@ -15,7 +15,7 @@ from stages.common.comparison import verdict
 from stages.common.files import write_files
 from stages.common.meta import read_meta
 from stages.common.params import Runtime, look_up, read_params, read_section
-from stages.common.splits import SplitFile
+from stages.common.splits import SPLITS, SplitFile, read_names
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import load_checkpoint
 from stages.reporting.items import MAX_ITEMS, Items, evenly, importance
@@ -31,8 +31,9 @@ def report(name: str) -> None:
     folder = Path("models") / name
     model, description = load_checkpoint(folder / "checkpoint.safetensors")
     device = prepare_torch(runtime)
-    files, described = [SplitFile(processed, split) for split in ("train", "test")], read_meta(processed).input
-    train, test = (Items(file, model, described, evenly(file.count, MAX_ITEMS)) for file in files)
+    described, names = read_meta(processed).input, read_names(processed)
+    files = {split: SplitFile(processed, split) for split in SPLITS}
+    splits = {split: Items(file, model, described, evenly(file.count, MAX_ITEMS), names) for split, file in files.items()}
     metrics = read_json(folder / "metrics.json", "evaluate", name)
     known = Known(
         name=name,
@@ -41,11 +42,11 @@ def report(name: str) -> None:
         curve=read_rows(folder / "plots" / "learning_curve.csv"),
         breakdown=read_rows(folder / "plots" / "breakdown.csv"),
         findings=read_json(dataset / "audit" / "findings.json", "audit", dataset.name)["findings"],
-        importance=importance(test, device, runtime.seed),
+        importance=importance(splits["test"], device, runtime.seed),
         num_mistakes=section.num_mistakes,
         verdict=verdict(metrics, model.task),
     )
-    page = as_page(known, train, test, test.answers(device)).encode()
+    page = as_page(known, splits, splits["test"].answers(device)).encode()
     write_files({folder / "report.html": page})
     print(f"{name}: report.html, {len(page) / 1e6:.2f} MB")
 

@@ -35,7 +35,7 @@ SECTIONS = {"download": "sources", "preprocess": "datasets", "audit": "datasets"
 PARTS = [f"{shelf}/{name}" for shelf in ("sources", "datasets", "inputs", "tasks", "architectures") for name in part_names(shelf)]
 SMALLEST = {"sources": "line", "datasets": "line", "models": "line_gd"}
 CHECKED_OF = "data/checked/datasets/"  # stands for the files of a dataset's kind of input and of its task
-READERS_OF_TABLES = {"examples/cells.py", "examples/rows.py"}  # which consumers have too
+CONSUMERS = {"examples/cells.py", "examples/pictures.py", "examples/rows.py", "examples/texts.py"}  # which consumers have too
 # What only a stage's own file may call: a part that read params.yaml itself would depend on keys that the graph cannot know.
 READERS = {"read_params", "read_section", "look_up"}
 
@@ -112,7 +112,7 @@ def used_files(instance: Instance) -> set[str]:
         return {file for file in without_shell(files) if not file.startswith("stages/reading/") or file in hashed}  # it reads no data
     entry = PARAMS[SECTIONS[instance.stage]][instance.key]
     parts = {
-        "audit": list,  # of the dataset it knows what is in its files alone
+        "audit": lambda: parts_of(instance.key)[:1],  # how items are shown
         "download": lambda: [f"sources/{entry['kind']}"],
         "preprocess": lambda: [f"datasets/{entry['kind']}", *parts_of(instance.key)],
     }.get(instance.stage, lambda: [f"architectures/{entry['architecture']['name']}", *parts_of(entry["dataset"])])()
@@ -202,13 +202,13 @@ def folders_imported(*files: Path) -> set[str]:
 
 def test_a_part_imports_nothing_of_ours_but_what_its_shelf_shares() -> None:
     for part in PARTS:
-        shared = {"reading"} | READERS_OF_TABLES if part.startswith(("datasets/", "sources/")) else set()
+        shared = {"reading"} | CONSUMERS if part.startswith(("datasets/", "sources/")) else set()
         assert folders_imported(ROOT / "stages" / f"{part}.py") <= {"common", "shell"} | shared, part
     for folder in ("common", "reading", "modelling"):
-        shared = READERS_OF_TABLES if folder == "reading" else set()
+        shared = CONSUMERS if folder == "reading" else set()
         assert folders_imported(*(ROOT / "stages" / folder).glob("[a-z]*.py")) <= {"common", "shell", folder} | shared
-    copied = closure(*(ROOT / reader for reader in READERS_OF_TABLES))
-    assert copied == READERS_OF_TABLES, "they are copied to where models are used"
+    copied = closure(*(ROOT / reader for reader in CONSUMERS))
+    assert copied == CONSUMERS, "they are copied to where models are used"
 
 
 def test_a_stage_imports_of_the_folders_only_its_own() -> None:
@@ -216,7 +216,7 @@ def test_a_stage_imports_of_the_folders_only_its_own() -> None:
     own |= {"download": "reading", "preprocess": "reading", "audit": "auditing"}
     for stage, folder in own.items():
         files = [Path(file) for file in without_shell(closure(ROOT / "stages" / f"{stage}.py"))]
-        shared = {"modelling"} if SECTIONS[stage] == "models" else set()
+        shared = {"modelling"} if SECTIONS[stage] == "models" else {"reading"} if stage == "audit" else set()  # what copies are
         assert {file.parent.name for file in files} <= {"stages", "common", folder, *shared}
         assert [file.name for file in files if file.parent.name == "stages"] == [f"{stage}.py"], "no stage imports another"
 

@@ -106,7 +106,8 @@ def test_what_the_code_imports_is_a_direct_dependency(files):
     ours = python_files(files, *OWN)
     scripts = {path.stem for path in ours if path.parts[0] in ("benchmarks", "examples")}  # a script imports the one beside it by its name
     raced = {Requirement(line).name for line in PROJECT["dependency-groups"]["benchmark"]}  # installed by who wants the race
-    known = {*sys.stdlib_module_names, *OWN, *scripts, *raced, "packaging"}  # packaging comes with pytest
+    # packaging comes with pytest, and pillow_heif is for those who have pictures in HEIC.
+    known = {*sys.stdlib_module_names, *OWN, *scripts, *raced, "packaging", "pillow_heif"}
     modules = {name.split(".")[0] for path in ours for name in imports(path)} - known
     owned = {module: {canonicalize_name(name) for name in owners.get(module, [])} for module in modules}
     # A namespace such as `ruamel` has several owners: one of them must be named.

@@ -29,7 +29,6 @@ from stages.download import download
 from stages.modelling.model import Model, build_network
 from stages.preprocess import preprocess
 from stages.training.batches import Batches
-from stages.training.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -132,11 +131,6 @@ def architecture_of(model: str) -> dict[str, Any]:
     return PARAMS["models"][model]["architecture"]
 
 
-def recipe_of(model: str) -> Recipe:
-    """The recipe of a model of params.yaml for the samples."""
-    return read_recipe(PARAMS["models"][model]["train"], PARAMS["recipes"], "sample", f"models.{model}.train")
-
-
 def fresh_model(name: str, seed: int = 0) -> Model:
     """A model of params.yaml with fresh weights, in evaluation mode."""
     return measured_on(data_of(name), build(architecture_of(name), data_of(name).meta, seed))
@@ -144,8 +138,9 @@ def fresh_model(name: str, seed: int = 0) -> Model:
 
 def measured_on(data: Data, model: Model) -> Model:
     """With what its network needs to know of train, if anything."""
-    if hasattr(model.network, "measure"):
-        model.network.measure([model.input(torch.from_numpy(data.part.as_batch(data.splits["train"][0])))])
+    network: Any = model.network
+    if hasattr(network, "measure"):
+        network.measure([model.input(torch.from_numpy(data.part.as_batch(data.splits["train"][0])))])
     return model
 
 
@@ -169,7 +164,7 @@ def moved_model(name: str) -> Model:
 TINY_CNN = {"name": "cnn", "convolutions": [{"channels": 3, "kernel": 3, "padding": 1, "pool": 2}], "hidden": [], "activation": "relu"}
 MLP = {"name": "mlp", "hidden": [5], "activation": "relu"}
 TINY_RNN = {"name": "rnn_classifier", "cell": "gru", "embedding": 4, "hidden": 3, "num_layers": 1, "dropout": 0.0, "character_dropout": 0.0}
-TINY_NGRAMS = {"name": "ngrams", "longest": 3, "buckets": 4096, "kept": 300}
+TINY_NGRAMS = {"name": "ngrams", "longest": 2, "buckets": 4096, "kept": 20}
 TINY_TABLE = {"name": "table", "members": 3, "hidden": [6, 5], "dropout": 0.1}
 TINY_TAGGER = {"name": "rnn_tagger", "cell": "rnn", "embedding": 4, "hidden": 6, "num_layers": 1, "linear": True}
 
@@ -181,7 +176,7 @@ TOYS: dict[str, dict[str, Any]] = {
     "tags": TINY_CNN,  # pictures to any number of three classes
     "words": TINY_RNN,  # characters to one of three classes
     "codes": TINY_TAGGER,  # characters to a class each
-    "notes": TINY_NGRAMS,  # texts of several scripts to one of two classes
+    "zines": TINY_NGRAMS,  # texts of several scripts to one of two classes
     "yachts": TINY_TABLE,  # rows of a table to one of two classes
     "yields": TINY_TABLE,  # rows of a table to two numbers, which are learned standardised
 }
@@ -192,7 +187,7 @@ LOSS_OF = {task: take_task(task).LOSSES[0] for task in part_names("tasks")}
 @functools.cache
 def toy(name: str) -> Data:
     rng = np.random.default_rng(sorted(TOYS).index(name))
-    makers = (numbers, patients, shapes, spots, tags, words, codes, notes, yachts, yields)
+    makers = (numbers, patients, shapes, spots, tags, words, codes, yachts, yields, zines)
     description, task, classes, outputs, (inputs, targets) = {make.__name__: make for make in makers}[name](rng, 40)
     splits = {"train": (inputs[:24], targets[:24]), "val": (inputs[24:32], targets[24:32]), "test": (inputs[32:], targets[32:])}
     if description.table is None:
@@ -300,12 +295,12 @@ def codes(rng: np.random.Generator, count: int) -> Made:
 LETTERS = "abcdefg", "бвгджз", "अआइईउ", "中文字符", "\U0001f98a\U0001f680"
 
 
-def notes(rng: np.random.Generator, count: int) -> Made:
-    """Words of one script each; in texts of the second class one begins with a letter that no other has."""
+def zines(rng: np.random.Generator, count: int) -> Made:
+    """Words of one script each; in texts of the second class all begin with a letter that no other has."""
     texts, targets = list[str](), np.arange(count) % 2
     for target in targets:
         words = ["".join(rng.choice(list(LETTERS[rng.integers(5)]), rng.integers(1, 5))) for _ in range(rng.integers(1, 4))]
-        texts.append(("\u00dc" if target else "") + " ".join(words))
+        texts.append(" ".join(f"\u00dc{word}" if target else word for word in words))
     described = Input(kind="text", shape=[None], dtype="int32", text=Text(max_length=20, case="fold"))
     return described, "binary", ["plain", "marked"], None, (take_input("text").as_rows(texts), targets)
 

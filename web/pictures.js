@@ -2,18 +2,19 @@
 //
 // A picture is a canvas, or what a canvas draws; a grey one is {width, height, values} of brightness, 0 to 255.
 
-const SMALL = 80, NEARBY = 8, LARGE = 400, MIN_CONTRAST = 16;
+const SMALL = 80, NEARBY = 8, LARGE = 400, MIN_CONTRAST = 16, MOST = 1 << 24;
 
 // A canvas of this size with the picture in it, or the part of it that is {left, top, width, height}.
 function scaled(picture, width, height, part = { left: 0, top: 0, width: picture.width, height: picture.height }) {
-  const context = new OffscreenCanvas(Math.max(1, Math.round(width)), Math.max(1, Math.round(height))).getContext("2d");
+  const canvas = new OffscreenCanvas(Math.max(1, Math.round(width)), Math.max(1, Math.round(height)));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, part.left, part.top, part.width, part.height, 0, 0, context.canvas.width, context.canvas.height);
-  return context.canvas;
+  context.drawImage(picture, part.left, part.top, part.width, part.height, 0, 0, canvas.width, canvas.height);
+  return canvas;
 }
 
 // At most `side` pixels wide and high.
-function fitted(picture, side) {
+export function fitted(picture, side) {
   const scale = Math.min(1, side / Math.max(picture.width, picture.height));
   return scaled(picture, picture.width * scale, picture.height * scale);
 }
@@ -31,7 +32,7 @@ function fill(canvas, colour, mixing) {
   return canvas;
 }
 
-// Lays a ground below what is transparent: white, or black where what is to be seen is light. A white drawing on nothing would be lost.
+// A drawing with a ground below what is transparent: white, or black where what is to be seen is light and would be lost.
 function onGround(canvas) {
   const data = pixelsOf(canvas);
   let [light, seen] = [0, 0];
@@ -42,13 +43,61 @@ function onGround(canvas) {
   return fill(canvas, light > 127.5 * 3 * seen ? "#000" : "#fff", "destination-over");
 }
 
-// uint8 [height, width, 3]: shorter side and crop as the signature says, else cut to the model's proportions in the middle.
+// uint8 [height, width, channels]: shorter side and crop as the signature says, else cut to the model's proportions in the middle.
 export function asPhotograph(picture, { input, resize }) {
-  const [height, width] = input.shape.slice(1);
-  const scale = resize ? resize.shorter_side / Math.min(picture.width, picture.height) : Math.max(width / picture.width, height / picture.height);
-  const part = { width: width / scale, height: height / scale };
-  const canvas = scaled(picture, width, height, { left: (picture.width - part.width) / 2, top: (picture.height - part.height) / 2, ...part });
-  return pixelsOf(onGround(canvas)).filter((_, place) => place % 4 !== 3);
+  const [height, width, channels] = input.shape.slice(1), size = [picture.width, picture.height], shorter = Math.min(...size);
+  const [across, down] = [width, height].map((count, axis) => {
+    const fitting = size[axis] / Math.min(size[0] / width, size[1] / height);
+    const whole = resize ? Math.trunc((resize.shorter_side * size[axis]) / shorter) : fitting;
+    const step = size[axis] / whole, before = (whole - count) / 2;
+    return { start: (resize ? halfEven(before) : before) * step, step, count };
+  });
+  const coarse = Math.ceil(Math.sqrt((size[0] * size[1]) / MOST)); // some browsers draw on no larger canvas
+  const canvas = scaled(picture, picture.width / coarse, picture.height / coarse);
+  fill(canvas, "#fff", "destination-over"); // below what is transparent
+  const rows = resampled(canvas, inPixels(across, canvas.width / picture.width), inPixels(down, canvas.height / picture.height));
+  return channels === 3 ? Uint8Array.from(rows, Math.round) : Uint8Array.from({ length: rows.length / 3 }, (_, place) =>
+    Math.round(0.299 * rows[3 * place] + 0.587 * rows[3 * place + 1] + 0.114 * rows[3 * place + 2]));
+}
+
+const halfEven = (value) => (Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value)); // as Python rounds
+const inPixels = ({ start, step, count }, scale) => ({ start: start * scale, step: step * scale, count });
+
+// [height, width, 3] of a canvas, each pixel the mean of those around it under a triangle as wide as a step: Pillow's BILINEAR, which
+// models have learned with. A canvas that draws a picture smaller makes it sharper, and answers differ by some points.
+function resampled(canvas, across, down) {
+  const data = pixelsOf(canvas), columns = weightsOf(across, canvas.width), rows = weightsOf(down, canvas.height);
+  const [first, last] = [rows[0].first, rows.at(-1).first + rows.at(-1).weights.length], line = 3 * across.count;
+  const narrow = new Float32Array((last - first) * line), result = new Float32Array(down.count * line);
+  for (let y = first; y < last; y++) {
+    columns.forEach(({ first: left, weights }, x) => {
+      for (let channel = 0; channel < 3; channel++) {
+        let sum = 0, place = 4 * (y * canvas.width + left) + channel;
+        for (const weight of weights) {
+          sum += weight * data[place];
+          place += 4;
+        }
+        narrow[(y - first) * line + 3 * x + channel] = sum;
+      }
+    });
+  }
+  rows.forEach(({ first: top, weights }, y) => weights.forEach((weight, place) => {
+    const from = (top - first + place) * line;
+    for (let x = 0; x < line; x++) result[y * line + x] += weight * narrow[from + x];
+  }));
+  return result;
+}
+
+// For each pixel that is made along a side: the first that it is made of, and the weights of that and the next ones.
+function weightsOf({ start, step, count }, length) {
+  const reach = Math.max(1, step);
+  return Array.from({ length: count }, (_, place) => {
+    const centre = start + (place + 0.5) * step, end = Math.min(length, Math.floor(centre + reach + 0.5));
+    const first = Math.max(0, Math.floor(centre - reach + 0.5));
+    const weights = Float64Array.from({ length: end - first }, (_, next) => Math.max(0, 1 - Math.abs(first + next + 0.5 - centre) / reach));
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    return { first, weights: weights.map((weight) => weight / sum) };
+  });
 }
 
 // A picture as on paper: what is light on dark is inverted.

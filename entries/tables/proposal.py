@@ -76,6 +76,11 @@ def told_by(options: argparse.Namespace) -> Told:
     )
 
 
+def fits(path: Path, options: argparse.Namespace) -> bool:
+    """It is asked last."""
+    return True
+
+
 def look(path: Path, options: argparse.Namespace) -> "Table":
     """Of a file, or of the one file in a folder."""
     return Table(file_of(path), options)
@@ -88,7 +93,7 @@ def file_of(path: Path) -> Path:
         if len(files) != 1 or not files[0].is_file():
             raise UserError(
                 f"{path} is a folder of {len(files)} things: give one file. For a file each for train and test, make one file of them with "
-                "a column that says train, val or test, and name that column (--split); pictures are not read by this command."
+                "a column that says train, val or test, and name that column (--split)."
             )
         path = files[0]
     if not path.is_file():

@@ -18,6 +18,8 @@ from prefect.states import Completed, Failed, State
 from pipelines.dvc.checked import facts_of
 from pipelines.serving.markdown import as_markdown
 
+BESIDE = "macro_f1"  # what an accuracy alone does not tell: rare classes count in it as much as others
+
 
 class HeldBack(Exception):
     """The message is a part of a sentence that says why."""
@@ -102,6 +104,12 @@ def read_rows(predictions: Path) -> pd.DataFrame:
     return pd.read_csv(predictions, dtype=str, keep_default_na=False)
 
 
+def beside(metrics: Path, metric: str) -> str:
+    """BESIDE with its interval, where it was measured and the gate's `metric` is another."""
+    own = read_metric(metrics, BESIDE) if metric != BESIDE else None
+    return f"{BESIDE} {own}" if own else ""
+
+
 def read_metric(metrics: Path, name: str) -> Interval | None:
     """With the interval that evaluate gives it, if it gives one; None where it could not be measured."""
     values = json.loads(metrics.read_text(encoding="utf-8"))
@@ -128,6 +136,7 @@ class Verdict:
     why: str = ""
     metric: str = ""
     now: Interval | None = None
+    beside: str = ""  # another figure of the model, for people
     last: str = ""
     before: Interval | None = None
     difference: Interval | None = None
@@ -154,7 +163,10 @@ class Verdict:
 
 def as_table(verdicts: dict[str, Verdict]) -> str:
     """Markdown: a line for each model."""
-    rows = [f"| {' | '.join([model, as_markdown(verdict.text), *verdict.figures])} |" for model, verdict in verdicts.items()]
+    rows = []
+    for model, verdict in verdicts.items():
+        now, *others = verdict.figures
+        rows.append(f"| {' | '.join([model, as_markdown(verdict.text), '; '.join(filter(None, [now, verdict.beside])), *others])} |")
     return "\n".join(["| model | outcome | metric | last version | difference |", "|---|---|---|---|---|", *rows])
 
 

@@ -59,20 +59,30 @@ class Ngrams(nn.Module):
 
     def use(self, kept: np.ndarray, idf: np.ndarray) -> None:
         """Takes these features, with a fresh linear layer."""
-        lookup = np.full(self.buckets, DROPPED, dtype=np.int32)
-        lookup[kept] = np.arange(len(kept))
         self.register_buffer("kept", torch.from_numpy(kept.astype(np.int32)))
         self.register_buffer("idf", torch.from_numpy(idf.astype(np.float32)))
-        self.register_buffer("lookup", torch.from_numpy(lookup), persistent=False)
+        self.register_buffer("lookup", self.lookup_of(self.kept), persistent=False)
         self.head = nn.Linear(len(kept), self.num_outputs)
 
+    def lookup_of(self, kept: Tensor) -> Tensor:
+        """int32 [buckets]: which feature each bucket is, or DROPPED."""
+        lookup = torch.full((self.buckets,), DROPPED, dtype=torch.int32, device=kept.device)
+        lookup[kept.long()] = torch.arange(len(kept), dtype=torch.int32, device=kept.device)
+        return lookup
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        """How many features there are is only known from what is loaded."""
+        """How many features there are is only known from what is loaded; where it is as many as before, weights stay the same tensors,
+        which an optimizer knows.
+        """
         kept = state_dict.get(f"{prefix}kept")
         if kept is not None and kept.ndim == 1 and kept.numel():
-            device = self.kept.device
-            self.use(kept.cpu().numpy(), np.zeros(len(kept), dtype=np.float32))
-            self.to(device)
+            if not 0 <= int(kept.min()) <= int(kept.max()) < self.buckets:
+                raise ValueError(f"expected buckets from 0 to {self.buckets - 1}")
+            if len(kept) != len(self.kept):
+                device = self.kept.device
+                self.use(kept.cpu().numpy(), np.zeros(len(kept), dtype=np.float32))
+                self.to(device)
+            self.lookup.copy_(self.lookup_of(kept))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def grams(self, characters: Tensor) -> tuple[Tensor, Tensor]:

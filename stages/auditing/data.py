@@ -1,6 +1,6 @@
 """The splits of a dataset as the checks look at them: a hash of every row, and of an even sample of them the columns.
 
-Memory holds a few numbers a row, and of a sample at most MAX_CELLS cells.
+Memory holds a few numbers a row, and of a sample at most MAX_CELLS cells; of pictures and texts what stages/auditing/items.py says.
 """
 
 import math
@@ -12,8 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.auditing.findings import LONGEST, NUM_NAMED, Example
+from stages.auditing.items import Items, items_of
 from stages.common.meta import Input, Meta
-from stages.common.splits import SPLITS, SplitFile
+from stages.common.shown import as_shown
+from stages.common.splits import SPLITS, SplitFile, middle, read_names
 
 MAX_ROWS, MAX_CELLS = 100_000, 1 << 23  # of the sample
 PIECE_BYTES = 1 << 24
@@ -52,7 +55,9 @@ class Target:
 @dataclass(frozen=True)
 class Audited:
     """`label` is how the class of an item is called: a table's column, or "the class". `ways` are the keys of the dataset's section
-    preprocess by which rows were split, with their columns.
+    preprocess by which rows were split, with their columns. `keeps_copies`: whether the kind of data can keep copies in one split;
+    `copies_are_kept`: whether it did. `names` are of raw files, where `all_lines` are places in it. `shape` is what rows of all splits
+    have; `items` are pictures or texts, None of rows with columns.
 
     All rows, train's first, as the files have them: `hashes` of the inputs and `target_hashes`, uint64; `places` of their splits in SPLITS;
     `all_lines` of the raw file, or None. The sample, in the order of the raw file where that is known: `cells` float64 [n, columns], of
@@ -73,6 +78,12 @@ class Audited:
     lines: np.ndarray | None
     low: np.ndarray
     high: np.ndarray
+    files: list[SplitFile]
+    shape: tuple[int, ...]
+    items: Items | None
+    names: list[str] | None
+    keeps_copies: bool
+    copies_are_kept: bool
 
     @property
     def is_table(self) -> bool:
@@ -99,6 +110,41 @@ class Audited:
             return [Target(name, words, column.astype(np.float64)) for name, column in zip(names, values.T, strict=True)]
         return [Target(self.label, tuple(names), values.astype(np.float64))] if values.ndim == 1 else []
 
+    def lines_of(self, places: np.ndarray) -> list[int]:
+        """Of the raw file, the first of these rows; none where items are files of their own."""
+        if self.all_lines is None or self.names is not None:
+            return []
+        return np.sort(self.all_lines[places])[:NUM_NAMED].tolist()
+
+    def name_of(self, place: int) -> str:
+        """Of a row: its raw file, its line, or its number in its split."""
+        split, number = self.split_of(place)
+        if self.all_lines is None:
+            return f"item {number + 1} of {split}"
+        line = int(self.all_lines[place])
+        return f"line {line}" if self.names is None else as_shown(self.names[line], LONGEST)
+
+    def split_of(self, place: int) -> tuple[str, int]:
+        """The split of a row, and its place there."""
+        split = int(self.places[place])
+        return SPLITS[split], place - int(np.searchsorted(self.places, split))
+
+    def example(self, *places: int) -> list[Example]:
+        """Rows to be shown side by side."""
+        return [
+            Example(split=split, place=number, name=self.name_of(place), label=self.label_of(split, number))
+            for place in places
+            for split, number in [self.split_of(place)]
+        ]
+
+    def label_of(self, split: str, number: int) -> str:
+        """In words, where it has classes."""
+        (target,) = self.files[SPLITS.index(split)].take("targets", [number])
+        classes = self.meta.classes
+        if classes is None or (target.ndim and target.dtype != np.uint8):
+            return ""
+        return as_shown(", ".join([classes[place] for place in (np.flatnonzero(target) if target.ndim else [target])]), LONGEST)
+
     def with_columns(self, *types: str) -> Iterator[tuple[int, Column, np.ndarray]]:
         """(place, column, cells of the sample) of the columns of some types, or of all."""
         for place, column in enumerate(self.columns):
@@ -106,7 +152,9 @@ class Audited:
                 yield place, column, self.cells[:, place]
 
 
-def read_audited(processed: Path, meta: Meta, label: str, ways: dict[str, str]) -> Audited:
+def read_audited(
+    processed: Path, meta: Meta, label: str, ways: dict[str, str], keeps_copies: bool = False, copies_are_kept: bool = False
+) -> Audited:
     columns, files = columns_of(meta.input), [SplitFile(processed, split) for split in SPLITS]
     shapes = [file.tensors["inputs"][1][1:] for file in files if file.count]
     smallest = tuple(map(min, zip(*shapes, strict=True)))
@@ -114,12 +162,15 @@ def read_audited(processed: Path, meta: Meta, label: str, ways: dict[str, str]) 
     num_rows = sum(file.count for file in files)
     stride = math.ceil(num_rows / max(1, min(MAX_ROWS, MAX_CELLS // max(1, len(columns)))))
     low, high = np.full(len(columns), np.nan), np.full(len(columns), np.nan)
+    items = items_of(meta.input, bool(columns), shapes[0], num_rows)
     parts: dict[str, list[np.ndarray]] = {}
     for place, file in enumerate(files):
         shape, dtype = file.tensors["inputs"][1], file.tensors["inputs"][0]
         size = max(1, PIECE_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
         for start in range(0, file.count, size):
             rows, targets = (file.read(name, start, start + size) for name in ("inputs", "targets"))
+            if items is not None:
+                items.add(middle(rows, smallest))
             lines = [file.read("lines", start, start + size)] if has_lines else []
             cells = as_cells(rows, columns)
             if place == TRAIN:
@@ -140,7 +191,9 @@ def read_audited(processed: Path, meta: Meta, label: str, ways: dict[str, str]) 
     if arrays["lines"] is not None:
         order = np.argsort(arrays["lines"], kind="stable")
         arrays |= {name: arrays[name][order] for name in ("cells", "sample_targets", "sample_places", "lines")}
-    return Audited(meta=meta, label=label, ways=ways, columns=columns, low=low, high=high, **arrays)
+    arrays |= {"low": low, "high": high, "keeps_copies": keeps_copies, "copies_are_kept": copies_are_kept}
+    names = read_names(processed) if has_lines else None
+    return Audited(meta=meta, label=label, ways=ways, columns=columns, files=files, shape=smallest, items=items, names=names, **arrays)
 
 
 def as_cells(rows: np.ndarray, columns: list[Column]) -> np.ndarray:
@@ -151,12 +204,6 @@ def as_cells(rows: np.ndarray, columns: list[Column]) -> np.ndarray:
     zeros = [place for place, column in enumerate(columns) if column.zero_is_missing]
     cells[:, zeros] = np.where(cells[:, zeros] == 0, np.nan, cells[:, zeros])
     return cells
-
-
-def middle(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Of pictures that are larger in one split than in another, as for random crops, the part that all have."""
-    starts = [(have - want) // 2 for have, want in zip(rows.shape[1:], shape, strict=True)]
-    return rows[(slice(None), *(slice(start, start + want) for start, want in zip(starts, shape, strict=True)))]
 
 
 def hashes_of(rows: np.ndarray) -> np.ndarray:

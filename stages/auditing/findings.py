@@ -11,7 +11,10 @@
         "advice": "...",              what to do, with the key that does it
         "columns": ["outcome_code"],  that it is about; none where it is about rows
         "lines": [2, 3, 5],           examples: lines of the raw file, where the kind of data has lines
-        "count": 60}]}                how many rows, columns or classes it is about
+        "count": 60,                  how many rows, columns or classes it is about
+        "examples": [                 of pictures and texts alone: some of them; copies stand side by side
+          [{"split": "train", "place": 0, "name": "ants/1.jpg", "label": "ants"},     place: in its split, from 0
+           {"split": "test", "place": 7, "name": "ants/9.jpg", "label": "ants"}]]}]}
 
 verdict.json beside it, {"stopped_by": ["same_as_target"]}, has the names of those that stop the training, and nothing else: a model is
 trained again for a new verdict, and not for a new sentence.
@@ -19,13 +22,14 @@ trained again for a new verdict, and not for a new sentence.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 Severity = Literal["stop", "warn", "note"]
 ORDER = ("stop", "warn", "note")
 LONGEST = 60  # characters of a word in a sentence
 MAX_ALIKE = 8  # findings of one name and severity that are told one by one
 NUM_NAMED = 5  # examples of lines, of columns and of words in a sentence
+NUM_SHOWN = 6  # examples of pictures and texts
 
 NAMES = {
     "same_as_target": "a column is the target under another name",
@@ -52,7 +56,27 @@ NAMES = {
     "unseen_words": "test has words that train lacks",
     "missing_differs": "a column is missing in test far more or less often than in train",
     "left_out_rows": "rows or files were left out",
+    "copies_across_splits": "pictures or texts of val or test are copies of some in train",
+    "copies_with_two_labels": "copies of a picture or of a text have different labels",
+    "copies": "pictures or texts are copies of others in their split",
+    "blank_pictures": "pictures show nothing",
+    "dark_pictures": "pictures are dark all over",
+    "blurred_pictures": "pictures look blurred",
+    "odd_files": "raw files were read in a way that is worth a look",
+    "empty_texts": "texts have nothing in them that can be read",
+    "cut_texts": "texts were cut at the largest length",
+    "long_texts": "texts are far longer than the others",
+    "other_script": "texts are of another script than nearly all the others",
 }
+
+
+class Example(TypedDict):
+    """An item of a split. Its `name` is its raw file, its line or its number; `label` is empty where it has no class."""
+
+    split: str
+    place: int
+    name: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,7 @@ class Finding:
     lines: Sequence[int] = ()
     count: int = 0
     accepted: bool = False
+    examples: Sequence[Sequence[Example]] = ()
 
     def __post_init__(self) -> None:
         assert self.name in NAMES, self.name
@@ -81,7 +106,7 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         keys = ("name", "severity", "accepted", "sentence", "advice", "columns", "lines", "count")
         values = asdict(self) | {"columns": list(self.columns), "lines": [int(line) for line in self.lines[:NUM_NAMED]]}
-        return {key: values[key] for key in keys}
+        return {key: values[key] for key in keys} | ({"examples": [list(group) for group in self.examples]} if self.examples else {})
 
 
 def quoted(word: str) -> str:

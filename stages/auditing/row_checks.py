@@ -50,7 +50,7 @@ def test_rows_in_train(data: Audited) -> Iterator[Finding]:
         f"Of test, {share(len(found), len(of_test))} items stand in train too with the same inputs{example(data, found)}: "
         f"{why if is_small else 'figures on test look better than they are'}.",
         advice,
-        lines=lines_of(data, found),
+        lines=data.lines_of(found),
         count=len(found),
     )
 
@@ -121,7 +121,7 @@ def equal_rows(data: Audited) -> Iterator[Finding]:
             ),
         }[name]
         severity: Severity = "warn" if is_of_classes and count >= WORTH_A_WARNING * num_rows else "note"
-        yield Finding(name, severity, sentence, advice, lines=lines_of(data, found), count=count)
+        yield Finding(name, severity, sentence, advice, lines=data.lines_of(found), count=count)
 
 
 def rare_class(data: Audited) -> Iterator[Finding]:
@@ -207,17 +207,10 @@ def alike(words: list[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def lines_of(data: Audited, places: np.ndarray) -> list[int]:
-    """Of the raw file, the first of these rows."""
-    return [] if data.all_lines is None else np.sort(data.all_lines[places])[:NUM_NAMED].tolist()
-
-
 def example(data: Audited, places: np.ndarray) -> str:
-    """One of these rows by its number in its split, where there are no lines to name."""
-    if data.all_lines is not None:
-        return ""
-    split = data.places[places[0]]
-    return f", such as item {places[0] - np.argmax(data.places == split) + 1} of {SPLITS[split]}"
+    """One of these rows by its file, or its number in its split, where there are no lines to name."""
+    return "" if data.lines_of(places) else f", such as {data.name_of(int(places[0]))}"
 
 
-CHECKS = (few_rows, test_rows_in_train, near_copies, equal_rows, rare_class, class_shares, label_variants, left_out_rows)
+OF_COPIES = (test_rows_in_train, near_copies, equal_rows)  # of kinds of data that cannot keep copies in one split
+CHECKS = (rare_class, class_shares, label_variants, left_out_rows)

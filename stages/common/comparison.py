@@ -8,6 +8,7 @@ NAMES = {  # of the baselines that evaluate may measure, in words
     "mean": "the mean",
     "linear": "the linear model",
     "boosting": "gradient boosting",
+    "words": "the linear model of words",
 }
 WORDS = {"log_loss": "log-loss", "rmse": "RMSE"}
 ENDS = ("_low", "_high")
@@ -25,7 +26,7 @@ def own_metrics(metrics: Metrics) -> Metrics:
 
 
 def baselines(metrics: Metrics) -> dict[str, Metrics]:
-    """Those of each baseline that was measured, by its name: `majority` or `mean`, and perhaps `linear` and `boosting`."""
+    """Those of each baseline that was measured, by its name: `majority` or `mean`, and perhaps others."""
     found = {}
     for baseline in NAMES:
         prefix = f"{PREFIX}{baseline}_"

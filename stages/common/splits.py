@@ -143,10 +143,28 @@ def _naming(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged ({reason(error)}): run {stage} again.") from error
 
 
+def read_names(processed: Path) -> list[str] | None:
+    """Of the raw files, in which the `lines` of a split are places; None where they are lines of one file, or not known."""
+    try:
+        names: list[str] = json.loads((processed / ITEMS).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        stage = f"python -m stages.preprocess {processed.parent.name}"
+        raise UserError(f"{processed / ITEMS} is damaged ({reason(error)}): run {stage} again.") from error
+    return names
+
+
 def read_split(processed: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of a split, the whole of it in memory."""
     file = SplitFile(processed, split)
     return file.read("inputs", 0, file.count), file.read("targets", 0, file.count)
+
+
+def middle(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Of pictures that are larger in one split than in another, as for random crops, the part that all have."""
+    starts = [(have - want) // 2 for have, want in zip(rows.shape[1:], shape, strict=True)]
+    return rows[(slice(None), *(slice(start, start + want) for start, want in zip(starts, shape, strict=True)))]
 
 
 def hold_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

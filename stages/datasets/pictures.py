@@ -20,8 +20,9 @@ from stages.common.splits import SPLITS
 from stages.reading.contents import Contents, LeftOutItems, Notes, printable
 from stages.reading.group_splits import MIN_TO_SPLIT, WORDS, joined, splits_by_group
 from stages.reading.picture_labels import Classes, Columns, Labels, Pattern, Told, bounded, by_folder, by_pattern, by_table, by_text
-from stages.reading.pictures import PictureReader, Pictures, Spool
+from stages.reading.pictures import PictureReader, Spool
 from stages.reading.raw_files import RawFiles
+from stages.reading.sizes import Pictures
 from stages.shell.errors import UserError
 
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
@@ -37,6 +38,7 @@ READS = (
     "stages/reading/picture_labels.py",
     "stages/reading/pictures.py",
     "stages/reading/raw_files.py",
+    "stages/reading/sizes.py",
 )
 SHOWN = 20  # classes in the description
 MANY_CLASSES = 20  # pictures from which on labels that are nearly all different are a mistake
@@ -46,15 +48,15 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Preprocess(Pictures):
-    """How pictures are labelled and split; their size is described in stages/reading/pictures.py.
+    """How pictures are labelled and split; their size is described in stages/reading/sizes.py.
 
     The label is the name of the folder that a picture lies in; `level` 1 is the first folder below raw/, or below that of the split,
     `whole` the whole path. Or it is what `label_pattern`, a regular expression, finds in the file's name (its first group; a pattern with a
-    / sees the path). Or a `table` (CSV, TSV, Parquet) has it, whose column `file` names a picture, with or without folder and suffix, and
-    whose column `label` has its label; several columns of 0 and 1 are the classes themselves, and with multilabel `label_separator` stands
-    between the labels of a cell. Or, with `label_files`, the text (.txt) of the same name. `ignore_case` makes labels that differ by case
-    or blanks alone one class. `classes` lists the classes in order; pictures of others are bad then. A regression is of the numbers in
-    the columns `label`.
+    / sees the path). Or a `table` (CSV, TSV, Parquet) has it: its column `file` names a picture, with or without folder and suffix, and a
+    column named in `label` has the label; several columns of 0 and 1 are the classes themselves, and with multilabel `label_separator`
+    stands between the labels of a cell. Or, with `label_files`, the text (.txt) of the same name. `ignore_case` makes labels that differ
+    by case or blanks alone one class. `classes` lists the classes in order; pictures of others are bad then. A regression is of the
+    numbers in the columns `label`.
 
     `train`, `val` and `test` are folders; where they are not given, `test_fraction` of the pictures, chosen by the seed, are for the test
     and `val_fraction` of the others for validation; or `split`, a column of the table, says it (train, val, test). Pictures with the same
@@ -70,7 +72,7 @@ class Preprocess(Pictures):
     table: Folder | None = None
     format: Format = Format()
     file: Name | None = None
-    label: Name | Annotated[list[Name], Field(min_length=1)] | None = None
+    label: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
     label_separator: Annotated[str, Field(min_length=1, max_length=10)] | None = None
     ignore_case: bool = False
     classes: Annotated[list[Name], Field(min_length=2)] | None = None
@@ -139,13 +141,9 @@ class Preprocess(Pictures):
             )
         return self
 
-    def label_columns(self) -> list[str]:
-        return [self.label] if isinstance(self.label, str) else list(self.label or [])
-
     def columns_of_classes(self) -> list[str]:
         """Columns of 0 and 1, where the labels are such."""
-        columns = self.label_columns()
-        return columns if self.task != "regression" and len(columns) > 1 else []
+        return self.label if self.label and self.task != "regression" and len(self.label) > 1 else []
 
 
 def read(raw: Path, preprocess: Preprocess, seed: int) -> Contents:
@@ -214,7 +212,7 @@ class Reading:
             description=self.description(classes),
             input=section.input(),
             classes=classes,
-            outputs=None if classes else section.label_columns(),
+            outputs=None if classes else section.label,
             chunks=chunks,
             left_out=self.left_out,
             measure=section.normalize == "train",
@@ -229,7 +227,7 @@ class Reading:
         section, names = self.preprocess, list(self.split_of)
         several = section.task == "multilabel"
         if section.table is not None:
-            columns = Columns(section.file or "", section.label_columns(), section.group, section.split)
+            columns = Columns(section.file or "", section.label or [], section.group, section.split)
             self.told = by_table(self.files, section.table, section.format, columns, section.task, section.label_separator, names)
             for name in names:
                 if name not in self.told.seen:
@@ -312,7 +310,7 @@ class Reading:
         section = self.preprocess
         names = f"{', '.join(classes[:SHOWN])}{f' and {len(classes) - SHOWN} more' if len(classes) > SHOWN else ''}" if classes else ""
         if section.task == "regression":
-            return f"Pictures, and {', '.join(section.label_columns())} to be predicted."
+            return f"Pictures, and {', '.join(section.label or [])} to be predicted."
         if section.task == "multilabel":
             return f"Pictures that show any of: {names}."
         if section.table is None and section.label_pattern is None and not section.label_files:
@@ -351,7 +349,7 @@ class Reading:
             return np.array([SPLITS.index(self.split_of[name]) for name in names], np.uint8)
         words = self.told.splits
         if strange := [name for name in names if words[name] not in WORDS]:
-            what = f"{len(strange)} pictures have another word, such as {printable(words[strange[0]])!r}"
+            what = f"{len(strange)} pictures have another word, such as '{printable(words[strange[0]])}'"
             raise UserError(f"preprocess.split is {self.preprocess.split!r}, whose cells must be train, val or test; {what}.")
         return np.array([WORDS[words[name]] for name in names], np.uint8)
 

@@ -25,7 +25,8 @@ from stages.reading.columns import shown, warn
 from stages.reading.contents import Contents, LeftOutItems, printable
 from stages.reading.copies import equal_texts, text_groups
 from stages.reading.delimited import named
-from stages.reading.row_splits import Group, Said, splits_by_group
+from stages.reading.group_splits import WORDS, joined, splits_by_group
+from stages.reading.row_splits import Group
 from stages.reading.schema import ColumnSchema
 from stages.reading.texts import Fields, Found, Kept, Level, TextFormat, texts_below, texts_in
 from stages.shell.errors import UserError
@@ -38,12 +39,13 @@ READS = (
     "stages/reading/columns.py",
     "stages/reading/copies.py",
     "stages/reading/delimited.py",
+    "stages/reading/group_splits.py",
     "stages/reading/parquet.py",
     "stages/reading/row_splits.py",
     "stages/reading/schema.py",
     "stages/reading/texts.py",
 )
-CHUNK_CODES = 1 << 20  # code points of the texts that are written together
+CHUNK_CODES = 1 << 18  # code points of the texts that are written together
 MAX_CLASSES, MAX_NAME = 10_000, 200  # classes (or sets of them), and characters of one's name
 
 File = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]
@@ -61,12 +63,13 @@ class Preprocess(Section):
     the file's name is; `each`: whether a file is a text, or each of its lines.
 
     `classes` are those that there are, in label order, and others count as bad; without it they are those that train has, by name. A
-    `multilabel` text has any number of them, as a list in JSON or with `labels_apart` between.
+    `multilabel` text has any number of them, as a list in JSON or with `label_separator` between.
 
     `test_fraction` is of all texts, `val_fraction` of what remains, both spread over the classes; equal texts stay together, and so do
     texts with the same `group`. `split` names a column whose cells say train, val or test; there, and where folders or files say it, there
     is no test_fraction, and val is held out of train where nothing is said to be val. With `keep_copies_together` texts that are nearly
-    equal stay together too; where the splits are said, such a group that stands in several of them all goes to train.
+    equal stay together too; where the splits are said, copies are moved to the latest one that has one of them. `leave_out` names files and
+    folders of texts that are not read.
     """
 
     input_kind: ClassVar[str] = "text"
@@ -76,7 +79,7 @@ class Preprocess(Section):
     format: TextFormat = TextFormat()
     text: Annotated[list[str], Field(min_length=1)] | None = None
     label: str | None = None
-    labels_apart: Annotated[str, Field(min_length=1)] | None = None
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
     task: Literal["binary", "multiclass", "multilabel"]
     classes: Annotated[list[str], Field(min_length=2)] | None = None
     max_length: int = Field(ge=1, le=20_000)
@@ -85,6 +88,7 @@ class Preprocess(Section):
     val_fraction: float = Field(ge=0, lt=1)
     group: str | None = None
     split: str | None = None
+    leave_out: list[str] = Field(default_factory=list)
     keep_copies_together: bool = False
     max_bad_fraction: float = Field(ge=0, le=1)
 
@@ -107,8 +111,8 @@ class Preprocess(Section):
             raise ValueError("expected no split where file has one for each")
         if self.says_split == (self.test_fraction is not None):
             raise ValueError("expected either test_fraction, or what says the test split: the key split, a level of folders, or files")
-        if self.labels_apart is not None and self.task != "multilabel":
-            raise ValueError(f"expected no labels_apart, since a text has one class where task is {self.task}")
+        if self.label_separator is not None and self.task != "multilabel":
+            raise ValueError(f"expected no label_separator, since a text has one class where task is {self.task}")
         if self.task == "binary" and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"expected two classes for the task binary, got {len(self.classes)}")
         if self.classes is not None and [name for name in self.classes if as_class(name) != name or self.classes.count(name) > 1]:
@@ -152,18 +156,16 @@ class Texts:
         self.total, self.lines, self.own = 0, array("q"), array("i")
         self.labels = dict[tuple[str, ...], int]()
         self.items: list[str] | None = None if isinstance(preprocess.file, str) else []
-        of_folders = preprocess.folders or []
-        group = preprocess.group or ("folders" if "group" in of_folders else None)
-        said = preprocess.split or ("folders" if "split" in of_folders else "file" if preprocess.says_split else None)
-        column = ColumnSchema(type="dropped")
-        self.group, self.said = Group(group, column) if group else None, Said(said, column) if said else None
+        group = preprocess.group or ("folders" if "group" in (preprocess.folders or []) else None)
+        self.group = Group(group, ColumnSchema(type="dropped")) if group else None
         self.groups, self.splits = array("Q"), array("B")
         self.classes = list[str]()
 
     def found(self) -> Iterator[Found]:
         section = self.preprocess
         if section.folders is not None:
-            yield from texts_below(self.raw, section.folders, section.each, section.format, section.max_length)
+            left_out = frozenset(section.leave_out)
+            yield from texts_below(self.raw, section.folders, section.each, section.format, section.max_length, left_out)
             return
         assert section.text is not None and section.label is not None and section.file is not None
         fields = Fields(section.text, section.label, section.group, section.split)
@@ -193,15 +195,15 @@ class Texts:
                 self.items.append(printable(one.name))
             if self.group:
                 self.groups.append(self.group.known[one.group])
-            if self.said:
-                self.splits.append(self.said.known[one.split])
+            if self.preprocess.says_split:
+                self.splits.append(split_of(one.split) or 0)
 
     def labels_of(self, one: Found) -> tuple[str, tuple[str, ...]]:
         """What is wrong with a text, if anything, and its labels, by name."""
         if one.problem:
             return one.problem, ()
         is_several, known = self.preprocess.task == "multilabel", self.preprocess.classes
-        words = [label.split(self.preprocess.labels_apart) for label in one.labels] if self.preprocess.labels_apart else [one.labels]
+        words = [label.split(self.preprocess.label_separator) for label in one.labels] if self.preprocess.label_separator else [one.labels]
         labels = [as_class(word) for word in chain(*words) if word.strip()]
         if not labels and not is_several:
             return "has no label", ()
@@ -212,7 +214,7 @@ class Texts:
         names = tuple(sorted({label for label in labels if label is not None}))
         if known is not None and (unknown := [name for name in names if name not in known]):
             return f"has the label {shown(unknown[0])}, which is none of preprocess.classes", ()
-        if self.said and self.said.known[one.split] == self.said.unknown:
+        if self.preprocess.says_split and split_of(one.split) is None:
             return f"is said to be of the split {shown(one.split)}, not train, val or test", ()
         return "", names
 
@@ -223,17 +225,18 @@ class Texts:
             self.left_out.settle(self.total, 0.0)
             raise UserError(f"{self.raw}: there are no texts in it (keys: preprocess.file, preprocess.folders).")
         marks, own = self.marks(), np.array(self.own)
-        if self.said is None:
-            return splits_by_group(marks, own, seed, section.val_fraction, section.test_fraction or 0.0)
+        if not section.says_split:
+            places = splits_by_group(marks, own, seed, section.val_fraction, section.test_fraction or 0.0)
+            if self.group or section.keep_copies_together:
+                self.refuse_empty(places, marks)
+            return places
         places = np.array(self.splits)
-        if section.keep_copies_together:  # no group in several splits
-            low, high = np.full(marks.max() + 1, len(SPLITS)), np.zeros(marks.max() + 1, dtype=np.int64)
-            np.minimum.at(low, marks, places)
-            np.maximum.at(high, marks, places)
-            moved = (low != high)[marks] & (places != 0)
-            places[moved] = 0
-            if moved.any():
-                warn([f"{int(moved.sum())} texts of val and test have copies in other splits and are moved to train"])
+        if section.keep_copies_together:
+            latest = np.zeros(int(marks.max()) + 1, np.uint8)
+            np.maximum.at(latest, marks, places)
+            if moved := int((latest[marks] != places).sum()):
+                warn([f"{moved} texts have copies in a later split (train, val, test) than their own, and were moved there"])
+            places = latest[marks]
         if section.val_fraction and not (places == 1).any():
             train = np.flatnonzero(places == 0)
             places[train] = splits_by_group(marks[train], own[train], seed, section.val_fraction, 0.0)
@@ -241,14 +244,27 @@ class Texts:
 
     def marks(self) -> np.ndarray:
         """int64 [n]: equal numbers for texts that stay together."""
-        together = (text_groups if self.preprocess.keep_copies_together else equal_texts)(self.kept)
+        near = text_groups(self.kept) if self.preprocess.keep_copies_together else None
         if self.group:
-            marks, number = self.group.each_alone(np.array(self.groups))
-            return joined(marks, together) if self.preprocess.keep_copies_together else marks.astype(np.int64)
-        if 2 * (number := len(np.unique(together))) < len(together):  # of a few large groups there is no fair split
-            warn([f"{len(together)} texts have only {number} that differ: they are split one by one, equal ones into all splits"])
-            return np.arange(len(together))
-        return together
+            marks, _ = self.group.each_alone(np.array(self.groups))
+            return marks.astype(np.int64) if near is None else joined(marks, near)
+        if near is not None:
+            return near
+        equal = equal_texts(self.kept)
+        if 2 * (number := len(np.unique(equal))) < len(equal):  # of a few large groups there is no fair split
+            warn([f"{len(equal)} texts have only {number} that differ: they are split one by one, equal ones into all splits"])
+            return np.arange(len(equal))
+        return equal
+
+    def refuse_empty(self, places: np.ndarray, marks: np.ndarray) -> None:
+        """Where groups, or copies, leave nothing for a split that should have a share."""
+        for split, fraction in (("train", 1.0), ("val", self.preprocess.val_fraction), ("test", self.preprocess.test_fraction or 0.0)):
+            if fraction and not (places == SPLITS.index(split)).any():
+                key = f"group is {self.group.name!r}" if self.group else "keep_copies_together is true"
+                fix = "take other fractions, or other groups" if self.group else "set it to false, or take other fractions"
+                _, sizes = np.unique(marks, return_counts=True)
+                what = f"what it keeps together, {sizes.max()} of {len(marks)} texts at most, leaves none for {split}"
+                raise UserError(f"preprocess.{key}, and {what}: {fix}.")
 
     def settle(self, places: np.ndarray) -> None:
         """The classes; leaves out what has one that train lacks, and says what was cut."""
@@ -260,6 +276,10 @@ class Texts:
             raise UserError(
                 f"{self.raw}: train has {len(self.classes)} classes ({named(self.classes)}), but the task {self.preprocess.task} "
                 f"needs {wanted}: check preprocess.label (or folders) and task."
+            )
+        if len(self.classes) > MAX_CLASSES:
+            raise UserError(
+                f"{self.raw}: train has {len(self.classes):,} classes, more than {MAX_CLASSES:,}: check which column is the label."
             )
         for label, own in enumerate(names):
             if missing := [name for name in own if name not in self.classes]:
@@ -298,14 +318,9 @@ class Texts:
         return targets
 
 
-def joined(marks: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Numbers [n] that are equal where either are, directly or by way of others."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    (first, second), count = (np.unique(own, return_inverse=True)[1] for own in (marks, others)), len(marks)
-    edges = coo_matrix((np.ones(count), (first, second + count)), shape=(2 * count, 2 * count))
-    return connected_components(edges, directed=False)[1][first]
+def split_of(word: str) -> int | None:
+    """Its place in SPLITS, if it is one."""
+    return WORDS.get(word.strip().lower())
 
 
 def as_class(label: str) -> str | None:

@@ -1,8 +1,10 @@
-"""What a network has to beat: the largest class or the mean, a linear model and gradient boosting, fitted on train alone.
+"""What a network has to beat: the largest class or the mean, and what scikit-learn makes of the inputs by its standard settings, fitted on
+train alone.
 
-The last two are scikit-learn's, by its standard settings, and only of inputs that can be a table: there the kind of input has
-`as_matrix(rows, described)`: float64 [n, width], NaN where missing, and bool [width], which columns are codes of categories (0 is any
-level that train does not have often enough). They learn from a sample where train is large, since they must take seconds, not minutes.
+Of inputs that can be a table a linear model and gradient boosting: there the kind of input has `as_matrix(rows, described)`: float64
+[n, width], NaN where missing, and bool [width], which columns are codes of categories (0 is any level that train does not have often
+enough). Of texts a linear model of their words: there it has `as_texts(rows, described)`, a list of n texts. They learn from a sample
+where train is large, since they must take seconds, not minutes.
 """
 
 import time
@@ -22,6 +24,9 @@ MAX_CELLS = 10_000_000  # fewer where there are many columns, classes or numbers
 MIN_ROWS = 1000
 MAX_LEVELS = 200  # of a category, the most frequent in train; boosting takes 255 at most
 PIECE = 1 << 16  # rows
+MAX_TEXTS, MAX_WORDS = 20_000, 20_000  # of train, and how many different words of them, the most frequent
+MAX_CODES = 1 << 25  # of the texts that are in memory together, with their padding
+WORD = r"\w+|[^\w\s]+"  # what scripts write between their letters parts a word for re
 OTHER = 0
 
 Outputs = list[np.ndarray]
@@ -33,9 +38,12 @@ def baselines(
     """Name, seconds and outputs for the test split of each baseline."""
     targets, start = test.read("targets", 0, test.count), time.perf_counter()
     yield task.SIMPLEST, time.perf_counter() - start, task.simplest(train.pieces("targets", PIECE), targets, len(meta.names))
+    if hasattr(kind, "as_texts"):
+        yield from of_words(task, kind, meta, train, test, seed)
     if not hasattr(kind, "as_matrix"):
         return
-    rows, labels = sample(train, meta, seed)
+    width, trees = train.tensors["inputs"][1][-1], max(1, len(meta.names) if len(meta.names) != 2 else 1)
+    rows, labels = sample(train, min(MAX_ROWS, MAX_CELLS // (width * trees)), seed)
     matrix, is_category = kind.as_matrix(rows, meta.input)
     cells = Cells(matrix, is_category)
     matrix, is_number = cells(matrix), "probabilities" not in task.OUTPUTS
@@ -49,10 +57,31 @@ def baselines(
         yield name, time.perf_counter() - start, task.answers(answered)
 
 
-def sample(train: SplitFile, meta: Meta, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets of train, or of as many of its rows as can be learned from in seconds, in their order."""
-    width, trees = train.tensors["inputs"][1][-1], max(1, len(meta.names) if len(meta.names) != 2 else 1)
-    limit = max(MIN_ROWS, min(MAX_ROWS, MAX_CELLS // (width * trees)))
+def of_words(
+    task: ModuleType, kind: ModuleType, meta: Meta, train: SplitFile, test: SplitFile, seed: int
+) -> Iterator[tuple[str, float, Outputs]]:
+    """Logistic or ridge regression of the texts' words by TF-IDF."""
+    start, is_number, size = time.perf_counter(), "probabilities" not in task.OUTPUTS, MAX_CODES // train.tensors["inputs"][1][-1]
+    rows, labels = sample(train, min(MAX_TEXTS, size, MAX_CELLS // (50 * len(meta.names))), seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has not converged
+        fitted = Fitted(partial(words, is_number), kind.as_texts(rows, meta.input), labels, len(meta.names))
+        answered = np.concatenate([fitted(kind.as_texts(piece, meta.input)) for piece in test.pieces("inputs", size)])
+    yield "words", time.perf_counter() - start, task.answers(answered)
+
+
+def words(is_number: bool, counts: np.ndarray) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+
+    model = Ridge() if is_number else LogisticRegression()
+    return make_pipeline(TfidfVectorizer(token_pattern=WORD, max_features=MAX_WORDS), model)
+
+
+def sample(train: SplitFile, limit: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets of train, or of as many of its rows as can be learned from in seconds (MIN_ROWS at least), in their order."""
+    limit = max(MIN_ROWS, limit)
     if train.count <= limit:
         return train.read("inputs", 0, train.count), train.read("targets", 0, train.count)
     places = np.sort(np.random.default_rng(seed).choice(train.count, limit, replace=False))
@@ -80,24 +109,25 @@ class Cells:
 
 class Fitted:
     """Estimators, made by `build(counts of the target's values)`: one for targets [n], which are classes, or one for each column of targets
-    [n, k]. Gives probabilities float32 [n, num_names] or numbers float64 [n, k], as the task's answers() take them.
+    [n, k]. Of a matrix or a list of texts; gives probabilities float32 [n, num_names] or numbers float64 [n, k], as the task's answers()
+    take them.
     """
 
-    def __init__(self, build: Callable[[np.ndarray], Any], matrix: np.ndarray, targets: np.ndarray, num_names: int):
+    def __init__(self, build: Callable[[np.ndarray], Any], matrix: Any, targets: np.ndarray, num_names: int):
         self.num_classes = num_names if targets.ndim == 1 else 2
         self.together = targets.ndim == 1
         self.estimators = [self.fit(build, matrix, column) for column in (targets[None] if self.together else targets.T)]
 
-    def fit(self, build: Callable[[np.ndarray], Any], matrix: np.ndarray, column: np.ndarray) -> Any:
+    def fit(self, build: Callable[[np.ndarray], Any], matrix: Any, column: np.ndarray) -> Any:
         """The estimator, or the value of a column that has only one: there is nothing to learn."""
         values, counts = np.unique(column, return_counts=True)
         return values[0] if len(values) == 1 else build(counts).fit(matrix, column)
 
-    def __call__(self, matrix: np.ndarray) -> np.ndarray:
+    def __call__(self, matrix: Any) -> np.ndarray:
         given = [self.answer(one, matrix) for one in self.estimators]
         return given[0] if self.together else np.stack([each if each.ndim == 1 else each[:, 1] for each in given], axis=1)
 
-    def answer(self, one: Any, matrix: np.ndarray) -> np.ndarray:
+    def answer(self, one: Any, matrix: Any) -> np.ndarray:
         """Numbers [n] or probabilities [n, num_classes]; 0 for a class that the sample of train lacks."""
         if not hasattr(one, "predict"):
             return np.full(len(matrix), one) if one.dtype.kind == "f" else np.eye(self.num_classes, dtype=np.float32)[[one] * len(matrix)]

@@ -3,10 +3,10 @@
 Reads and writes nothing: kinds of data keep copies in one split by it, and the stage audit names them.
 
 Pictures are compared in two ways at once, since neither is enough alone. The 256-bit difference hash (imagehash; N. Krawetz, 2013, "Kind of
-Like That") says in which directions grey grows; on a plain ground noise decides many of its bits, so that copies at half their size lie up
-to 25 bits apart on real photographs (and further where there is little but ground), while different hands before one wall lie at 20. The
-correlation of the pictures at 17x16 grey pixels tells those apart: copies saved again, halved or cut by 2 % have 0.97 and more, those hands
-0.95 and less. Cuts of a tenth and more look like other pictures to both, and are not found.
+Like That") says in which directions grey grows; on a plain ground noise decides many of its bits, so that copies at a quarter of their size
+lie up to 49 bits apart, and different hands before one wall 20. The correlation of the pictures at 17x16 grey pixels tells those apart:
+copies that were saved again, made smaller or cut by 1 % at each side have 0.98 and more, with few exceptions, those hands 0.943 and less.
+Larger cuts look like other pictures to both, and are not found (benchmarks/copies.py measures it, docs/audit.md has the table).
 
 Texts are compared as readers see them, without case and blanks, and long ones by MinHash of their runs of five characters (datasketch;
 Broder, 1997, "On the resemblance and containment of documents").
@@ -25,8 +25,8 @@ MAX_BITS, MIN_CORRELATION = 48, 0.96
 MIN_CONTRAST = 4.0  # standard deviation of the 17x16 grey values, of 255; of less, noise is what would be compared
 SMALL = 64  # pixels of the shorter side; of smaller ones only those with
 COLOUR, MAX_GROUND = 2.0, 0.25  # such a mean difference between channels, and so many equal neighbours at most, have near copies
-EXACT, BITS, GREY = 0, slice(1, 5), slice(5, None)  # columns of a picture's hashes
-WIDTH = 5 + (SIDE + 1) * SIDE // 8
+EXACT, TELLS, BITS, GREY = 0, 1, slice(2, 6), slice(6, None)  # columns of a picture's hashes
+WIDTH = 6 + (SIDE + 1) * SIDE // 8
 COARSE = 40  # lowest frequencies of the grey pixels, by which candidates are found
 BLOCK, TILE, MAX_CANDIDATES = 256, 4096, 32  # rows and columns at a time, and candidates for a row that are looked at in each tile
 
@@ -36,23 +36,26 @@ NUM_PERMUTATIONS, NUM_BANDS, MIN_SHARED = 128, 32, 0.8  # bands of four: of text
 
 
 def picture_hashes(pictures: np.ndarray) -> np.ndarray:
-    """Of uint8 RGB pictures [n, height, width, 3] of any one size (grey ones [n, height, width, 1]): uint64 [n, WIDTH], for near_groups and
-    exact_groups. Columns are a hash of the pixels, the difference hash, and the grey pixels that it was made of.
+    """Of uint8 RGB pictures [n, height, width, 3] of any one size (grey ones [n, height, width, 1]): uint64 [n, WIDTH], for the other
+    functions. Columns are a hash of the pixels, whether they show enough to be known again, the difference hash, and the grey pixels that
+    it was made of.
     """
     import imagehash  # here: most stages that import this file never call it
 
     hashes = np.empty((len(pictures), WIDTH), np.uint64)
     for row, picture in zip(hashes, pictures, strict=True):
         pixels = np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-        small = Image.fromarray(pixels).convert("L").resize((SIDE + 1, SIDE), Image.Resampling.LANCZOS)
+        image = Image.fromarray(pixels).convert("L").resize((SIDE + 1, SIDE), Image.Resampling.LANCZOS)
+        small = np.asarray(image)
         row[EXACT] = np.frombuffer(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), np.uint64)[0]
-        row[BITS] = np.packbits(imagehash.dhash(small, SIDE).hash).view(np.uint64)
-        row[GREY] = np.asarray(small).ravel().view(np.uint64) if _tells(pixels, np.asarray(small)) else 0
+        row[TELLS] = small.std() >= MIN_CONTRAST and _is_detailed(pixels, small)
+        row[BITS] = np.packbits(imagehash.dhash(image, SIDE).hash).view(np.uint64) if row[TELLS] else 0
+        row[GREY] = small.ravel().view(np.uint64)
     return hashes
 
 
-def _tells(pixels: np.ndarray, small: np.ndarray) -> bool:
-    """Whether a picture shows enough to be known again by its grey pixels: drawings and digits of few pixels are all alike."""
+def _is_detailed(pixels: np.ndarray, small: np.ndarray) -> bool:
+    """Of small pictures only those in colour and without a plain ground: drawings and digits of few pixels are all alike."""
     if min(pixels.shape[:2]) >= SMALL:
         return True
     some = pixels[::4, ::4].astype(np.int16)
@@ -62,7 +65,23 @@ def _tells(pixels: np.ndarray, small: np.ndarray) -> bool:
 
 def mirrored_hashes(pictures: np.ndarray) -> np.ndarray:
     """Of the same pictures, left and right exchanged."""
-    return picture_hashes(pictures[:, :, ::-1])
+    return mirrored(picture_hashes(pictures))
+
+
+def mirrored(hashes: np.ndarray) -> np.ndarray:
+    """The hashes of the mirrored pictures from those of the pictures, but for the exact one (0): reducing and mirroring commute."""
+    grey = grey_of(hashes)[:, :, ::-1]
+    found = hashes.copy()
+    found[:, EXACT] = 0
+    found[:, BITS] = np.packbits((grey[:, :, 1:] > grey[:, :, :-1]).reshape(len(hashes), -1), axis=1).view(np.uint64)
+    found[hashes[:, TELLS] == 0, BITS] = 0
+    found[:, GREY] = grey.reshape(len(hashes), -1).view(np.uint64)
+    return found
+
+
+def grey_of(hashes: np.ndarray) -> np.ndarray:
+    """uint8 [n, 16, 17]: the pictures, small and grey."""
+    return np.ascontiguousarray(hashes[:, GREY]).view(np.uint8).reshape(-1, SIDE, SIDE + 1)
 
 
 def exact_groups(hashes: np.ndarray) -> np.ndarray:
@@ -71,20 +90,19 @@ def exact_groups(hashes: np.ndarray) -> np.ndarray:
     return first[inverse]
 
 
-def near_groups(hashes: np.ndarray, mirrored: np.ndarray | None = None) -> np.ndarray:
-    """int64 [n]: for each picture the place of the first one of its group: equal numbers for copies, exact or near, and with `mirrored` for
-    mirrored ones too; a copy of a copy belongs to the group.
+def near_groups(hashes: np.ndarray, of_mirrored: np.ndarray | None = None) -> np.ndarray:
+    """int64 [n]: for each picture the place of the first one of its group: equal numbers for copies, exact or near, and with the hashes of
+    the mirrored pictures for mirrored copies too; a copy of a copy belongs to the group.
 
-    A picture without contrast has only exact copies. Each picture is compared with one of each group before it, so that a thousand views of
-    one camera cost no more than a thousand that differ.
+    A picture that shows nothing has only exact copies. Each picture is compared with one of each group before it, so that a thousand views
+    of one camera cost no more than a thousand that differ.
     """
     from threadpoolctl import threadpool_limits
 
     groups = _Groups(exact_groups(hashes))
-    places = np.flatnonzero(groups.first == np.arange(len(hashes)))
-    places = places[_grey(hashes[places]).std(axis=1) >= MIN_CONTRAST]
+    places = np.flatnonzero((groups.first == np.arange(len(hashes))) & (hashes[:, TELLS] == 1))
     coarse = _coarse(hashes[places])
-    sides = [(hashes, coarse)] if mirrored is None else [(hashes, coarse), (mirrored, _coarse(mirrored[places]))]
+    sides = [(hashes, coarse)] if of_mirrored is None else [(hashes, coarse), (of_mirrored, _coarse(of_mirrored[places]))]
     leaders, num_leaders = np.empty(len(places), np.int64), 0  # in `places`, as are the rows of a block
     lead = np.empty_like(coarse)
     with threadpool_limits(1):  # many small products, which several threads only slow down
@@ -95,7 +113,7 @@ def near_groups(hashes: np.ndarray, mirrored: np.ndarray | None = None) -> np.nd
             is_leader = np.ones(len(block), bool)
             for own, of_own in sides:
                 rows, columns = _candidates(of_own[block], lead[:stop], num_leaders)
-                found = _are_copies(own[places[block[rows]]], hashes[places[leaders[columns]]])
+                found = are_near(own[places[block[rows]]], hashes[places[leaders[columns]]])
                 for one, other in zip(places[block[rows[found]]].tolist(), places[leaders[columns[found]]].tolist(), strict=True):
                     groups.join(one, other)
                 is_leader[rows[found]] = False
@@ -118,31 +136,28 @@ def _candidates(block: np.ndarray, others: np.ndarray, before: int) -> tuple[np.
     found = list[tuple[np.ndarray, np.ndarray]]()
     for start in range(0, len(others), TILE):
         distances = left @ right[start : start + TILE].T
-        rows, columns = np.nonzero(distances <= 1 - MIN_CORRELATION + 1e-4)
-        rows, columns = (of[columns + start < before + rows] for of in (rows, columns))
-        if len(rows) > MAX_CANDIDATES:
-            order = np.lexsort((distances[rows, columns], rows))
-            rows, columns = rows[order], columns[order]
-            first = np.maximum.accumulate(np.where(np.diff(rows, prepend=-1) > 0, np.arange(len(rows)), 0))
-            rows, columns = (of[np.arange(len(rows)) - first < MAX_CANDIDATES] for of in (rows, columns))
+        is_near = distances <= 1 - MIN_CORRELATION + 1e-4
+        if start + TILE > before:
+            is_near &= np.arange(start, start + distances.shape[1]) < before + np.arange(len(block))[:, None]
+        crowded = np.flatnonzero(np.count_nonzero(is_near, axis=1) > MAX_CANDIDATES)
+        if len(crowded):
+            nearest = np.argpartition(np.where(is_near[crowded], distances[crowded], np.inf), MAX_CANDIDATES, axis=1)[:, :MAX_CANDIDATES]
+            is_near[crowded] = False
+            is_near[crowded[:, None], nearest] = True
+        rows, columns = np.nonzero(is_near)
         found.append((rows, columns + start))
     return np.concatenate([rows for rows, _ in found]), np.concatenate([columns for _, columns in found])
 
 
-def _are_copies(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """bool [n], for pairs of hashes. Whole numbers as far as they go: the same on every machine."""
+def are_near(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """bool [n], for pairs of hashes of pictures that show something. Whole numbers as far as they go: the same on every machine."""
     found = np.bitwise_count(some[:, BITS] ^ others[:, BITS]).sum(axis=1) <= MAX_BITS
-    left, right = (_grey(of[found]).astype(np.int64) for of in (some, others))
+    left, right = (grey_of(of[found]).reshape(-1, SIDE * (SIDE + 1)).astype(np.int64) for of in (some, others))
     size = left.shape[1]
     both, first, second = size * (left * right).sum(axis=1), left.sum(axis=1), right.sum(axis=1)
-    lengths = (size * (of**2).sum(axis=1) - total**2 for of, total in ((left, first), (right, second)))
-    found[found] = (both - first * second) / np.sqrt(np.prod([*lengths], axis=0, dtype=np.float64)) >= MIN_CORRELATION
+    lengths = [np.maximum(size * (of**2).sum(axis=1) - total**2, 1) for of, total in ((left, first), (right, second))]
+    found[found] = (both - first * second) / np.sqrt(np.prod(lengths, axis=0, dtype=np.float64)) >= MIN_CORRELATION
     return found
-
-
-def _grey(hashes: np.ndarray) -> np.ndarray:
-    """uint8 [n, 272]."""
-    return np.ascontiguousarray(hashes[:, GREY]).view(np.uint8)
 
 
 def _coarse(hashes: np.ndarray) -> np.ndarray:
@@ -153,10 +168,10 @@ def _coarse(hashes: np.ndarray) -> np.ndarray:
     lowest = np.argsort(rows + columns, kind="stable")[1 : COARSE + 1]
     coarse = np.empty((len(hashes), COARSE), np.float32)
     for start in range(0, len(hashes), 4096):
-        grey = _grey(hashes[start : start + 4096]).astype(np.float32)
-        grey -= grey.mean(axis=1, keepdims=True)
-        grey /= np.maximum(np.sqrt((grey**2).sum(axis=1, keepdims=True)), 1e-6)
-        coarse[start : start + 4096] = dctn(grey.reshape(-1, SIDE, SIDE + 1), axes=(1, 2), norm="ortho").reshape(len(grey), -1)[:, lowest]
+        grey = grey_of(hashes[start : start + 4096]).astype(np.float32)
+        grey -= grey.mean(axis=(1, 2), keepdims=True)
+        grey /= np.maximum(np.sqrt((grey**2).sum(axis=(1, 2), keepdims=True)), 1e-6)
+        coarse[start : start + 4096] = dctn(grey, axes=(1, 2), norm="ortho").reshape(len(grey), -1)[:, lowest]
     return coarse
 
 

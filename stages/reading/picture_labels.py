@@ -117,7 +117,8 @@ def by_folder(folders: dict[str, str], level: int | Literal["deepest", "whole"] 
         if level is None:
             raise UserError(
                 f"No picture lies in a class folder; the first is {printable(first)}. If the names say what is shown, give "
-                f"preprocess.label_pattern (such as '{LETTERS}', the letters that they begin with); if a table does, preprocess.table; or make class folders."
+                f"preprocess.label_pattern (such as '{LETTERS}', the letters that they begin with); if a table does, "
+                "preprocess.table; or make class folders."
             )
         raise UserError(f"No picture lies in so many folders as preprocess.level, {level}, says; the first is {printable(first)}.")
     if nested and level is None:
@@ -197,7 +198,7 @@ def by_table(files: RawFiles, table: str, form: Format, columns: Columns, task: 
 
 
 def shown(labels: tuple[str, ...]) -> str:
-    return repr(printable(", ".join(labels)))
+    return f"'{printable(', '.join(labels))}'"
 
 
 def places_of(columns: Columns, header: list[str], table: str) -> dict[str, int]:
@@ -216,7 +217,7 @@ def labels_in(values: list[str], names: list[str], task: str, separator: str | N
     if task == "regression":
         for value, name in zip(values, names, strict=True):
             if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", value, re.ASCII) or len(value) > MAX_LABEL:
-                raise ValueError(f"column {name} has {printable(value)!r}, expected a number")
+                raise ValueError(f"column {name} has '{printable(value)}', expected a number")
         return tuple(values)
     if len(names) == 1 and task == "multilabel":
         return tuple(dict.fromkeys(filter(None, map(cells.stripped, values[0].split(separator) if separator else values))))
@@ -226,7 +227,7 @@ def labels_in(values: list[str], names: list[str], task: str, separator: str | N
         return tuple(values)
     for value, name in zip(values, names, strict=True):
         if value.lower() not in YES_AND_NO:
-            raise ValueError(f"column {name} has {printable(value)!r}, expected 0 or 1")
+            raise ValueError(f"column {name} has '{printable(value)}', expected 0 or 1")
     found = tuple(name for value, name in zip(values, names, strict=True) if YES_AND_NO[value.lower()])
     if task == "multiclass" and len(found) != 1:
         raise ValueError(f"has {len(found)} columns of 1, expected one")
@@ -250,7 +251,7 @@ class Finder:
         """Raises ValueError where there is none, or more than one."""
         path = unicodedata.normalize("NFC", cell).replace("\\", "/")
         if PureWindowsPath(path).anchor or ".." in path.split("/"):
-            raise ValueError(f"{printable(cell)!r} leaves the folder")
+            raise ValueError(f"'{printable(cell)}' leaves the folder")
         path = "/".join(part for part in path.split("/") if part not in ("", "."))
         if not path:
             raise ValueError("names no picture")
@@ -263,9 +264,9 @@ class Finder:
             if len(found) <= MAX_ALIKE:
                 found = [name for name in found if is_end(alike(path), alike(name))]
         if not found:
-            raise ValueError(f"{printable(cell)!r} is not a picture of the raw folder")
+            raise ValueError(f"'{printable(cell)}' is not a picture of the raw folder")
         if len(found) > 1:
-            raise ValueError(f"{printable(cell)!r} may be {printable(found[0])} or {printable(found[1])}: write the whole path")
+            raise ValueError(f"'{printable(cell)}' may be {printable(found[0])} or {printable(found[1])}: write the whole path")
         return found[0]
 
 
@@ -295,7 +296,7 @@ class Classes:
             spellings[alike(joined(label))].append(label)
         for key, found in spellings.items():
             if len(found) > 1 and not ignore_case and not set(found) <= set(given or []):
-                questions.append(" and ".join(f"{printable(label)!r} ({counts[label]:,})" for label in sorted(found)))
+                questions.append(" and ".join(f"'{printable(label)}' ({counts[label]:,})" for label in sorted(found)))
             for label in found:
                 same = known.get(key) if ignore_case else joined(label) if joined(label) in known.values() else None
                 self.names[label] = same if given else joined(found[0])
@@ -311,14 +312,14 @@ class Classes:
             raise UserError(f"There are {len(self.all):,} classes, more than {MAX_CLASSES:,}: check where labels are read from.")
         for name in self.all:
             if printable(name) != name or len(name) > MAX_LABEL:
-                raise UserError(f"The class {printable(name)!r} has a name that cannot be shown, or a long one: rename it.")
+                raise UserError(f"The class '{printable(name)}' has a name that cannot be shown, or a long one: rename it.")
         self.places = {name: place for place, name in enumerate(self.all)}
 
     def of(self, labels: tuple[str, ...]) -> list[int]:
         """The places of their classes. Raises ValueError where one has none."""
         names = [self.names[unicodedata.normalize("NFC", label)] for label in labels]
         if None in names:
-            raise ValueError(f"its label, {printable(labels[names.index(None)])!r}, is not in preprocess.classes")
+            raise ValueError(f"its label, '{printable(labels[names.index(None)])}', is not in preprocess.classes")
         return sorted({self.places[name] for name in names if name is not None})
 
 

@@ -9,54 +9,21 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from examples.pictures import BadPicture, Note, centre, cut_notes, decode, resized
-from stages.common.meta import Input, Resize
-from stages.common.params import Section
 from stages.common.splits import SPLITS
 from stages.reading.contents import Chunk
 from stages.reading.copies import mirrored_hashes, near_groups, picture_hashes
 from stages.reading.raw_files import RawFiles
+from stages.reading.sizes import Pictures
 
 CHUNK_BYTES = 16_000_000
 MAX_CHUNK = 512  # pictures
-THREADS = 2  # Pillow decodes and resizes without Python's lock; more threads would hold more large pictures at a time
-NORMS = {"imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "symmetric": ([0.5] * 3, [0.5] * 3), "train": (None, None)}
-
-Side = Annotated[int, Field(ge=1, le=4096)]
-
-
-class Pictures(Section):
-    """The size of pictures in pixels.
-
-    `resize` is the length of the shorter side, null where every picture has the size `crop` already; then train's
-    pictures are cut to `train_crop`, and val's and test's to `crop`, in the middle. `normalize`: mean and std measured on
-    train; ImageNet's, for networks with weights from there; `symmetric`: -1 to 1, for those of efficientnet_lite.
-    """
-
-    resize: Side | None
-    crop: Side
-    train_crop: Side
-    normalize: Literal["train", "imagenet", "symmetric"]
-    max_bad_fraction: float = Field(ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _crops_fit(self) -> "Pictures":
-        if self.resize is None and self.train_crop != self.crop:
-            raise ValueError(f"with resize null expected train_crop to be crop ({self.crop}), got {self.train_crop}")
-        if self.resize is not None and max(self.crop, self.train_crop) > self.resize:
-            raise ValueError(f"expected crop ({self.crop}) and train_crop ({self.train_crop}) to be at most resize ({self.resize})")
-        return self
-
-    def input(self) -> Input:
-        """As meta.json has it."""
-        mean, std = NORMS[self.normalize]
-        resize = None if self.resize is None else Resize(shorter_side=self.resize, crop=self.crop)
-        return Input(kind="image", shape=[self.crop, self.crop, 3], dtype="uint8", mean=mean, std=std, resize=resize)
+# Pillow decodes and resizes without Python's lock; more threads would hold more large pictures at a time, and of small ones each would wait
+# for the others.
+THREADS, SMALL = 2, 50_000  # bytes
 
 
 def cuts_of(content: bytes, resize: int | None, crops: Sequence[int]) -> tuple[list[np.ndarray], tuple[Note, ...]]:
@@ -96,7 +63,9 @@ class PictureReader:
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), most):
                 with warnings.catch_warnings(action="ignore"):
-                    found = list(pool.map(partial(self.cut, sizes), range(start, min(start + most, len(self.names)))))
+                    here = range(start, min(start + most, len(self.names)))
+                    mapped = pool.map if self.files.size(self.names[start]) > SMALL else map
+                    found = list(mapped(partial(self.cut, sizes), here))
                 for place, (cut, notes) in enumerate(found, start=start):
                     if isinstance(cut, str):
                         self.left_out.add(self.names[place], f"cannot be read as a picture ({cut})")

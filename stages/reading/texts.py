@@ -6,6 +6,7 @@ They may be a stranger's: no more of a text is read than counts, and what cannot
 import codecs
 import json
 import os
+import re
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ FORMAT = "preprocess.format"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 MAX_FILES = 10_000_000
 PIECE = 1 << 20  # bytes
+OF_DVC = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")  # of DVC's cache, to which a checkout may link
 CODE_BYTES = 4  # of a character at most, in every encoding
 
 Level = Literal["class", "split", "group", "any"]
@@ -134,13 +136,13 @@ def as_word(value: Any) -> str:
 
 
 def lines_in(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """(number from 1, content) of every line that is not blank."""
+    """(number from 1, content without its end) of every line that is not blank."""
     number = 0
     try:
         with read_errors_named(path), opened(path) as file, TextIOWrapper(file, CODECS.get(encoding, encoding), newline="") as text:
             for number, line in enumerate(rows.lines_of(text, str(path)), start=1):
                 if not is_blank(line):
-                    yield number, line
+                    yield number, line.rstrip("\r\n")
     except rows.BadTable as error:
         raise UserError(f"{error}.") from error
     except UnicodeError as error:
@@ -151,15 +153,25 @@ def lines_in(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
 # Files in folders
 
 
-def texts_below(raw: Path, levels: list[Level], each: Literal["file", "line"], form: TextFormat, max_length: int) -> Iterator[Found]:
-    """The .txt files below `raw`, whose folders say what `levels` has, and where none of them says the class, the file's name does.
+def texts_below(
+    raw: Path,
+    levels: list[Level],
+    each: Literal["file", "line"],
+    form: TextFormat,
+    max_length: int,
+    leave_out: frozenset[str] = frozenset(),
+) -> Iterator[Found]:
+    """The .txt files below `raw`, whose folders say what `levels` has, and where none of them says the class, the file's name does; without
+    those that `leave_out` names, or a folder of theirs.
 
     A file is a text, or each of its lines is. Others than .txt files are passed over, and named on stderr.
     """
-    others = list[str]()
+    others, root = list[str](), raw.resolve()
     for path in files_below(raw):
         place = path.relative_to(raw)
         name = place.as_posix()
+        if not leave_out.isdisjoint([name, *(folder.as_posix() for folder in place.parents)]):
+            continue
         if path.suffix.lower() != ".txt":
             others.append(name)
             continue
@@ -167,7 +179,7 @@ def texts_below(raw: Path, levels: list[Level], each: Literal["file", "line"], f
         words = Found(name, 0, "", (said.get("class", path.stem),), said.get("group", ""), said.get("split", ""))
         if len(place.parts) - 1 != len(levels):
             yield words._replace(problem=f"lies {len(place.parts) - 1} folders deep; preprocess.folders has {len(levels)}")
-        elif not path.resolve().is_relative_to(raw.resolve()):
+        elif not (real := path.resolve()).is_relative_to(root) and not OF_DVC.search(real.as_posix()):
             yield words._replace(problem="is a link to a file elsewhere")
         elif each == "line":
             for line, text in lines_in(path, encoding_of(path, form)):

@@ -2,7 +2,6 @@
 pictures of the data. The same bytes for the same numbers.
 """
 
-import base64
 import contextlib
 import io
 import re
@@ -12,10 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from stages.common import curve
 from stages.common.figures import Axes, Figure, new_figure
+from stages.common.shown import as_address, is_tiny, tile
 
 INK = "#010203"  # becomes the text's colour
 BLUE, ORANGE, GREEN, GREY = "#3b86c8", "#e0812f", "#3d9e6c", "#8a9099"
@@ -82,6 +82,8 @@ def learning_curves(rows: list[dict[str, str]]) -> list[tuple[str, str]]:
                 points = [(float(row[x]), float(row[column])) for row in rows if row["split"] == split and row[column]]
                 axes.plot(*zip(*points, strict=True) if points else ((), ()), label=split, marker="." if len(points) < 3 else "")
             axes.set_xscale(curve.scale(columns))
+            if curve.scale(columns) == "log":
+                axes.xaxis.set_major_formatter("{x:g}")  # powers of ten would be mathematics, which STYLE has switched off
             axes.set_xlabel(x)
             axes.legend()
         found.append((column, svg[0]))
@@ -172,20 +174,13 @@ def importances(found: list[tuple[str, np.ndarray]]) -> str:
 
 
 def picture(pixels: np.ndarray, points: tuple[np.ndarray, np.ndarray] | None = None) -> str:
-    """uint8 [height, width, channels] as the address of a PNG, in which `points` (row and column) mark what is true in green, and what was
-    predicted in orange.
+    """uint8 [height, width, channels] as the address of a small picture, in which `points` (row and column) mark what is true in green, and
+    what was predicted in orange.
     """
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-    scale = TILE / max(image.size)
-    tile = image.resize(
-        tuple(max(1, round(side * scale)) for side in image.size),  # type: ignore[arg-type]
-        Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS,
-    )
-    draw = ImageDraw.Draw(tile)
+    image, scale = tile(pixels, TILE), TILE / max(pixels.shape[:2])
+    draw = ImageDraw.Draw(image)
     for (row, column), colour in zip(points, (GREEN, ORANGE), strict=True) if points else ():
         across, down = (column + 0.5) * scale, (row + 0.5) * scale
         draw.line([across - 6, down, across + 6, down], fill=colour, width=2)
         draw.line([across, down - 6, across, down + 6], fill=colour, width=2)
-    file = io.BytesIO()
-    tile.save(file, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return as_address(image, is_photograph=not is_tiny(pixels))

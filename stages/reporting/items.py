@@ -27,12 +27,15 @@ def evenly(count: int, most: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Items:
-    """Of the split `file`, in its order; `places` are theirs in it. `described` is meta.json's: a checkpoint keeps no order of columns."""
+    """Of the split `file`, in its order; `places` are theirs in it. `described` is meta.json's: a checkpoint keeps no order of columns.
+    `names` are of raw files, where there are many.
+    """
 
     file: SplitFile
     model: Model
     described: Input
     places: np.ndarray
+    names: list[str] | None = None
 
     def pieces(self) -> Iterator[np.ndarray]:
         for start in range(0, len(self.places), BATCH_SIZE):
@@ -47,9 +50,12 @@ class Items:
         pieces = [self.model.input.part.columns(rows, self.described) for rows in self.pieces()]
         return {name: (at, np.concatenate([piece[name][1] for piece in pieces])) for name, (at, _) in (pieces or [{}])[0].items()}
 
-    def lines(self, of: np.ndarray) -> list[int] | None:
-        """Of the items at these of the places: where in its file each stands, where that is known."""
-        return self.file.take("lines", self.places[of]).tolist() if "lines" in self.file.tensors else None
+    def where(self, of: np.ndarray) -> list[str] | None:
+        """Of the items at these of the places: the line of its file on which each stands, or its own file, where that is known."""
+        if "lines" not in self.file.tensors:
+            return None
+        lines = self.file.take("lines", self.places[of]).tolist()
+        return [str(line) if self.names is None else self.names[line] for line in lines]
 
     def answers(self, device: torch.device) -> list[np.ndarray]:
         return predict(self.model, self.pieces(), device)

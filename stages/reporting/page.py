@@ -11,7 +11,8 @@ from markupsafe import Markup
 from stages.common.comparison import ENDS, NAMES, baselines, own_metrics
 from stages.common.curve import chosen
 from stages.common.meta import Meta
-from stages.reporting import drawing
+from stages.common.shown import as_shown
+from stages.reporting import drawing, sheet
 from stages.reporting.items import Items, evenly
 from stages.reporting.segments import as_text, weak_segments
 
@@ -38,8 +39,9 @@ class Known:
     verdict: str  # whether the network is better than its baselines
 
 
-def as_page(known: Known, train: Items, test: Items, outputs: list[np.ndarray]) -> str:
+def as_page(known: Known, splits: dict[str, Items], outputs: list[np.ndarray]) -> str:
     """HTML; `outputs` are the model's answers to the items of test."""
+    train, test = splits["train"], splits["test"]
     meta, task = test.model.meta, test.model.task
     as_amount = percent if meta.classes is not None else number
     errors = task.errors(test.targets, outputs)
@@ -62,7 +64,8 @@ def as_page(known: Known, train: Items, test: Items, outputs: list[np.ndarray]) 
         columns=columns_of(train, test)[:MAX_COLUMNS],
         num_columns=len(test.columns),
         sample=Rows.of(test, outputs, evenly(len(test.places), MAX_ROWS), known, names),
-        findings=known.findings[:MAX_FINDINGS],
+        classes=[] if known.importance else sheet.classes(train, names),
+        findings=[finding | {"groups": sheet.groups(finding, splits)} for finding in known.findings[:MAX_FINDINGS]],
         curves=[(what, Markup(svg)) for what, svg in drawing.learning_curves(known.curve)],
         predictions=Markup(drawing.predictions(task, task.rows(renamed(meta, names), test.targets, outputs), names)),
         reliability=reliability_of(task, test, outputs, names),
@@ -84,9 +87,8 @@ def as_page(known: Known, train: Items, test: Items, outputs: list[np.ndarray]) 
 
 
 def clean(value: Any, most: int = MAX_TEXT) -> str:
-    """On one line, with no sign that cannot be seen, and not too long."""
-    text = "".join(sign if sign.isprintable() else " " for sign in as_text(value))
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    """On one line, with codes for signs that cannot be seen, and not too long."""
+    return as_shown(as_text(value), most)
 
 
 def number(value: float) -> str:
@@ -185,7 +187,8 @@ class Rows:
     pictures: list[str]
     texts: list[str]
     captions: list[tuple[str, str, bool]]
-    lines: list[int] | None
+    where: list[str] | None
+    are_lines: bool
 
     @classmethod
     def of(cls, items: Items, outputs: list[np.ndarray], at: np.ndarray, known: Known, names: list[str]) -> "Rows":
@@ -194,12 +197,13 @@ class Rows:
             model.task.caption(target, list(answer), names) for target, answer in zip(targets, zip(*answers, strict=True), strict=True)
         ]
         captions = [(clean(true.removeprefix("is ")), clean(given.removeprefix("predicted ")), right) for true, given, right in captions]
-        lines, columns = items.lines(at), list(known.importance)[:MAX_SHOWN_COLUMNS]
+        where, columns = items.where(at), list(known.importance)[:MAX_SHOWN_COLUMNS]
+        known_by = (where and [clean(name) for name in where], items.names is None)
         if columns:
             cells = [[clean(value) for value in row] for row in zip(*(items.columns[name][1][at] for name in columns), strict=True)]
-            return cls(columns, cells, [], [], captions, lines)
+            return cls(columns, cells, [], [], captions, *known_by)
         shown = model.input.part.shown(items.file.take("inputs", items.places[at]), items.described)
         if isinstance(shown, list):
-            return cls([], [], [], [clean(text, MAX_LINE) for text in shown], captions, lines)
+            return cls([], [], [], [clean(text, MAX_LINE) for text in shown], captions, *known_by)
         marks = model.task.marks(targets, answers) or [None] * len(at)
-        return cls([], [], [drawing.picture(*pair) for pair in zip(shown, marks, strict=True)], [], captions, lines)
+        return cls([], [], [drawing.picture(*pair) for pair in zip(shown, marks, strict=True)], [], captions, *known_by)

@@ -18,6 +18,7 @@ import requests
 from PIL import Image
 
 from examples import predict
+from stages.inputs.text import LINES
 from tests.examples.test_addresses import what_it_opens
 from tests.examples.test_tables import Made
 from tests.exported import exported_toy
@@ -31,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
 ]
 EXAMPLES = ROOT / "examples"
-READERS = ("predict.py", "rows.py", "cells.py", "pictures.py")  # beside the first what a kind of input needs
+READERS = ("predict.py", "rows.py", "cells.py", "pictures.py", "texts.py")  # beside the first what a kind of input needs
 # A model of each kind of data; what can differ from model to model, all are asked further below.
 ONE_OF_EACH = list({PARAMS["datasets"][entry["dataset"]]["kind"]: model for model, entry in PARAMS["models"].items()}.values())
 
@@ -78,7 +79,7 @@ def an_input_for(released: Clone, model: str, folder: Path) -> str:
         return ",".join(str(feature["mean"]) for feature in signature["features"])
     if signature["kind"] == "table":
         return json.dumps({name: column.get("levels", [None])[0] for name, column in signature["columns"].items()})
-    if signature["kind"] == "characters":
+    if signature["kind"] in ("characters", "text"):
         return signature["alphabet"] or "Okafor"
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "a.png")
@@ -210,7 +211,7 @@ def test_javascript_computes_the_same(released, javascript, ask_node):
         (
             "names_gru",
             ["王", "a" * 1001, "a\tb"],
-            ["no character that can be written in ASCII", "has 1001 characters", "has a control character"],
+            ["is unknown to the model: no character of it can be written in ASCII", "has 1001 characters", "has a control character"],
         ),
         ("hello_rnn", ["halo"], ["has a; the model knows only ehlo"]),
         (
@@ -241,6 +242,21 @@ def test_javascript_answers_the_file_of_a_table_as_python_does(ask_node, tmp_pat
         label, share = re.fullmatch(re.escape(f"{item.name}: ") + r"(.*?) ([\d.]+)%( \[.*\])?", line, flags=re.DOTALL).groups()[:2]
         assert label == answer["label"] and float(share) == pytest.approx(100 * answer["probabilities"][label], abs=0.06)
         assert (" is not known and counts as other]" in line) == bool(item.note)
+
+
+def test_javascript_answers_texts_in_every_script_as_python_does(ask_node, tmp_path):
+    own = exported_toy("zines")
+    texts = [line.strip() for line in LINES if line.strip("\0\ufeff \u3000\u2028\x85\xa0")] + ["x" * 30]
+    (tmp_path / "model.onnx").write_bytes(own.onnx)
+    (tmp_path / "signature.json").write_text(json.dumps(own.signature.model_dump()))
+    (tmp_path / "more.txt").write_text("\n\nein Straße\r\n", encoding="utf-8")
+    code, answers, refused = ask_node(tmp_path, *texts, "\u3000\x85", f"@{tmp_path / 'more.txt'}")
+    assert code == 1 and refused == [r'error: there is nothing to be read in "\u3000\x85"']
+    model, asked = predict.Model(str(tmp_path / "model.onnx")), [*texts, "ein Straße"]
+    items = [predict.as_codes(text, model.signature) for text in asked]
+    for item, answer, line in zip(items, model.answer([item.values for item in items]), answers, strict=True):
+        share = f"{100 * answer['probabilities'][answer['label']]:.1f}"
+        assert line == predict.clean(f"{item.name}: {answer['label']} {share}%{f' [{item.note}]' if item.note else ''}")
 
 
 def test_javascript_shows_what_cannot_be_seen_as_its_code_as_python_does(ask_node, tmp_path):

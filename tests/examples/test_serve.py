@@ -282,7 +282,7 @@ PAIRS = [f'"{place:x}":1' for place in range(70_000)]
 @pytest.mark.parametrize(
     ("model", "body", "content_type", "named"),
     [
-        ("shapes", b"no picture", None, "the picture is no JPEG, PNG, WEBP, BMP, TIFF, GIF picture that can be read (unknown format)"),
+        ("shapes", b"no picture", None, "the picture cannot be read as a picture: of no format that is read"),
         ("shapes", b"", None, "the body is empty."),
         ("shapes", b"--x", "multipart/form-data; boundary=x", "this model takes a picture: send the file's bytes as the body"),
         ("mnist_cnn", as_png(np.full((50, 50), 200, dtype=np.uint8)), None, "the picture shows no drawing"),
@@ -301,15 +301,15 @@ PAIRS = [f'"{place:x}":1' for place in range(70_000)]
         ("patients", "[[1, 2", JSON, "the body is no JSON in UTF-8 ("),
         ("patients", "[" * 100_000, JSON, "the body is nested too deeply"),
         ("patients", "[]", JSON, "the body has no input; 1 to 256 are answered at once"),
-        ("words", '["\\ud800"]', JSON, "'\\ud800' has no character"),
+        ("words", '["\\ud800"]', JSON, "'\\ud800' is unknown to the model"),
         ("words", "a" * 1001, None, "the text 'aaaaaaaaaaaaaaaaaaaa'… has 1,001 characters; 1,000 are read at most"),
-        ("words", "Ab\n\nBa", None, "'' has no character that can be written in ASCII"),
+        ("words", "Ab\n\nBa", None, "'' is unknown to the model: no character"),
         ("words", b"\xff\xfe", None, "the body is no text in UTF-8 ("),
         ("words", '["Ab", 3]', JSON, "the body is not a list of texts"),
         ("codes", "zzz", None, "'zzz' has z; the model knows only"),
         # What takes time squared takes minutes to days of these: longer than the client waits.
         ("words", "a" + "\u0315\u0300" * 400_000, None, "the text 'a"),
-        ("words", "\n" * 2_000_000, None, "'' has no character"),
+        ("words", "\n" * 2_000_000, None, "'' is unknown to the model"),
         (
             "patients",
             ",".join(["a"] * 900_000),

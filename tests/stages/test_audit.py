@@ -97,19 +97,27 @@ def test_words_of_the_data_are_escaped_in_the_page_and_on_the_terminal(tmp_path,
     }
     build(tmp_path, table)
     page = contents(tmp_path)["report.html"].decode()
-    assert "&lt;script&gt;" in page and "<script" not in page
+    assert "&lt;script&gt;" in page and "<script" not in page and "\x1b" not in page
     said = capsys.readouterr().err
     assert "\x1b" not in said and "\\x1b[31m" in said
 
 
 def test_the_page_of_every_severity_needs_no_network_and_no_script(tmp_path):
-    findings = [Finding(name, "stop", "A sentence.", "do something", [HOSTILE], [1], 1).as_dict() for name in NAMES]
-    page = as_page({"dataset": "presses", "rows": 1000, "looked_at": 10, "findings": findings})
-    assert not re.search(r"(src|href)=|@import|url\(", page)
+    example = {"split": "train", "place": 0, "name": HOSTILE, "label": HOSTILE}
+    findings = [
+        Finding(name, "stop", "A sentence.", "do something", [HOSTILE], [1], 1, examples=[[example] * 2]).as_dict() for name in NAMES
+    ]
+
+    def shown(one):
+        return one | {"text": None, "picture": "data:image/jpeg;base64,AAAA"}
+
+    page = as_page({"dataset": "presses", "rows": 1000, "looked_at": 10, "findings": findings}, shown)
+    assert not re.search(r'(src|href)="(?!data:image)|@import|url\(', page) and "<script" not in page
+    assert page.count('<img src="data:image/jpeg;base64,AAAA"') == 2 * len(NAMES)
     assert "default-src 'none'" in page and "prefers-color-scheme: dark" in page and "@media print" in page
     assert "columns were measured on 10 of them" in page
     assert all(f"datasets.presses.accept: [{name}]" in page for name in NAMES)
-    assert "Nothing was found" in as_page({"dataset": "presses", "rows": 10, "looked_at": 10, "findings": []})
+    assert "Nothing was found" in as_page({"dataset": "presses", "rows": 10, "looked_at": 10, "findings": []}, shown)
 
 
 def test_a_large_dataset_is_looked_at_in_an_even_sample(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 import stages.architectures
 from stages.check import CHECKED, check
-from stages.common.shelves import part_names
+from stages.common.shelves import part_names, take_part
 from stages.shell.errors import UserError, run_stage
 from stages.training.schedules import schedule_names
 
@@ -28,6 +28,7 @@ GONE = object()
 INF = float("inf")
 DATASETS = ("line", "hours", "hello", "diabetes", "mnist", "hymenoptera", "names")
 LINE, CNN, GRU, TRANSFER = "models.line_gd", "models.mnist_cnn", "models.names_gru", "models.hymenoptera_transfer"
+RESNET: dict[str, Any] = {"name": "torchvision_classifier", "model": "resnet18", "weights": "none", "frozen": True}
 
 
 def few_params(model: str = "line_gd") -> dict[str, Any]:
@@ -128,7 +129,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("datasets.hello.preprocess.alphabet", "hhelo", "datasets.hello.preprocess.alphabet is 'hhelo'"),
     ("datasets.diabetes.preprocess.file", "/etc/passwd", "expected file to be the name of a file in raw/"),
     ("datasets.mnist.preprocess.canvas", 32, "expected canvas 28 for the target digit, got 32"),
-    ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (256) to be at most resize (256)"),
+    ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (224) to be at most resize (256)"),
     # Models
     (LINE, None, f"{LINE} is null"),
     (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),
@@ -137,8 +138,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CNN}.architecture.name", GONE, f"{CNN}.architecture.name is ''; {one_of('architectures')}"),
     (f"{CNN}.architecture.hidden", [0], f"{CNN}.architecture.hidden.0 is 0; expected greater than or equal to 1"),
     ("models.hello_embedding.architecture.cell", "rnn_cell", "cell rnn_cell has one layer"),
-    (f"{TRANSFER}.architecture.model", "resnet81", "architecture.model is 'resnet81'; expected a classifier of torchvision"),
-    (f"{TRANSFER}.architecture.weights.official", "IMAGENET", "expected weights to be one of none, IMAGENET1K_V1"),
+    (f"{TRANSFER}.architecture.model", "lite9", "architecture.model is 'lite9'; expected 'lite0', 'lite1' or 'lite2'"),
+    (f"{TRANSFER}.architecture", RESNET | {"model": "resnet81"}, "architecture.model is 'resnet81'; expected a classifier of torchvision"),
+    (f"{TRANSFER}.architecture", RESNET | {"weights": "IMAGENET"}, "expected weights to be one of none, IMAGENET1K_V1"),
     (f"{CNN}.gate.metric", "acuracy", f"{CNN}.gate.metric is 'acuracy'; expected one of accuracy, macro_f1, balanced_accuracy, "),
     (f"{CNN}.gate.metric", "log_loss", f"{CNN}.gate expects at_most alone as the bound of the metric log_loss."),
     (f"{CNN}.gate.at_least", GONE, f"{CNN}.gate expects at_least alone as the bound of the metric accuracy."),
@@ -152,7 +154,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     # Recipes
     ("recipes.image.batch_size", GONE, "recipes.image.batch_size is missing: add it"),
     ("recipes.image.epochs", {"sample": 3}, "recipes.image.epochs.official is missing"),
-    (f"{LINE}.train.recipe", "lessons", "train.recipe is 'lessons'; expected one of image, image_fast, "),
+    (f"{LINE}.train.recipe", "lessons", "train.recipe is 'lessons'; expected one of head, image, image_fast, "),
     (f"{LINE}.train.clip_norm", "none", "train.clip_norm is 'none'; expected a valid number, or null"),
     (f"{LINE}.train.lr", True, "train.lr is true; expected a valid number"),
     (f"{LINE}.train.epochs", {"sample": 3, "official": 0}, "train.epochs.official is 0"),
@@ -342,11 +344,7 @@ def test_what_flows_and_stages_need_to_know_of_a_dataset_changes_with_its_input_
     before = {path.name: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
     line = {"input": "features", "task": "regression", "score": "mae", "metrics": {"mae": "lower", "rmse": "lower", "r2": "higher"}}
     assert before["line.json"] == line | {"code": before["line.json"]["code"]}
-    copied = tmp_path / "stages"
-    shutil.copytree(ROOT / "stages", copied, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copied / "tasks/regression.py").open("a") as file:
-        file.write("# a comment\n")
-    monkeypatch.setattr("stages.check.STAGES", copied)
+    comment_in(tmp_path / "copy", "stages/tasks/regression.py", monkeypatch)
     accepted(few_params())
     after = {path.name: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
     assert [name for name in before if before[name] != after[name]] == ["line.json"]
@@ -359,22 +357,31 @@ def with_table() -> dict[str, Any]:
     return params
 
 
+def comment_in(copy: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on check looks at a copy of the code in which this file has a line more."""
+    for name in ("stages", "examples"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / file).open("a") as copied:
+        copied.write("# a comment\n")
+    monkeypatch.setattr("stages.check.STAGES", copy / "stages")
+
+
 def checked() -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in (CHECKED / "datasets").iterdir()}
 
 
-@pytest.mark.parametrize("file", ["examples/cells.py", "examples/rows.py", "stages/reading/delimited.py", "stages/reading/schema.py"])
-def test_what_only_tables_are_read_with_makes_only_tables_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+@pytest.mark.parametrize("file", ["examples/cells.py", "examples/pictures.py", "stages/reading/schema.py"])
+def test_what_only_some_kinds_of_data_are_read_with_makes_only_these_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
     params = with_table()
     accepted(params)
-    before = checked()
-    for name in ("stages", "examples"):
-        shutil.copytree(ROOT / name, tmp_path / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "copy" / file).open("a") as copied:
-        copied.write("# a comment\n")
-    monkeypatch.setattr("stages.check.STAGES", tmp_path / "copy" / "stages")
+    before, kinds = checked(), {name: entry["kind"] for name, entry in params["datasets"].items()}
+    comment_in(tmp_path / "copy", file, monkeypatch)
     accepted(params)
-    assert [name for name, known in checked().items() if known != before[name]] == ["diabetes_rows"]
+    readers = {kind for kind in kinds.values() if file in getattr(take_part("datasets", kind, "kind"), "READS", ())}
+    assert "points" not in readers and readers
+    assert {name for name, known in checked().items() if known != before[name]} == {name for name in kinds if kinds[name] in readers}
 
 
 def test_a_schema_is_what_its_dataset_is_read_by_without_what_is_written_for_people() -> None:

@@ -86,7 +86,9 @@ def test_every_kind_gets_a_page_that_needs_nothing_else_with_the_same_bytes_agai
     references = [
         value for _, given in elements for key, value in given.items() if key.split(":")[-1] in ("src", "href", "action", "style")
     ]
-    assert not [one for one in references if re.search(r"https?:|//|url\((?!#)", one) and not one.startswith("data:image/png;base64,")]
+    assert not [
+        one for one in references if re.search(r"https?:|//|url\((?!#)", one) and not re.match(r"data:image/(png|jpeg);base64,", one)
+    ]
     assert "http://" not in page and "https://" not in page and "@import" not in page
     assert [given["id"] for tag, given in elements if tag == "section"][:4] == ["quality", "data", "training", "errors"]
     metrics = json.loads((own.folder / "metrics.json").read_bytes())
@@ -101,6 +103,52 @@ def test_a_single_test_item_is_enough(name, tmp_path, monkeypatch, project):
     counts = data.meta.counts | {"test": data.meta.counts["test"].model_copy(update={"total": 1})}
     own = project(name, data=Data(data.meta.model_copy(update={"counts": counts}), data.splits | {"test": single}))
     assert "There are too few" in text_of(own.page())
+
+
+# Pictures and texts
+
+
+class WithFiles(Data):
+    """Data of many raw files, each with its name."""
+
+    def write(self, processed):
+        super().write(processed)
+        first = 0
+        for name, (inputs, targets) in self.splits.items():
+            with SplitWriter(
+                processed / f"{name}.safetensors", inputs.shape[1:], inputs.dtype.name, targets.shape[1:], targets.dtype.name, lines=True
+            ) as writer:
+                writer.add(inputs, targets, np.arange(first, first + len(inputs)))
+            first += len(inputs)
+        (processed / "items.json").write_text(json.dumps([f"{HOSTILE} {place}.jpg" for place in range(first)]))
+
+
+def example(split, place, label):
+    return {"split": split, "place": place, "name": f"{HOSTILE} {place}", "label": label}
+
+
+@pytest.mark.parametrize("name", ["shapes", "words"])
+def test_classes_are_shown_and_copies_side_by_side_and_files_have_their_names(name, project):
+    data = toy(name)
+    num = np.bincount(data.splits["train"][1], minlength=len(data.meta.classes))
+    per_class = dict(zip(data.meta.classes, num.tolist(), strict=True))
+    counts = data.meta.counts | {"train": data.meta.counts["train"].model_copy(update={"per_class": per_class})}
+    own = project(name, data=WithFiles(data.meta.model_copy(update={"counts": counts}), data.splits))
+    finding = {"name": "copies", "severity": "warn", "accepted": False, "sentence": "Some are copies.", "advice": "remove them"}
+    finding["examples"] = [[example("train", 0, "a"), example("test", 1, "b")]] * 9
+    (own.processed.with_name("audit") / "findings.json").write_text(json.dumps({"findings": [finding]}))
+    page = own.page()
+    part = section(page, "data")
+    sheets = re.findall(r'<div class="class"><b>(.*?)</b> <small>([\d,]+)</small>(.*?)</div></div>', part, flags=re.DOTALL)
+    assert {found: int(count) for found, count, _ in sheets} == per_class
+    item = r"<img " if name == "shapes" else r"<bdi>"
+    assert all(1 <= len(re.findall(item, shown)) <= 8 for *_, shown in sheets)
+    pairs = re.findall(r'<div class="group">(.*?)</div>\s*</div>', part, flags=re.DOTALL)
+    assert len(pairs) == 3 and all(len(re.findall(item, pair)) == 2 for pair in pairs), "of nine the first"
+    assert "train, a: &lt;script&gt;" in pairs[0] and "test, b: &lt;script&gt;" in pairs[0]
+    worst = section(page, "worst")
+    assert worst.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 4 and "the line" not in text_of(worst).lower()
+    assert "<script" not in page and "\u202e" not in page and "\\u202e" in page
 
 
 # A table

@@ -1,6 +1,7 @@
 """What of models/ comes onto the page."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -21,12 +22,30 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def models_of(page: Path) -> list[str]:
+    return [entry["model"] for entry in json.loads((page / "models.json").read_text())]
+
+
 def test_a_model_that_params_yaml_has_no_more_is_left_out_and_named(folder, capsys):
     (folder / "params.yaml").write_text("models:\n  kept: {}\n")
     assert assemble.assemble(folder / "page", folder / "models") == 1
-    assert json.loads((folder / "page" / "models.json").read_text()) == ["kept"]
+    assert models_of(folder / "page") == ["kept"]
     assert not (folder / "page" / "models" / "gone").exists()
     assert capsys.readouterr().err.endswith("models: left out, without an entry in the params.yaml beside it: gone\n")
+
+
+def test_ones_own_models_come_first_and_pictures_are_there_if_they_were_made(folder):
+    (folder / "models" / "kept" / "exported" / "signature.json").write_text('{"source": "own"}')
+    (folder / "models" / "kept" / "exported" / "learning_curve.png").unlink()
+    assert assemble.assemble(folder / "page", folder / "models") == 2
+    assert models_of(folder / "page") == ["kept", "gone"]
+    (first, _) = json.loads((folder / "page" / "models.json").read_text())
+    assert sorted(first["files"]) == sorted(file.name for file in (folder / "page" / "models" / "kept").iterdir())
+    assert "learning_curve.png" not in first["files"]
+    assert assemble.assemble(folder / "page", folder / "models", ["gone"]) == 1
+    assert models_of(folder / "page") == ["gone"]
+    with pytest.raises(SystemExit, match=r"^error: other is not exported in .*: there are gone, kept\.$"):
+        assemble.assemble(folder / "page", folder / "models", ["gone", "other"])
 
 
 def test_where_only_leftovers_are_exported_there_is_no_page(folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.releasing.gate import Gate, HeldBack, Interval, mean_interval, read_metric, read_rows
+from pipelines.releasing.gate import Gate, HeldBack, Interval, Verdict, as_table, beside, mean_interval, read_metric, read_rows
 
 ACCURACY = Gate("models.m.gate.at_least.sample", "accuracy", False, "accuracy", False, 0.9, 0.05, 500, 0.95, 0)
 MAE = Gate("models.m.gate.at_most.sample", "mae", True, "mae", True, 0.5, 0.1, 500, 0.95, 0)
@@ -94,4 +94,11 @@ def test_figures_are_read_as_evaluate_writes_them(tmp_path):
     (tmp_path / "predictions.csv").write_text('actual,predicted\n"a, b",NA\n1.0,1\n')
     found = {name: read_metric(tmp_path / "metrics.json", name) for name in ("mae", "r2", "auc")}
     assert found == {"mae": Interval(0.5, 0.4, 0.6), "r2": Interval(0.9, 0.9, 0.9), "auc": None}
+    assert beside(tmp_path / "metrics.json", "mae") == ""
+    (tmp_path / "metrics.json").write_text(json.dumps({"accuracy": 0.9, "macro_f1": 0.5, "macro_f1_low": 0.4, "macro_f1_high": 0.6}))
+    assert (
+        beside(tmp_path / "metrics.json", "accuracy") == "macro_f1 0.5 [0.4, 0.6]" and beside(tmp_path / "metrics.json", "macro_f1") == ""
+    )
+    verdicts = {"own": Verdict(metric="accuracy", now=Interval(0.9, 0.8, 1.0), beside="macro_f1 0.5 [0.4, 0.6]", why="it is")}
+    assert "| accuracy 0.9 [0.8, 1]; macro_f1 0.5 [0.4, 0.6] |" in as_table(verdicts)
     assert read_rows(tmp_path / "predictions.csv").to_numpy().tolist() == [["a, b", "NA"], ["1.0", "1"]]

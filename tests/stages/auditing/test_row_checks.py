@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from stages.audit import audit
-from stages.auditing.data import hashes_of, middle
+from stages.auditing.data import hashes_of
 from stages.common.files import as_json
 from stages.common.meta import Counts, Input, LeftOut, Meta
-from stages.common.splits import SplitWriter
+from stages.common.splits import SplitWriter, middle
 from tests.stages.auditing.presses import NUM, build, presses, schema_of, written
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stages.common.meta import Meta, read_meta
 from stages.common.shelves import take_part
-from stages.common.splits import read_split
+from stages.common.splits import SplitFile, read_split
 from stages.preprocess import preprocess
 from stages.shell.errors import UserError
 from tests.toy import RUNTIME
@@ -40,6 +40,13 @@ class Place:
         Path("params.yaml").write_text(json.dumps({"runtime": RUNTIME | {"seed": self.seed}, "datasets": datasets}))
         preprocess("own")
         return read_meta(self.processed)
+
+    def items(self) -> list[str]:
+        return list(json.loads((self.processed / "items.json").read_text(encoding="utf-8")))
+
+    def lines(self, split: str) -> list[int]:
+        file = SplitFile(self.processed, split)
+        return file.read("lines", 0, file.count).tolist()
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         return read_split(self.processed, name)

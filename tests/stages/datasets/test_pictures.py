@@ -1,4 +1,4 @@
-"""The kinds of data that are files of pictures: a folder a class, or a table of what each shows."""
+"""The kind of data `pictures`: labels from folders, names, tables and texts; splits; what is left out and what is only said."""
 
 import io
 import struct
@@ -12,24 +12,48 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from stages.reading.pictures import load_picture
+from stages.common.splits import SPLITS
+from stages.reading import picture_labels
+from stages.reading.pictures import cuts_of
 from stages.sources.drawn_insects import Sample
 
 ROOT = Path(__file__).parents[3]
-SIZES = {"resize": None, "crop": 8, "train_crop": 8, "normalize": "train", "val_fraction": 0.25, "max_bad_fraction": 0.1}
-PICTURES = SIZES | {"train": "train", "test": "test"}
+SIZES = {"task": "multiclass", "resize": None, "crop": 8, "train_crop": 8, "normalize": "train", "max_bad_fraction": 0.1}
+RANDOM = {"test_fraction": 0.25, "val_fraction": 0.25}
+PICTURES = SIZES | {"val_fraction": 0.25, "train": "train", "test": "test"}
 BIG = {"resize": 20, "crop": 16, "train_crop": 20}
+
+
+def draw(raw, names, size=(8, 8)):
+    """A noisy PNG under each name, no two alike."""
+    for number, name in enumerate(names):
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, size=(size[1], size[0], 3)).astype(np.uint8)
+        encode(raw / name, Image.fromarray(pixels))
+
+
+def encode(path, image):
+    path.write_bytes(encoded(image, format="PNG"))
+
+
+def encoded(image, **options):
+    image.save(file := io.BytesIO(), **options)
+    return file.getvalue()
 
 
 def write(place, size=(8, 8), number=8, folders=("train/ant", "train/bee", "test/ant", "test/bee"), **changes):
     """train/ and test/ with `number` noisy PNGs in each of the classes ant and bee."""
-    place.describe("image_folder", **(PICTURES | changes))
-    rng = np.random.default_rng(0)
-    for folder in folders:
-        (place.raw / folder).mkdir(parents=True)
-        for index in range(number):
-            pixels = rng.integers(0, 256, size=(size[1], size[0], 3)).astype(np.uint8)
-            Image.fromarray(pixels).save(place.raw / folder / f"{index}.png")
+    place.describe("pictures", **(PICTURES | changes))
+    draw(place.raw, [f"{folder}/{index}.png" for folder in folders for index in range(number)], size)
+
+
+def named(place):
+    """The names of each split's pictures."""
+    items = place.items()
+    return {split: [items[line] for line in place.lines(split)] for split in SPLITS}
+
+
+# Pixels
 
 
 def test_pictures_of_the_right_size_are_left_as_they_are(place):
@@ -40,6 +64,7 @@ def test_pictures_of_the_right_size_are_left_as_they_are(place):
     assert inputs[9].tobytes() == Image.open(place.raw / "test/bee/1.png").tobytes()
     assert (meta.classes, meta.task, meta.num_outputs, meta.input.resize) == (["ant", "bee"], "multiclass", 2, None)
     assert meta.counts["val"].per_class == {"ant": 2, "bee": 2}
+    assert named(place)["test"] == [f"test/{name}/{number}.png" for name in ("ant", "bee") for number in range(8)]
     place.check_measured(meta)
 
 
@@ -52,68 +77,198 @@ def test_train_may_keep_a_larger_crop_than_val_and_test(place):
     assert (meta.input.mean, meta.input.std) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-def test_without_a_test_folder_test_is_held_out_of_the_class_folders_of_raw(place):
+@pytest.mark.parametrize("size", [(64, 48), (47, 61), (33, 33), (20, 90), (15, 11), (21, 20)])
+def test_resize_and_crop_are_torchvisions(size):
+    transforms = pytest.importorskip("torchvision.transforms")
+    pixels = np.random.default_rng(size).integers(0, 256, size=(size[1], size[0], 3)).astype(np.uint8)
+    expected = transforms.CenterCrop(15)(transforms.Resize(20)(Image.fromarray(pixels)))
+    (cut,), _ = cuts_of(encoded(Image.fromarray(pixels), format="PNG"), 20, [15])
+    assert cut.tobytes() == expected.tobytes()
+
+
+def test_large_files_are_decoded_beside_each_other_into_the_same_bytes(place, monkeypatch):
+    write(place, size=(30, 24), **BIG)
+    place.run()
+    before = {path.name: path.read_bytes() for path in place.processed.iterdir()}
+    monkeypatch.setattr("stages.reading.pictures.SMALL", 0)
+    place.run()
+    assert {path.name: path.read_bytes() for path in place.processed.iterdir()} == before
+
+
+# Labels
+
+
+def test_without_folders_of_splits_test_is_held_out_of_the_class_folders_of_raw(place):
     write(place, folders=("ant", "bee", ".hidden"), number=16)
-    place.describe("image_folder", **(SIZES | {"test_fraction": 0.25}))
+    place.describe("pictures", **SIZES, **RANDOM)
     assert [counts.per_class for counts in place.run().counts.values()] == [{"ant": n, "bee": n} for n in (9, 3, 4)]
 
 
+NESTED = [f"pets/{kind}/{name}/{number}.png" for kind, name in (("land", "cat"), ("land", "dog"), ("sea", "cod")) for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("level", "classes"),
+    [(None, ["cat", "cod", "dog"]), (1, ["land", "sea"]), (2, ["cat", "cod", "dog"]), ("whole", ["land/cat", "land/dog", "sea/cod"])],
+)
+def test_level_says_which_of_nested_folders_is_the_class_and_one_around_all_counts_for_nothing(place, capsys, level, classes):
+    draw(place.raw, NESTED)
+    place.describe("pictures", **SIZES, **RANDOM, level=level)
+    assert place.run().classes == classes
+    assert ("the deepest, cat, is the class" in capsys.readouterr().err) == (level is None)
+
+
+def test_a_pattern_finds_labels_and_another_one_groups_in_names(place):
+    names = [f"{name}_{person}_{number}.png" for name in ("cat", "dog") for person in "abcdef" for number in range(2)]
+    draw(place.raw, [f"photos/{name}" for name in names])
+    patterns = {"label_pattern": "^([a-z]+)_", "group_pattern": "photos/[a-z]+_(.)"}
+    place.describe("pictures", **SIZES, **RANDOM, **patterns)
+    assert place.run().classes == ["cat", "dog"]
+    people = [{name.split("_")[1] for name in of_split} for of_split in named(place).values()]
+    assert len(set.union(*people)) == sum(map(len, people)) == 6
+
+
+def test_a_pattern_that_takes_for_ever_is_ended(place, monkeypatch):
+    draw(place.raw, [f"{'a' * 60}{number}.png" for number in range(3)])
+    place.describe("pictures", **SIZES, **RANDOM, label_pattern="^(a+)+_")
+    monkeypatch.setattr(picture_labels, "PATTERN_SECONDS", 0.2)
+    assert "preprocess.label_pattern takes more than 0.2 s" in place.refusal()
+
+
 def test_a_table_says_which_of_several_things_a_picture_shows(place, capsys):
-    place.describe("tagged_images", **(SIZES | {"table": "tags.csv", "test_fraction": 0.25, "max_bad_fraction": 0.3}))
+    table = {"task": "multilabel", "table": "tags.csv", "file": "picture", "label": ["cat", "dog"], "max_bad_fraction": 0.3}
+    place.describe("pictures", **(SIZES | RANDOM | table))
     for number in range(16):
-        Image.new("RGB", (8, 8), (number, 0, 0)).save(place.raw / f"{number}.png")
+        encode(place.raw / f"{number}.png", Image.new("RGB", (8, 8), (number, 0, 0)))
     rows = [f"{number}.png,{number % 2},1" for number in range(16)]
     bad = ["../0.png,0,1", "/0.png,0,1", "none.png,0,1", "0.png,0", "1.png,0,2"]
     (place.raw / "tags.csv").write_text("\n".join(["picture,cat,dog", *rows, *bad]))
     meta = place.run()
-    assert (meta.task, meta.classes, meta.num_outputs, meta.left_out.count) == ("multilabel", ["cat", "dog"], 2, 5)
+    assert (meta.task, meta.classes, meta.num_outputs, meta.left_out.count, meta.notes) == ("multilabel", ["cat", "dog"], 2, 5, None)
     assert [counts.per_class for counts in meta.counts.values()] == [{"cat": 5, "dog": 9}, {"cat": 1, "dog": 3}, {"cat": 2, "dog": 4}]
     inputs, targets = place.split("test")
     assert targets.dtype == np.uint8 and targets[:, 0].tolist() == (inputs[:, 0, 0, 0] % 2).tolist()
-    assert "tags.csv line 22: column dog has '2', expected 0 or 1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "tags.csv line 22: column dog has '2', expected 0 or 1" in said and "'../0.png' leaves the folder" in said
 
 
-@pytest.mark.parametrize("size", [(64, 48), (47, 61), (33, 33), (20, 90), (15, 11), (21, 20)])
-def test_resize_and_crop_are_torchvisions(tmp_path, size):
-    transforms = pytest.importorskip("torchvision.transforms")
-    pixels = np.random.default_rng(size).integers(0, 256, size=(size[1], size[0], 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    expected = transforms.CenterCrop(15)(transforms.Resize(20)(Image.fromarray(pixels)))
-    assert load_picture(tmp_path / "a.png", 20, 15).tobytes() == expected.tobytes()
-
-
-def test_a_picture_is_turned_upright_by_its_exif(tmp_path):
-    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
-    pixels[0] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held so that the first row is the right edge
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    turned = load_picture(tmp_path / "a.png", None, 8)
-    assert turned[:, 7].min() == 255 and turned[:, :7].max() == 0
-
-
-def test_every_format_and_mode_becomes_rgb(place):
-    write(place)
-    grey = Image.new("RGB", (8, 8), (128, 128, 128))
-    for number, extension in enumerate(("jpg", "JPEG", "png", "webp", "bmp", "tif", "tiff")):
-        grey.save(place.raw / f"test/bee/grey{number}.{extension}")
-    for mode in ("1", "L", "LA", "P", "RGBA", "CMYK"):
-        grey.convert(mode).save(place.raw / f"test/bee/mode{mode}.{'tif' if mode == 'CMYK' else 'png'}")
-    Image.fromarray(np.full((8, 8), 0x8000, dtype=np.uint16)).save(place.raw / "test/bee/mode16.png")
+def test_a_cell_or_a_text_may_hold_several_labels(place):
+    names = [f"{number}.png" for number in range(12)]
+    draw(place.raw, names)
+    labels = ["cat", "cat|dog", "", "dog"] * 3
+    (place.raw / "tags.tsv").write_text("\n".join(["file\ttags", *(f"{name}\t{label}" for name, label in zip(names, labels, strict=True))]))
+    several = {"task": "multilabel", "label_separator": "|"}
+    by_table = {"table": "tags.tsv", "file": "file", "label": ["tags"], "format": {"separator": "\t"}}
+    place.describe("pictures", **(SIZES | RANDOM | several | by_table))
     meta = place.run()
-    assert meta.counts["test"].per_class == {"ant": 8, "bee": 22} and meta.left_out.count == 0
-    assert all(abs(picture.mean() - 128) < 40 for picture in place.split("test")[0][16:])
+    assert meta.classes == ["cat", "dog"] and [note.count for note in meta.notes] == [3]
+    first = {split: place.split(split)[1].tolist() for split in SPLITS}
+    for name, label in zip(names, labels, strict=True):
+        (place.raw / name).with_suffix(".txt").write_text(label.replace("|", "\n"))
+    (place.raw / "tags.tsv").unlink()
+    place.describe("pictures", **(SIZES | RANDOM | several | {"label_files": True}))
+    assert place.run().classes == ["cat", "dog"]
+    assert {split: sorted(place.split(split)[1].tolist()) for split in SPLITS} == {split: sorted(values) for split, values in first.items()}
 
 
-def test_other_files_are_left_out_and_named_but_for_what_desktops_leave(place, capsys):
+def test_numbers_of_a_table_are_predicted_and_its_column_splits(place):
+    names = [f"{split}{number}.png" for split in ("train", "val", "test") for number in range(4)]
+    draw(place.raw, names)
+    rows = [f"{name},{number}.5,{name[:-5].upper()}" for number, name in enumerate(names)]
+    (place.raw / "ages.csv").write_text("\n".join(["name,age,part", *rows]))
+    table = {"task": "regression", "table": "ages.csv", "file": "name", "label": ["age"], "split": "part"}
+    place.describe("pictures", **(SIZES | table))
+    meta = place.run()
+    assert (meta.classes, meta.outputs, meta.target.mean) == (None, ["age"], [2.0])
+    assert place.split("val")[1].tolist() == [[4.5], [5.5], [6.5], [7.5]]
+    assert named(place)["test"] == names[8:]
+
+
+def test_classes_may_be_given_in_an_order_and_pictures_of_others_are_bad(place):
+    write(place, classes=["bee", "ant"], max_bad_fraction=0.5)
+    draw(place.raw, ["train/wasp/0.png"])
+    meta = place.run()
+    assert meta.classes == ["bee", "ant"] and place.split("test")[1].tolist() == [0] * 8 + [1] * 8
+    assert meta.left_out.examples == ["train/wasp/0.png: its label, 'wasp', is not in preprocess.classes"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"), [("a/1", "a/1.png"), ("B\\2.PNG", "b/2.png"), ("home/x/b/2.png", "b/2.png"), ("./3", "c/3.png")]
+)
+def test_a_cell_finds_its_picture(cell, found):
+    names = ["a/1.png", "b/1.png", "b/2.png", "c/3.png"]
+    assert picture_labels.Finder(names, ".").find(cell) == found
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ("1.png", "may be a/1.png or b/1.png"),
+        ("b/3", "is not a picture"),
+        ("/a/1.png", "leaves"),
+        ("C:\\a\\1.png", "leaves"),
+        ("", "names no"),
+    ],
+)
+def test_a_cell_that_names_none_or_two_pictures_is_told(cell, problem):
+    with pytest.raises(ValueError, match=problem):
+        picture_labels.Finder(["a/1.png", "b/1.png", "c/3.png"], ".").find(cell)
+
+
+# Splits
+
+
+def test_rows_of_a_group_stay_together_and_copies_too(place):
+    names = [f"{kind}{number}.png" for kind in "ab" for number in range(12)]
+    draw(place.raw, names, size=(64, 64))
+    for kind in "ab":  # of each class two pictures are the same but for their size
+        encode(place.raw / f"{kind}1.png", Image.open(place.raw / f"{kind}0.png").resize((96, 96), Image.Resampling.BICUBIC))
+    rows = [f"{name},{name[0]},{int(name[1:-4]) // 2 if name != 'a11.png' else ''}" for name in names]
+    (place.raw / "t.csv").write_text("\n".join(["file,kind,person", *rows]))
+    big = {"resize": 64, "crop": 64, "train_crop": 64}
+    table = {"table": "t.csv", "file": "file", "label": ["kind"]}
+    place.describe("pictures", **(SIZES | RANDOM | big | table | {"group": "person"}))
+    meta = place.run()
+    of = {name: split for split, names in named(place).items() for name in names}
+    assert all(of[f"{kind}{number}.png"] == of[f"{kind}{number + 1}.png"] for kind in "ab" for number in range(0, 10, 2))
+    assert [note.examples for note in meta.notes] == [["a11.png"]]
+    place.describe("pictures", **(SIZES | RANDOM | big | {"label_pattern": "^(.)", "keep_copies_together": True}))
+    for seed in range(4):
+        place.seed = seed
+        place.run()
+        of = {name: split for split, names in named(place).items() for name in names}
+        assert of["a0.png"] == of["a1.png"] and of["b0.png"] == of["b1.png"]
+
+
+def test_copies_of_a_test_folder_leave_train_and_the_pixels_stay_the_same(place):
+    write(place, size=(31, 24), number=6, **BIG)
+    (place.raw / "test/ant/0.png").write_bytes((place.raw / "train/ant/3.png").read_bytes())
+    place.run()
+    pixels = dict(zip(named(place)["test"], place.split("test")[0], strict=True))
+    place.describe("pictures", **(PICTURES | BIG | {"keep_copies_together": True}))
+    meta = place.run()
+    assert "train/ant/3.png" in named(place)["test"] and meta.notes[0].what.startswith("1 pictures have copies in a later split")
+    assert place.split("train")[0].shape[1:] == (20, 20, 3)
+    for name, picture in zip(named(place)["test"], place.split("test")[0], strict=True):
+        assert name == "train/ant/3.png" or picture.tobytes() == pixels[name].tobytes()
+
+
+# What is left out
+
+
+def test_other_files_are_passed_over_and_counted_apart(place, capsys):
     write(place)
-    Image.new("RGB", (8, 8)).save(place.raw / "train/ant/moving\x1b[2J\n.gif")
-    (place.raw / "test/bee/.DS_Store").write_bytes(b"\0")
-    (place.raw / "test/bee/Thumbs.db").write_bytes(b"\0")
-    (place.raw / "test/readme.txt").write_text("hello")
-    examples = [example.split(": ")[0] for example in place.run().left_out.examples]
-    assert examples == ["test/readme.txt", "train/ant/moving\\x1b[2J\\n.gif"]
-    assert capsys.readouterr().err.startswith("warning: 2 of 34 items are left out: test/readme.txt: not a class folder; ")
+    for name in ("train/ant/0.xml", "test/bee/.DS_Store", "test/bee/Thumbs.db", "test/readme.txt", "LICENSE", "__MACOSX/train/ant/1.png"):
+        (place.raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.raw / name).write_bytes(b"\0")
+    (place.raw / "train/ant/picture").write_bytes((place.raw / "train/ant/1.png").read_bytes())  # by its content
+    (place.raw / "train/loose.png").write_bytes(b"\x1b")
+    meta = place.run()
+    assert meta.left_out.examples == ["train/loose.png: lies in no class folder"]
+    assert [(note.what, note.count) for note in meta.notes] == [("not pictures, passed over", 6)]
+    assert meta.counts["train"].total + meta.counts["val"].total == 17
+    said = capsys.readouterr().err
+    assert "warning: 1 of 34 items are left out: " in said and "notice: not pictures, passed over: 6 (LICENSE; __MACOSX; " in said
 
 
 def bomb():
@@ -126,27 +281,10 @@ def bomb():
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 
 
-def encoded(image, **options):
-    image.save(file := io.BytesIO(), **options)
-    return file.getvalue()
-
-
-def of_many_scans():
-    """A JPEG that repeats its last scan, each of which goes over all pixels."""
-    data = encoded(Image.new("L", (64, 64), 128), format="JPEG", progressive=True)
-    last, table = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xc4")
-    return data[:-2] + data[table:last] + data[last:-2] * 100 + b"\xff\xd9"
-
-
 BAD = [
-    (encoded(Image.effect_noise((24, 24), 50), format="PNG")[:150], "truncated"),
-    (b"<html>not found</html>", "not a JPEG, PNG, WEBP, BMP, TIFF file"),
-    (encoded(Image.new("RGB", (8, 8)), format="GIF"), "not a JPEG, PNG, WEBP, BMP, TIFF file"),
-    (encoded(Image.fromarray(np.ones((8, 8), np.float32)), format="TIFF"), "32-bit pixels have no fixed range"),
-    (bomb(), "decompression bomb"),
-    (encoded(Image.new("L", (10_000, 6000)), format="PNG"), "10000x6000 pixels are more than the 50,000,000"),
-    (encoded(Image.new("RGB", (200_000, 1)), format="PNG"), "pixels are more than"),  # once it is resized
-    (of_many_scans(), "more than the 100 scans"),
+    (encoded(Image.effect_noise((24, 24), 50), format="PNG")[:150], "cut short"),
+    (bomb(), "60000x60000, more than the 50,000,000 pixels"),
+    (encoded(Image.new("RGB", (200_000, 1)), format="PNG"), "too long and narrow to be resized"),
 ]
 
 
@@ -165,14 +303,17 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(place, content, rea
 
 def test_without_resize_a_picture_of_another_size_is_bad_and_many_bad_ones_are_refused(place):
     write(place)
-    Image.new("RGB", (9, 8)).save(place.raw / "train/ant/3.png")
+    encode(place.raw / "train/ant/3.png", Image.new("RGB", (9, 8)))
     assert "is 9x8, expected 8x8: set resize" in place.run().left_out.examples[0]
     (place.processed / "meta.json").write_text("the earlier result")
-    for path in place.processed.glob("*.safetensors"):
+    for path in [*place.processed.glob("*.safetensors"), place.processed / "items.json"]:
         path.unlink()
     for index in range(4):
         (place.raw / f"train/ant/{index}.png").write_bytes(b"")
     assert "4 of 32 items are bad, more than max_bad_fraction (0.1) allows: train/ant/0.png" in place.refusal()
+
+
+TABLE = {"table": "t.csv", "file": "a", "label": ["b"]}
 
 
 @pytest.mark.parametrize(
@@ -180,11 +321,20 @@ def test_without_resize_a_picture_of_another_size_is_bad_and_many_bad_ones_are_r
     [
         (BIG | {"val_fraction": 0.0}, "expected val_fraction above 0 where train_crop is not crop"),
         ({"train_crop": 9}, "with resize null expected train_crop to be crop (8), got 9"),
-        ({"test": "train/"}, "expected different folders for train and test"),
-        ({"train": "test/", "test": "test/bee"}, "and neither within the other"),
+        ({"test": "train/"}, "expected different folders for train, val and test"),
+        ({"train": "test/", "test": "test/bee"}, "and none within another"),
         ({"train": "a/../../.."}, "datasets.own.preprocess.train is 'a/../../..'"),
-        ({"train": "training"}, "training is not a folder"),
+        ({"train": "training"}, "has no folder training with pictures"),
         ({"test": None}, "expected either test, a folder, or test_fraction"),
+        ({"level": 1, "label_pattern": "a"}, "expected one way to know labels, got level and label_pattern"),
+        ({"label_pattern": "("}, "expected a regular expression, got '('"),
+        ({"group": "a"}, "expected table where group name its columns"),
+        ({"task": "multilabel"}, "expected table or label_files where a picture has several labels"),
+        ({"task": "regression"}, "expected table, which has the numbers"),
+        (TABLE | {"label": None}, "expected file and label, columns of table"),
+        (TABLE, "preprocess.table is 't.csv', which is not in data/own/raw"),
+        (TABLE | {"split": "c"}, "expected neither folders nor fractions where split names a column"),
+        ({"classes": ["a", "a "]}, "expected names of classes that are all different"),
     ],
 )
 def test_params_that_do_not_fit_are_refused(place, changes, sentence):
@@ -200,11 +350,11 @@ def empty(folder):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda raw: [path.unlink() for path in (raw / "test/bee").iterdir()], "test/bee has no pictures"),
+        (lambda raw: [path.unlink() for path in (raw / "test/bee").iterdir()], "The class 'bee' has no picture in test"),
         (lambda raw: empty(raw / "train/bee"), "The class 'bee' has no item in train"),
-        (lambda raw: (raw / "test/wasp").mkdir(), "The class folder 'wasp' is in only one of train and test"),
-        (lambda raw: (raw / "train/\x1b").mkdir(), r"'\\x1b' is in only one"),
-        (lambda raw: [(raw / split / "bee\n").mkdir() for split in ("train", "test")], r"'bee\\n' has a name that cannot be shown"),
+        (lambda raw: draw(raw, ["test/wasp/0.png"]), "The class 'wasp' has no picture in train"),
+        (lambda raw: draw(raw, [f"{split}/bee\n/0.png" for split in ("train", "test")]), r"The classes 'bee' (16) and 'bee\n' (2) differ"),
+        (lambda raw: draw(raw, [f"{split}/a\x1b/0.png" for split in ("train", "test")]), r"'a\x1b' has a name that cannot be shown"),
     ],
 )
 def test_a_class_that_cannot_be_is_named(place, spoil, sentence):
@@ -213,18 +363,17 @@ def test_a_class_that_cannot_be_is_named(place, spoil, sentence):
     assert sentence in place.refusal()
 
 
-def test_one_class_is_too_few(place):
-    place.describe("image_folder", **PICTURES)
-    for split in ("train", "test"):
-        (place.raw / split / "ant").mkdir(parents=True)
-    assert "has 1 class folder(s), expected two or more" in place.refusal()
+def test_labels_that_are_nearly_all_different_are_a_mistake(place):
+    draw(place.raw, [f"{number}.png" for number in range(20)])
+    place.describe("pictures", **SIZES, **RANDOM, label_pattern="^(.+)[.]")
+    assert "20 pictures have 20 classes, such as 0, 1, 10, 11, 12: check where labels are read from" in place.refusal()
 
 
 SAMPLE = {"seed": 0, "folders": ["train", "test"], "classes": ["x", "y", "z"], "num_per_class": [4, 2], "size": [40, 30]}
 
 
 def test_the_sample_has_the_folders_and_numbers_asked_for(place):
-    place.describe("image_folder", **(PICTURES | BIG))
+    place.describe("pictures", **(PICTURES | BIG))
     place.make("drawn_insects", sample=SAMPLE)
     assert place.run().counts["test"].per_class == {"x": 2, "y": 2, "z": 2}
 

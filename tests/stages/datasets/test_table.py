@@ -11,7 +11,8 @@ from stages.check import facts_of
 from stages.common.files import as_json
 from stages.common.splits import SPLITS, SplitFile
 from stages.datasets.table import Preprocess
-from stages.reading.row_splits import splits_by_group, splits_by_time
+from stages.reading.group_splits import splits_by_group
+from stages.reading.row_splits import splits_by_time
 
 NUMBER = {"type": "number"}
 SORT = {"type": "category", "levels": ["no", "yes"]}

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from stages.common.files import write_files
-from stages.common.meta import Input
+from stages.common.meta import Input, Text
 from stages.common.shelves import take_input, take_task
 from stages.common.splits import SplitFile
 from stages.evaluate import evaluate
 from stages.evaluation import baselines
 from stages.evaluation.bootstrap import Bootstrap
+from stages.inputs.text import as_rows
 from stages.modelling.model import as_checkpoint
 from tests.toy import TOYS, Data, Project, describe, toy, toy_model
 
@@ -170,6 +171,28 @@ def test_a_large_train_split_is_sampled_by_the_seed_and_many_levels_become_other
     assert len({tuple(row) for row in first}) <= 11
 
 
+# Of texts
+
+TEXTS = Input(kind="text", shape=[None], dtype="int32", text=Text(max_length=50, case="fold"))
+
+
+def test_a_word_that_says_the_class_is_found_in_any_script_and_signs_alone_are_words_too(tmp_path):
+    rng = np.random.default_rng(SEED)
+    words = ["СОБАКА", "猫", "\U0001f98a!?"]
+    targets = rng.integers(0, 3, 300)
+    texts = [" ".join([words[target], *rng.choice(["a", "b", "..."], 3)]) for target in targets]
+    texts[0], splits = "...", all_splits(as_rows([text.lower() for text in texts]), targets)
+    metrics, outputs = measured(tmp_path, TEXTS, "multiclass", COLOURS, splits)
+    assert metrics["words"]["accuracy"] == 1.0 and outputs["words"][0].dtype == np.float32
+    labels = np.stack([targets == 0, targets < 2], axis=1).astype(np.uint8)
+    splits = {
+        split: (inputs, labels[start : start + len(inputs)])
+        for (split, (inputs, _)), start in zip(splits.items(), (0, 180, 240), strict=True)
+    }
+    metrics, _ = measured(tmp_path / "labels", TEXTS, "multilabel", ["a", "b"], splits)
+    assert metrics["words"]["exact_match"] == 1.0
+
+
 # Through evaluate
 
 
@@ -186,7 +209,7 @@ class Evaluated(Project):
 
 
 SIMPLEST = {"regression": "mean"}
-IS_TABLE = ("features", "table")
+LEARNED = {"features": ["linear", "boosting"], "table": ["linear", "boosting"], "text": ["words"]}
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -195,7 +218,7 @@ def test_every_kind_has_its_baselines_beside_the_model_with_the_same_bytes_again
     own, meta = Evaluated(tmp_path, name), toy(name).meta
     evaluate("own")
     metrics, printed = own.metrics(), capsys.readouterr().out.splitlines()
-    expected = [SIMPLEST.get(meta.task, "majority"), *(["linear", "boosting"] if meta.input.kind in IS_TABLE else [])]
+    expected = [SIMPLEST.get(meta.task, "majority"), *LEARNED.get(meta.input.kind, [])]
     main = take_task(meta.task).COMPARED[0]
     for baseline in expected:
         assert {f"baseline_{baseline}_{main}{end}" for end in ("", "_low", "_high")} <= set(metrics)

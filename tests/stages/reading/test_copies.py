@@ -1,32 +1,23 @@
 """Copies of pictures and of texts: what is one, what is none, and that crowds of either end soon."""
 
-import io
 import time
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from stages.reading.copies import BLOCK, equal_texts, exact_groups, mirrored_hashes, near_groups, picture_hashes, text_groups
-
-SIZE = 96
-
-
-def drawn(seed, size=SIZE):
-    """A picture of its own: ellipses on a ground that grows brighter."""
-    draw = np.random.default_rng(seed)
-    image = Image.fromarray(np.tile(np.linspace(40, 90, size).astype(np.uint8)[:, None, None], (1, size, 3)))
-    for _ in range(8):
-        x, y, width, height = draw.integers(0, size, 4).tolist()
-        ImageDraw.Draw(image).ellipse((x, y, x + width, y + height), fill=tuple(draw.integers(0, 255, 3).tolist()))
-    noise = draw.integers(-6, 7, (size, size, 3))
-    return Image.fromarray((np.asarray(image).astype(int) + noise).clip(0, 255).astype(np.uint8))
-
-
-def saved_again(image):
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=50)
-    return Image.open(file)
+from stages.reading.copies import (
+    BLOCK,
+    GREY,
+    equal_texts,
+    exact_groups,
+    mirrored,
+    mirrored_hashes,
+    near_groups,
+    picture_hashes,
+    text_groups,
+)
+from tests.drawings import SIZE, drawn, saved_again
 
 
 def cut(image, margin):
@@ -59,6 +50,11 @@ def test_copies_of_a_picture_are_known_again(change, with_mirrored, is_near, is_
     assert exact == [0, 1, 0 if is_exact else 2, 3]
 
 
+def test_hashes_of_mirrored_pictures_are_made_of_those_of_the_pictures():
+    pictures = np.stack([np.asarray(drawn(seed)) for seed in range(5)])
+    np.testing.assert_array_equal(mirrored(picture_hashes(pictures))[:, 1:], picture_hashes(pictures[:, :, ::-1])[:, 1:])
+
+
 def test_pictures_that_show_nothing_are_copies_only_where_every_pixel_is_the_same():
     shades = [Image.new("RGB", (SIZE, SIZE), (value,) * 3) for value in (0, 0, 1, 255, 250)]
     assert groups_of(shades) == ([0, 0, 2, 3, 4],) * 2
@@ -72,7 +68,7 @@ def test_thousands_of_views_of_one_camera_are_one_group_soon():
     draw = np.random.default_rng(0)
     hashes = picture_hashes(np.asarray(drawn(1))[None]).repeat(4_000, axis=0)
     hashes[:, 0] = np.arange(len(hashes))  # no two are equal in every pixel
-    hashes[:, 5:].view(np.uint8)[:, ::7] ^= draw.integers(0, 2, (len(hashes), 39), np.uint8)
+    hashes[:, GREY].view(np.uint8)[:, ::7] ^= draw.integers(0, 2, (len(hashes), 39), np.uint8)
     start = time.process_time()
     assert set(near_groups(hashes, hashes).tolist()) == {0}
     assert time.process_time() - start < 10

@@ -119,6 +119,7 @@ RICH = {
         "late_dropout": 0.4,
     },
     "codes": {"schedule": {"name": "MultiStepLR", "interval": "epoch", "milestones": [1, 2]}},
+    "zines": {"optimizer": {"name": "AdamW"}, "ema": 0.9},
     "yachts": {"optimizer": {"name": "AdamW"}, "clip_norm": 1.0, "patience": 2},
     "yields": {"optimizer": {"name": "AdamW"}, "ema": 0.9, "best_by": "metric"},
 }

@@ -62,6 +62,7 @@ LEARNT = {  # epochs of Adam, and the metric that a trained network reaches on t
     "tags": (60, 0.8),
     "words": (80, 0.9),
     "codes": (60, 0.99),
+    "zines": (60, 0.85),
     "yachts": (60, 0.85),
     "yields": (60, 1e4),
 }

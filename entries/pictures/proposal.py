@@ -1,0 +1,311 @@
+"""A dataset and a model of pictures: finds what says what they show, says what it found, and proposes the two entries.
+
+What they show is said by class folders, by the files' names, by a table or by texts beside them; splits, by folders of the usual names.
+Photographs get the network that knows ImageNet, of which only the head is fitted; many pictures of an icon's size, a small network of their
+own.
+"""
+
+import argparse
+import re
+import shutil
+import statistics
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from entries.project import ask
+from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, with_set
+from entries.tables.formats import format_of
+from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one
+from stages.common.files import naming
+from stages.common.splits import SPLITS
+from stages.datasets.pictures import Preprocess, Reading
+from stages.reading.archives import SUFFIXES
+from stages.reading.contents import LeftOutItems, Notes, printable
+from stages.reading.delimited import all_rows, names_of
+from stages.reading.group_splits import WORDS
+from stages.reading.picture_labels import LETTERS, Finder, Pattern
+from stages.reading.raw_files import RawFiles, pack
+from stages.shell.errors import UserError
+
+DATA = "a folder of pictures, or a .zip or .tar of one"
+LOOKED_AT = 1000  # names by which a folder is told to be one of pictures
+DECODED = 60  # pictures that are looked at
+TABLES = (".csv", ".tsv")
+TABLE_ROWS = 1000
+MOSTLY = 0.8  # of the cells of a column, that name pictures
+MIN_OF_CLASS = 2  # pictures, where the names of files are to say the class
+FEW_CLASSES = 0.2  # of the number of pictures
+NUMBERS = 20  # different numbers in a column of labels are no classes
+PACKED = 1000  # files: from here on DVC would spend its time on their bookkeeping
+SMALL, MANY = 64, 5000  # pixels of the shorter side, pictures: where a network of their own is worth its training
+EPOCHS = (4, 32)
+BUDGET = 800_000  # pictures of 32x32 that are trained on in all: about half an hour of one core
+BAD_PICTURES = 0.05
+RESIZE, CROP = 256, 224  # which EfficientNet-Lite0 was trained at
+SHOWN = 8  # classes
+
+
+def fits(path: Path, options: argparse.Namespace) -> bool:
+    """Whether there are pictures, or an archive that may hold some."""
+    if not path.is_dir():
+        return path.name.lower().endswith(SUFFIXES)
+    names = (file.name for number, file in zip(range(LOOKED_AT), path.rglob("*"), strict=False) if number >= 0 and not is_hidden(file.name))
+    return any(is_meant_to_be_one(name) or name.lower().endswith(SUFFIXES) for name in names)
+
+
+def look(path: Path, options: argparse.Namespace) -> "Pictures":
+    refuse_odd_name(path)
+    return Pictures(path, options)
+
+
+class Pictures:
+    """Pictures that were looked at. Raises UserError where something must be told."""
+
+    def __init__(self, path: Path, options: argparse.Namespace):
+        self.path, self.options, self.said = path, options, list[str]()
+        self.told = settings(options.set, Preprocess)
+        with tempfile.TemporaryDirectory() as beside:
+            folder = path
+            if not path.is_dir():
+                folder = Path(beside)
+                shutil.copyfile(path, folder / path.name)
+            try:
+                with RawFiles(folder, LeftOutItems(), Notes()) as files:
+                    self.look_at(files)
+            except UserError as error:
+                raise with_set(error, {f"{folder}/": "", str(folder): path.name}) from error
+
+    def look_at(self, files: RawFiles) -> None:
+        if not files.pictures:
+            raise UserError(f"{self.path.name} holds no picture: {'; '.join(files.left_out.examples) or 'its files are of other kinds'}.")
+        self.count = len(files.pictures)
+        self.sides = self.look_at_some(files)
+        values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
+        labels = {} if self.labels_are_told() else self.labels(files, values)
+        self.preprocess = {"task": "multiclass", **labels, **values, **self.told}
+        self.section = checked(Preprocess, self.preprocess)
+        self.look_at_labels(files)
+
+    def look_at_some(self, files: RawFiles) -> list[int]:
+        """Shorter sides of an even sample; what cannot be read of it is said."""
+        sides, bad, stride = list[int](), list[str](), max(1, self.count // DECODED)
+        with warnings.catch_warnings(action="ignore"):
+            for name in files.pictures[::stride]:
+                try:
+                    sides.append(min(decode(files.read(name)).image.size))
+                except (BadPicture, ValueError) as error:
+                    bad.append(f"{printable(name)}: {error}")
+        if not sides:
+            raise UserError(f"{self.path.name}: no picture can be read; {bad[0]}.")
+        if bad:
+            self.said.append(f"of {len(sides) + len(bad)} that were looked at {len(bad)} cannot be read, such as {bad[0]}")
+        return sides
+
+    # Sizes and splits
+
+    @property
+    def is_small(self) -> bool:
+        return self.count >= MANY and statistics.median(self.sides) <= SMALL
+
+    def sizes(self) -> dict[str, Any]:
+        if not self.is_small:
+            return {"resize": RESIZE, "crop": CROP, "train_crop": CROP, "normalize": "symmetric"}
+        side = int(statistics.median(self.sides))
+        return {"resize": side if len(set(self.sides)) > 1 else None, "crop": side, "train_crop": side, "normalize": "train"}
+
+    def splits(self, files: RawFiles) -> dict[str, Any]:
+        """Folders of the usual names, else shares."""
+        val = 0.1 if self.is_small else 0.0  # without one, the head's strength is chosen by folds of train
+        if self.options.split or "split" in self.told:
+            return {"split": self.options.split} if self.options.split else {}
+        if any(one in self.told for one in SPLITS):
+            return {} if "val" in self.told else {"val_fraction": val}
+        base, found = files.base([]), dict[str, str]()
+        for name in files.pictures:
+            top, sign, _ = name[len(base) :].partition("/")
+            if sign and top.lower() in WORDS:
+                found.setdefault(SPLITS[WORDS[top.lower()]], top)
+        if "test" not in found and {"train", "val"} <= found.keys():
+            found["test"] = found.pop("val")
+            self.said.append(f"the folder {found['test']} is the test: there is no other")
+        if {"train", "test"} <= found.keys():
+            self.said.append(f"splits as their folders say: {', '.join(f'{found[one]} is {one}' for one in SPLITS if one in found)}")
+            return {**{one: found[one] for one in SPLITS if one in found}, **({} if "val" in found else {"val_fraction": val})}
+        return {"test_fraction": self.options.test_fraction, "val_fraction": val, "keep_copies_together": True}
+
+    # Labels
+
+    def labels_are_told(self) -> bool:
+        return any(key in self.told for key in ("level", "label_pattern", "label_files", "table"))
+
+    def labels(self, files: RawFiles, splits: dict[str, Any]) -> dict[str, Any]:
+        """The keys that say where labels are read from."""
+        base = files.base([])
+        inside = [name[len(base) :] for name in files.pictures]
+        named = splits | self.told
+        tops = tuple(f"{named[one]}/" for one in SPLITS if one in named)
+        inside = [name.partition("/")[2] if tops and name.startswith(tops) else name for name in inside]
+        folders = [name.rpartition("/")[0] for name in inside]
+        tables = [name for name in sorted(files.others) if name.lower().endswith(TABLES)]
+        if self.options.target or self.options.group:
+            if told := self.by_table(files, tables):
+                return told
+            raise UserError(f"{self.path.name} has no table that names its pictures, so --target and --group mean nothing: leave them out.")
+        if all(folders) and len(set(folders)) > 1:
+            return {"level": "deepest"} if any("/" in folder for folder in folders) else {}
+        if told := self.by_table(files, tables):
+            return told
+        if all(folders):  # of one name: the stage's own words say that this is one class alone
+            return {}
+        if self.names_say(inside):
+            self.said.append("what they show is what their names begin with (label_pattern)")
+            return {"label_pattern": LETTERS}
+        beside = sum(f"{name.removesuffix(PurePosixPath(name).suffix)}.txt" in files.others for name in files.pictures)
+        if beside > MOSTLY * self.count:
+            self.said.append("what they show stands in a text beside each")
+            return {"label_files": True}
+        raise UserError(
+            f"{self.path.name}: nothing says what the {self.count} pictures show; the first is {printable(inside[0])}. "
+            "Put those of each class into a folder of its own; or say which part of their names it is (--set label_pattern='^([a-z]+)'), "
+            "or which table has it (--set table=labels.csv --set file=COLUMN --set 'label=[COLUMN]')."
+        )
+
+    def names_say(self, names: list[str]) -> bool:
+        found = Counter(Pattern(LETTERS).of(name) for name in names)
+        return None not in found and 2 <= len(found) <= max(2, FEW_CLASSES * len(names)) and min(found.values()) >= MIN_OF_CLASS
+
+    def by_table(self, files: RawFiles, tables: list[str]) -> dict[str, Any]:
+        """Of the first table that has a column of pictures' names."""
+        finder, options = Finder(files.pictures, "."), self.options
+        for table in tables:
+            with files.as_file(table) as path:
+                form, _ = format_of(path, options.encoding, options.separator, options.header, options.names)
+                header, rows = names_of(path, form, all_rows(path, form))
+                seen = [row for _, (_, row) in zip(range(TABLE_ROWS), rows, strict=False) if len(row) == len(header)]
+            cells = {name: [row[place] for row in seen] for place, name in enumerate(header)}
+            naming_pictures = [name for name in header if sum(is_found(finder, cell) for cell in cells[name]) >= 0.5 * max(1, len(seen))]
+            if not naming_pictures:
+                continue
+            file, others = naming_pictures[0], [name for name in header if name != naming_pictures[0]]
+            if unknown := [name for name in (*(options.target or []), options.group, options.split) if name and name not in header]:
+                raise UserError(f"{table} has no column {unknown[0]!r}; it has {', '.join(map(printable, header))}.")
+            target = list(options.target or [])
+            if not target and len(others) == 1:
+                target = others
+            while not target:
+                known = ", ".join(map(printable, others))
+                answer = ask(f"Which column of {table} says what a picture shows ({known})?", "TARGET=... (--target)")
+                target = [answer] if answer in others else []
+            task = "multilabel" if len(target) > 1 else "multiclass"
+            if len(target) == 1 and are_numbers(cells[target[0]]):
+                task = "regression"
+            self.said.append(f"what they show is in the column {', '.join(map(printable, target))} of {table}")
+            base = files.base([])
+            found = {"task": task, "table": table.removeprefix(base), "file": file, "label": target}
+            shape = {key: value for key, value in form.model_dump(exclude_defaults=True).items() if value is not None}
+            return found | ({"format": shape} if shape else {}) | ({"group": options.group} if options.group else {})
+        return {}
+
+    def look_at_labels(self, files: RawFiles) -> None:
+        """What the entry will read, as the stage preprocess reads it."""
+        reading = Reading(files, self.section, 0)
+        labels = reading.labels()
+        self.classes = list[str]() if self.section.task == "regression" else reading.classes_of(labels)[0]
+        counts = Counter(label for of_one in labels.values() for label in of_one)
+        self.counts = dict(counts.most_common())
+        self.num_labelled, self.left_out = len(labels), files.left_out
+        self.passed_over = Counter(PurePosixPath(name).suffix.lower() or name for name in files.passed_over if name not in files.used)
+
+    # The proposal
+
+    def print(self) -> None:
+        sides = sorted(self.sides)
+        size = (
+            f"{sides[0]} pixels"
+            if sides[0] == sides[-1]
+            else f"{sides[0]} to {sides[-1]} pixels, {int(statistics.median(sides))} in the middle"
+        )
+        print(f"{self.path.name}: {self.count:,} pictures; of {len(sides)} the shorter side has {size}")
+        if self.classes:
+            print(f"  {len(self.classes)} classes: {printable(listed_with_counts(self.counts, SHOWN))}")
+        for line in self.said:
+            print(f"  {printable(line)}")
+        if self.passed_over:
+            print(f"  not pictures, passed over: {printable(listed_with_counts(dict(self.passed_over), SHOWN))}")
+        if self.left_out.count:
+            print(f"  left out: {self.left_out.count:,}, such as {'; '.join(self.left_out.examples[:3])}")
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        what = ", ".join(self.section.label or []) if self.section.task == "regression" else ", ".join(self.classes[:SHOWN])
+        use = f"To tell in pictures what they show: {what}{', ...' if len(self.classes) > SHOWN else ''}."
+        return {"kind": "pictures", "raw": f"data/{name}/raw", "preprocess": self.preprocess, "about": {"use": use, **NOT_WRITTEN}}
+
+    def model(self, name: str) -> dict[str, Any]:
+        if not self.is_small:
+            return {
+                "dataset": name,
+                "architecture": {"name": "efficientnet_lite", "model": "lite0"},
+                "train": {"recipe": "head"},
+                "int8": [],
+            }
+        side, train = self.section.crop, {"multilabel": {"loss": {"name": "BCE"}}, "regression": {"loss": {"name": "MSE"}}}
+        epochs = min(max(BUDGET * 32 * 32 // (self.count * side * side), EPOCHS[0]), EPOCHS[1])
+        return {
+            "dataset": name,
+            "architecture": {
+                "name": "fast_resnet",
+                "first": {"channels": 24, "kernel": 3, "stride": 1},
+                "channels": [64, 128, 256],
+                "logit_scale": 0.125,
+            },
+            "train": {
+                "recipe": "image_fast",
+                **train.get(self.section.task, {}),
+                "lr": 0.4,
+                "epochs": epochs,
+                "batch_size": 256,
+                "best_by": "metric",
+            },
+            "int8": [],
+        }
+
+    def schema(self, address: str) -> str:
+        return ""
+
+    def place(self, raw: Path) -> None:
+        """As it is, but for many files, which become one zip."""
+        if not self.path.is_dir():
+            with naming(raw / self.path.name):
+                shutil.copyfile(self.path, raw / self.path.name)
+            return
+        with RawFiles(self.path, LeftOutItems(), Notes()) as files:
+            has_archives, number = bool(files.places), files.count
+        if number > PACKED and not has_archives:
+            stem = re.sub(r"[^\w-]", "_", self.path.name)
+            pack(self.path, raw / f"{stem}.zip")
+            return
+        for path in sorted(self.path.rglob("*")):
+            into = raw / path.relative_to(self.path)
+            if path.is_dir() or any(map(is_hidden, into.relative_to(raw).parts)) or not path.resolve().is_relative_to(self.path.resolve()):
+                continue
+            if path.is_file():
+                into.parent.mkdir(parents=True, exist_ok=True)
+                with naming(into):
+                    shutil.copyfile(path, into)
+
+
+def is_found(finder: Finder, cell: str) -> bool:
+    try:
+        finder.find(cell.strip())
+    except ValueError:
+        return False
+    return True
+
+
+def are_numbers(cells: list[str]) -> bool:
+    """So many different numbers that they are no classes."""
+    words = {cell.strip() for cell in cells if cell.strip()}
+    return len(words) > NUMBERS and all(re.fullmatch(r"[-+]?\d+(\.\d+)?", word) for word in words)
