@@ -145,7 +145,7 @@ def forms(model: Any, folder: Path, signature: Any, threads: int) -> dict[str, C
         if train.count < MIN_CALIBRATION_ROWS:
             raise ValueError(f"train has {train.count} rows to calibrate by, and {MIN_CALIBRATION_ROWS} are needed")
         count = read_params()["export"]["int8"]["calibration_rows"]
-        rows = calibration_rows(model, train, signature, count)
+        rows = calibration_rows(model, train, count)
         return onnx_runner(to_int8(content, fed, rows, kinds), signature, threads, fed)
 
     has_convolutions = any(node.op_type in NODES["convolution"] for node in onnx.load_model_from_string(content).graph.node)

@@ -8,6 +8,7 @@ Writes:  models/<MODEL>/metrics.json (flat; those of baselines are called baseli
          regressed number)
 """
 
+from itertools import chain
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -15,31 +16,32 @@ from threadpoolctl import threadpool_limits
 from stages.common.comparison import ENDS, PREFIX, own_metrics, verdict
 from stages.common.files import as_csv, as_json, write_files
 from stages.common.params import Runtime, look_up, read_params, read_section
+from stages.common.shelves import take_part
 from stages.common.splits import SplitFile
 from stages.evaluation.baselines import baselines
 from stages.evaluation.bootstrap import Bootstrap, Evaluate
+from stages.evaluation.nearest_mean import watching
 from stages.evaluation.pictures import predictions
 from stages.modelling.devices import prepare_torch
 from stages.modelling.model import load_checkpoint
 from stages.modelling.predict import predict
 from stages.shell.errors import run_stage
 
-BATCH_SIZE = 256
-
-
 def evaluate(name: str) -> None:
     runtime, section = read_section(Runtime, "runtime"), read_section(Evaluate, "evaluate")
     processed = Path("data") / look_up(read_params(), "models", name, "dataset") / "processed"
     folder = Path("models") / name
-    model, _ = load_checkpoint(folder / "checkpoint.safetensors")
+    model, description = load_checkpoint(folder / "checkpoint.safetensors")
     task, meta, train, test = model.task, model.meta, SplitFile(processed, "train"), SplitFile(processed, "test")
     targets = test.read("targets", 0, test.count)
 
-    outputs = predict(model, test.pieces("inputs", BATCH_SIZE), prepare_torch(runtime))
+    device, family = prepare_torch(runtime), take_part("architectures", description["architecture"]["name"], "architecture.name")
+    with watching(model, family, train, device, runtime.seed) as of_features:
+        outputs = predict(model, test.pieces("inputs", test.at_once), device)
     bootstrap, fitting = Bootstrap(section.num_resamples, runtime.seed), list[str]()
     with threadpool_limits(limits=1):  # numpy and scikit-learn would take as many threads as the machine has, and sum in another order
         scores = task.measure(targets, outputs, bootstrap)
-        for baseline, seconds, answers in baselines(task, model.input.part, meta, train, test, runtime.seed):
+        for baseline, seconds, answers in chain(baselines(task, model.input.part, meta, train, test, runtime.seed), of_features):
             prefix = f"{PREFIX}{baseline}_"
             measured = task.measure(targets, answers, bootstrap.under(prefix, task.COMPARED))
             scores |= {f"{prefix}{metric}": measured[metric] for metric in task.COMPARED if metric in measured}

@@ -9,6 +9,7 @@ NAMES = {  # of the baselines that evaluate may measure, in words
     "linear": "the linear model",
     "boosting": "gradient boosting",
     "words": "the linear model of words",
+    "nearest_mean": "the nearest class mean of the network's features",
 }
 WORDS = {"log_loss": "log-loss", "rmse": "RMSE"}
 ENDS = ("_low", "_high")

@@ -20,6 +20,7 @@ import numpy as np
 from stages.shell.errors import UserError, reason
 
 SPLITS = ("train", "val", "test")
+AT_ONCE, AT_ONCE_BYTES = 256, 5_000_000  # rows
 ITEMS = "items.json"  # beside them: the names of raw files, where items are not lines of one file
 
 # https://github.com/huggingface/safetensors#format: u64 header length, JSON header, then the raw little-endian tensors.
@@ -100,6 +101,12 @@ class SplitFile:
             self.count, num_targets = (self.tensors[name][1][0] for name in ("inputs", "targets"))
             if self.count != num_targets:
                 raise ValueError(f"it has {self.count} inputs and {num_targets} targets")
+
+    @property
+    def at_once(self) -> int:
+        """How many rows a network gets at once: fewer of photographs, of which its layers make hundreds of times as much."""
+        dtype, (_, *shape), _ = self.tensors["inputs"]
+        return max(1, min(AT_ONCE, AT_ONCE_BYTES // max(1, dtype.itemsize * math.prod(shape))))
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows of `inputs` or `targets`."""

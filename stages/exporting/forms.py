@@ -187,7 +187,7 @@ def make_int8(
         return Variant(reason=f"Not offered: train has {train.count} rows for the calibration, but {MIN_CALIBRATION_ROWS} are needed."), b""
     feed = feeder(model, signature.entries)
     try:
-        made = to_int8(content, feed, calibration_rows(model, train, signature, section.calibration_rows), kinds)
+        made = to_int8(content, feed, calibration_rows(model, train, section.calibration_rows), kinds)
     except Exception as error:  # whatever the converter raises on a graph that it does not know
         key = f"params.yaml: models.{signature.model}.int8"
         raise UserError(f"{key} asks for a form that cannot be made ({first_line(error)}): name other layers, or [].") from error
@@ -204,13 +204,9 @@ def make_int8(
     return Variant(file="model.int8.onnx", reason=reason, equality=own), made
 
 
-def calibration_rows(model: Model, train: SplitFile, signature: Signature, count: int) -> np.ndarray:
+def calibration_rows(model: Model, train: SplitFile, count: int) -> np.ndarray:
     """Rows from all over train, as consumers send them: pictures that are larger, for training to crop, are cut in the middle."""
-    rows: np.ndarray = model.input.part.as_batch(train.take("inputs", spread(train.count, min(count, train.count))))
-    for axis, size in enumerate(signature.input.shape):
-        if isinstance(size, int):
-            start = (rows.shape[axis] - size) // 2
-            rows = rows.take(range(start, start + size), axis=axis)
+    rows: np.ndarray = model.input.part.as_batch(model.middle(train.take("inputs", spread(train.count, min(count, train.count)))))
     return rows
 
 

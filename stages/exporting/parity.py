@@ -12,7 +12,6 @@ from stages.modelling.model import Model
 from stages.shell.errors import UserError
 
 BATCH_SIZES = (1, 2, 7, 64)
-PIECE = 256  # rows of a test split at once
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
@@ -35,7 +34,7 @@ def spread(count: int, size: int) -> np.ndarray:
 
 def pieces_of(test: SplitFile) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Inputs and targets of the whole split, some rows at a time."""
-    return zip(test.pieces("inputs", PIECE), test.pieces("targets", PIECE), strict=True)
+    return zip(test.pieces("inputs", test.at_once), test.pieces("targets", test.at_once), strict=True)
 
 
 def unit_of(model: Model) -> np.ndarray | float:

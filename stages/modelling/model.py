@@ -9,8 +9,9 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -20,6 +21,8 @@ from stages.common.meta import Input, Meta
 from stages.common.params import check_section
 from stages.common.shelves import take_input, take_part, take_task
 from stages.shell.errors import UserError
+
+AnyRows = TypeVar("AnyRows", np.ndarray, Tensor)
 
 # safetensors writes metadata in no fixed order: one key keeps the bytes of a checkpoint reproducible.
 METADATA_KEY = "reprise"
@@ -69,6 +72,14 @@ class Model(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         names: tuple[str, ...] = self.task.OUTPUTS
         return names
+
+    def middle(self, inputs: AnyRows) -> AnyRows:
+        """Inputs [n, ...] of train as large as the network takes them: pictures may be larger there, for training to crop."""
+        for axis, size in enumerate(self.meta.input.shape, start=1):
+            if size is not None and inputs.shape[axis] > size:
+                start = (inputs.shape[axis] - size) // 2
+                inputs = inputs[(slice(None),) * axis + (slice(start, start + size),)]
+        return inputs
 
     def logits(self, inputs: Tensor) -> Tensor:
         return self.network(self.input(inputs))

@@ -13,7 +13,6 @@ from stages.modelling.model import Model
 from stages.modelling.predict import predict
 
 MAX_ITEMS = 20_000
-BATCH_SIZE = 256  # as evaluate's
 # Of permutation importance: rows that are shuffled, all that the model gets for it, repeats, and columns of which one repeat must do.
 MAX_SHUFFLED, MIN_SHUFFLED, MAX_GIVEN, REPEATS, MANY = 2000, 50, 150_000, 3, 100
 
@@ -38,8 +37,8 @@ class Items:
     names: list[str] | None = None
 
     def pieces(self) -> Iterator[np.ndarray]:
-        for start in range(0, len(self.places), BATCH_SIZE):
-            yield self.file.take("inputs", self.places[start : start + BATCH_SIZE])
+        for start in range(0, len(self.places), self.file.at_once):
+            yield self.file.take("inputs", self.places[start : start + self.file.at_once])
 
     @cached_property
     def targets(self) -> np.ndarray:

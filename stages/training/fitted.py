@@ -149,16 +149,10 @@ def fit_fixed(run: FittedRun, keeper: Keeper, watch: Callable[[int, Row], None],
 
 
 def prepared(run: FittedRun, split: str, start: int) -> Iterator[Tensor]:
-    """Batches of a split as the network takes them, from item `start` on; pictures that are larger, for training to crop, are cut in the
-    middle.
-    """
-    batches, shape = run.batches[split], run.model.meta.input.shape
+    """Batches of a split as the network takes them, from item `start` on."""
+    batches = run.batches[split]
     for place in range(start, batches.count, batches.batch_size):
-        inputs, _ = batches.rows(place, place + batches.batch_size)
-        for axis, size in enumerate(shape, start=1):
-            if size is not None and inputs.shape[axis] != size:
-                inputs = inputs.narrow(axis, (inputs.shape[axis] - size) // 2, size)
-        yield run.model.input(inputs)
+        yield run.model.input(run.model.middle(batches.rows(place, place + batches.batch_size)[0]))
 
 
 def fit_on(run: FittedRun, places: Places, c: float) -> Head:

@@ -12,6 +12,7 @@ from stages.exporting import forms
 from stages.exporting.forms import calibration_rows, make_int8
 from stages.exporting.parity import check_split
 from stages.exporting.section import MIN_CALIBRATION_ROWS, Int8
+from stages.modelling.model import Model
 from stages.shell.errors import UserError
 from tests.exported import exported_toy
 
@@ -93,7 +94,7 @@ def test_layers_that_the_model_lacks_are_refused_with_the_key_that_names_them(na
 def test_rows_to_calibrate_by_are_from_all_over_train_and_cut_to_what_the_model_takes(splits):
     train, _ = splits("shapes", rows=400)
     own = exported_toy("shapes")
-    rows = calibration_rows(own.model, train, own.signature, 300)
+    rows = calibration_rows(own.model, train, 300)
     assert rows.shape == (300, *own.signature.input.shape[1:]) and rows.dtype == np.uint8
-    narrow = own.signature.model_copy(update={"input": own.signature.input.model_copy(update={"shape": ["batch", 4, 6, 1]})})
-    np.testing.assert_array_equal(calibration_rows(own.model, train, narrow, 300), rows[:, 2:6, 1:7])
+    narrow = Model(own.model.network, own.data.meta.model_copy(update={"input": own.data.meta.input.model_copy(update={"shape": [4, 6, 1]})}))
+    np.testing.assert_array_equal(calibration_rows(narrow, train, 300), rows[:, 2:6, 1:7])
