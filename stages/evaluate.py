@@ -27,6 +27,7 @@ from stages.modelling.model import load_checkpoint
 from stages.modelling.predict import predict
 from stages.shell.errors import run_stage
 
+
 def evaluate(name: str) -> None:
     runtime, section = read_section(Runtime, "runtime"), read_section(Evaluate, "evaluate")
     processed = Path("data") / look_up(read_params(), "models", name, "dataset") / "processed"

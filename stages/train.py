@@ -33,7 +33,7 @@ from stages.training.batches import AnyBatches, Batches, StreamedBatches
 from stages.training.fitted import FittedRun, fit_fixed
 from stages.training.loop import fit
 from stages.training.processes import Processes, is_launched, join, launch, own_rank
-from stages.training.recipe import AnyRecipe, Fit, FittedRecipe, Row, read_recipe
+from stages.training.recipe import AnyRecipe, Fit, FittedRecipe, Recipe, Row, read_recipe
 from stages.training.run import Run
 
 MB = 10**6
@@ -83,12 +83,14 @@ def train_once(
         made_of = ingredients(decisive, files, parts, device)
     if hasattr(part, "load_pretrained"):
         part.load_pretrained(network, part.Params.model_validate(architecture), meta)
-    splits = Splits(processed, meta, device, processes, runtime.stream_above_mb * MB)
-    run = start(Model(network, meta).to(device), recipe, part, splits, runtime, f"{key}.train")
-    keeper = Keeper(STATES / name, made_of, runtime.save_minutes, processes)
     if processes.is_first:
         refuse_unwritable(folder)
+    model, splits = Model(network, meta).to(device), Splits(processed, meta, device, processes, runtime.stream_above_mb * MB)
     try:
+        if isinstance(recipe, Recipe) and recipe.fit_first is not None:
+            fit_first(name, fitted_run(model, recipe.fit_first, recipe.batch_size, part, splits, runtime), made_of, runtime, processes)
+        run = start(model, recipe, part, splits, runtime, f"{key}.train")
+        keeper = Keeper(STATES / name, made_of, runtime.save_minutes, processes)
         with keeper:
             fit_shown(name, run, keeper)
     except StartOver:
@@ -156,6 +158,14 @@ def start(model: Model, recipe: AnyRecipe, part: ModuleType, splits: Splits, run
         bf16=runtime.mixed_precision and splits.device.type == "cuda",
         graphs=getattr(part, "CUDA_GRAPHS", True),
     )
+
+
+def fit_first(name: str, run: FittedRun, made_of: dict[str, str], runtime: Runtime, processes: Processes) -> None:
+    """Fits the head before all layers learn, by process 0; the others, if there are any, get it from there."""
+    if processes.is_first:
+        with Keeper(STATES / name / "head", made_of, runtime.save_minutes, name=f"{name}, head") as keeper:
+            fit_fixed(run, keeper, lambda *_: None, lambda: None)
+    processes.share(weight.data for weight in run.network.head.parameters())
 
 
 def fitted_run(model: Model, fit: Fit, batch_size: int, part: ModuleType, splits: Splits, runtime: Runtime) -> FittedRun:

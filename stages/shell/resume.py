@@ -84,7 +84,8 @@ class Keeper:
     short hash of everything that the run's result depends on, by name. Of several processes, only the first needs it.
     """
 
-    def __init__(self, folder: Path, made_of: dict[str, str], save_minutes: float, processes: Processes | None = None):
+    def __init__(self, folder: Path, made_of: dict[str, str], save_minutes: float, processes: Processes | None = None, name: str = ""):
+        self.name = name or folder.name  # for people
         self.folder, self.made_of, self.every, self.processes = folder, made_of, 60 * save_minutes, processes or Processes()
         self.last = folder / "last"
         self.was_over, self.asked, self.handlers = False, 0, dict[int, Any]()
@@ -92,7 +93,7 @@ class Keeper:
         self.saved_at, self.cost = time.monotonic(), 0.0
 
     def __enter__(self) -> "Keeper":
-        refusal = f"Another process is training {self.folder.name} here: wait until it has ended, or stop it, and run the stage again."
+        refusal = f"Another process is training {self.name} here: wait until it has ended, or stop it, and run the stage again."
         if self.processes.is_first:
             with contextlib.suppress(OSError):  # then nothing can be saved either, and saving will say so
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +130,7 @@ class Keeper:
             raise StartOver from error
         self.was_over = run.is_over
         if self.processes.is_first:
-            tell(f"{self.folder.name}: resuming {run.place} ({self.last})")
+            tell(f"{self.name}: resuming {run.place} ({self.last})")
 
     def pause(self, run: Run) -> None:
         """To be called wherever the run could be left: saves it if it is time, and ends it if a signal has asked for it."""
@@ -155,7 +156,7 @@ class Keeper:
                 write_files({self.last: as_pieces({"made_of": self.made_of, "is_over": run.is_over, "state": state})})
             return True
         except (OSError, UserError, MemoryError) as error:
-            what = f"the state of {self.folder.name} cannot be saved ({reason(error)})"
+            what = f"the state of {self.name} cannot be saved ({reason(error)})"
             problem = f"warning: {what}: a run that is stopped now {self._outlook()}."
             if problem != self.said:  # it may be the same at every epoch
                 tell(problem)

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,12 @@ class Processes:
 
     def share_buffers(self, network: nn.Module) -> None:
         """Gives every process the running figures of process 0."""
-        for buffer in network.buffers():
-            self._together(torch.distributed.broadcast, buffer, 0)
+        self.share(network.buffers())
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Gives every process what process 0 has in these, in place."""
+        for tensor in tensors:
+            self._together(torch.distributed.broadcast, tensor, 0)
 
     def _together(self, collective: Callable[..., object], *arguments: Any) -> None:
         """What all do at once, if there are several: an error there is that another has died, which launch() says more of."""

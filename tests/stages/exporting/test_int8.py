@@ -96,5 +96,6 @@ def test_rows_to_calibrate_by_are_from_all_over_train_and_cut_to_what_the_model_
     own = exported_toy("shapes")
     rows = calibration_rows(own.model, train, 300)
     assert rows.shape == (300, *own.signature.input.shape[1:]) and rows.dtype == np.uint8
-    narrow = Model(own.model.network, own.data.meta.model_copy(update={"input": own.data.meta.input.model_copy(update={"shape": [4, 6, 1]})}))
+    smaller = own.data.meta.input.model_copy(update={"shape": [4, 6, 1]})
+    narrow = Model(own.model.network, own.data.meta.model_copy(update={"input": smaller}))
     np.testing.assert_array_equal(calibration_rows(narrow, train, 300), rows[:, 2:6, 1:7])
