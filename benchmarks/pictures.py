@@ -52,11 +52,12 @@ def main() -> None:
     graph["artifacts"], graph["plots"] = {}, []
     yaml.dump(graph, clone / "dvc.yaml")
     zips = [Path(os.environ["DATASETS_MIRROR"]) / "cifar10_jpeg" / f"{split}.zip" for split in SPLITS]
-    result: dict[str, Any] = {"files": {}, "photographs": photographs()}
-    print(result["photographs"], flush=True)
+    result: dict[str, Any] = {"files": {}}
     for name, lay in {"folder": as_folder, "zips": as_zips, "packed": as_packed}.items():
         result["files"][name] = measure(clone, zips, lay)
         print(name, result["files"][name], flush=True)
+    result["photographs"] = photographs()  # last: a process's peak counts that of the process that started it
+    print(result["photographs"], flush=True)
     shutil.rmtree(arguments.work)
     command = "DATASETS_MIRROR=FOLDER python -m benchmarks.pictures"
     write_result("pictures", result | {"command": command, "hardware": hardware(), "date": today()})
@@ -94,10 +95,8 @@ def measure(clone: Path, zips: list[Path], lay: Callable[[Path, list[Path]], Non
     added = time.monotonic()
     run([sys.executable, "-m", "dvc", "repro", "--quiet", "preprocess@cifar10_jpeg"], clone)
     built = time.monotonic()
-    disk = {
-        name: size_mb(path)
-        for name, path in (("raw", folder / "raw"), ("processed", folder / "processed"), ("cache", clone / ".dvc" / "cache"))
-    }
+    places = {"raw": folder / "raw", "processed": folder / "processed", "cache": clone / ".dvc" / "cache"}
+    disk = {name: size_mb(path) for name, path in places.items()}
     files = sum(path.is_file() for path in (folder / "raw").rglob("*"))
     stage = run_stage(clone, "preprocess")
     return {
