@@ -80,7 +80,8 @@ function listen() {
   };
   const isOfFiles = (event) => event.dataTransfer?.types.includes("Files");
   document.addEventListener("paste", (event) => {
-    if (event.clipboardData.files.length === 0) return;
+    const { files, types } = event.clipboardData, isText = event.target.matches?.("textarea, input") && types.includes("text/plain");
+    if (files.length === 0 || isText) return; // office programs add a picture to the text that is copied
     event.preventDefault();
     meant(document.activeElement)?.take([...event.clipboardData.files]);
   });

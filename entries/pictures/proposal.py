@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from entries.project import ask
-from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, with_set
+from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from entries.tables.formats import format_of
 from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one
 from stages.common.files import naming
@@ -239,8 +239,7 @@ class Pictures:
             print(f"  left out: {self.left_out.count:,}, such as {'; '.join(self.left_out.examples[:3])}")
 
     def dataset(self, name: str) -> dict[str, Any]:
-        what = ", ".join(self.section.label or []) if self.section.task == "regression" else ", ".join(self.classes[:SHOWN])
-        use = f"To tell in pictures what they show: {what}{', ...' if len(self.classes) > SHOWN else ''}."
+        use = f"To tell what pictures show: {some_of(self.section.label or [] if self.section.task == 'regression' else self.classes, SHOWN)}."
         return {"kind": "pictures", "raw": f"data/{name}/raw", "preprocess": self.preprocess, "about": {"use": use, **NOT_WRITTEN}}
 
     def model(self, name: str) -> dict[str, Any]:
