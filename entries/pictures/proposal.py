@@ -239,7 +239,8 @@ class Pictures:
             print(f"  left out: {self.left_out.count:,}, such as {'; '.join(self.left_out.examples[:3])}")
 
     def dataset(self, name: str) -> dict[str, Any]:
-        use = f"To tell what pictures show: {some_of(self.section.label or [] if self.section.task == 'regression' else self.classes, SHOWN)}."
+        shown = self.section.label or [] if self.section.task == "regression" else self.classes
+        use = f"To tell what pictures show: {some_of(shown, SHOWN)}."
         return {"kind": "pictures", "raw": f"data/{name}/raw", "preprocess": self.preprocess, "about": {"use": use, **NOT_WRITTEN}}
 
     def model(self, name: str) -> dict[str, Any]:
