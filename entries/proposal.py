@@ -76,3 +76,8 @@ def listed_with_counts(counts: dict[str, int], most: int) -> str:
     """Such as `apple 95, banana 93, ...`."""
     shown = [f"{name} {number:,}" for name, number in list(counts.items())[:most]]
     return ", ".join([*shown, *(["..."] if len(counts) > most else [])])
+
+
+def some_of(names: list[str], most: int) -> str:
+    """Such as `apple, banana and 3 more`."""
+    return f"{', '.join(names[:most])} and {len(names) - most:,} more" if len(names) > most + 1 else ", ".join(names)

@@ -146,9 +146,11 @@ def test_an_archive_is_read_as_its_folder_is(tmp_path):
     assert Path("data/birds/raw/birds.zip").read_bytes() == archive.read_bytes()
 
 
-def test_many_small_pictures_get_a_network_of_their_own(monkeypatch):
-    monkeypatch.setattr(entries.pictures.proposal, "MANY", 8)
-    assert new(birds(in_classes("robin", "wren"))) == 0
+@pytest.mark.parametrize("way", ["many", "told"])
+def test_many_small_pictures_get_a_network_of_their_own_and_others_where_it_is_told(monkeypatch, way):
+    if way == "many":
+        monkeypatch.setattr(entries.pictures.proposal, "MANY", 8)
+    assert new(birds(in_classes("robin", "wren")), *(["--scratch"] if way == "told" else [])) == 0
     preprocess, model = made()
     assert preprocess["crop"] == 40 and preprocess["normalize"] == "train" and preprocess["val_fraction"] == 0.1
     assert (model["architecture"]["name"], model["train"]["recipe"]) == ("fast_resnet", "image_fast")
