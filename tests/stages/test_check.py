@@ -130,7 +130,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("datasets.hello.preprocess.alphabet", "hhelo", "datasets.hello.preprocess.alphabet is 'hhelo'"),
     ("datasets.diabetes.preprocess.file", "/etc/passwd", "expected file to be the name of a file in raw/"),
     ("datasets.mnist.preprocess.canvas", 32, "expected canvas 28 for the target digit, got 32"),
-    ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (224) to be at most resize (256)"),
+    ("datasets.hymenoptera.preprocess.crop", 300, "expected crop (300) and train_crop (256) to be at most resize (288)"),
     # Models
     (LINE, None, f"{LINE} is null"),
     (f"{LINE}.dataset", "lines", f"{LINE}.dataset is 'lines'; expected one of "),

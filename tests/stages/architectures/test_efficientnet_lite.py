@@ -40,9 +40,10 @@ def loaded(data):
 
 @pytest.fixture(scope="module")
 def imagenet():
-    """With the classifier of ImageNet's 1,000 classes."""
+    """With the classifier of ImageNet's 1,000 classes, which takes the pooled features as they are."""
     network, weights = loaded(pictures((224, 224, 3), classes=1000)), family.read_weights("lite0")
     network.head.load_state_dict({"weight": weights["_fc.weight"], "bias": weights["_fc.bias"]})
+    network.features = network.pooled
     return Model(network, pictures((224, 224, 3), classes=1000).meta).eval()
 
 
