@@ -173,14 +173,18 @@ class RawFiles:
             if problem := problem_of_name(name):
                 raise UserError(f"{archive} was refused: its entry '{printable(name)}' {problem}.")
         inside = all(name.startswith((f"{stem}/", "__MACOSX/")) for name in infos)
-        folders = {f"{parent}" for name in infos if not name.endswith("/") for parent in PurePosixPath(name).parents}
+        empty = {name for name in infos if name.endswith("/")}
+        for name in infos if empty else ():
+            parent = name
+            while not name.endswith("/") and (parent := parent.rpartition("/")[0]):
+                empty.discard(f"{parent}/")
         for entry, info in sorted(infos.items()):
             name = entry if inside else f"{stem}/{entry}"
             self.refuse_many(name)
             if any(map(is_hidden, entry.rstrip("/").split("/"))):
                 self.add_other(name, is_read=False)
             elif entry.endswith("/"):
-                self.empty += [name.rstrip("/")] if entry.rstrip("/") not in folders else []
+                self.empty += [name.rstrip("/")] if entry in empty else []
             elif problem := problem_of_entry(info):
                 self.left_out.add(name, problem)
             elif name in self.places:
