@@ -50,7 +50,7 @@ demo: $(INSTALLED)  ## serve a page on loopback in which the exported models run
 triton: $(INSTALLED)  ## write the exported models as a model repository for NVIDIA's Triton, in logs/triton
 	@.venv/bin/python examples/triton.py logs/triton models
 
-new: $(INSTALLED)  ## a dataset and a model of your own table: make new DATA=~/orders.csv TARGET=price; more: ARGS="--drop id", ARGS=--help
+new: $(INSTALLED)  ## a dataset and a model of your own table, pictures or texts: make new DATA=~/orders.csv TARGET=price; more: ARGS="--drop id", ARGS=--help
 	@.venv/bin/python -m entries.new $(call given,DATA) $(call given,TARGET,--target) $(call given,NAME,--name) $(ARGS)
 
 remove: $(INSTALLED)  ## remove a model, dataset or source: make remove NAME=line_sgd; only show what would be removed: ARGS=--dry-run

@@ -4,8 +4,8 @@ Command: DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy [--work FOLDER] [M
 Reads:   the committed state of this repository, which it clones into the work folder (logs/accuracy)
 Writes:  benchmarks/results/accuracy.json (accuracy_cuda.json with a GPU): an entry a model; those of other models stay as they are
 
-The transfer model starts from no weights unless --pretrained says that ImageNet's can be had. Models whose figure is a mean of several
-seeds are rebuilt for each. A seed draws the split into train and val too, but where DVC is not installed: there it is drawn once.
+Models whose figure is a mean of several seeds are rebuilt for each. A seed draws the split into train and val too, but where DVC is not
+installed: there it is drawn once.
 """
 
 import argparse
@@ -95,14 +95,13 @@ TO_REACH: dict[str, list[Figure]] = {
     "names_lstm": [metric("accuracy", least=0.855), metric("macro_f1")],
     "names_gru": [metric("accuracy", least=0.855), metric("macro_f1")],
 }
-SEEDS = {"diabetes_mlp": 5, "mnist_fast": 10}  # and five for the transfer model where it has its ImageNet weights
+SEEDS = {"diabetes_mlp": 5, "mnist_fast": 10, "hymenoptera_transfer": 5}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="default: all")
     parser.add_argument("--work", type=Path, default=ROOT / "logs" / "accuracy", help="where the clone is made and kept")
-    parser.add_argument("--pretrained", action="store_true", help="the transfer model starts from ImageNet weights")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-export", action="store_true", help="only train and evaluate, which needs no DVC")
     parser.add_argument("--seeds", type=int, help="rebuild with so many seeds; default: one, and more where the figure is a mean")
@@ -113,7 +112,7 @@ def main() -> None:
     clone = make_clone(arguments.work.resolve())
     committed = YAML(typ="safe").load(clone / "params.yaml")
     for model in arguments.models or TO_REACH:
-        seeds = arguments.seeds or (5 if model == "hymenoptera_transfer" and arguments.pretrained else SEEDS.get(model, 1))
+        seeds = arguments.seeds or SEEDS.get(model, 1)
         about = {"recipe": recipe(committed, model), "threads": arguments.threads, "code": code_of(clone)}
         measured = known(read_result("accuracy").get(model, {}), about)
         for seed in range(seeds):
@@ -150,7 +149,7 @@ def recipe(params: dict[str, Any], model: str) -> dict[str, Any]:
 def rebuild(clone: Path, model: str, seed: int, arguments: argparse.Namespace) -> tuple[dict[str, float], dict[str, Any]]:
     """The model's metrics with one seed, and what is kept of each: its figures, and the training's seconds from its process's start."""
     started = time.monotonic()
-    change_params(clone / "params.yaml", seed, arguments.threads, arguments.pretrained)
+    change_params(clone / "params.yaml", seed, arguments.threads)
     dataset = YAML(typ="safe").load(clone / "params.yaml")["models"][model]["dataset"]
     build_data(clone, [dataset])
     shutil.rmtree(clone / "logs" / "resume" / model, ignore_errors=True)

@@ -97,8 +97,7 @@ def build_data(clone: Path, datasets: list[str]) -> None:
             run([sys.executable, "-m", "stages.audit", dataset], clone)
 
 
-def change_params(path: Path, seed: int, threads: int, pretrained: bool = False) -> None:
-    """`pretrained` says that the transfer model may start from ImageNet's weights."""
+def change_params(path: Path, seed: int, threads: int) -> None:
     yaml = YAML()
     yaml.width = 4096
     params = yaml.load(path)
@@ -107,6 +106,4 @@ def change_params(path: Path, seed: int, threads: int, pretrained: bool = False)
     params["sources"]["cifar10_jpeg"], params["datasets"]["cifar10_jpeg"] = JPEG_SOURCE, JPEG_DATASET
     for model in ("cifar10_cnn", "cifar10_resnet"):
         params["models"][model]["dataset"] = "cifar10_jpeg"
-    if not pretrained:
-        params["models"]["hymenoptera_transfer"]["architecture"]["weights"]["official"] = "none"
     yaml.dump(params, path)

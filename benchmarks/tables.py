@@ -60,6 +60,7 @@ def every_table() -> dict[str, str]:
         "inference": measured(inference_table, "inference"),
         "smaller": smaller_table(read_results("accuracy")),
         "own_data": measured(own_data_table, "own_data"),
+        "own_pictures_and_texts": measured(own_pictures_and_texts_table, "own_data"),
         "copies": measured(copies_table, "copies"),
         "pictures": measured(pictures_table, "pictures"),
         "photographs": measured(photographs_table, "pictures"),
@@ -284,7 +285,8 @@ def rebuild_table(result: dict[str, Any]) -> str:
 
 def own_data_table(result: dict[str, Any]) -> str:
     """A row a table: what it took, and the network beside what else was measured on the same rows of test."""
-    models, others = result["models"], ("lightgbm", "boosting", "linear")
+    others = ("lightgbm", "boosting", "linear")
+    models = {name: entry for name, entry in result["models"].items() if "lightgbm" in entry}
     lines = ["| table | rows, inputs | lines | seconds | on test | network | LightGBM | boosting | linear | model.onnx | a row |"]
     lines.append(f"|{'---|' * 11}")
     for name, entry in models.items():
@@ -325,6 +327,28 @@ def copies_table(result: dict[str, Any]) -> str:
     lines += ["", f"Of the {small['pictures']:,} pictures of CIFAR-10 {found}; {took}."]
     for name, own in result["texts"].items():
         lines.append(f"Of the {own['texts']:,} texts of {name} {own['copies']} are copies of others ({own['cpu_seconds']:.0f} s).")
+    return "\n".join(lines)
+
+
+def own_pictures_and_texts_table(result: dict[str, Any]) -> str:
+    """A row a set of pictures or texts: what it took, and the network beside the largest class and the best other baseline."""
+    lines = [
+        "| data | items, classes | lines | seconds | accuracy | macro-F1 | accuracy of the largest class | of the best other baseline |"
+    ]
+    lines[0] += " model.onnx | an item |"
+    lines.append(f"|{'---|' * 10}")
+    for name, entry in result["models"].items():
+        if "lightgbm" in entry:
+            continue
+        own = entry["metrics"]
+        beside = {key.removeprefix("baseline_").removesuffix("_accuracy"): own[key] for key in own if key.startswith("baseline_")}
+        beside = {other: value for other, value in beside.items() if f"baseline_{other}_accuracy" in own}
+        largest = beside.pop("majority")
+        best = max(beside.items(), key=lambda pair: pair[1], default=None)
+        cells = [name, f"{entry['rows']:,}, {entry['classes']}", entry["written"]["entries"], f"{entry['seconds']:.0f}"]
+        cells += [with_ends(own, "accuracy"), with_ends(own, "macro_f1"), f"{largest:.3f}", f"{best[1]:.3f} ({best[0]})" if best else "-"]
+        cells += [f"{entry['onnx_kb']:,} kB", f"{entry['row_us'] / 1000:.1f} ms"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

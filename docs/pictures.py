@@ -10,6 +10,7 @@ import base64
 import functools
 import http.server
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -76,9 +77,17 @@ def take_pictures(api: str) -> None:
 
 
 def take_page(work: Path) -> None:
-    """The page of all exported models, a digit drawn: at a desk by light, and on a phone by dark."""
+    """The page of the lessons' models, a digit drawn: at a desk by light, and on a phone by dark."""
     assemble.install_runtime()
     assemble.assemble(work, ROOT / "models")
+    entries = json.loads((work / "models.json").read_text())
+    own = [
+        entry["model"]
+        for entry in entries
+        if json.loads((work / "models" / entry["model"] / "signature.json").read_text())["source"] == "own"
+    ]
+    if own:
+        sys.exit(f"error: {own[0]} is no lesson's, and what is in the docs is for everyone: take it out of models/, and run again.")
     handler = functools.partial(assemble.Handler, directory=str(work))
     with http.server.ThreadingHTTPServer((assemble.HOST, 0), handler) as server, sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -86,9 +95,9 @@ def take_page(work: Path) -> None:
         for name, width, is_dark in (("page", WIDTH, False), ("page_phone", PHONE, True)):
             page = browser.new_page(viewport={"width": width, "height": PAGE_HEIGHT}, color_scheme="dark" if is_dark else "light")
             page.goto(f"http://{assemble.HOST}:{server.server_port}")
-            page.locator("#pad").wait_for()
+            page.locator(".pad").wait_for()
             draw(page, SEVEN)
-            page.locator('#digit-votes[aria-busy="false"] strong').first.wait_for()
+            page.locator('#drawings .answers[aria-busy="false"] strong').first.wait_for()
             page.evaluate("scrollTo(0, 0)")
             save(page.screenshot(), PICTURES / f"{name}.png")
         browser.close()
@@ -97,7 +106,7 @@ def take_page(work: Path) -> None:
 
 def draw(page: Page, corners: list[tuple[float, float]]) -> None:
     """One stroke of the mouse over the pad."""
-    box = page.locator("#pad").bounding_box()
+    box = page.locator(".pad").bounding_box()
     assert box is not None
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
     page.mouse.move(*places[0])

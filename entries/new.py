@@ -193,6 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--text", action="append", metavar="COLUMN", help="the texts by which it is predicted; more than once: they are joined")
     add("--test-fraction", type=float, default=0.2, help="of all rows; default: 0.2")
     tables.add_options(parser)
+    pictures.add_options(parser)
     options = parser.parse_args(arguments)
     run(lambda: new(options.data, options))
 

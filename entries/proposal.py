@@ -64,7 +64,20 @@ def checked(kind: type[S], values: dict[str, Any]) -> S:
     return check_section(kind, values, "preprocess", "The new entry")
 
 
+def with_set(error: UserError, names: dict[str, str]) -> UserError:
+    """The same in words for who has no entry yet: keys are said with --set, and paths by `names`."""
+    text = str(error)
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return UserError(f"{text} Keys of preprocess are said with --set KEY=VALUE." if "preprocess." in text else text)
+
+
 def listed_with_counts(counts: dict[str, int], most: int) -> str:
     """Such as `apple 95, banana 93, ...`."""
     shown = [f"{name} {number:,}" for name, number in list(counts.items())[:most]]
     return ", ".join([*shown, *(["..."] if len(counts) > most else [])])
+
+
+def some_of(names: list[str], most: int) -> str:
+    """Such as `apple, banana and 3 more`."""
+    return f"{', '.join(names[:most])} and {len(names) - most:,} more" if len(names) > most + 1 else ", ".join(names)

@@ -18,7 +18,7 @@ from typing import Any
 from stages.auditing import column_checks, item_checks, row_checks
 from stages.auditing.data import Audited, read_audited
 from stages.auditing.findings import Finding, joined
-from stages.auditing.page import Shown, as_page
+from stages.auditing.page import MAX_SENTENCE, Shown, as_page
 from stages.common.files import as_json, replacing_folder
 from stages.common.meta import read_meta
 from stages.common.params import look_up, read_params
@@ -26,7 +26,6 @@ from stages.common.shown import as_shown
 from stages.shell.errors import UserError, run_stage
 
 WAYS = ("group", "time", "split")  # keys of `preprocess` of those kinds of data that have them
-MAX_SAID = 10_000  # characters of a sentence
 COPIES_KEY = "keep_copies_together"  # likewise
 
 
@@ -47,7 +46,7 @@ def audit(name: str) -> None:
         (fresh / "verdict.json").write_bytes(as_json({"stopped_by": list(dict.fromkeys(stopped_by))}))
     said = [f"{one.sentence} ({one.name}: {one.advice}.)" for one in findings if one.severity != "note" and not one.accepted]
     for sentence in [*said, *later_than_today(data)]:  # names of columns may hold what a terminal obeys
-        print(f"warning: {as_shown(sentence, MAX_SAID)}", file=sys.stderr)
+        print(f"warning: {as_shown(sentence, MAX_SENTENCE)}", file=sys.stderr)
     stops = f", {len(stopped_by)} of which stop the training" if stopped_by else ""
     print(f"{name}: {len(findings) or 'no'} finding{'s'[: len(findings) != 1]}{stops}: {folder / 'audit' / 'report.html'}")
 

@@ -129,7 +129,9 @@ def reduce_params(root: Path, epochs: dict[str, int]) -> None:
     params = yaml.load(root / "params.yaml")
     params["models"] = {name: params["models"][name] for name in epochs}
     for name, number in epochs.items():
-        params["models"][name]["train"]["epochs"] = number
+        train = params["models"][name]["train"]
+        if "fit" not in params["recipes"][train["recipe"]]:  # which has no epochs
+            train["epochs"] = number
     used = {entry["dataset"] for entry in params["models"].values()}
     params["datasets"] = {name: entry for name, entry in params["datasets"].items() if name in used}
     made = {Path(entry["raw"]).parent.name for entry in params["datasets"].values()}

@@ -119,10 +119,12 @@ def test_an_entry_is_right_as_it_stands_and_refused_with_any_key_misspelt_missin
 
 def is_optional(section: str, key: Key) -> bool:
     """The arguments of a part of torch or torchvision with a default there, and what a file or archive may do without."""
+    if section == "datasets" and key == ("accept",):
+        return True
     if section == "models" and (key == ("gate",) or (key[0] == "train" and len(key) == 2 and key[1] != "recipe")):
         return True
-    if section == "recipes" and len(key) == 1:
-        return key[0] in ("schedule", "augment", "clip_norm", "ema", "patience", "late_dropout")
+    if section == "recipes" and len(key) == 1:  # without `fit` a recipe is of the other kind, and refused for all that this kind needs
+        return key[0] in ("fit", "schedule", "augment", "clip_norm", "ema", "patience", "late_dropout")
     if section in ("models", "recipes"):
         is_argument = dotted(key).startswith(CHOICES)
         return is_argument and key[-1] not in ("name", "interval", "degrees", "size", "start")
@@ -187,8 +189,9 @@ def test_setting_params_changes_nothing_else(tmp_path: Path) -> None:
     expected["models"]["diabetes_mlp"]["architecture"]["hidden"] = [16, 8]
     expected["models"]["diabetes_mlp"]["train"]["optimizer"] = {"name": "Adam"}
     for name, entry in expected["models"].items():
-        overrides += [f"++models.{name}.train.lr=0.0123", f"++models.{name}.train.epochs=7"]
-        entry["train"] |= {"lr": 0.0123, "epochs": 7}
+        changed = {"batch_size": 7} if "fit" in RECIPES[entry["train"]["recipe"]] else {"lr": 0.0123, "epochs": 7}
+        overrides += [f"++models.{name}.train.{key}={value}" for key, value in changed.items()]
+        entry["train"] |= changed
     apply_overrides(str(path), overrides)
     assert YAML(typ="safe").load(path) == expected
     for name, entry in expected["models"].items():

@@ -29,7 +29,6 @@ from stages.download import download
 from stages.modelling.model import Model, build_network
 from stages.preprocess import preprocess
 from stages.training.batches import Batches
-from stages.training.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -130,11 +129,6 @@ def data_of(model: str) -> Data:
 
 def architecture_of(model: str) -> dict[str, Any]:
     return PARAMS["models"][model]["architecture"]
-
-
-def recipe_of(model: str) -> Recipe:
-    """The recipe of a model of params.yaml for the samples."""
-    return read_recipe(PARAMS["models"][model]["train"], PARAMS["recipes"], "sample", f"models.{model}.train")
 
 
 def fresh_model(name: str, seed: int = 0) -> Model:

@@ -40,9 +40,8 @@ export class Answers {
       });
       return make("label", { class: "chip" }, box, model.name);
     });
-    const box = make("details", { class: "choice" }, make("summary", {}, `${models.length} models answer`), make("div", { role: "group", "aria-label": "Models that answer" }, ...chips));
-    box.open = models.length <= SHOWN_BESIDE;
-    return box;
+    const group = make("div", { role: "group", "aria-label": "Models that answer" }, ...chips);
+    return make("details", { class: "choice" }, make("summary", {}, `${models.length} models answer`), group);
   }
 
   get isBusy() {
@@ -71,11 +70,13 @@ export class Answers {
     const isAlone = this.chosen.length === 1;
     const lines = this.chosen.map((model) => {
       const label = isAlone ? [] : [make("span", { class: "name" }, model.name)];
-      return make("li", { "data-model": model.name, class: isAlone ? "alone" : "beside" }, ...label, make("div", {}, ...this.parts(model, results.get(model), isAlone)));
+      const said = make("div", {}, ...this.parts(model, results.get(model), isAlone));
+      return make("li", { "data-model": model.name, class: isAlone ? "alone" : "beside" }, ...label, said);
     });
     this.list.replaceChildren(...lines, ...notes.map((note) => make("li", { class: "hint" }, printable(note))));
     this.isBusy = !this.chosen.every((model) => results.has(model));
-    if (!this.isBusy && !isLive) this.status.textContent = this.chosen.map((model) => (isAlone ? "" : `${model.name}: `) + inShort(results.get(model))).join("; ");
+    if (this.isBusy || isLive) return;
+    this.status.textContent = this.chosen.map((model) => (isAlone ? "" : `${model.name}: `) + inShort(results.get(model))).join("; ");
   }
 
   parts(model, result, isAlone) {
@@ -91,8 +92,10 @@ export class Answers {
   // Of several items: { title, results } each, `title` a text; with a sentence below.
   showMany(items, note = "") {
     const lines = items.map(({ title, results }) => {
-      const said = this.chosen.map((model) => make("div", { "data-model": model.name },
-        ...(this.chosen.length > 1 ? [make("span", { class: "name" }, `${model.name} `)] : []), ...this.parts(model, results.get(model), false).slice(0, 3)));
+      const said = this.chosen.map((model) => {
+        const label = this.chosen.length > 1 ? [make("span", { class: "name" }, `${model.name} `)] : [];
+        return make("div", { "data-model": model.name }, ...label, ...this.parts(model, results.get(model), false).slice(0, 3));
+      });
       return make("li", { class: "line" }, make("span", { class: "title" }, isolated(title)), ...said);
     });
     this.list.replaceChildren(...lines, ...(note ? [make("li", { class: "hint" }, note)] : []));
@@ -103,7 +106,7 @@ export class Answers {
 
 // What is said first: the class, or those that there are, or numbers, or a text.
 function verdict({ classes, mayBeSeveral, numbers, text }) {
-  if (numbers) return numbers.flatMap(({ name: one, value }, place) => [place ? ", " : "", isolated(one), ` ${number(value)}`]);
+  if (numbers) return numbers.flatMap(({ name, value }, place) => [place ? ", " : "", isolated(name), ` ${number(value)}`]);
   if (text !== undefined) return [isolated(text)];
   if (!mayBeSeveral) return [isolated(classes[0].name)];
   const there = classes.filter(({ isSet }) => isSet).slice(0, SHOWN);
@@ -120,12 +123,12 @@ export function inShort({ answer, error }) {
 
 // A bar for each of the most probable classes; the others in a line.
 function barsOf({ classes, mayBeSeveral }, sharesOf = percent) {
-  const rest = classes.slice(SHOWN), sum = rest.reduce((total, { share }) => total + share, 0);
-  const lines = classes.slice(0, SHOWN).map(({ name: one, share, isSet }) => make("li", isSet ? { class: "set" } : {}, isolated(one), bar(share), make("span", { class: "share" }, sharesOf(share))));
-  if (rest.length) {
-    const others = `${rest.length} other${rest.length === 1 ? "" : "s"}`, shares = sharesOf(mayBeSeveral ? rest[0].share : sum);
-    lines.push(make("li", { class: "rest" }, make("span", {}, shares && mayBeSeveral ? `${others}, at most` : others), mayBeSeveral ? make("span") : bar(sum), make("span", { class: "share" }, shares)));
-  }
+  const line = (label, share, isSet, middle = bar(share)) =>
+    make("li", isSet ? { class: "set" } : {}, label, middle, make("span", { class: "share" }, sharesOf(share)));
+  const lines = classes.slice(0, SHOWN).map(({ name, share, isSet }) => line(isolated(name), share, isSet)), rest = classes.slice(SHOWN);
+  const others = make("span", {}, `${rest.length} other${rest.length === 1 ? "" : "s"}${mayBeSeveral ? ", at most" : ""}`);
+  if (rest.length && mayBeSeveral) lines.push(line(others, rest[0].share, false, make("span"))); // they do not sum to 1
+  else if (rest.length) lines.push(line(others, rest.reduce((sum, { share }) => sum + share, 0), false));
   return make("ol", { class: "bars" }, ...lines);
 }
 
@@ -158,7 +161,8 @@ function loading(model) {
 function loadingLine(model) {
   const progress = make("progress", { "aria-label": `Loading ${model.name}` }), text = make("span");
   const show = () => {
-    text.textContent = model.total ? `Loading the model, ${inBytes(model.total)} …` : `Loading the model${model.count ? `, ${inBytes(model.count)}` : ""} …`;
+    const size = model.total || model.count;
+    text.textContent = `Loading the model${size ? `, ${inBytes(size)}` : ""} …`;
     if (model.total) [progress.max, progress.value] = [model.total, model.count];
   };
   model.addEventListener("progress", show);

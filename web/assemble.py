@@ -1,6 +1,6 @@
 """Puts the page together: static files that any web server can serve, with the runtime and the exported models in it.
 
-Command: python -m web.assemble FOLDER [--serve] [--port PORT]
+Command: python -m web.assemble FOLDER [--only MODEL ...] [--serve] [--port PORT]
 Reads:   web/; models/*/exported, of the models in params.yaml; onnxruntime-web from web/node_modules, into which npm installs it if need be
 Writes:  FOLDER (one that it made earlier is replaced whole): the page, vendor/, models/<model>/ and models.json (one's own models first)
 
@@ -37,13 +37,14 @@ HOST, PORT = "127.0.0.1", 8000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="leave out all other models")
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--port", type=int, default=PORT)
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     server = listen(folder, arguments.port) if arguments.serve else None  # first: who serves there already serves that very folder
     install_runtime()
-    models = assemble(folder, ROOT / "models")
+    models = assemble(folder, ROOT / "models", arguments.only)
     print(f"{arguments.folder}: the page and {models} models", flush=True)
     if server:
         with server, contextlib.suppress(KeyboardInterrupt):
@@ -61,11 +62,13 @@ def install_runtime() -> None:
         sys.exit("error: npm could not install onnxruntime-web (see above): fix that, and run again.")
 
 
-def assemble(folder: Path, models: Path) -> int:
-    """How many models there are on the page."""
-    exported = sorted((file.parent for file in files_below(models) if file.match("*/exported/model.onnx")), key=is_a_lessons)
+def assemble(folder: Path, models: Path, only: list[str] | None = None) -> int:
+    """How many models there are on the page: all that are exported, or `only` some."""
+    exported = {file.parts[-3]: file.parent for file in files_below(models) if file.match("*/exported/model.onnx")}
     if not exported:
         sys.exit(f"error: nothing is exported in {models}: run make repro first.")
+    if missing := sorted(set(only or []) - exported.keys()):
+        sys.exit(f"error: {missing[0]} is not exported in {models}: there are {', '.join(exported)}.")
     if folder.exists() and not (folder / "models.json").is_file():
         sys.exit(f"error: {folder} is there, and this did not make it: name another folder, or remove it.")
     beside = folder.with_name(f".{folder.name}.part")
@@ -73,10 +76,10 @@ def assemble(folder: Path, models: Path) -> int:
     copy(WEB, PAGE, beside)
     copy(RUNTIME, VENDORED, beside / "vendor")
     entries = []
-    for path in exported:
-        files = [name for name in EXPORTED if (path / name).is_file()]
-        copy(path, files, beside / "models" / path.parent.name)
-        entries.append({"model": path.parent.name, "files": files})
+    for name in sorted(set(only or exported), key=lambda name: (is_a_lessons(exported[name]), name)):
+        files = [file for file in EXPORTED if (exported[name] / file).is_file()]
+        copy(exported[name], files, beside / "models" / name)
+        entries.append({"model": name, "files": files})
     for name in READERS:
         shutil.copyfile(ROOT / "examples" / name, beside / name)
     # What the example for JavaScript does, the page does with the same lines; only where the runtime lies differs.
@@ -85,11 +88,11 @@ def assemble(folder: Path, models: Path) -> int:
     (beside / "models.json").write_text(json.dumps(entries))
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
-    return len(exported)
+    return len(entries)
 
 
 def is_a_lessons(exported: Path) -> bool:
-    """Whether a model is none of one's own, which come first; the page says what is wrong with a signature."""
+    """Of what is not one's own, which comes first. What is wrong with a signature, the page says."""
     try:
         return json.loads((exported / "signature.json").read_bytes())["source"] != "own"
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

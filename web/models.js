@@ -14,12 +14,17 @@ const isSize = (value) => Number.isInteger(value) && value >= 1 && value <= MAX_
 
 // Whether what the page makes of an input is what the network takes. Each may throw.
 const KINDS = {
-  image: ({ input: { shape }, resize, ink }) =>
-    shape.length === 4 && [...shape.slice(1), ...Object.values(resize ?? {}), ...Object.values(ink ?? {})].every(isSize) && [1, 3].includes(shape[3]),
+  image: ({ input: { shape }, resize, ink }) => {
+    const sizes = [...shape.slice(1), ...Object.values(resize ?? {}), ...Object.values(ink ?? {})];
+    return shape.length === 4 && [1, 3].includes(shape[3]) && sizes.every(isSize);
+  },
   features: ({ input, features }) => features.length === input.shape[1] && features.every(({ name }) => isText(name)),
   characters: ({ alphabet }) => alphabet === null || (isText(alphabet) && alphabet !== ""),
   text: ({ input, max_length: most }) => input.dtype === "int64" && Number.isInteger(most) && most >= 1 && most <= MAX_LENGTH,
-  table: (signature) => new Reader(signature) && areTexts(signature.categories) && signature.categories.every((one) => areTexts(signature.columns[one].levels)),
+  table: (signature) => {
+    const { categories, columns } = signature;
+    return new Reader(signature) && areTexts(categories) && categories.every((one) => areTexts(columns[one].levels));
+  },
 };
 
 // As far as it is used. May throw.
@@ -27,9 +32,9 @@ function isSound(signature, name) {
   const { model, dataset, source, use, limits, task, kind, input, outputs, metrics, golden } = signature;
   const meanings = task === "regression" ? signature.numbers : signature.classes;
   return model === name && NAME.test(name) && NAME.test(dataset) && areTexts([source, use, limits, input.name]) && TASKS.includes(task)
-    && areTexts(meanings) && meanings.length >= 1 && meanings.length <= MAX_CLASSES
-    && outputs.length === (task === "regression" ? 1 : 2) && outputs.every((output) => isText(output.name)) && outputs[0].shape.at(-1) === meanings.length
-    && metrics instanceof Object && typeof golden.outputs === "object" && Object.hasOwn(KINDS, kind) && KINDS[kind](signature);
+    && areTexts(meanings) && meanings.length >= 1 && meanings.length <= MAX_CLASSES && outputs[0].shape.at(-1) === meanings.length
+    && outputs.length === (task === "regression" ? 1 : 2) && outputs.every((output) => isText(output.name))
+    && metrics instanceof Object && golden.outputs instanceof Object && Object.hasOwn(KINDS, kind) && KINDS[kind](signature);
 }
 
 export async function signatureOf(name) {
@@ -68,12 +73,10 @@ async function download(path, hear) {
 }
 
 export class Model extends EventTarget {
-  constructor(signature) {
+  // `files` are the names of those that came with it.
+  constructor(signature, files) {
     super();
-    this.signature = signature;
-    this.name = signature.model;
-    this.folder = `models/${signature.model}`;
-    this.isLoaded = false;
+    Object.assign(this, { signature, files, name: signature.model, folder: `models/${signature.model}`, isLoaded: false });
   }
 
   get isOwn() {

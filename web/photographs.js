@@ -6,27 +6,32 @@ import { button, hint, isolated, make, oneAtATime } from "./elements.js";
 import { asPhotograph, fitted } from "./pictures.js";
 import { camera, decoded, taker } from "./taking.js";
 
+const INVITATIONS = { coarse: ["Tap to choose pictures", "or take some"], fine: ["Drop pictures here", "or choose, paste or take some"] }; // by pointer
 const MAX_PICTURES = 60, SIDE = 640, SMALL = 160; // pixels of what is shown, at most
 
-// A picture: what it is called, how it is decoded (again, when other models are asked), what is shown of it, and what models make of it.
+// A picture's file, what is shown of it, and what models make of it. It is decoded again when other models are asked: it is large then.
 class Shown {
-  constructor(title, open) {
-    Object.assign(this, { title, open, preview: null, small: "", results: new Map() });
+  constructor(file) {
+    Object.assign(this, { file, preview: null, small: "", results: new Map() });
   }
 
+  isAnswered(models) {
+    return models.every((model) => this.results.has(model));
+  }
+
+  // `heard` is called when there is more to be shown.
   async ask(models, heard) {
     const missing = models.filter((model) => !this.results.has(model));
-    if (missing.length === 0) return;
     try {
-      const picture = await this.open();
-      this.preview ??= asElement(picture, SIDE, this.title);
-      this.small ||= asElement(this.preview, SMALL, this.title);
+      const picture = await decoded(this.file);
+      this.preview ??= asElement(picture, SIDE, this.file.name);
+      this.small ||= asElement(this.preview, SMALL, this.file.name);
       heard();
       await askAll(missing, (model) => inputOf(picture, model), (results) => {
         for (const [model, result] of results) this.results.set(model, result);
         heard();
       });
-      picture.close?.();
+      picture.close();
     } catch (error) {
       for (const model of missing) this.results.set(model, { error });
       heard();
@@ -35,7 +40,8 @@ class Shown {
 }
 
 function asElement(picture, side, title) {
-  const drawn = fitted(picture, side), canvas = make("canvas", { width: drawn.width, height: drawn.height, role: "img", "aria-label": title });
+  const drawn = fitted(picture, side), { width, height } = drawn;
+  const canvas = make("canvas", { width, height, role: "img", "aria-label": title });
   canvas.getContext("2d").drawImage(drawn, 0, 0);
   return canvas;
 }
@@ -46,25 +52,31 @@ function inputOf(picture, { signature }) {
 
 export function photographs(models) {
   const place = make("div", { class: "picture" }), tray = make("div", { class: "tray", role: "group", "aria-label": "Pictures" });
-  const answers = new Answers(models, () => { show(); work(); }, "Waiting for a picture");
-  const said = make("div", {});
+  const answers = new Answers(models, () => renew(), "Waiting for a picture"), limit = hint();
   let items = [], current = null, isLive = false;
 
   const work = oneAtATime(async () => {
-    for (let next = wanted(); next; next = wanted()) await next.ask(answers.chosen, show);
+    const next = () => [current, ...items].find((item) => item && !item.isAnswered(answers.chosen));
+    for (let item = next(); item; item = next()) await item.ask(answers.chosen, show);
   });
-  const wanted = () => [current, ...items].find((item) => item && items.includes(item) && !answers.chosen.every((model) => item.results.has(model)));
-
+  const renew = () => {
+    show();
+    return work();
+  };
   const show = () => {
     clear.hidden = items.length === 0;
-    if (!isLive) place.replaceChildren(current ? current.preview ?? hint(current.results.size ? "This picture cannot be shown." : "Reading …") : invitation);
     tray.replaceChildren(...(items.length > 1 ? items.map(thumbnail) : []));
     if (isLive) return;
-    if (current) answers.show(current.results);
-    else answers.idle();
+    if (current === null) {
+      place.replaceChildren(invitation);
+      return answers.idle();
+    }
+    const instead = current.isAnswered(answers.chosen) ? "This picture cannot be shown." : "Reading …";
+    place.replaceChildren(current.preview ?? hint(instead));
+    return answers.show(current.results);
   };
   const thumbnail = (item) => {
-    const [first] = answers.chosen, result = item.results.get(first), caption = !result ? "…" : result.error ? "not read" : inShort(result);
+    const result = item.results.get(answers.chosen[0]), caption = result ? (result.error ? "not read" : inShort(result)) : "…";
     const picked = button(item.small, () => pick(item), { class: "thumbnail", "aria-pressed": String(item === current) });
     picked.append(make("span", {}, isolated(caption, 40)));
     return picked;
@@ -73,19 +85,17 @@ export function photographs(models) {
     [current, isLive] = [item, false];
     show();
   };
-  const add = (added) => {
-    said.replaceChildren(...(items.length + added.length > MAX_PICTURES ? [hint(`${MAX_PICTURES} pictures are shown at most.`)] : []));
-    const taken = added.slice(0, MAX_PICTURES - items.length);
+  const add = (files) => {
+    limit.textContent = items.length + files.length > MAX_PICTURES ? `${MAX_PICTURES} pictures are shown at most.` : "";
+    const taken = files.slice(0, MAX_PICTURES - items.length).map((file) => new Shown(file));
     items.push(...taken);
     current = taken[0] ?? current;
-    show();
-    return work();
+    return renew();
   };
-  const asItems = (files) => files.map((file) => new Shown(file.name, () => decoded(file)));
   const take = (files) => {
-    if (files.length === 0) return answers.refuse("No file came with that: save the picture first");
+    if (files.length === 0) return answers.refuse("No file came with that: save the picture first.");
     isLive = false;
-    return add(asItems(files));
+    return add(files);
   };
 
   const choose = taker(place, "Choose pictures", { multiple: "" }, take);
@@ -98,16 +108,22 @@ export function photographs(models) {
       const results = await askAll(answers.chosen, (model) => inputOf(frame, model));
       if (isLive) answers.show(results, [], true);
     },
-    take: (file) => add(asItems([file])),
+    take: (file) => add([file]),
+    stopped: () => {
+      isLive = false;
+      show();
+    },
     refuse: (sentence) => answers.refuse(sentence),
-    stopped: () => { isLive = false; show(); },
   }, () => taker(place, "Camera", { capture: "environment" }, take));
   const clear = button("Clear", () => {
-    [items, current] = [[], null];
-    show();
+    items = [];
+    limit.textContent = "";
+    pick(null);
   });
-  const invitation = make("button", { type: "button", class: "invitation" }, make("span", { class: "icon" }), make("strong", {}, "Drop pictures here"), make("span", {}, "or choose, paste or take some"));
-  invitation.addEventListener("click", () => choose.querySelector("input").click());
+  const [first, second] = INVITATIONS[matchMedia("(pointer: coarse)").matches ? "coarse" : "fine"];
+  const invitation = button(make("span", { class: "icon" }), () => choose.querySelector("input").click(), { class: "invitation" });
+  invitation.append(make("strong", {}, first), make("span", {}, second));
   show();
-  return make("div", { class: "stage" }, make("div", {}, place, make("div", { class: "tools" }, choose, ...live, clear), said, tray), answers.element);
+  const tools = make("div", { class: "tools" }, choose, ...live, clear);
+  return make("div", { class: "stage" }, make("div", {}, place, tools, limit, tray), answers.element);
 }

@@ -6,10 +6,11 @@ const SMALL = 80, NEARBY = 8, LARGE = 400, MIN_CONTRAST = 16, MOST = 1 << 24;
 
 // A canvas of this size with the picture in it, or the part of it that is {left, top, width, height}.
 function scaled(picture, width, height, part = { left: 0, top: 0, width: picture.width, height: picture.height }) {
-  const context = new OffscreenCanvas(Math.max(1, Math.round(width)), Math.max(1, Math.round(height))).getContext("2d", { willReadFrequently: true });
+  const canvas = new OffscreenCanvas(Math.max(1, Math.round(width)), Math.max(1, Math.round(height)));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, part.left, part.top, part.width, part.height, 0, 0, context.canvas.width, context.canvas.height);
-  return context.canvas;
+  context.drawImage(picture, part.left, part.top, part.width, part.height, 0, 0, canvas.width, canvas.height);
+  return canvas;
 }
 
 // At most `side` pixels wide and high.
@@ -46,12 +47,14 @@ function onGround(canvas) {
 export function asPhotograph(picture, { input, resize }) {
   const [height, width, channels] = input.shape.slice(1), size = [picture.width, picture.height], shorter = Math.min(...size);
   const [across, down] = [width, height].map((count, axis) => {
-    const whole = resize ? Math.trunc((resize.shorter_side * size[axis]) / shorter) : size[axis] / Math.min(size[0] / width, size[1] / height);
+    const fitting = size[axis] / Math.min(size[0] / width, size[1] / height);
+    const whole = resize ? Math.trunc((resize.shorter_side * size[axis]) / shorter) : fitting;
     const step = size[axis] / whole, before = (whole - count) / 2;
     return { start: (resize ? halfEven(before) : before) * step, step, count };
   });
   const coarse = Math.ceil(Math.sqrt((size[0] * size[1]) / MOST)); // some browsers draw on no larger canvas
-  const canvas = fill(scaled(picture, picture.width / coarse, picture.height / coarse), "#fff", "destination-over"); // below what is transparent
+  const canvas = scaled(picture, picture.width / coarse, picture.height / coarse);
+  fill(canvas, "#fff", "destination-over"); // below what is transparent
   const rows = resampled(canvas, inPixels(across, canvas.width / picture.width), inPixels(down, canvas.height / picture.height));
   return channels === 3 ? Uint8Array.from(rows, Math.round) : Uint8Array.from({ length: rows.length / 3 }, (_, place) =>
     Math.round(0.299 * rows[3 * place] + 0.587 * rows[3 * place + 1] + 0.114 * rows[3 * place + 2]));
@@ -60,8 +63,8 @@ export function asPhotograph(picture, { input, resize }) {
 const halfEven = (value) => (Math.abs(value % 1) === 0.5 ? 2 * Math.round(value / 2) : Math.round(value)); // as Python rounds
 const inPixels = ({ start, step, count }, scale) => ({ start: start * scale, step: step * scale, count });
 
-// [height, width, 3] of a canvas, each pixel the mean of those around it under a triangle as wide as a step: Pillow's BILINEAR, which models
-// have learned with. What a canvas makes of a picture when it draws it smaller is sharper, and answers to it differ by some points.
+// [height, width, 3] of a canvas, each pixel the mean of those around it under a triangle as wide as a step: Pillow's BILINEAR, which
+// models have learned with. A canvas that draws a picture smaller makes it sharper, and answers differ by some points.
 function resampled(canvas, across, down) {
   const data = pixelsOf(canvas), columns = weightsOf(across, canvas.width), rows = weightsOf(down, canvas.height);
   const [first, last] = [rows[0].first, rows.at(-1).first + rows.at(-1).weights.length], line = 3 * across.count;
@@ -89,7 +92,8 @@ function resampled(canvas, across, down) {
 function weightsOf({ start, step, count }, length) {
   const reach = Math.max(1, step);
   return Array.from({ length: count }, (_, place) => {
-    const centre = start + (place + 0.5) * step, first = Math.max(0, Math.floor(centre - reach + 0.5)), end = Math.min(length, Math.floor(centre + reach + 0.5));
+    const centre = start + (place + 0.5) * step, end = Math.min(length, Math.floor(centre + reach + 0.5));
+    const first = Math.max(0, Math.floor(centre - reach + 0.5));
     const weights = Float64Array.from({ length: end - first }, (_, next) => Math.max(0, 1 - Math.abs(first + next + 0.5 - centre) / reach));
     const sum = weights.reduce((total, weight) => total + weight, 0);
     return { first, weights: weights.map((weight) => weight / sum) };

@@ -13,7 +13,8 @@ export function tables(models) {
   const answers = new Answers(models, () => changed(), "Waiting for a row");
   const work = oneAtATime(async () => {
     const text = textOf(), notes = new Set();
-    const results = await askAll(answers.chosen, (model) => (isTable ? asRow(text, model.signature, notes) : asInput(text, model.signature)), (results) => answers.show(results));
+    const inputOf = (model) => (isTable ? asRow(text, model.signature, notes) : asInput(text, model.signature));
+    const results = await askAll(answers.chosen, inputOf, (some) => answers.show(some));
     answers.show(results, Array.from(notes, (note) => `${note}.`));
   });
   const changed = () => {
@@ -35,7 +36,7 @@ function asRow(text, signature, notes) {
 
 function sliders({ features }, changed) {
   const rows = features.map((feature) => new (feature.low < feature.high ? Slider : Field)(feature, features.length === 1, changed));
-  return { element: make("div", { class: "features" }, ...rows.map((row) => row.element)), textOf: () => rows.map((row) => row.text).join(",") };
+  return { element: make("div", {}, ...rows.map((row) => row.element)), textOf: () => rows.map((row) => row.text).join(",") };
 }
 
 const withUnit = (name, unit) => printable(unit ? `${name}, ${unit}` : name, 80);
@@ -49,8 +50,14 @@ class Slider {
     this.range.value = mean;
     this.missing = make("input", { type: "checkbox", "aria-label": `${printable(name)} is missing` });
     this.shown = make("output");
-    this.element = make("div", { class: "feature" }, make("span", {}, withUnit(name, unit)), this.range, this.shown, make("label", { class: "check" }, this.missing, "missing"));
-    for (const input of [this.range, this.missing]) input.addEventListener("input", () => { this.show(); changed(); });
+    const missing = make("label", { class: "check" }, this.missing, "missing");
+    this.element = make("div", { class: "feature" }, make("span", {}, withUnit(name, unit)), this.range, this.shown, missing);
+    for (const input of [this.range, this.missing]) {
+      input.addEventListener("input", () => {
+        this.show();
+        changed();
+      });
+    }
     this.show();
   }
 
@@ -84,7 +91,7 @@ function textField(name, changed) {
 }
 
 // A field for each column, in JSON.
-function fields({ columns, features, categories }, changed) {
+function fields({ dataset, columns, features, categories }, changed) {
   const facts = new Map(features.map((feature) => [feature.name, feature]));
   const names = [...facts.keys(), ...categories].filter((name) => columns[name]);
   const rows = names.map((name, place) => {
@@ -94,7 +101,7 @@ function fields({ columns, features, categories }, changed) {
     if (column.type === "number") field.inputMode = "decimal";
     if (column.type === "date") field.placeholder = column.formats[0].replace(/%./g, (part) => SHAPES[part]);
     if (isLong) {
-      list.push(make("datalist", { id: `levels-${place}-${categories.length}-${Math.random().toString(36).slice(2)}` }, ...column.levels.slice(0, 5000).map((level) => make("option", { value: level }))));
+      list.push(make("datalist", { id: `levels-${dataset}-${place}` }, ...column.levels.map((level) => make("option", { value: level }))));
       field.setAttribute("list", list[0].id);
     }
     return { name, field, element: make("label", { class: "column" }, make("span", {}, withUnit(name, unit)), field, ...list) };

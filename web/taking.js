@@ -9,11 +9,10 @@ const PAUSE = 100; // ms between a camera's frames: the runtime works where the 
 export async function decoded(file) {
   const what = printable(file.name, 60), address = URL.createObjectURL(file);
   try {
-    if (file.size > MAX_BYTES) throw new Error(`${what} has ${Math.round(file.size / 1e6)} MB; at most ${MAX_BYTES / 1e6} are read: make it smaller`);
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    if (bytes[0] === 0xff && bytes[1] === 0xd8 && scansOf(bytes) > MAX_SCANS) throw new Error(`${what} is a JPEG of more than ${MAX_SCANS} scans: save it again`);
-    const { width, height } = await headOf(address, what);
-    if (width * height > MAX_PIXELS) throw new Error(`${what} has ${(width * height).toLocaleString("en")} pixels; at most ${MAX_PIXELS.toLocaleString("en")} are read: make it smaller`);
+    refuseAbove(MAX_BYTES, file.size, "bytes", what);
+    const bytes = new Uint8Array(await file.arrayBuffer()), isJpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
+    if (isJpeg && scansOf(bytes) > MAX_SCANS) throw new Error(`${what} is a JPEG of more than ${MAX_SCANS} scans: save it again`);
+    refuseAbove(MAX_PIXELS, await numPixels(address, what), "pixels", what);
     // Colours as they are in the file, as predict.py reads them.
     return await createImageBitmap(file, { colorSpaceConversion: "none" }).catch(() => { throw new Error(unread(what)); });
   } finally {
@@ -21,26 +20,32 @@ export async function decoded(file) {
   }
 }
 
+function refuseAbove(most, count, unit, what) {
+  const inDigits = (number) => number.toLocaleString("en");
+  if (count > most) throw new Error(`${what} has ${inDigits(count)} ${unit}; at most ${inDigits(most)} are read: make it smaller`);
+}
+
 const unread = (what) => `${what} cannot be read as a picture here: save it as JPEG, PNG or WebP`;
 
-// Each goes over all pixels, and a small file may repeat one a hundred thousand times. What is behind the picture's end, such as a film, does
-// not count.
+// Each goes over all pixels, and a small file may repeat one a hundred thousand times. What is behind the picture's end, such as a film,
+// does not count.
 function scansOf(bytes) {
   let scans = 0, place = bytes.indexOf(0xff, 2);
   while (place !== -1 && place + 3 < bytes.length) {
-    const mark = bytes[place + 1], isAlone = mark <= 0x01 || (mark >= 0xd0 && mark <= 0xd8) || mark === 0xff; // no segment follows
+    const mark = bytes[place + 1], isAlone = mark <= 0x01 || (mark >= 0xd0 && mark <= 0xd8); // no segment follows
     if (mark === 0xd9) break;
     if (mark === 0xda) scans += 1;
-    place = bytes.indexOf(0xff, place + (mark === 0xff ? 1 : 2) + (isAlone ? 0 : 256 * bytes[place + 2] + bytes[place + 3]));
+    const length = mark === 0xff ? 1 : isAlone ? 2 : 2 + 256 * bytes[place + 2] + bytes[place + 3];
+    place = bytes.indexOf(0xff, place + length);
   }
   return scans;
 }
 
 // An image's size is known before its pixels are.
-function headOf(address, what) {
+function numPixels(address, what) {
   return new Promise((hear, refuse) => {
     const image = new Image();
-    image.onload = () => hear({ width: image.naturalWidth, height: image.naturalHeight });
+    image.onload = () => hear(image.naturalWidth * image.naturalHeight);
     image.onerror = () => refuse(new Error(unread(what)));
     image.src = address;
   });
@@ -75,7 +80,8 @@ function listen() {
   };
   const isOfFiles = (event) => event.dataTransfer?.types.includes("Files");
   document.addEventListener("paste", (event) => {
-    if (event.clipboardData.files.length === 0) return;
+    const { files, types } = event.clipboardData, isText = event.target.matches?.("textarea, input") && types.includes("text/plain");
+    if (files.length === 0 || isText) return; // office programs add a picture to the text that is copied
     event.preventDefault();
     meant(document.activeElement)?.take([...event.clipboardData.files]);
   });
@@ -84,7 +90,9 @@ function listen() {
     event.preventDefault(); // else the browser would leave the page and show the file
     mark(meant(event.target)?.place ?? null);
   });
-  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) mark(null); });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) mark(null);
+  });
   document.addEventListener("drop", (event) => {
     mark(null);
     if (!isOfFiles(event)) return;
@@ -93,8 +101,9 @@ function listen() {
   });
 }
 
-// Buttons for a camera: `started` is called with a video to be shown, `seen` with frame after frame, `take` with one to keep, `stopped` at the
-// end, and `refuse` with a sentence where there is no camera. Where a page may not ask for one, `instead` makes a phone's own button.
+// Buttons for a camera: `started` is called with a video to be shown, `seen` with frame after frame, `take` with a file of one to keep,
+// `stopped` at the end, and `refuse` with a sentence where there is no camera. Where a page may not ask for one, `instead` makes a
+// phone's own button.
 export function camera({ started, seen, take, stopped, refuse }, instead) {
   if (!navigator.mediaDevices?.getUserMedia) return matchMedia("(pointer: coarse)").matches ? [instead()] : [];
   const video = make("video", { playsinline: "", "aria-label": "What the camera sees" });
@@ -115,7 +124,8 @@ export function camera({ started, seen, take, stopped, refuse }, instead) {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } } });
     } catch (error) {
-      return refuse(error.name === "NotAllowedError" ? "The camera may not be used: allow it in the browser's settings" : "No camera was found");
+      const isForbidden = error.name === "NotAllowedError";
+      return refuse(isForbidden ? "The camera may not be used: allow it in the browser's settings." : "No camera was found.");
     }
     [video.srcObject, video.muted] = [stream, true];
     started(video);
@@ -129,7 +139,9 @@ export function camera({ started, seen, take, stopped, refuse }, instead) {
     }
   };
   const on = button("Camera", start), off = button("Stop the camera", stop);
-  const shot = button("Take the picture", async () => { if (video.videoWidth) take(new File([await frame().convertToBlob()], "from the camera")); }, { class: "main" });
+  const shot = button("Take the picture", async () => {
+    if (video.videoWidth) take(new File([await frame().convertToBlob()], "from the camera"));
+  }, { class: "main" });
   show(false);
   return [on, shot, off];
 }

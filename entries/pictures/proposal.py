@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from entries.project import ask
-from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings
+from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from entries.tables.formats import format_of
 from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one
 from stages.common.files import naming
@@ -33,7 +33,7 @@ from stages.shell.errors import UserError
 DATA = "a folder of pictures, or a .zip or .tar of one"
 LOOKED_AT = 1000  # names by which a folder is told to be one of pictures
 DECODED = 60  # pictures that are looked at
-TABLES = (".csv", ".tsv", ".txt")
+TABLES = (".csv", ".tsv")
 TABLE_ROWS = 1000
 MOSTLY = 0.8  # of the cells of a column, that name pictures
 MIN_OF_CLASS = 2  # pictures, where the names of files are to say the class
@@ -41,11 +41,17 @@ FEW_CLASSES = 0.2  # of the number of pictures
 NUMBERS = 20  # different numbers in a column of labels are no classes
 PACKED = 1000  # files: from here on DVC would spend its time on their bookkeeping
 SMALL, MANY = 64, 5000  # pixels of the shorter side, pictures: where a network of their own is worth its training
-EPOCHS = (4, 32)
+WORTH_A_TRY = 1000  # pictures, from where on a network of their own may be better
+EPOCHS = (4, 32, 60)  # at least; at most with many pictures, and with few, of which a batch is smaller
 BUDGET = 800_000  # pictures of 32x32 that are trained on in all: about half an hour of one core
 BAD_PICTURES = 0.05
 RESIZE, CROP = 256, 224  # which EfficientNet-Lite0 was trained at
 SHOWN = 8  # classes
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("pictures").add_argument
+    add("--scratch", action="store_true", help=f"a small network of their own, on {SMALL} pixels at most, instead of ImageNet's")
 
 
 def fits(path: Path, options: argparse.Namespace) -> bool:
@@ -72,18 +78,22 @@ class Pictures:
             if not path.is_dir():
                 folder = Path(beside)
                 shutil.copyfile(path, folder / path.name)
-            with RawFiles(folder, LeftOutItems(), Notes()) as files:
-                if not files.pictures:
-                    raise UserError(
-                        f"{path.name} holds no picture: {'; '.join(files.left_out.examples) or 'its files are of other kinds'}."
-                    )
-                self.count = len(files.pictures)
-                self.sides = self.look_at_some(files)
-                values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
-                labels = {} if self.labels_are_told() else self.labels(files, values)
-                self.preprocess = {"task": "multiclass", **labels, **values, **self.told}
-                self.section = checked(Preprocess, self.preprocess)
-                self.look_at_labels(files)
+            try:
+                with RawFiles(folder, LeftOutItems(), Notes()) as files:
+                    self.look_at(files)
+            except UserError as error:
+                raise with_set(error, {f"{folder}/": "", str(folder): path.name}) from error
+
+    def look_at(self, files: RawFiles) -> None:
+        if not files.pictures:
+            raise UserError(f"{self.path.name} holds no picture: {'; '.join(files.left_out.examples) or 'its files are of other kinds'}.")
+        self.count = len(files.pictures)
+        self.sides = self.look_at_some(files)
+        values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
+        labels = {} if self.labels_are_told() else self.labels(files, values)
+        self.preprocess = {"task": "multiclass", **labels, **values, **self.told}
+        self.section = checked(Preprocess, self.preprocess)
+        self.look_at_labels(files)
 
     def look_at_some(self, files: RawFiles) -> list[int]:
         """Shorter sides of an even sample; what cannot be read of it is said."""
@@ -104,19 +114,22 @@ class Pictures:
 
     @property
     def is_small(self) -> bool:
-        return self.count >= MANY and statistics.median(self.sides) <= SMALL
+        """Whether a small network learns from nothing else: where it is asked for, and of many pictures of an icon's size."""
+        return self.options.scratch or (self.count >= MANY and statistics.median(self.sides) <= SMALL)
 
     def sizes(self) -> dict[str, Any]:
         if not self.is_small:
             return {"resize": RESIZE, "crop": CROP, "train_crop": CROP, "normalize": "symmetric"}
-        side = int(statistics.median(self.sides))
-        return {"resize": side if len(set(self.sides)) > 1 else None, "crop": side, "train_crop": side, "normalize": "train"}
+        side = min(int(statistics.median(self.sides)), SMALL)
+        return {"resize": side if set(self.sides) != {side} else None, "crop": side, "train_crop": side, "normalize": "train"}
 
     def splits(self, files: RawFiles) -> dict[str, Any]:
         """Folders of the usual names, else shares."""
         val = 0.1 if self.is_small else 0.0  # without one, the head's strength is chosen by folds of train
         if self.options.split or "split" in self.told:
             return {"split": self.options.split} if self.options.split else {}
+        if any(one in self.told for one in SPLITS):
+            return {} if "val" in self.told else {"val_fraction": val}
         base, found = files.base([]), dict[str, str]()
         for name in files.pictures:
             top, sign, _ = name[len(base) :].partition("/")
@@ -139,7 +152,8 @@ class Pictures:
         """The keys that say where labels are read from."""
         base = files.base([])
         inside = [name[len(base) :] for name in files.pictures]
-        tops = tuple(f"{splits[one]}/" for one in SPLITS if one in splits)
+        named = splits | self.told
+        tops = tuple(f"{named[one]}/" for one in SPLITS if one in named)
         inside = [name.partition("/")[2] if tops and name.startswith(tops) else name for name in inside]
         folders = [name.rpartition("/")[0] for name in inside]
         tables = [name for name in sorted(files.others) if name.lower().endswith(TABLES)]
@@ -151,6 +165,8 @@ class Pictures:
             return {"level": "deepest"} if any("/" in folder for folder in folders) else {}
         if told := self.by_table(files, tables):
             return told
+        if all(folders):  # of one name: the stage's own words say that this is one class alone
+            return {}
         if self.names_say(inside):
             self.said.append("what they show is what their names begin with (label_pattern)")
             return {"label_pattern": LETTERS}
@@ -224,14 +240,18 @@ class Pictures:
             print(f"  {len(self.classes)} classes: {printable(listed_with_counts(self.counts, SHOWN))}")
         for line in self.said:
             print(f"  {printable(line)}")
+        if self.count >= WORTH_A_TRY and not self.is_small:
+            print(
+                "  x-rays, drawings and the like may be better off with a network of their own: compare with --scratch under another NAME"
+            )
         if self.passed_over:
             print(f"  not pictures, passed over: {printable(listed_with_counts(dict(self.passed_over), SHOWN))}")
         if self.left_out.count:
             print(f"  left out: {self.left_out.count:,}, such as {'; '.join(self.left_out.examples[:3])}")
 
     def dataset(self, name: str) -> dict[str, Any]:
-        what = ", ".join(self.section.label or []) if self.section.task == "regression" else ", ".join(self.classes[:SHOWN])
-        use = f"To tell in pictures what they show: {what}{', ...' if len(self.classes) > SHOWN else ''}."
+        shown = self.section.label or [] if self.section.task == "regression" else self.classes
+        use = f"To tell what pictures show: {some_of(shown, SHOWN)}."
         return {"kind": "pictures", "raw": f"data/{name}/raw", "preprocess": self.preprocess, "about": {"use": use, **NOT_WRITTEN}}
 
     def model(self, name: str) -> dict[str, Any]:
@@ -243,7 +263,8 @@ class Pictures:
                 "int8": [],
             }
         side, train = self.section.crop, {"multilabel": {"loss": {"name": "BCE"}}, "regression": {"loss": {"name": "MSE"}}}
-        epochs = min(max(BUDGET * 32 * 32 // (self.count * side * side), EPOCHS[0]), EPOCHS[1])
+        is_many = self.count >= MANY
+        epochs = min(max(BUDGET * 32 * 32 // (self.count * side * side), EPOCHS[0]), EPOCHS[1 if is_many else 2])
         return {
             "dataset": name,
             "architecture": {
@@ -255,9 +276,9 @@ class Pictures:
             "train": {
                 "recipe": "image_fast",
                 **train.get(self.section.task, {}),
-                "lr": 0.4,
+                "lr": 0.4 if is_many else 0.1,
                 "epochs": epochs,
-                "batch_size": 256,
+                "batch_size": 256 if is_many else 64,
                 "best_by": "metric",
             },
             "int8": [],

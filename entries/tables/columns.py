@@ -29,6 +29,7 @@ MIN_COUNTED = 20  # rows of which a column that says 1, 2, 3, ... is their numbe
 MIN_TIMES = 2.0  # that a level occurs on average
 ROWS_IN_GROUP = 1.5  # on average
 LONG_TEXT, LONG_SENTENCE = 60.0, 5.0  # characters and words of a cell, on average
+SENTENCE = 20  # characters of a cell, on average: of no name
 WAYS = ((".", ""), (".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'"))  # decimal and thousands
 UNITS = re.compile(
     r"\(?\s*(?P<before>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[-+\u2212]?\s*(?P<before2>[^\w\s.,+()\-\u2212'\"]{1,3})?\s*[0-9][0-9.,'\s]*-?(?P<after>[^\w\s.,+()\-\u2212'\"]{1,3}|\s[^\W\d_]{1,6}[²³]?|\s[^\s0-9()]{1,8})?\s*\)?"
@@ -93,6 +94,11 @@ class Seen:
     @property
     def num_filled(self) -> int:
         return sum(self.words.values())
+
+    @property
+    def reads_like_texts(self) -> bool:
+        """By the cells' length: signs of some scripts are words, and have no blanks between."""
+        return sum(len(word) * count for word, count in self.words.items()) > SENTENCE * self.num_filled
 
     @property
     def example(self) -> str:

@@ -253,11 +253,19 @@ class Table:
         for row in rows:
             cells = [cut(printable(cell), width) for cell, width in zip(row, widths, strict=True)]
             print(f"  {'  '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()}")
+        for name in self.texts():
+            print(f"  {printable(name)} reads like texts: a model of those alone comes of --text '{printable(name)}' (in ARGS)")
         if self.total:
             print(f"  The last row, line {self.total}, looks like a total: take it out of the file, or the model learns from it")
         if self.bad_lines:
             some = ", ".join(map(str, self.bad_lines[:5]))
             print(f"  {len(self.bad_lines)} rows have another number of cells, and are left out: lines {some}")
+
+    def texts(self) -> list[str]:
+        """Dropped columns of sentences, where one column is predicted and is none of numbers: they would make a model of texts."""
+        if len(self.targets) != 1 or self.columns[self.targets[0]].type != "category":
+            return []
+        return [name for name, column in self.columns.items() if "free text" in (column.why or "") and self.seen[name].reads_like_texts]
 
 
 def cut(text: str, width: int) -> str:

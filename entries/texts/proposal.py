@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entries.project import ask
-from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings
+from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from entries.tables.formats import encoding_of, refuse_lines_above, separator_of, start_of
 from examples.rows import WORKBOOKS
 from stages.common.files import naming
@@ -92,7 +92,10 @@ def fits(path: Path, options: argparse.Namespace) -> bool:
 
 def look(path: Path, options: argparse.Namespace) -> "Texts":
     refuse_odd_name(path)
-    return Texts(path, options)
+    try:
+        return Texts(path, options)
+    except UserError as error:
+        raise with_set(error, {f"{path.parent}/": ""}) from error
 
 
 def table_at(path: Path, options: argparse.Namespace) -> tuple[TextFormat, Columns]:
@@ -287,8 +290,7 @@ class Texts:
             print(f"  left out: {len(self.bad):,}, such as {'; '.join(map(printable, self.bad[:3]))}")
 
     def dataset(self, name: str) -> dict[str, Any]:
-        classes = [one for one, _ in self.counts.most_common(SHOWN)]
-        use = f"To tell of a text which it is: {', '.join(classes)}{', ...' if len(self.counts) > SHOWN else ''}."
+        use = f"To tell texts apart: {some_of([one for one, _ in self.counts.most_common()], SHOWN)}."
         return {"kind": "text", "raw": f"data/{name}/raw", "preprocess": self.preprocess, "about": {"use": use, **NOT_WRITTEN}}
 
     def model(self, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from stages.common.shelves import take_input
 from stages.common.shown import as_shown, as_small_picture
 from stages.common.splits import SPLITS, middle
 
-SIDE, MAX_TEXT = 112, 300  # pixels of a picture, characters of a text
+SIDE, MAX_TEXT, MAX_SENTENCE = 112, 300, 10_000  # pixels of a picture, characters of a text and of a sentence
 SEVERITIES = {"stop": "Stops the training", "warn": "Warning", "note": "Note"}
 PAGE = """\
 <!DOCTYPE html>
@@ -58,8 +58,8 @@ taken evenly{% endif %}.
 {% for finding in findings %}
 <article class="{{ finding.severity }}">
 <h2>{{ "Accepted in params.yaml" if finding.accepted else severities[finding.severity] }}: <code>{{ finding.name }}</code></h2>
-<p>{{ finding.sentence }}</p>
-<p>What to do: {{ finding.advice }}.</p>
+<p>{{ finding.sentence | line }}</p>
+<p>What to do: {{ finding.advice | line }}.</p>
 {% if finding.severity == "stop" and not finding.accepted %}
 <p>Or, if it is meant to be so, accept it in <code>params.yaml</code>: <code>datasets.{{ dataset }}.accept: [{{ finding.name }}]</code></p>
 {% endif %}
@@ -103,7 +103,10 @@ class Shown:
 
 
 def as_page(findings: dict[str, Any], shown: Callable[[Example], dict[str, Any]]) -> str:
-    """Of what findings.json holds, with its examples as `shown` gives them. Words from data and columns' names are escaped."""
+    """Of what findings.json holds, with its examples as `shown` gives them. Words from data and columns' names are escaped,
+    and signs that cannot be seen are codes.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["shown"] = shown
+    environment.filters["line"] = lambda text: as_shown(text, MAX_SENTENCE)
     return environment.from_string(PAGE).render(severities=SEVERITIES, **findings) + "\n"

@@ -277,6 +277,10 @@ class Texts:
                 f"{self.raw}: train has {len(self.classes)} classes ({named(self.classes)}), but the task {self.preprocess.task} "
                 f"needs {wanted}: check preprocess.label (or folders) and task."
             )
+        if len(self.classes) > MAX_CLASSES:
+            raise UserError(
+                f"{self.raw}: train has {len(self.classes):,} classes, more than {MAX_CLASSES:,}: check which column is the label."
+            )
         for label, own in enumerate(names):
             if missing := [name for name in own if name not in self.classes]:
                 for place in np.flatnonzero(np.array(self.own) == label):

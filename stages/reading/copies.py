@@ -136,13 +136,15 @@ def _candidates(block: np.ndarray, others: np.ndarray, before: int) -> tuple[np.
     found = list[tuple[np.ndarray, np.ndarray]]()
     for start in range(0, len(others), TILE):
         distances = left @ right[start : start + TILE].T
-        rows, columns = np.nonzero(distances <= 1 - MIN_CORRELATION + 1e-4)
-        rows, columns = (of[columns + start < before + rows] for of in (rows, columns))
-        if len(rows) > MAX_CANDIDATES:
-            order = np.lexsort((distances[rows, columns], rows))
-            rows, columns = rows[order], columns[order]
-            first = np.maximum.accumulate(np.where(np.diff(rows, prepend=-1) > 0, np.arange(len(rows)), 0))
-            rows, columns = (of[np.arange(len(rows)) - first < MAX_CANDIDATES] for of in (rows, columns))
+        is_near = distances <= 1 - MIN_CORRELATION + 1e-4
+        if start + TILE > before:
+            is_near &= np.arange(start, start + distances.shape[1]) < before + np.arange(len(block))[:, None]
+        crowded = np.flatnonzero(np.count_nonzero(is_near, axis=1) > MAX_CANDIDATES)
+        if len(crowded):
+            nearest = np.argpartition(np.where(is_near[crowded], distances[crowded], np.inf), MAX_CANDIDATES, axis=1)[:, :MAX_CANDIDATES]
+            is_near[crowded] = False
+            is_near[crowded[:, None], nearest] = True
+        rows, columns = np.nonzero(is_near)
         found.append((rows, columns + start))
     return np.concatenate([rows for rows, _ in found]), np.concatenate([columns for _, columns in found])
 

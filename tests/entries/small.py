@@ -10,6 +10,7 @@ from pathlib import Path
 from dvc.repo import Repo
 from dvc.utils.serialize import dumps_yaml
 
+import entries.new
 from entries import lines
 
 ROOT = Path(__file__).parents[2]
@@ -189,3 +190,27 @@ def kill_everywhere(work, steps, made, tmp_path, monkeypatch):
     for place in range(number):
         assert (do(place), everything()) == (None, expected)
     return number
+
+
+def file(name, content, encoding="utf-8"):
+    path = Path("..", name).resolve()
+    path.write_bytes(content.encode(encoding) if isinstance(content, str) else content)
+    return str(path)
+
+
+def new(*arguments):
+    """The exit code; 0 where it ended well."""
+    try:
+        entries.new.main(list(arguments))
+    except SystemExit as leaving:
+        return leaving.code
+    return 0
+
+
+def refusal(capsys, *arguments):
+    before = everything()
+    assert new(*arguments) == 1
+    assert everything() == before
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    return said

@@ -28,7 +28,7 @@ from pipelines.dvc.at_commit import is_in_cache
 from pipelines.running.leftovers import leftovers
 from pipelines.running.locks import alone
 from stages.reading.schema import read_schema
-from tests.entries.small import PARAMS, ROOT, everything, git, lock_blocks, write
+from tests.entries.small import PARAMS, ROOT, everything, file, git, lock_blocks, new, refusal, write
 from tests.test_real_data import MIRROR
 
 pytestmark = [
@@ -39,36 +39,6 @@ pytestmark = [
 
 def table(header="heat,bad", row=lambda place: f"{place * 7 % 60}.5,{place % 2}", rows=60, end="\n"):
     return end.join([header, *map(row, range(rows))]) + end
-
-
-def file(name, content, encoding="utf-8"):
-    path = Path("..", name).resolve()
-    path.write_bytes(content.encode(encoding) if isinstance(content, str) else content)
-    return str(path)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """`dvc add` is left to the tests that are about it."""
-    monkeypatch.setattr(entries.new, "dvc", lambda _, raw, failed: Path(f"{raw}.dvc").write_text(f"outs: [{{path: raw}}]  # {failed}\n"))
-
-
-def new(*arguments):
-    """The exit code; 0 where it ended well."""
-    try:
-        entries.new.main(list(arguments))
-    except SystemExit as leaving:
-        return leaving.code
-    return 0
-
-
-def refusal(capsys, *arguments):
-    before = everything()
-    assert new(*arguments) == 1
-    assert everything() == before
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
-    return said
 
 
 def columns(name):

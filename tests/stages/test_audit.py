@@ -97,7 +97,7 @@ def test_words_of_the_data_are_escaped_in_the_page_and_on_the_terminal(tmp_path,
     }
     build(tmp_path, table)
     page = contents(tmp_path)["report.html"].decode()
-    assert "&lt;script&gt;" in page and "<script" not in page
+    assert "&lt;script&gt;" in page and "<script" not in page and "\x1b" not in page
     said = capsys.readouterr().err
     assert "\x1b" not in said and "\\x1b[31m" in said
 

@@ -28,6 +28,7 @@ GONE = object()
 INF = float("inf")
 DATASETS = ("line", "hours", "hello", "diabetes", "mnist", "hymenoptera", "names")
 LINE, CNN, GRU, TRANSFER = "models.line_gd", "models.mnist_cnn", "models.names_gru", "models.hymenoptera_transfer"
+RESNET: dict[str, Any] = {"name": "torchvision_classifier", "model": "resnet18", "weights": "none", "frozen": True}
 
 
 def few_params(model: str = "line_gd") -> dict[str, Any]:
@@ -137,8 +138,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CNN}.architecture.name", GONE, f"{CNN}.architecture.name is ''; {one_of('architectures')}"),
     (f"{CNN}.architecture.hidden", [0], f"{CNN}.architecture.hidden.0 is 0; expected greater than or equal to 1"),
     ("models.hello_embedding.architecture.cell", "rnn_cell", "cell rnn_cell has one layer"),
-    (f"{TRANSFER}.architecture.model", "resnet81", "architecture.model is 'resnet81'; expected a classifier of torchvision"),
-    (f"{TRANSFER}.architecture.weights.official", "IMAGENET", "expected weights to be one of none, IMAGENET1K_V1"),
+    (f"{TRANSFER}.architecture.model", "lite9", "architecture.model is 'lite9'; expected 'lite0', 'lite1' or 'lite2'"),
+    (f"{TRANSFER}.architecture", RESNET | {"model": "resnet81"}, "architecture.model is 'resnet81'; expected a classifier of torchvision"),
+    (f"{TRANSFER}.architecture", RESNET | {"weights": "IMAGENET"}, "expected weights to be one of none, IMAGENET1K_V1"),
     (f"{CNN}.gate.metric", "acuracy", f"{CNN}.gate.metric is 'acuracy'; expected one of accuracy, macro_f1, balanced_accuracy, "),
     (f"{CNN}.gate.metric", "log_loss", f"{CNN}.gate expects at_most alone as the bound of the metric log_loss."),
     (f"{CNN}.gate.at_least", GONE, f"{CNN}.gate expects at_least alone as the bound of the metric accuracy."),
@@ -152,7 +154,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     # Recipes
     ("recipes.image.batch_size", GONE, "recipes.image.batch_size is missing: add it"),
     ("recipes.image.epochs", {"sample": 3}, "recipes.image.epochs.official is missing"),
-    (f"{LINE}.train.recipe", "lessons", "train.recipe is 'lessons'; expected one of image, image_fast, "),
+    (f"{LINE}.train.recipe", "lessons", "train.recipe is 'lessons'; expected one of head, image, image_fast, "),
     (f"{LINE}.train.clip_norm", "none", "train.clip_norm is 'none'; expected a valid number, or null"),
     (f"{LINE}.train.lr", True, "train.lr is true; expected a valid number"),
     (f"{LINE}.train.epochs", {"sample": 3, "official": 0}, "train.epochs.official is 0"),

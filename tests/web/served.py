@@ -16,12 +16,18 @@ from web import assemble
 STATE = "Everything runs in this page: nothing is sent anywhere."
 
 
-@contextmanager
-def served(folder: Path, count: int) -> Iterator[str]:
-    """The page with the models of a folder, served on loopback as `make demo` does, and its address."""
+def runtime() -> Path:
+    """The folder of onnxruntime-web, which is installed if need be."""
     if not (assemble.RUNTIME.exists() or shutil.which("npm")):
         pytest.skip("there is no npm here to install onnxruntime-web with")
     assemble.install_runtime()
+    return assemble.RUNTIME.parent
+
+
+@contextmanager
+def served(folder: Path, count: int) -> Iterator[str]:
+    """The page with the models of a folder, served on loopback as `make demo` does, and its address."""
+    runtime()
     assert assemble.assemble(folder / "page", folder / "models") == count
     with http.server.ThreadingHTTPServer((assemble.HOST, 0), functools.partial(assemble.Handler, directory=str(folder / "page"))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

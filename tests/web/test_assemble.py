@@ -42,6 +42,10 @@ def test_ones_own_models_come_first_and_pictures_are_there_if_they_were_made(fol
     (first, _) = json.loads((folder / "page" / "models.json").read_text())
     assert sorted(first["files"]) == sorted(file.name for file in (folder / "page" / "models" / "kept").iterdir())
     assert "learning_curve.png" not in first["files"]
+    assert assemble.assemble(folder / "page", folder / "models", ["gone"]) == 1
+    assert models_of(folder / "page") == ["gone"]
+    with pytest.raises(SystemExit, match=r"^error: other is not exported in .*: there are gone, kept\.$"):
+        assemble.assemble(folder / "page", folder / "models", ["gone", "other"])
 
 
 def test_where_only_leftovers_are_exported_there_is_no_page(folder):

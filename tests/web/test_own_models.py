@@ -4,6 +4,7 @@ The models are tiny and seen through, so that what is shown is known. Slow: need
 """
 
 import io
+import json
 import unicodedata
 
 import numpy as np
@@ -31,6 +32,7 @@ HOSTILE = [
     "j",
     "k",
 ]
+ODD = {"kind": "features", "features": [{"name": "b", "mean": "x"}], "input": {"name": "characters", "shape": ["batch", 1]}}
 RESIZE = {"shorter_side": 10, "crop": 8}
 
 
@@ -49,11 +51,13 @@ def models(tmp_path_factory):
         "later": write_colours(folder, "later"),
         "cut_short": write_colours(folder, "cut_short", source="sample"),
         "empty": write_colours(folder, "empty"),
+        "odd": write_letters(folder, "odd", ["a", "b"], source="sample"),
     }
     made["cut_short"].write_bytes(made["cut_short"].read_bytes()[:-60])
     made["empty"].with_name("signature.json").write_text('{"model": "empty"}')
-    later = made["later"].with_name("signature.json")
-    later.write_text(later.read_text().replace('"kind": "image"', '"kind": "film"'))
+    for name, changes in (("later", {"kind": "film"}), ("odd", ODD)):
+        signature = made[name].with_name("signature.json")
+        signature.write_text(json.dumps(json.loads(signature.read_text()) | changes))
     return made
 
 
@@ -116,7 +120,7 @@ def test_ones_own_models_come_first_and_none_is_fetched_before_it_is_asked(brows
     fetched = []
     with loaded(browser, address, state=LEFT_OUT) as page:
         page.on("request", lambda request: fetched.append(request.url.split("/")[-2]) if request.url.endswith(".onnx") else None)
-        assert page.locator("#sections > section h2").all_inner_texts() == ["PICTURES", "TEXTS"]
+        assert page.locator("#sections > section h2").all_inner_texts() == ["PICTURES", "TEXTS", "TABLES"]
         assert page.locator("#pictures [role=tab]").all_inner_texts() == ["colours", "grey", "resized", "seen", "cut short"]
         assert page.locator("#texts [role=tab]").all_inner_texts() == ["letters", "lesson"]
         assert page.title() == "colours, grey, letters · Reprise"
@@ -132,6 +136,7 @@ def test_a_model_that_is_damaged_costs_itself_and_says_so(page):
     for name in ("empty", "later"):
         said = f"models/{name}/signature.json is damaged, or of a later version than this page."
         expect(page.locator(".broken", has=page.get_by_role("heading", name=name)).locator(".error")).to_have_text(said)
+    expect(panel_of(page, "odd").locator(".error")).to_contain_text("This cannot be shown: a signature is damaged")
     panel = panel_of(page, "cut_short")
     panel.locator("input[type=file]").first.set_input_files(as_file(photograph(9, 9), "a.png"))
     expect(panel.locator(".answers .error")).to_contain_text("model.onnx is damaged, cut short, or no ONNX model")
@@ -153,6 +158,7 @@ def test_several_classes_at_once_are_those_above_half(page):
 
 def test_names_of_classes_are_shown_as_text_and_by_themselves(page):
     panel = panel_of(page, "letters")
+    panel.get_by_text("2 models answer").click()
     panel.get_by_label("letters_twin").uncheck()
     panel.locator("textarea").fill("".join(map(chr, range(0x60, 0x60 + 4 * len(HOSTILE)))))
     bars = settled(panel).locator(".bars li")
@@ -271,6 +277,7 @@ def test_it_fits_a_phone_and_a_desk_in_light_and_dark(page):
 def test_what_is_shown_has_names_for_those_who_do_not_see_it(page):
     """Every control has a name, and what is answered is read out."""
     panel = panel_of(page, "letters")
+    panel.get_by_text("2 models answer").click()
     panel.get_by_label("letters_twin").uncheck()
     panel.get_by_role("textbox", name="Text for letters").fill("`" * 9)
     expect(panel.get_by_role("status")).to_have_text(f"{HOSTILE[0]} 100.0 %")

@@ -1,0 +1,156 @@
+"""`make new` of pictures: what says what they show, which splits and which network are proposed, and that many files become one."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import entries.pictures.proposal
+from entries.lines import parse
+from stages.datasets.pictures import Preprocess
+from tests.drawings import drawn
+from tests.entries.small import everything, new, refusal
+
+pytestmark = pytest.mark.usefixtures("small", "quick")
+
+FRACTIONS = {"test_fraction": 0.2, "val_fraction": 0.0, "keep_copies_together": True}
+SIZES = {"resize": 256, "crop": 224, "train_crop": 224, "normalize": "symmetric", "max_bad_fraction": 0.05}
+FITTED = {"architecture": {"name": "efficientnet_lite", "model": "lite0"}, "train": {"recipe": "head"}, "int8": []}
+
+
+def birds(names, **texts):
+    """The folder, with a picture under each name, and texts."""
+    folder = Path("../birds").resolve()
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        drawn(seed, 40).save(folder / name)
+    for name, text in texts.items():
+        (folder / name.replace("_dot_", ".")).write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def made(name="birds"):
+    params = parse(Path("params.yaml").read_text())
+    dataset, model = params["datasets"][name], params["models"][name]
+    assert (dataset["kind"], dataset["raw"], model.pop("dataset")) == ("pictures", f"data/{name}/raw", name)
+    Preprocess.model_validate(dataset["preprocess"])
+    return dataset["preprocess"], model
+
+
+def in_classes(*folders, number=4, suffix=".png"):
+    return [f"{folder}/{place}{suffix}" for folder in folders for place in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("names", "texts", "told", "expected"),
+    [
+        (in_classes("robin", "wren"), {}, [], FRACTIONS),
+        (in_classes("small/robin", "large/owl"), {}, [], {"level": "deepest"} | FRACTIONS),
+        (in_classes("small/robin", "large/owl"), {}, ["--set", "level=1"], FRACTIONS | {"level": 1}),
+        (
+            in_classes("train/robin", "train/wren", "test/robin", "test/wren"),
+            {},
+            [],
+            {"train": "train", "test": "test", "val_fraction": 0.0},
+        ),
+        (
+            in_classes("Train/robin", "Train/wren", "valid/robin", "valid/wren"),
+            {},
+            [],
+            {"train": "Train", "test": "valid", "val_fraction": 0.0},
+        ),
+        (
+            in_classes("a/train/robin", "a/train/wren", "a/val/robin", "a/val/wren", "a/test/robin", "a/test/wren"),
+            {},
+            [],
+            {"train": "train", "val": "val", "test": "test"},
+        ),
+        (
+            [f"{kind}_{place}.jpg" for kind in ("robin", "wren") for place in range(5)],
+            {},
+            [],
+            {"label_pattern": r"^([^\W\d_]+)"} | FRACTIONS,
+        ),
+        (
+            [f"images/{place}.png" for place in range(6)],
+            {"labels_dot_csv": "picture;kind;who\n" + "".join(f"{place};k{place % 2};p{place % 3}\n" for place in range(6))},
+            ["--target", "kind", "--group", "who"],
+            {"table": "labels.csv", "file": "picture", "label": ["kind"], "group": "who", "format": {"separator": ";"}} | FRACTIONS,
+        ),
+        (
+            [f"{place}.png" for place in range(6)],
+            {"labels_dot_csv": "picture,red,round\n" + "".join(f"{place}.png,{place % 2},{place % 3 // 2}\n" for place in range(6))},
+            ["--target", "red", "--target", "round"],
+            {"task": "multilabel", "table": "labels.csv", "file": "picture", "label": ["red", "round"]} | FRACTIONS,
+        ),
+        (
+            [f"{place}.png" for place in range(6)],
+            {f"{place}_dot_txt": f"kind {place % 2}" for place in range(6)},
+            [],
+            {"label_files": True} | FRACTIONS,
+        ),
+    ],
+)
+def test_what_says_the_classes_and_the_splits_is_found(names, texts, told, expected):
+    assert new(birds(names, **texts), *told) == 0
+    preprocess, model = made()
+    assert preprocess == {"task": "multiclass"} | SIZES | expected
+    assert model == FITTED
+
+
+def test_it_says_what_it_found_and_a_dry_run_writes_nothing(capsys):
+    folder, before = birds(in_classes("robin", "wren"), notes_dot_txt="", LICENSE=""), everything()
+    assert new(folder, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "birds: 8 pictures; of 8 the shorter side has" in said and "2 classes: robin 4, wren 4" in said
+    assert "passed over: LICENSE 1, .txt 1" in said and "recipe: head" in said
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    ("names", "told", "said"),
+    [
+        (in_classes("robin"), [], "birds has one class alone, robin"),
+        (["1.png", "2.png"], [], "nothing says what the 2 pictures show; the first is 1.png"),
+        (in_classes("Robin", "robin"), [], "'Robin' (4) and 'robin' (4) differ by case or blanks alone: are they one? If so, set"),
+        (in_classes("robin", "wren"), ["--target", "kind"], "has no table that names its pictures"),
+        (in_classes("robin", "wren"), ["--set", "sort=1"], "--set 'sort=1': expected KEY=VALUE, with a key of "),
+        (in_classes("robin", "wren"), ["--set", "crop=300"], "expected crop (300)"),
+        (in_classes("robin", "wren"), ["--set", "task=["], "'[' is not a value of YAML"),
+    ],
+)
+def test_what_must_be_told_is_asked_for_in_one_sentence(capsys, names, told, said):
+    refused = refusal(capsys, birds(names), *told)
+    assert said in refused and "Traceback" not in refused
+    assert ("--set KEY=VALUE" in refused) == ("preprocess." in refused)
+
+
+def test_many_files_become_one_zip_whose_bytes_depend_on_nothing_else(monkeypatch):
+    monkeypatch.setattr(entries.pictures.proposal, "PACKED", 5)
+    folder = birds(in_classes("robin", "wren"), Thumbs_dot_db="")
+    assert (new(folder, "--name", "one"), new(folder, "--name", "two")) == (0, 0)
+    first, second = (Path("data", name, "raw", "birds.zip") for name in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+    assert zipfile.ZipFile(first).namelist() == sorted(in_classes("robin", "wren"))
+    assert made("one")[0] == {"task": "multiclass"} | SIZES | FRACTIONS
+
+
+def test_an_archive_is_read_as_its_folder_is(tmp_path):
+    archive = tmp_path / "birds.zip"
+    folder = Path(birds(in_classes("robin", "wren")))
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in sorted(folder.rglob("*.png")):
+            packed.write(path, f"my birds/{path.relative_to(folder)}")
+    assert new(str(archive)) == 0
+    assert made()[0] == {"task": "multiclass"} | SIZES | FRACTIONS
+    assert Path("data/birds/raw/birds.zip").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize("way", ["many", "told"])
+def test_many_small_pictures_get_a_network_of_their_own_and_others_where_it_is_told(monkeypatch, way):
+    if way == "many":
+        monkeypatch.setattr(entries.pictures.proposal, "MANY", 8)
+    assert new(birds(in_classes("robin", "wren")), *(["--scratch"] if way == "told" else [])) == 0
+    preprocess, model = made()
+    assert preprocess["crop"] == 40 and preprocess["normalize"] == "train" and preprocess["val_fraction"] == 0.1
+    assert (model["architecture"]["name"], model["train"]["recipe"]) == ("fast_resnet", "image_fast")
