@@ -42,6 +42,7 @@ class RawFiles:
     def __init__(self, raw: Path, left_out: LeftOutItems, notes: Notes):
         self.raw, self.root, self.left_out, self.notes = raw, raw.resolve(), left_out, notes
         self.opened, self.count = ExitStack(), 0
+        self.beside = raw.parent if os.access(raw.parent, os.W_OK) else None  # of a folder that is only looked at: where the system says
         self.pictures, self.empty = list[str](), list[str]()
         self.others, self.passed_over, self.used = set[str](), list[str](), set[str]()
         self.places = dict[str, str | tuple[zipfile.ZipFile, zipfile.ZipInfo]]()  # of files that are elsewhere than their names say
@@ -156,7 +157,7 @@ class RawFiles:
         for left in self.raw.parent.glob(f".{self.raw.name}.unpacked*"):
             with suppress(UserError, FileNotFoundError), alone_with(left):
                 shutil.rmtree(left, ignore_errors=True)
-        folder = Path(mkdtemp(prefix=f".{self.raw.name}.unpacked", dir=self.raw.parent))
+        folder = Path(mkdtemp(prefix=f".{self.raw.name}.unpacked", dir=self.beside))
         self.opened.callback(shutil.rmtree, folder, ignore_errors=True)
         self.opened.enter_context(alone_with(folder))
         return folder
@@ -229,7 +230,7 @@ class RawFiles:
             return
         if place[1].file_size > MAX_TABLE:
             raise UserError(f"{name} has more than {MAX_TABLE:,} bytes: put it beside the archive.")
-        with NamedTemporaryFile(dir=self.raw.parent, prefix=f".{self.raw.name}.", suffix=PurePosixPath(name).suffix) as file:
+        with NamedTemporaryFile(dir=self.beside, prefix=f".{self.raw.name}.", suffix=PurePosixPath(name).suffix) as file:
             with place[0].open(place[1]) as member:
                 shutil.copyfileobj(member, file)
             file.flush()
