@@ -138,7 +138,9 @@ def test_what_must_be_told_is_asked_for_in_one_sentence(capsys, name, content, t
     assert said in refusal(capsys, file(name, content), *told)
 
 
-def test_a_table_with_other_columns_stays_a_table():
-    content = "size,text,kind\n" + "".join(f"{place * 7 % 50}.5,{text[:3]},{KINDS[place % 2]}\n" for place, text in enumerate(TEXTS))
-    assert new(file("notes.csv", content.replace('"', "")), "--target", "kind") == 0
+def test_a_table_with_other_columns_stays_a_table_and_names_its_texts(capsys):
+    texts = [text.replace(",", "").replace('"', "") for text in TEXTS]
+    content = "size,text,kind\n" + "".join(f"{place * 7 % 50}.5,{text},{KINDS[place % 2]}\n" for place, text in enumerate(texts))
+    assert new(file("notes.csv", content), "--target", "kind") == 0
     assert parse(Path("params.yaml").read_text())["datasets"]["notes"]["kind"] == "table"
+    assert "text reads like texts: a model of those alone comes of --text 'text'" in capsys.readouterr().out
