@@ -2,7 +2,8 @@
 
 Command: python -m benchmarks.tables
 Reads:   benchmarks/results/NAME.json, each written by the script of its name (resume.json by kill.py)
-Writes:  docs/results.md, speed.md, reliability.md, audit.md and from_pictures.md, between each pair of `<!-- table: NAME -->` and `<!-- end -->`
+Writes:  docs/results.md, speed.md, reliability.md, audit.md and from_pictures.md, between each pair of `<!-- table: NAME -->` and
+         `<!-- end -->`
 """
 
 import json
@@ -71,19 +72,15 @@ SHAPES = {"folder": "a file a picture", "zips": "two zips, as they were found", 
 
 def pictures_table(results: dict[str, Any]) -> str:
     """A row for each shape of the raw data of the same 60,000 pictures."""
-    lines = [
-        "| raw data | `dvc add` | `dvc repro preprocess` | of which the stages | processor | peak memory | raw | processed | DVC's cache |"
-    ]
-    lines.append("|---|" + "---:|" * 8)
+    columns = ["`dvc add`", "`dvc repro preprocess`", "the stage alone", "its memory", "raw", "processed", "DVC's cache"]
+    lines = [f"| raw data | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
     for name, shape in SHAPES.items():
         entry = results["files"][name]
-        stage, disk = entry["preprocess"], entry["disk_mb"]
-        seconds = " | ".join(f"{value:.0f} s" for value in (entry["add_s"], entry["repro_s"], entry["stages_s"], stage["cpu_s"]))
-        sizes = " | ".join(f"{disk[place]:.0f} MB" for place in ("raw", "processed", "cache"))
-        lines.append(
-            f"| {shape} ({entry['raw_files']:,} file{'s' if entry['raw_files'] > 1 else ''}) | {seconds} | {stage['peak_mb']} MB | {sizes} |"
-        )
-    return "\n".join(lines)
+        cells = [f"{entry[command]['cpu_s']:.0f} s" for command in ("add", "repro", "preprocess")]
+        cells += [f"{size:.0f} MB" for size in (entry["preprocess"]["peak_mb"], *entry["disk_mb"].values())]
+        files = "a file" if entry["raw_files"] == 1 else f"{entry['raw_files']:,} files"
+        lines.append(f"| {shape}: {files} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n\nSeconds are the processor's."
 
 
 def photographs_table(results: dict[str, Any]) -> str:
