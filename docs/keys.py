@@ -19,7 +19,7 @@ from stages.common.shelves import part_names, take_part
 from stages.evaluation.bootstrap import Evaluate
 from stages.exporting.section import About, Export
 from stages.reading.schema import ColumnSchema, Format, Schema
-from stages.training.recipe import Recipe, Train
+from stages.training.recipe import FittedRecipe, Recipe, Train
 
 PAGE = Path(__file__).with_name("keys.md")
 HEAD = """# Every key
@@ -52,7 +52,7 @@ def page() -> str:
     for kind in part_names("datasets"):
         parts.append(section(f"`preprocess` of the kind `{kind}`", take_part("datasets", kind, "").Preprocess))
     parts += ["## A model\n\n`models.<name>` in `params.yaml`.", section("The entry", ModelEntry), section("`gate`", ModelGate)]
-    parts += [section("`train`", Train), section("A recipe", Recipe)]
+    parts += [section("`train`", Train), section("A recipe", Recipe), section("A recipe with `fit`", FittedRecipe)]
     for family in part_names("architectures"):
         parts.append(section(f"`architecture` of the family `{family}`", take_part("architectures", family, "").Params))
     parts.append("## What all share")

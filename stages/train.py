@@ -26,7 +26,7 @@ from stages.common.splits import SplitFile
 from stages.modelling.devices import is_out_of_memory, prepare_torch
 from stages.modelling.model import Model, as_checkpoint, build_network
 from stages.shell.errors import UserError, reason, run_stage, tell
-from stages.shell.refusals import refuse_incomplete, refuse_misfit, refuse_stopped, refuse_unfitted, refuse_unwritable
+from stages.shell.refusals import refuse_incomplete, refuse_misfit, refuse_other_heads, refuse_stopped, refuse_unfitted, refuse_unwritable
 from stages.shell.resume import STATES, Keeper, StartOver, ingredients
 from stages.shell.tensorboard import NUM_SHOWN, TensorBoard
 from stages.training.batches import AnyBatches, Batches, StreamedBatches
@@ -169,6 +169,7 @@ def fit_first(name: str, run: FittedRun, made_of: dict[str, str], runtime: Runti
 
 
 def fitted_run(model: Model, fit: Fit, batch_size: int, part: ModuleType, splits: Splits, runtime: Runtime) -> FittedRun:
+    refuse_other_heads(model.network, part)
     used = [split for split in ("train", "val") if splits.has(split)]
     batches, targets = {split: splits.batches(split, batch_size) for split in used}, {split: splits.targets(split) for split in used}
     return FittedRun(model, fit, batches, targets, runtime.seed, splits.memory, part.SPARSE)

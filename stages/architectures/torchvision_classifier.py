@@ -21,6 +21,7 @@ from stages.shell.errors import UserError, reason
 
 INPUTS = ("image",)
 PER = "item"
+SPARSE = False  # what the backbone gives is seldom 0
 
 
 class WeightsBySource(Section):
@@ -75,8 +76,12 @@ class Classifier(nn.Module):
         self.backbone.train(mode and not self.frozen)
         return self
 
+    def features(self, image: Tensor) -> Tensor:
+        features: Tensor = self.backbone(image)
+        return features
+
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.backbone(image))
+        return self.head(self.features(image))
 
 
 def build(params: Params, meta: Meta) -> nn.Module:

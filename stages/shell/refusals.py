@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.common.files import naming
 from stages.common.shelves import part_names, take_input, take_part, take_task
@@ -117,3 +117,12 @@ def refuse_unfitted(part: ModuleType, recipe: AnyRecipe, key: str) -> None:
         )
     if part.SPARSE and fit.standardise:
         raise UserError(f"params.yaml: {key}.train.{given}.standardise must be false for {name}, whose features are mostly 0.")
+
+
+def refuse_other_heads(network: nn.Module, part: ModuleType) -> None:
+    """What is fitted is one linear layer, which the network calls its head."""
+    if not isinstance(getattr(network, "head", None), nn.Linear) or not hasattr(network, "features"):
+        name = part.__name__.rpartition(".")[2]
+        raise UserError(
+            f"This network of {name} does not end in a linear layer, so a head cannot be fitted: choose another model or recipe."
+        )

@@ -39,11 +39,7 @@ class EpochsBySource(Section):
 
 
 class Fit(Section):
-    """A linear head that is fitted to the end (stages/training/head.py says what is made small).
-
-    C: how much the loss counts beside the penalty on large weights; of several the one with the lowest loss on held-out items is taken:
-    on val, or by so many `folds` of train where the dataset has no val. standardise: the penalty sees features of mean 0 and deviation 1.
-    """
+    """How a linear head is fitted (stages/training/head.py)."""
 
     C: Annotated[list[Annotated[float, Field(gt=0, le=1e9)]], Field(min_length=1, max_length=100)]
     folds: int = Field(ge=2, le=100)
@@ -51,7 +47,13 @@ class Fit(Section):
 
 
 class FittedRecipe(Section):
-    """`recipes.<name>` with `fit`: only the network's head learns, by the answer that is exact. `batch_size` is that of the features."""
+    """`recipes.<name>` with `fit`: the network stays as it is, but for its last layer, which is fitted to the end on what the network makes
+    of train: for families of networks that have features (efficientnet_lite, ngrams, torchvision_classifier).
+
+    C: how much the loss counts beside the penalty on large weights; of several the one with the lowest loss on held-out items is taken: on
+    val, or on so many `folds` of train in turn where the dataset has no val. standardise: the penalty sees features of deviation 1.
+    batch_size: items whose features are computed together.
+    """
 
     fit: Fit
     batch_size: Count

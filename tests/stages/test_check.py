@@ -26,8 +26,9 @@ ROOT = Path(__file__).parents[2]
 COMMITTED: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
 GONE = object()
 INF = float("inf")
-DATASETS = ("line", "hours", "hello", "diabetes", "mnist", "hymenoptera", "names")
+DATASETS = ("line", "hours", "hello", "diabetes", "mnist", "hymenoptera", "names", "names_texts")
 LINE, CNN, GRU, TRANSFER = "models.line_gd", "models.mnist_cnn", "models.names_gru", "models.hymenoptera_transfer"
+NGRAMS = "models.names_ngrams"
 RESNET: dict[str, Any] = {"name": "torchvision_classifier", "model": "resnet18", "weights": "none", "frozen": True}
 
 
@@ -152,6 +153,24 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{GRU}.dataset", "hello", "which answers once per item, but the dataset hello is a sequence task: choose another architecture"),
     (f"{LINE}.train.loss", {"name": "BCE"}, "regression target"),
     # Recipes
+    (
+        f"{TRANSFER}.train.lr",
+        0.1,
+        f"{TRANSFER}.train has fit and also lr, but a recipe with fit has fit and batch_size alone: remove fit, or",
+    ),
+    (f"{TRANSFER}.train.fit", {"C": [], "folds": 5, "standardise": False}, f"{TRANSFER}.train.fit.C is []"),
+    (f"{TRANSFER}.train.fit", {"C": [0], "folds": 1, "standardise": False}, f"{TRANSFER}.train.fit.C.0 is 0; expected greater than 0; "),
+    (f"{CNN}.train.recipe", "head", f"{CNN}.train has fit and also augment, ema, epochs, loss, lr, schedule, but"),
+    (
+        f"{CNN}.train",
+        {"recipe": "head"},
+        f"{CNN}.train has fit, but {CNN}.architecture.name is cnn, which has no features to fit a head on: choose",
+    ),
+    (
+        f"{NGRAMS}.train.fit",
+        {"C": [1], "folds": 2, "standardise": True},
+        f"{NGRAMS}.train.fit.standardise must be false for ngrams, whose features are mostly 0",
+    ),
     ("recipes.image.batch_size", GONE, "recipes.image.batch_size is missing: add it"),
     ("recipes.image.epochs", {"sample": 3}, "recipes.image.epochs.official is missing"),
     (f"{LINE}.train.recipe", "lessons", "train.recipe is 'lessons'; expected one of finetune, head, image, "),
