@@ -342,7 +342,7 @@ def unseen_tables_table(result: dict[str, Any]) -> str:
         cells = [with_ends(figures, main) for figures in (own, other, without_prefix(own, "baseline_linear_"))]
         lines.append(f"| {name} | {entry['rows']:,}, {entry['inputs']} | {main.replace('_', '-')} | {' | '.join(cells)} |")
     return "\n".join(lines) + (
-        f"\n\nOf {len(result['models'])} tables the network is within the goal (log-loss 0.005 above LightGBM's, RMSE 1.12 times) on {met}, "
+        f"\n\nOf {len(result['models'])} tables it is within the goal (log-loss 0.005 above LightGBM's, RMSE 1.12 times) on {met}, "
         f"and better on {won}. `new` had a question about {len(result['asked'])} that came between."
     )
 
