@@ -4,8 +4,9 @@ Command: DATASETS_MIRROR=FOLDER python -m benchmarks.pictures [--work FOLDER]   
 Reads:   the committed state of this repository, which it clones into the work folder, and FOLDER/cifar10_jpeg
 Writes:  benchmarks/results/pictures.json
 
-Of each shape of the raw data (a file a picture, the two zips as they were found, one zip as `make new` packs it): the processor's seconds of
-`dvc add`, of `dvc repro preprocess` and of the stage alone, and what the clock said; the peak memory of the stage; what lies on the disk. The photographs are drawn: blurred colours with noise, 2000x1500 pixels, of about 500 kB.
+Of each shape of the raw data (a file a picture, the two zips as they were found, one zip as `make new` packs it): the processor's seconds
+of `dvc add`, of `dvc repro preprocess` and of the stage alone, and what the clock said; the peak memory of the stage; what lies on the
+disk. The photographs are drawn: blurred colours with noise, 2000x1500 pixels, of about 500 kB.
 """
 
 import argparse

@@ -253,8 +253,8 @@ class Table:
         for row in rows:
             cells = [cut(printable(cell), width) for cell, width in zip(row, widths, strict=True)]
             print(f"  {'  '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()}")
-        for name in self.texts():
-            print(f"  {printable(name)} reads like texts: a model of those alone comes of --text '{printable(name)}' (in ARGS)")
+        for name in (cut(printable(name), 60) for name in self.texts()):
+            print(f"  {name} reads like texts: a model of those alone comes of --text '{name}' (in ARGS)")
         if self.total:
             print(f"  The last row, line {self.total}, looks like a total: take it out of the file, or the model learns from it")
         if self.bad_lines:

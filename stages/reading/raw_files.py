@@ -42,6 +42,7 @@ class RawFiles:
     def __init__(self, raw: Path, left_out: LeftOutItems, notes: Notes):
         self.raw, self.root, self.left_out, self.notes = raw, raw.resolve(), left_out, notes
         self.opened, self.count = ExitStack(), 0
+        self.beside = raw.parent if os.access(raw.parent, os.W_OK) else None  # of a folder that is only looked at: where the system says
         self.pictures, self.empty = list[str](), list[str]()
         self.others, self.passed_over, self.used = set[str](), list[str](), set[str]()
         self.places = dict[str, str | tuple[zipfile.ZipFile, zipfile.ZipInfo]]()  # of files that are elsewhere than their names say
@@ -156,7 +157,7 @@ class RawFiles:
         for left in self.raw.parent.glob(f".{self.raw.name}.unpacked*"):
             with suppress(UserError, FileNotFoundError), alone_with(left):
                 shutil.rmtree(left, ignore_errors=True)
-        folder = Path(mkdtemp(prefix=f".{self.raw.name}.unpacked", dir=self.raw.parent))
+        folder = Path(mkdtemp(prefix=f".{self.raw.name}.unpacked", dir=self.beside))
         self.opened.callback(shutil.rmtree, folder, ignore_errors=True)
         self.opened.enter_context(alone_with(folder))
         return folder
@@ -173,14 +174,18 @@ class RawFiles:
             if problem := problem_of_name(name):
                 raise UserError(f"{archive} was refused: its entry '{printable(name)}' {problem}.")
         inside = all(name.startswith((f"{stem}/", "__MACOSX/")) for name in infos)
-        folders = {f"{parent}" for name in infos if not name.endswith("/") for parent in PurePosixPath(name).parents}
+        empty = {name for name in infos if name.endswith("/")}
+        for name in infos if empty else ():
+            parent = name
+            while not name.endswith("/") and (parent := parent.rpartition("/")[0]):
+                empty.discard(f"{parent}/")
         for entry, info in sorted(infos.items()):
             name = entry if inside else f"{stem}/{entry}"
             self.refuse_many(name)
             if any(map(is_hidden, entry.rstrip("/").split("/"))):
                 self.add_other(name, is_read=False)
             elif entry.endswith("/"):
-                self.empty += [name.rstrip("/")] if entry.rstrip("/") not in folders else []
+                self.empty += [name.rstrip("/")] if entry in empty else []
             elif problem := problem_of_entry(info):
                 self.left_out.add(name, problem)
             elif name in self.places:
@@ -225,7 +230,7 @@ class RawFiles:
             return
         if place[1].file_size > MAX_TABLE:
             raise UserError(f"{name} has more than {MAX_TABLE:,} bytes: put it beside the archive.")
-        with NamedTemporaryFile(dir=self.raw.parent, prefix=f".{self.raw.name}.", suffix=PurePosixPath(name).suffix) as file:
+        with NamedTemporaryFile(dir=self.beside, prefix=f".{self.raw.name}.", suffix=PurePosixPath(name).suffix) as file:
             with place[0].open(place[1]) as member:
                 shutil.copyfileobj(member, file)
             file.flush()

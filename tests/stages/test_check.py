@@ -173,7 +173,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ),
     ("recipes.image.batch_size", GONE, "recipes.image.batch_size is missing: add it"),
     ("recipes.image.epochs", {"sample": 3}, "recipes.image.epochs.official is missing"),
-    (f"{LINE}.train.recipe", "lessons", "train.recipe is 'lessons'; expected one of head, image, image_fast, "),
+    (f"{LINE}.train.recipe", "lessons", "train.recipe is 'lessons'; expected one of finetune, head, image, "),
     (f"{LINE}.train.clip_norm", "none", "train.clip_norm is 'none'; expected a valid number, or null"),
     (f"{LINE}.train.lr", True, "train.lr is true; expected a valid number"),
     (f"{LINE}.train.epochs", {"sample": 3, "official": 0}, "train.epochs.official is 0"),
