@@ -87,7 +87,7 @@ class FittedRun:
 
     @property
     def summary(self) -> str:
-        return f"C {self.best_row['C']:g} of {len(self.values)}"
+        return f"C {self.best_row['C']:g} (of {len(self.values)} values)"
 
     def state(self) -> dict[str, Any]:
         """What load() needs to go on from here."""

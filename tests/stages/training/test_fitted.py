@@ -183,7 +183,7 @@ def test_the_stage_trains_by_a_recipe_with_fit_to_the_same_bytes_again(tmp_path,
     figures = json.loads(first["training.json"])
     assert list(figures) == ["C", "folds", "val_loss", "val_accuracy"] and figures["C"] in FIT["C"] and figures["folds"] == 0
     assert description["training"] == {"C": figures["C"], "folds": 0, "seed": 0, "recipe": own.params["recipes"]["toy"]}
-    assert capsys.readouterr().out.startswith(f"own: best C {figures['C']:g} of 3: ")
+    assert capsys.readouterr().out.startswith(f"own: best C {figures['C']:g} (of 3 values): ")
     inputs, targets = own.data.splits["val"]
     with torch.no_grad():
         answers = model(torch.from_numpy(own.data.part.as_batch(inputs)))[1].numpy()
