@@ -6,23 +6,21 @@ import torch
 
 from stages.common.meta import Category, Column, Format, Input, Table
 from stages.common.shelves import part_names, take_input, take_task
+from stages.common.splits import SplitFile, SplitWriter
 from stages.reporting.items import MAX_GIVEN, Items, evenly, importance
 from tests.toy import CPU, TOYS, toy, toy_model
 
 
-class Memory:
-    """A split in memory, as SplitFile gives it."""
-
-    def __init__(self, inputs, targets):
-        self.arrays, self.tensors, self.count = {"inputs": inputs, "targets": targets}, {}, len(inputs)
-
-    def take(self, name, places):
-        return self.arrays[name][places]
+def split_of(place, inputs, targets):
+    inputs, targets = np.asarray(inputs), np.asarray(targets)
+    with SplitWriter(place / "test.safetensors", inputs.shape[1:], inputs.dtype.name, targets.shape[1:], targets.dtype.name) as split:
+        split.add(inputs, targets)
+    return SplitFile(place, "test")
 
 
-def items_of(name, inputs, targets, model=None):
+def items_of(place, name, inputs, targets, model=None):
     model = model or toy_model(name)
-    return Items(Memory(inputs, targets), model, model.meta.input, np.arange(len(inputs)))
+    return Items(split_of(place, inputs, targets), model, model.meta.input, np.arange(len(inputs)))
 
 
 def test_places_are_spread_from_the_first_to_the_last():
@@ -124,12 +122,12 @@ class OfTwoColumns(torch.nn.Module):
         return 4 * rows[:, :1] + rows[:, 2:]
 
 
-def test_the_column_that_matters_is_found_in_its_order_and_by_the_seed():
+def test_the_column_that_matters_is_found_in_its_order_and_by_the_seed(tmp_path):
     rng, model = np.random.default_rng(0), toy_model("patients")
     inputs = rng.normal(3, 2, (500, 3)).astype(np.float32)
     model.network = OfTwoColumns()
     targets = (model.logits(torch.from_numpy(inputs))[:, 0] > 0).numpy().astype(np.int64)
-    test = items_of("patients", inputs, targets, model)
+    test = items_of(tmp_path, "patients", inputs, targets, model)
     found = importance(test, CPU, seed=0)
     assert list(found) == ["a", "c", "b"] and all(grown.shape == (3,) for grown in found.values())
     assert found["a"].min() > 2 * found["c"].max() > 0 and found["b"].tolist() == [0, 0, 0]
@@ -139,21 +137,21 @@ def test_the_column_that_matters_is_found_in_its_order_and_by_the_seed():
 
 
 @pytest.mark.parametrize(("num_columns", "num_given"), [(3, 2000), (70, MAX_GIVEN // 210), (400, MAX_GIVEN // 400)])
-def test_the_work_for_importance_is_bounded(num_columns, num_given, monkeypatch):
+def test_the_work_for_importance_is_bounded(num_columns, num_given, tmp_path, monkeypatch):
     model, given = toy_model("patients"), []
     described = Input(kind="features", shape=[num_columns], dtype="float32", names=[f"column {n}" for n in range(num_columns)])
     inputs, targets = np.zeros((3000, num_columns), dtype=np.float32), np.zeros(3000, dtype=np.int64)
 
     def predict(model, pieces, device):
-        (rows,) = pieces
+        rows = np.concatenate(list(pieces))
         given.append(len(rows))
         return [np.full((len(rows), 2), 0.5, dtype=np.float32), np.zeros(len(rows), dtype=np.int64)]
 
     monkeypatch.setattr("stages.reporting.items.predict", predict)
-    importance(Items(Memory(inputs, targets), model, described, np.arange(3000)), CPU, seed=0)
+    importance(Items(split_of(tmp_path, inputs, targets), model, described, np.arange(3000)), CPU, seed=0)
     assert set(given) == {num_given} and len(given) == 1 + num_columns * (3 if num_columns < 100 else 1)
 
 
-def test_what_is_at_no_place_in_a_row_is_not_shuffled():
+def test_what_is_at_no_place_in_a_row_is_not_shuffled(tmp_path):
     data = toy("shapes")
-    assert importance(items_of("shapes", *data.splits["test"]), CPU, seed=0) == {}
+    assert importance(items_of(tmp_path, "shapes", *data.splits["test"]), CPU, seed=0) == {}
