@@ -106,5 +106,6 @@ $(INSTALLED): requirements.txt
 	@$(call pinned,uv) | $(PIP) --requirement /dev/stdin
 	@$(UV) pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --requirement requirements.txt \
 		--build-constraints requirements.txt || { echo "uv could not install them; pip tries, which takes longer." >&2; \
-		$(call pinned,setuptools) | $(PIP) --requirement /dev/stdin && $(PIP) --use-pep517 --no-build-isolation --requirement requirements.txt; }
+		$(call pinned,setuptools) | $(PIP) --requirement /dev/stdin && \
+		$(PIP) --no-deps --use-pep517 --no-build-isolation --requirement requirements.txt; }
 	@touch $@
