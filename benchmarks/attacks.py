@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -157,11 +158,10 @@ def trickle(server: Served) -> str:
 
 def slow_head(port: int) -> float:
     started = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-        with contextlib.suppress(OSError):
-            while time.monotonic() - started < 60:
-                connection.sendall(b"G")
-                time.sleep(1)
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection, contextlib.suppress(OSError):
+        while time.monotonic() - started < 60:
+            connection.sendall(b"G")
+            time.sleep(1)
     return time.monotonic() - started
 
 
@@ -206,7 +206,7 @@ def beside(server: Served, attack: Callable[[], str]) -> dict[str, Any]:
             heard.append(str(time.perf_counter() - started))
     took = float(heard[1]) if len(heard) > 1 else time.perf_counter() - started
     return {
-        "answer": as_shown(heard[0], MAX_SHOWN),
+        "answer": as_shown("".join(one for one in heard[0] if not unicodedata.combining(one)), MAX_SHOWN),
         "s": round(took, 2),
         "peak_mb": round(server.peak / 1e6),
         "p99_ms": round(1000 * float(np.quantile(times, 0.99)), 1),

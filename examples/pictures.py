@@ -191,7 +191,7 @@ def refuse_large(opened: Image.Image) -> None:
         tile = (float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
         if math.prod(tile) > MAX_PIXELS:
             raise BadPicture(f"tiles of more than the {MAX_PIXELS:,} pixels that are read: save it again")
-        if len(opened.tile) > MAX_STRIPS:
+        if len(getattr(opened, "tile", [])) > MAX_STRIPS:
             raise BadPicture(f"more than {MAX_STRIPS:,} strips or tiles: save it again")
     if opened.mode == "F" or (opened.mode == "I" and opened.format not in ("PNG", "PPM")):
         raise BadPicture("pixels of 32 bits, which have no fixed range: save it with 8 or 16 bits")
