@@ -14,7 +14,7 @@ from tests.entries.small import everything, new, refusal
 pytestmark = pytest.mark.usefixtures("small", "quick")
 
 FRACTIONS = {"test_fraction": 0.2, "val_fraction": 0.0, "keep_copies_together": True}
-SIZES = {"resize": 256, "crop": 224, "train_crop": 224, "normalize": "symmetric", "max_bad_fraction": 0.05}
+SIZES = {"resize": 288, "crop": 256, "train_crop": 256, "normalize": "symmetric", "max_bad_fraction": 0.05}
 FITTED = {"architecture": {"name": "efficientnet_lite", "model": "lite0"}, "train": {"recipe": "head"}, "int8": []}
 
 
