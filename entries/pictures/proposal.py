@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from entries.networks import CROP, SMALL, fitted, learns_from_scratch, small
 from entries.project import ask
 from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from entries.tables.formats import format_of
@@ -40,12 +41,9 @@ MIN_OF_CLASS = 2  # pictures, where the names of files are to say the class
 FEW_CLASSES = 0.2  # of the number of pictures
 NUMBERS = 20  # different numbers in a column of labels are no classes
 PACKED = 1000  # files: from here on DVC would spend its time on their bookkeeping
-SMALL, MANY = 64, 5000  # pixels of the shorter side, pictures: where a network of their own is worth its training
 WORTH_A_TRY = 1000  # pictures, from where on a network of their own may be better
-EPOCHS = (4, 32, 60)  # at least; at most with many pictures, and with few, of which a batch is smaller
-BUDGET = 800_000  # pictures of 32x32 that are trained on in all: about half an hour of one core
 BAD_PICTURES = 0.05
-RESIZE, CROP = 288, 256  # a little more than EfficientNet-Lite0 was trained at: benchmarks/heads.py
+RESIZE = 288  # of which CROP is cut out
 SHOWN = 8  # classes
 
 
@@ -115,7 +113,7 @@ class Pictures:
     @property
     def is_small(self) -> bool:
         """Whether a small network learns from nothing else: where it is asked for, and of many pictures of an icon's size."""
-        return self.options.scratch or (self.count >= MANY and statistics.median(self.sides) <= SMALL)
+        return self.options.scratch or learns_from_scratch(self.count, statistics.median(self.sides))
 
     def sizes(self) -> dict[str, Any]:
         if not self.is_small:
@@ -255,34 +253,7 @@ class Pictures:
         return {"kind": "pictures", "raw": f"data/{name}/raw", "preprocess": self.preprocess, "about": {"use": use, **NOT_WRITTEN}}
 
     def model(self, name: str) -> dict[str, Any]:
-        if not self.is_small:
-            return {
-                "dataset": name,
-                "architecture": {"name": "efficientnet_lite", "model": "lite0"},
-                "train": {"recipe": "head"},
-                "int8": [],
-            }
-        side, train = self.section.crop, {"multilabel": {"loss": {"name": "BCE"}}, "regression": {"loss": {"name": "MSE"}}}
-        is_many = self.count >= MANY
-        epochs = min(max(BUDGET * 32 * 32 // (self.count * side * side), EPOCHS[0]), EPOCHS[1 if is_many else 2])
-        return {
-            "dataset": name,
-            "architecture": {
-                "name": "fast_resnet",
-                "first": {"channels": 24, "kernel": 3, "stride": 1},
-                "channels": [64, 128, 256],
-                "logit_scale": 0.125,
-            },
-            "train": {
-                "recipe": "image_fast",
-                **train.get(self.section.task, {}),
-                "lr": 0.4 if is_many else 0.1,
-                "epochs": epochs,
-                "batch_size": 256 if is_many else 64,
-                "best_by": "metric",
-            },
-            "int8": [],
-        }
+        return small(name, self.section.task, self.section.crop, self.count) if self.is_small else fitted(name)
 
     def schema(self, address: str) -> str:
         return ""

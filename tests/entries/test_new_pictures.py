@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import entries.networks
 import entries.pictures.proposal
 from entries.lines import parse
 from stages.datasets.pictures import Preprocess
@@ -149,7 +150,7 @@ def test_an_archive_is_read_as_its_folder_is(tmp_path):
 @pytest.mark.parametrize("way", ["many", "told"])
 def test_many_small_pictures_get_a_network_of_their_own_and_others_where_it_is_told(monkeypatch, way):
     if way == "many":
-        monkeypatch.setattr(entries.pictures.proposal, "MANY", 8)
+        monkeypatch.setattr(entries.networks, "MANY", 8)
     assert new(birds(in_classes("robin", "wren")), *(["--scratch"] if way == "told" else [])) == 0
     preprocess, model = made()
     assert preprocess["crop"] == 40 and preprocess["normalize"] == "train" and preprocess["val_fraction"] == 0.1
