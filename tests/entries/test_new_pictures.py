@@ -85,6 +85,28 @@ def in_classes(*folders, number=4, suffix=".png"):
             {"task": "multilabel", "table": "labels.csv", "file": "picture", "label": ["red", "round"]} | FRACTIONS,
         ),
         (
+            [f"{place}-{kind}.jpg" for place, kind in enumerate(["robin", "wren"] * 5)],
+            {},
+            [],
+            {"label_pattern": r"([^\W\d_]+)[\W\d_]*\.\w+$"} | FRACTIONS,
+        ),
+        (
+            [f"train/{place}.png" for place in range(8)] + [f"test/{place}.png" for place in range(8, 12)],
+            {
+                "train_dot_csv": "picture,kind\n" + "".join(f"train/{place}.png,k{place % 2}\n" for place in range(8)),
+                "test_dot_csv": "picture,kind\n" + "".join(f"test/{place}.png,k{place % 2}\n" for place in range(8, 12)),
+                "extra_dot_csv": "picture,size\n1,2\n",
+            },
+            ["--target", "kind"],
+            {"table": {"train": "train.csv", "test": "test.csv"}, "file": "picture", "label": ["kind"], "val_fraction": 0.0},
+        ),
+        (  # a test that nobody has labelled
+            [*in_classes("train/robin", "train/wren", "val/robin", "val/wren"), "test/1.png", "test/2.png"],
+            {},
+            [],
+            {"train": "train", "test": "val", "val_fraction": 0.0},
+        ),
+        (
             [f"{place}.png" for place in range(6)],
             {f"{place}_dot_txt": f"kind {place % 2}" for place in range(6)},
             [],
@@ -111,6 +133,7 @@ def test_it_says_what_it_found_and_a_dry_run_writes_nothing(capsys):
 @pytest.mark.parametrize(
     ("names", "told", "said"),
     [
+        (in_classes("robin/train", "robin/test", "wren/train", "wren/test"), [], "put splits outside and classes inside (test/robin)"),
         (in_classes("robin"), [], "birds has one class alone, robin"),
         (["1.png", "2.png"], [], "nothing says what the 2 pictures show; the first is 1.png"),
         (in_classes("Robin", "robin"), [], "'Robin' (4) and 'robin' (4) differ by case or blanks alone: are they one? If so, set"),
@@ -124,6 +147,12 @@ def test_what_must_be_told_is_asked_for_in_one_sentence(capsys, names, told, sai
     refused = refusal(capsys, birds(names), *told)
     assert said in refused and "Traceback" not in refused
     assert ("--set KEY=VALUE" in refused) == ("preprocess." in refused)
+
+
+def test_tables_of_no_splits_are_not_chosen_from(capsys):
+    rows = "picture,kind\n" + "".join(f"{place},k{place % 2}\n" for place in range(6))
+    folder = birds([f"{place}.png" for place in range(6)], first_dot_csv=rows, second_dot_csv=rows)
+    assert "birds has several tables that name its pictures: first.csv, second.csv. Put their rows into one" in refusal(capsys, folder)
 
 
 def test_many_files_become_one_zip_whose_bytes_depend_on_nothing_else(monkeypatch):
