@@ -18,8 +18,7 @@ from stages.common.files import naming
 from stages.common.params import check_section
 from stages.datasets.table import Preprocess
 from stages.reading.contents import printable
-from stages.reading.delimited import all_rows, names_of, refuse_workbook
-from stages.reading.parquet import is_parquet, unreadable
+from stages.reading.delimited import all_rows, is_parquet, names_of, refuse_workbook, unreadable
 from stages.reading.schema import ColumnSchema, Schema
 from stages.shell.errors import UserError
 

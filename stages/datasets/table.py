@@ -22,7 +22,7 @@ from stages.common.params import Section
 from stages.common.splits import SPLITS
 from stages.reading.columns import ColumnReader, TargetReader, as_columns, warn
 from stages.reading.contents import Contents, LeftOutItems
-from stages.reading.delimited import data_rows, in_chunks, named
+from stages.reading.delimited import data_rows, in_chunks, is_parquet, named
 from stages.reading.group_splits import splits_by_group
 from stages.reading.row_splits import Group, Said, Time, splits_by_time
 from stages.reading.schema import SCHEMAS, Schema, path_of, read_schema
@@ -31,11 +31,11 @@ from stages.shell.errors import UserError
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
 READS = (
     "examples/cells.py",
+    "examples/parquet.py",
     "examples/rows.py",
     "stages/reading/columns.py",
     "stages/reading/delimited.py",
     "stages/reading/group_splits.py",
-    "stages/reading/parquet.py",
     "stages/reading/row_splits.py",
     "stages/reading/schema.py",
 )
@@ -156,8 +156,9 @@ class Rows:
     def read(self) -> None:
         """Reads the file; raises UserError where too much of it is bad."""
         wanted = list(dict.fromkeys([*self.order, *self.schema.targets, *([self.way.name] if self.way else [])]))
-        form = self.schema.format
-        places, names, rows = data_rows(self.path, form, wanted)
+        form, specs = self.schema.format, {name: self.schema.columns[name].spec() for name in wanted}
+        form = form if not is_parquet(self.path) else form.model_copy(update={"header": True})
+        places, names, rows = data_rows(self.path, form, wanted, specs)
         self.num_columns = len(names)
         by_place = None if form.header else [f"column {place}" for place in range(1, self.num_columns + 1)]
         self.format = form.model_copy(update={"names": form.names or by_place})

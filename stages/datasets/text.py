@@ -34,13 +34,13 @@ from stages.shell.errors import UserError
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
 READS = (
     "examples/cells.py",
+    "examples/parquet.py",
     "examples/rows.py",
     "examples/texts.py",
     "stages/reading/columns.py",
     "stages/reading/copies.py",
     "stages/reading/delimited.py",
     "stages/reading/group_splits.py",
-    "stages/reading/parquet.py",
     "stages/reading/row_splits.py",
     "stages/reading/schema.py",
     "stages/reading/texts.py",
