@@ -246,7 +246,7 @@ class Texts:
         """int64 [n]: equal numbers for texts that stay together."""
         near = text_groups(self.kept) if self.preprocess.keep_copies_together else None
         if self.group:
-            marks, _ = self.group.each_alone(np.array(self.groups))
+            marks = self.group.each_alone(np.array(self.groups))
             return marks.astype(np.int64) if near is None else joined(marks, near)
         if near is not None:
             return near
