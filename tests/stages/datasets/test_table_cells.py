@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_memory_does_not_grow_with_the_cells(place):
         schema = Schema.model_validate_json(json.dumps(json.loads(Path("data/checked/datasets/own.json").read_bytes())["schema"]))
         rows = Rows(place.raw / "a.csv", schema, Preprocess.model_validate(place.entry["preprocess"]))
         tracemalloc.start()
-        for step in (rows.read, lambda: rows.choose_splits(0)):
+        for step in (rows.read, partial(rows.choose_splits, 0)):
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             step()
