@@ -29,13 +29,13 @@ from stages.shell.errors import UserError
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
 READS = (
     "examples/cells.py",
+    "examples/parquet.py",
     "examples/pictures.py",
     "examples/rows.py",
     "stages/reading/archives.py",
     "stages/reading/copies.py",
     "stages/reading/delimited.py",
     "stages/reading/group_splits.py",
-    "stages/reading/parquet.py",
     "stages/reading/picture_labels.py",
     "stages/reading/pictures.py",
     "stages/reading/raw_files.py",

@@ -545,6 +545,8 @@ def test_an_unknown_column_or_half_an_option_is_refused(capsys, flags):
         ("regression", 30_000, 10, {"loss": {"name": "MSE"}, "lr": 0.004, "epochs": 33}),
         ("binary", 100_000, 20, {"epochs": 8}),
         ("binary", 1_000_000, 20, {"epochs": 5, "batch_size": 1024}),
+        ("binary", 3_000_000, 20, {"epochs": 2, "batch_size": 1024}),
+        ("binary", 30_000_000, 20, {"epochs": 1, "batch_size": 1024}),
     ],
 )
 def test_steps_and_epochs_follow_the_size_of_the_table(task, rows, columns, otherwise):

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
 ]
 EXAMPLES = ROOT / "examples"
-READERS = ("predict.py", "rows.py", "cells.py", "pictures.py", "texts.py")  # beside the first what a kind of input needs
+READERS = ("predict.py", "rows.py", "cells.py", "parquet.py", "pictures.py", "texts.py")  # beside the first what a kind of input needs
 # A model of each kind of data; what can differ from model to model, all are asked further below.
 ONE_OF_EACH = list({PARAMS["datasets"][entry["dataset"]]["kind"]: model for model, entry in PARAMS["models"].items()}.values())
 
