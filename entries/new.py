@@ -2,7 +2,7 @@
 
 Command: python -m entries.new DATA [--target COLUMN] [--name NAME] [--dry-run] ...      (make new DATA=~/orders.csv TARGET=price)
 Reads:   DATA, a file or a folder, or the address of a file, from which DVC fetches it; what is looked for in it stands in
-         entries/<kind>/proposal.py: pictures, texts, tables
+         entries/<kind>/proposal.py: pictures, arrays, texts, tables
 Writes:  data/NAME/raw (a copy, which DVC tracks), data/schemas/NAME.yaml where the kind of data has a schema (how each column is read, and
          why), an entry under datasets and one under models in params.yaml, a line under artifacts in dvc.yaml; all other bytes of these
          files stay as they are
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from entries.arrays import proposal as arrays
 from entries.lines import added, flow, indented, without
 from entries.pictures import proposal as pictures
 from entries.project import GRAPH, NAME, PARAMS, Entry, Project, ask, delete, run, unignore_raw
@@ -36,7 +37,7 @@ from stages.reading.contents import printable
 from stages.reading.schema import path_of
 from stages.shell.errors import UserError
 
-KINDS: tuple[Any, ...] = (pictures, texts, tables)  # the first that the data fits
+KINDS: tuple[Any, ...] = (pictures, arrays, texts, tables)  # the first that the data fits
 
 
 def new(data: str, options: argparse.Namespace) -> None:
@@ -194,6 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--test-fraction", type=float, default=0.2, help="of all rows; default: 0.2")
     tables.add_options(parser)
     pictures.add_options(parser)
+    arrays.add_options(parser)
     options = parser.parse_args(arguments)
     run(lambda: new(options.data, options))
 

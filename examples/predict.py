@@ -7,7 +7,8 @@ An INPUT is what the model takes:
 - a picture's path, or a folder of pictures (not of its subfolders), which needs pictures.py beside this file;
 - a row of numbers separated by commas (an empty cell is missing), or the path of a CSV file;
 - of a table with words, which needs rows.py and cells.py beside this file: the path of a file like the one that the model was made from
-  (.gz too; its columns in any order, others are ignored), or a row as name=value,name2=value2 or as JSON;
+  (.gz too; its columns in any order, others are ignored) or of the same in Parquet (which needs parquet.py, and pyarrow), or a row as
+  name=value,name2=value2 or as JSON;
 - a text itself, or with @ before it the name of a .txt file, each line of which is a text (@mails.txt); models that take any script need
   texts.py beside this file.
 

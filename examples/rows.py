@@ -1,6 +1,7 @@
 """Reads the rows of a table's file or of JSON as a model's columns say: the one reader of Python, for preprocessing and for those who ask.
 
-The file is text whose cells are set apart by one sign (CSV, TSV). How, a dict says, which a signature has under `format`:
+The file is Parquet, which parquet.py reads, or text whose cells are set apart by one sign (CSV, TSV). How, a dict says, which a signature
+has under `format`:
 
     encoding   one of ENCODINGS; a byte order mark at the start of a file goes before it
     separator  the sign between cells
@@ -36,6 +37,7 @@ BOMS = {
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
 }
+PARQUET = (".parquet", ".pq")
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 NEEDED = {"date": "formats", "category": "levels"}
 KEYS = {"type", "missing", "decimal", "thousands", "units", "brackets", "formats", "levels", "ignore_case"}  # of a column
@@ -119,6 +121,22 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} others" if len(names) > SHOWN else "")
 
 
+def is_parquet(name: str) -> bool:
+    return name.lower().endswith(PARQUET)
+
+
+def parquet_reader() -> Any:
+    """parquet.py, for Parquet files alone. Raises BadTable where it is not here."""
+    try:
+        if __package__:
+            from examples import parquet
+        else:
+            import parquet  # type: ignore[no-redef]  # beside this file
+    except ImportError as error:
+        raise BadTable("a Parquet file needs parquet.py beside rows.py, and pyarrow: or save the table as CSV") from error
+    return parquet
+
+
 def refuse_workbook(name: str) -> None:
     if name.lower().endswith(WORKBOOKS):
         raise BadTable(
@@ -154,8 +172,9 @@ class Reader:
         form = self.format
         try:
             refuse_workbook(what)
-            if file.peek(4)[:4] == b"PAR1":
-                raise BadTable(f"{what} is a Parquet file, which this does not read: save it as CSV")
+            if is_parquet(what) or file.peek(4)[:4] == b"PAR1":
+                yield from self.parquet(file, what, hear)
+                return
             rows = rows_of(file, form, what)
             first = next(rows, None)
             if first is None:
@@ -173,6 +192,26 @@ class Reader:
                 yield self.row(f"{what} line {line}", row, width, places)
         except UnicodeError as error:
             raise BadTable(f"{what} is not text in {form['encoding']} ({getattr(error, 'reason', error)}): save it in UTF-8") from error
+
+    def parquet(self, file: Any, what: str, hear: Callable[[str], None]) -> Iterator[Taken | BadTable]:
+        """The same of a Parquet file. Its columns are found by their names, or, where it has other names alone and those of the model's own
+        table go by place, by place.
+        """
+        if what.lower().endswith(".gz"):
+            raise BadTable(f"{what} is a Parquet file in gzip: unpack it (gunzip), and give that file")
+        table = parquet_reader().Table(file, what)
+        if strange := [name for name in self.columns if name in table.unreadable]:
+            raise BadTable(f"{what}: column {strange[0]} is {table.unreadable[strange[0]]}, of which there are no cells")
+        names, form = table.names, self.format | {"header": True}
+        if form.get("names") and not set(self.columns) & set(names):
+            names = names_of(names, form)
+        places = places_of(self.columns, names, what, "; keep a column of which nothing is known, its cells null")
+        self.width_of(table.names, names, places, what)
+        if others := [name for place, name in enumerate(table.names) if place not in places]:
+            hear(f"{what}: not taken by the model and ignored: {listed(others)}")
+        own = [table.names[place] for place in places]
+        for number, row in table.rows(own, dict(zip(own, self.columns.values(), strict=True))):
+            yield self.taken(f"{what} row {number}", row)
 
     def width_of(self, first: list[str], names: list[str], places: list[int], what: str) -> int:
         """How many cells a row has. Where names go by place, columns at the end that the model does not take, such as what is to be

@@ -7,8 +7,8 @@
     HEAD                   as GET
     POST /MODEL            asks it; the body is a picture (which needs pictures.py too), or the lines of a CSV file, or texts, one a line;
                            as application/json also a list of rows ([1, null, ...] or {"name": 1, ...}) or of texts. A table with words,
-                           which needs rows.py and cells.py too, takes a file like its own, or rows by name; texts of any script need
-                           texts.py too
+                           which needs rows.py and cells.py too, takes a file like its own (Parquet needs parquet.py and pyarrow), or
+                           rows by name; texts of any script need texts.py too
 
 An answer is JSON: {"answers": [...]}, one for each input, as predict.py --json prints them, or {"error": "a sentence"} with a status of 400
 or more (what is not HTTP, and one connection too many, get a status alone). It listens on loopback unless --host says otherwise. Anyone

@@ -27,6 +27,7 @@ from stages.shell.errors import UserError, run_stage
 
 WAYS = ("group", "time", "split")  # keys of `preprocess` of those kinds of data that have them
 COPIES_KEY = "keep_copies_together"  # likewise
+SAID_AS = {"stop": "stops the training", "warn": "warning"}
 
 
 def audit(name: str) -> None:
@@ -44,9 +45,10 @@ def audit(name: str) -> None:
         (fresh / "findings.json").write_bytes(as_json(written))
         (fresh / "report.html").write_text(as_page(written, Shown(data)), encoding="utf-8")
         (fresh / "verdict.json").write_bytes(as_json({"stopped_by": list(dict.fromkeys(stopped_by))}))
-    said = [f"{one.sentence} ({one.name}: {one.advice}.)" for one in findings if one.severity != "note" and not one.accepted]
-    for sentence in [*said, *later_than_today(data)]:  # names of columns may hold what a terminal obeys
-        print(f"warning: {as_shown(sentence, MAX_SENTENCE)}", file=sys.stderr)
+    told = [one for one in findings if one.severity != "note" and not one.accepted]
+    said = [(SAID_AS[one.severity], f"{one.sentence} ({one.name}: {one.advice}.)") for one in told]
+    for what, sentence in [*said, *(("warning", sentence) for sentence in later_than_today(data))]:
+        print(f"{what}: {as_shown(sentence, MAX_SENTENCE)}", file=sys.stderr)  # names of columns may hold what a terminal obeys
     stops = f", {len(stopped_by)} of which stop the training" if stopped_by else ""
     print(f"{name}: {len(findings) or 'no'} finding{'s'[: len(findings) != 1]}{stops}: {folder / 'audit' / 'report.html'}")
 

@@ -35,7 +35,8 @@ SECTIONS = {"download": "sources", "preprocess": "datasets", "audit": "datasets"
 PARTS = [f"{shelf}/{name}" for shelf in ("sources", "datasets", "inputs", "tasks", "architectures") for name in part_names(shelf)]
 SMALLEST = {"sources": "line", "datasets": "line", "models": "line_gd"}
 CHECKED_OF = "data/checked/datasets/"  # stands for the files of a dataset's kind of input and of its task
-CONSUMERS = {"examples/cells.py", "examples/pictures.py", "examples/rows.py", "examples/texts.py"}  # which consumers have too
+# Which consumers have too.
+CONSUMERS = {"examples/cells.py", "examples/parquet.py", "examples/pictures.py", "examples/rows.py", "examples/texts.py"}
 # What only a stage's own file may call: a part that read params.yaml itself would depend on keys that the graph cannot know.
 READERS = {"read_params", "read_section", "look_up"}
 

@@ -15,37 +15,31 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from entries.project import ask
+from entries.networks import CROP, SMALL, fitted, learns_from_scratch, small
+from entries.pictures.tables import TABLES, labels_by_tables
 from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
-from entries.tables.formats import format_of
 from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one
 from stages.common.files import naming
 from stages.common.splits import SPLITS
 from stages.datasets.pictures import Preprocess, Reading
 from stages.reading.archives import SUFFIXES
 from stages.reading.contents import LeftOutItems, Notes, printable
-from stages.reading.delimited import all_rows, names_of
 from stages.reading.group_splits import WORDS
-from stages.reading.picture_labels import LETTERS, Finder, Pattern
+from stages.reading.picture_labels import LETTERS, Pattern
 from stages.reading.raw_files import RawFiles, pack
 from stages.shell.errors import UserError
 
 DATA = "a folder of pictures, or a .zip or .tar of one"
 LOOKED_AT = 1000  # names by which a folder is told to be one of pictures
 DECODED = 60  # pictures that are looked at
-TABLES = (".csv", ".tsv")
-TABLE_ROWS = 1000
+LAST_LETTERS = r"([^\W\d_]+)[\W\d_]*\.\w+$"  # of a name without its suffix
 MOSTLY = 0.8  # of the cells of a column, that name pictures
 MIN_OF_CLASS = 2  # pictures, where the names of files are to say the class
 FEW_CLASSES = 0.2  # of the number of pictures
-NUMBERS = 20  # different numbers in a column of labels are no classes
 PACKED = 1000  # files: from here on DVC would spend its time on their bookkeeping
-SMALL, MANY = 64, 5000  # pixels of the shorter side, pictures: where a network of their own is worth its training
 WORTH_A_TRY = 1000  # pictures, from where on a network of their own may be better
-EPOCHS = (4, 32, 60)  # at least; at most with many pictures, and with few, of which a batch is smaller
-BUDGET = 800_000  # pictures of 32x32 that are trained on in all: about half an hour of one core
 BAD_PICTURES = 0.05
-RESIZE, CROP = 288, 256  # a little more than EfficientNet-Lite0 was trained at: benchmarks/heads.py
+RESIZE = 288  # of which CROP is cut out
 SHOWN = 8  # classes
 
 
@@ -91,6 +85,9 @@ class Pictures:
         self.sides = self.look_at_some(files)
         values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
         labels = {} if self.labels_are_told() else self.labels(files, values)
+        if isinstance(labels.get("table"), dict):  # which says the splits
+            values = {key: value for key, value in values.items() if key not in (*SPLITS, "test_fraction", "keep_copies_together")}
+            values |= {} if "val" in labels["table"] else {"val_fraction": values.get("val_fraction", 0.0)}
         self.preprocess = {"task": "multiclass", **labels, **values, **self.told}
         self.section = checked(Preprocess, self.preprocess)
         self.look_at_labels(files)
@@ -115,7 +112,7 @@ class Pictures:
     @property
     def is_small(self) -> bool:
         """Whether a small network learns from nothing else: where it is asked for, and of many pictures of an icon's size."""
-        return self.options.scratch or (self.count >= MANY and statistics.median(self.sides) <= SMALL)
+        return self.options.scratch or learns_from_scratch(self.count, statistics.median(self.sides))
 
     def sizes(self) -> dict[str, Any]:
         if not self.is_small:
@@ -130,18 +127,28 @@ class Pictures:
             return {"split": self.options.split} if self.options.split else {}
         if any(one in self.told for one in SPLITS):
             return {} if "val" in self.told else {"val_fraction": val}
-        base, found = files.base([]), dict[str, str]()
-        for name in files.pictures:
-            top, sign, _ = name[len(base) :].partition("/")
-            if sign and top.lower() in WORDS:
-                found.setdefault(SPLITS[WORDS[top.lower()]], top)
+        found, left_out = self.folders_of_splits(files)
+        self.said += [f"the pictures of {top} have no class folders, as the others have: passed over" for top in left_out]
         if "test" not in found and {"train", "val"} <= found.keys():
             found["test"] = found.pop("val")
             self.said.append(f"the folder {found['test']} is the test: there is no other")
         if {"train", "test"} <= found.keys():
             self.said.append(f"splits as their folders say: {', '.join(f'{found[one]} is {one}' for one in SPLITS if one in found)}")
             return {**{one: found[one] for one in SPLITS if one in found}, **({} if "val" in found else {"val_fraction": val})}
-        return {"test_fraction": self.options.test_fraction, "val_fraction": val, "keep_copies_together": True}
+        of_train = {"train": found["train"]} if left_out and "train" in found else {}
+        return {**of_train, "test_fraction": self.options.test_fraction, "val_fraction": val, "keep_copies_together": True}
+
+    def folders_of_splits(self, files: RawFiles) -> tuple[dict[str, str], list[str]]:
+        """By split, and those of val and test whose pictures nobody has labelled, as a competition hands them out."""
+        base, found, in_classes = files.base([]), dict[str, str](), set[str]()
+        for name in files.pictures:
+            top, sign, inside = name[len(base) :].partition("/")
+            if sign and top.lower() in WORDS:
+                found.setdefault(SPLITS[WORDS[top.lower()]], top)
+                in_classes |= {top} if "/" in inside else set()
+        has_table = any(name.lower().endswith(TABLES) for name in files.others)
+        left_out = [] if has_table or found.get("train") not in in_classes else [top for top in found.values() if top not in in_classes]
+        return {split: top for split, top in found.items() if top not in left_out}, left_out
 
     # Labels
 
@@ -158,18 +165,20 @@ class Pictures:
         folders = [name.rpartition("/")[0] for name in inside]
         tables = [name for name in sorted(files.others) if name.lower().endswith(TABLES)]
         if self.options.target or self.options.group:
-            if told := self.by_table(files, tables):
+            if told := labels_by_tables(files, tables, self.path.name, self.options, self.said):
                 return told
             raise UserError(f"{self.path.name} has no table that names its pictures, so --target and --group mean nothing: leave them out.")
         if all(folders) and len(set(folders)) > 1:
+            self.refuse_splits_in_classes(folders)
             return {"level": "deepest"} if any("/" in folder for folder in folders) else {}
-        if told := self.by_table(files, tables):
+        if told := labels_by_tables(files, tables, self.path.name, self.options, self.said):
             return told
         if all(folders):  # of one name: the stage's own words say that this is one class alone
             return {}
-        if self.names_say(inside):
-            self.said.append("what they show is what their names begin with (label_pattern)")
-            return {"label_pattern": LETTERS}
+        for pattern, where in ((LETTERS, "begin"), (LAST_LETTERS, "end")):
+            if self.names_say(inside, pattern):
+                self.said.append(f"what they show is what their names {where} with (label_pattern)")
+                return {"label_pattern": pattern}
         beside = sum(f"{name.removesuffix(PurePosixPath(name).suffix)}.txt" in files.others for name in files.pictures)
         if beside > MOSTLY * self.count:
             self.said.append("what they show stands in a text beside each")
@@ -180,41 +189,18 @@ class Pictures:
             "or which table has it (--set table=labels.csv --set file=COLUMN --set 'label=[COLUMN]')."
         )
 
-    def names_say(self, names: list[str]) -> bool:
-        found = Counter(Pattern(LETTERS).of(name) for name in names)
-        return None not in found and 2 <= len(found) <= max(2, FEW_CLASSES * len(names)) and min(found.values()) >= MIN_OF_CLASS
+    def refuse_splits_in_classes(self, folders: list[str]) -> None:
+        last = {folder.rpartition("/")[2] for folder in folders}
+        if all("/" in folder for folder in folders) and {name.lower() for name in last} <= WORDS.keys():
+            split, folder = min(last), min(folders).partition("/")[0]
+            raise UserError(
+                f"{self.path.name}: the folders {some_of(sorted(last), SHOWN)} lie in those of the classes ({printable(folder)}/{split}): "
+                f"put splits outside and classes inside ({split}/{printable(folder)}), or split anew (--set level=1)."
+            )
 
-    def by_table(self, files: RawFiles, tables: list[str]) -> dict[str, Any]:
-        """Of the first table that has a column of pictures' names."""
-        finder, options = Finder(files.pictures, "."), self.options
-        for table in tables:
-            with files.as_file(table) as path:
-                form, _ = format_of(path, options.encoding, options.separator, options.header, options.names)
-                header, rows = names_of(path, form, all_rows(path, form))
-                seen = [row for _, (_, row) in zip(range(TABLE_ROWS), rows, strict=False) if len(row) == len(header)]
-            cells = {name: [row[place] for row in seen] for place, name in enumerate(header)}
-            naming_pictures = [name for name in header if sum(is_found(finder, cell) for cell in cells[name]) >= 0.5 * max(1, len(seen))]
-            if not naming_pictures:
-                continue
-            file, others = naming_pictures[0], [name for name in header if name != naming_pictures[0]]
-            if unknown := [name for name in (*(options.target or []), options.group, options.split) if name and name not in header]:
-                raise UserError(f"{table} has no column {unknown[0]!r}; it has {', '.join(map(printable, header))}.")
-            target = list(options.target or [])
-            if not target and len(others) == 1:
-                target = others
-            while not target:
-                known = ", ".join(map(printable, others))
-                answer = ask(f"Which column of {table} says what a picture shows ({known})?", "TARGET=... (--target)")
-                target = [answer] if answer in others else []
-            task = "multilabel" if len(target) > 1 else "multiclass"
-            if len(target) == 1 and are_numbers(cells[target[0]]):
-                task = "regression"
-            self.said.append(f"what they show is in the column {', '.join(map(printable, target))} of {table}")
-            base = files.base([])
-            found = {"task": task, "table": table.removeprefix(base), "file": file, "label": target}
-            shape = {key: value for key, value in form.model_dump(exclude_defaults=True).items() if value is not None}
-            return found | ({"format": shape} if shape else {}) | ({"group": options.group} if options.group else {})
-        return {}
+    def names_say(self, names: list[str], pattern: str) -> bool:
+        found = Counter(Pattern(pattern).of(name) for name in names)
+        return None not in found and 2 <= len(found) <= max(2, FEW_CLASSES * len(names)) and min(found.values()) >= MIN_OF_CLASS
 
     def look_at_labels(self, files: RawFiles) -> None:
         """What the entry will read, as the stage preprocess reads it."""
@@ -224,7 +210,11 @@ class Pictures:
         counts = Counter(label for of_one in labels.values() for label in of_one)
         self.counts = dict(counts.most_common())
         self.num_labelled, self.left_out = len(labels), files.left_out
-        self.passed_over = Counter(PurePosixPath(name).suffix.lower() or name for name in files.passed_over if name not in files.used)
+        self.passed_over = Counter(
+            "hidden" if any(map(is_hidden, name.split("/"))) else PurePosixPath(name).suffix.lower() or name
+            for name in files.passed_over
+            if name not in files.used
+        )
 
     # The proposal
 
@@ -255,34 +245,7 @@ class Pictures:
         return {"kind": "pictures", "raw": f"data/{name}/raw", "preprocess": self.preprocess, "about": {"use": use, **NOT_WRITTEN}}
 
     def model(self, name: str) -> dict[str, Any]:
-        if not self.is_small:
-            return {
-                "dataset": name,
-                "architecture": {"name": "efficientnet_lite", "model": "lite0"},
-                "train": {"recipe": "head"},
-                "int8": [],
-            }
-        side, train = self.section.crop, {"multilabel": {"loss": {"name": "BCE"}}, "regression": {"loss": {"name": "MSE"}}}
-        is_many = self.count >= MANY
-        epochs = min(max(BUDGET * 32 * 32 // (self.count * side * side), EPOCHS[0]), EPOCHS[1 if is_many else 2])
-        return {
-            "dataset": name,
-            "architecture": {
-                "name": "fast_resnet",
-                "first": {"channels": 24, "kernel": 3, "stride": 1},
-                "channels": [64, 128, 256],
-                "logit_scale": 0.125,
-            },
-            "train": {
-                "recipe": "image_fast",
-                **train.get(self.section.task, {}),
-                "lr": 0.4 if is_many else 0.1,
-                "epochs": epochs,
-                "batch_size": 256 if is_many else 64,
-                "best_by": "metric",
-            },
-            "int8": [],
-        }
+        return small(name, self.section.task, self.section.crop, self.count) if self.is_small else fitted(name)
 
     def schema(self, address: str) -> str:
         return ""
@@ -307,17 +270,3 @@ class Pictures:
                 into.parent.mkdir(parents=True, exist_ok=True)
                 with naming(into):
                     shutil.copyfile(path, into)
-
-
-def is_found(finder: Finder, cell: str) -> bool:
-    try:
-        finder.find(cell.strip())
-    except ValueError:
-        return False
-    return True
-
-
-def are_numbers(cells: list[str]) -> bool:
-    """So many different numbers that they are no classes."""
-    words = {cell.strip() for cell in cells if cell.strip()}
-    return len(words) > NUMBERS and all(re.fullmatch(r"[-+]?\d+(\.\d+)?", word) for word in words)

@@ -15,8 +15,7 @@ from examples.rows import CODECS, SEPARATOR_LINE
 from stages.common.meta import Format
 from stages.common.params import check_section
 from stages.reading.contents import printable
-from stages.reading.delimited import bom_of, opened, refuse_other_content
-from stages.reading.parquet import is_parquet
+from stages.reading.delimited import bom_of, is_parquet, opened, refuse_other_content
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
 

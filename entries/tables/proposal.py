@@ -18,8 +18,7 @@ from stages.common.files import naming
 from stages.common.params import check_section
 from stages.datasets.table import Preprocess
 from stages.reading.contents import printable
-from stages.reading.delimited import all_rows, names_of, refuse_workbook
-from stages.reading.parquet import is_parquet, unreadable
+from stages.reading.delimited import all_rows, is_parquet, names_of, refuse_workbook, unreadable
 from stages.reading.schema import ColumnSchema, Schema
 from stages.shell.errors import UserError
 
@@ -33,6 +32,7 @@ LARGE = 500_000  # rows
 RATE_OF_NUMBERS = 0.004
 EPOCHS = (5, 60)
 BUDGET = 50_000_000  # rows * columns * epochs, COLUMNS added for what no column needs: about a minute of one core
+MOST = 10 * BUDGET  # so much the fewest epochs may take, or they are fewer
 COLUMNS = 40
 CHUNK = 10_000  # rows
 LOSSES = {"binary": "BCE", "multilabel": "BCE", "multiclass": "CrossEntropy", "regression": "MSE"}
@@ -294,7 +294,9 @@ def training(task: str, rows: int, columns: int) -> dict[str, Any]:
             batch *= 2
     if rows > LARGE:
         batch = LARGE_BATCH
-    epochs = min(max(BUDGET // (rows * (columns + COLUMNS)), EPOCHS[0]), most)
+    of_epoch = rows * (columns + COLUMNS)
+    fewest = min(max(MOST // of_epoch, 1), EPOCHS[0])
+    epochs = min(max(BUDGET // of_epoch, fewest), most)
     return {
         **({"loss": {"name": LOSSES[task]}} if task != "binary" else {}),
         **({"lr": RATE_OF_NUMBERS} if is_number else {}),

@@ -26,9 +26,8 @@ from stages.common.meta import Encoding
 from stages.common.params import check_section
 from stages.datasets.text import Preprocess, as_class
 from stages.reading.contents import printable
-from stages.reading.delimited import all_rows, names_of, refuse_other_content
+from stages.reading.delimited import all_rows, is_parquet, names_of, refuse_other_content
 from stages.reading.group_splits import WORDS
-from stages.reading.parquet import is_parquet
 from stages.reading.texts import Fields, Found, TextFormat, files_below, is_json, lines_in, texts_below, texts_in
 from stages.shell.errors import UserError
 

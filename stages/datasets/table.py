@@ -1,7 +1,7 @@
 """Tables of anybody's: a text file of rows (CSV, TSV) with numbers, words, dates and gaps, read as data/schemas/<dataset>.yaml says.
 
-Reads   raw/<file>, once; rows that are read wait in a file without a name beside raw/ until the splits are chosen, so memory holds a label
-        and a hash a row.
+Reads   raw/<file>, once; rows that are read wait in a file without a name beside raw/ until the splits are chosen, so memory holds about
+        15 bytes a row, then.
 
 A cell that is not what its column says counts as missing, and a row without a label is left out: both are counted and named, and more of
 them than `max_bad_fraction` are refused. So are words of a column that its levels do not have.
@@ -22,8 +22,8 @@ from stages.common.params import Section
 from stages.common.splits import SPLITS
 from stages.reading.columns import ColumnReader, TargetReader, as_columns, warn
 from stages.reading.contents import Contents, LeftOutItems
-from stages.reading.delimited import data_rows, in_chunks, named
-from stages.reading.group_splits import splits_by_group
+from stages.reading.delimited import data_rows, in_chunks, is_parquet, named
+from stages.reading.group_splits import firsts_of, num_groups, splits_by_first
 from stages.reading.row_splits import Group, Said, Time, splits_by_time
 from stages.reading.schema import SCHEMAS, Schema, path_of, read_schema
 from stages.shell.errors import UserError
@@ -31,11 +31,11 @@ from stages.shell.errors import UserError
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
 READS = (
     "examples/cells.py",
+    "examples/parquet.py",
     "examples/rows.py",
     "stages/reading/columns.py",
     "stages/reading/delimited.py",
     "stages/reading/group_splits.py",
-    "stages/reading/parquet.py",
     "stages/reading/row_splits.py",
     "stages/reading/schema.py",
 )
@@ -99,7 +99,7 @@ def read(raw: Path, preprocess: Preprocess, seed: int, schema: Schema) -> Conten
         rows.read()
         places = rows.choose_splits(seed)
     except BaseException:
-        rows.file.close()
+        rows.close()
         raise
     if others := sorted(file.name for file in raw.iterdir() if file.name != schema.file and not file.name.startswith(".")):
         warn([f"{raw} holds {listed(others)} too, and {schema.file} alone is read: the schema's `file` says which"])
@@ -151,13 +151,15 @@ class Rows:
         self.record = np.dtype([("rows", "<f4", (self.width,)), ("targets", "<f8", (len(schema.targets),)), ("line", "<i8")])
         self.file = tempfile.TemporaryFile(dir=path.parent.parent)  # noqa: SIM115  # until by_split() has read it; /tmp may be memory
         self.left_out, self.total, self.bad_rows, self.without_label, self.count = LeftOutItems(), 0, 0, 0, 0
-        self.labels, self.marks = list[np.ndarray](), list[np.ndarray]()
+        self.marks = tempfile.TemporaryFile(dir=path.parent.parent)  # noqa: SIM115  # by which rows are split
+        self.mark = np.dtype(self.way.dtype if self.way else np.uint64)
 
     def read(self) -> None:
         """Reads the file; raises UserError where too much of it is bad."""
         wanted = list(dict.fromkeys([*self.order, *self.schema.targets, *([self.way.name] if self.way else [])]))
-        form = self.schema.format
-        places, names, rows = data_rows(self.path, form, wanted)
+        form, specs = self.schema.format, {name: self.schema.columns[name].spec() for name in wanted}
+        form = form if not is_parquet(self.path) else form.model_copy(update={"header": True})
+        places, names, rows = data_rows(self.path, form, wanted, specs)
         self.num_columns = len(names)
         by_place = None if form.header else [f"column {place}" for place in range(1, self.num_columns + 1)]
         self.format = form.model_copy(update={"names": form.names or by_place})
@@ -193,8 +195,8 @@ class Rows:
         block["rows"], block["targets"], block["line"] = values, targets[good], lines[good]
         self.file.write(block.tobytes())
         self.count += len(block)
-        self.labels.append(targets[good, 0].astype(np.int32) if self.has_classes else np.zeros(len(block), np.int32))
-        self.marks.append(self.way(columns[self.place[self.way.name]])[good] if self.way else hashes_of(values))
+        marks = self.way(columns[self.place[self.way.name]])[good] if self.way else hashes_of(values)
+        self.marks.write(marks.astype(self.mark).tobytes())
 
     def settle(self, total: int) -> None:
         """Refuses what cannot be learned from, column by column, and says what was read with a grain of salt."""
@@ -225,35 +227,54 @@ class Rows:
 
     def choose_splits(self, seed: int) -> np.ndarray:
         """For every row the place of its split in SPLITS, uint8 [n]."""
-        section, marks = self.preprocess, np.concatenate(self.marks)
-        self.marks.clear()
+        section = self.preprocess
+        with self.marks as file:
+            file.seek(0)
+            marks = np.fromfile(file, self.mark)
         if self.way:
             self.way.refuse(marks)
         if section.split:
             return marks
         if section.time:
             return splits_by_time(marks, section.val_fraction, section.test_fraction)
-        if self.way:
-            marks, number = self.way.each_alone(marks)
-        elif 2 * (number := len(np.unique(marks))) < len(marks):  # of a few large groups there is no fair split
-            warn([f"{len(marks)} rows have only {number} different inputs: they are split one by one, equal ones into all splits"])
-            marks = np.arange(len(marks))
-        places = splits_by_group(marks, np.concatenate(self.labels), seed, section.val_fraction, section.test_fraction)
+        firsts = self.way.each_alone(marks) if self.way else firsts_of(marks)
+        del marks
+        number = num_groups(firsts)
+        if not self.way and 2 * number < len(firsts):  # of a few large groups there is no fair split
+            warn([f"{len(firsts)} rows have only {number} different inputs: they are split one by one, equal ones into all splits"])
+            firsts = np.arange(len(firsts), dtype=firsts.dtype)
+        places = splits_by_first(firsts, self.labels(), seed, section.val_fraction, section.test_fraction)
         for split, fraction in (("train", 1), ("val", section.val_fraction), ("test", section.test_fraction)):
             if self.way and fraction and not (places == SPLITS.index(split)).any():
                 fix = "take a column with more groups, other fractions, or no group"
                 raise UserError(f"preprocess.group is {self.way.name!r}, whose {number} groups leave no row for {split}: {fix}.")
         return places
 
+    def labels(self) -> np.ndarray:
+        """Over which rows are spread: classes, in as few bytes as they need."""
+        labels = np.zeros(self.count, np.min_scalar_type(len(self.schema.columns[self.schema.targets[0]].levels or [])))
+        if self.has_classes:
+            for start, block in self.blocks():
+                labels[start : start + len(block)] = block["targets"][:, 0]
+        return labels
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(place of the first, records) of all rows, some at a time."""
+        size = max(1, CHUNK_CELLS // self.width)
+        self.file.seek(0)
+        for start in range(0, self.count, size):
+            number = min(size, self.count - start)
+            yield start, np.frombuffer(self.file.read(number * self.record.itemsize), dtype=self.record)
+
+    def close(self) -> None:
+        self.file.close()
+        self.marks.close()
+
     def by_split(self, places: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """(split, inputs, targets, lines) of the rows, each given to the split at its place."""
-        size = max(1, CHUNK_CELLS // self.width)
-        with self.file as file:
-            file.seek(0)
-            for start in range(0, self.count, size):
-                here = places[start : start + size]
-                block = np.frombuffer(file.read(len(here) * self.record.itemsize), dtype=self.record)
-                targets = self.shaped(block["targets"])
+        with self.file:
+            for start, block in self.blocks():
+                here, targets = places[start : start + len(block)], self.shaped(block["targets"])
                 for place, split in enumerate(SPLITS):
                     own = here == place
                     yield split, block["rows"][own], targets[own], block["line"][own]

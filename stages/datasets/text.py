@@ -34,13 +34,13 @@ from stages.shell.errors import UserError
 # What no other kind of data reads with: check puts a hash of these into data/checked/datasets/<dataset>.json.
 READS = (
     "examples/cells.py",
+    "examples/parquet.py",
     "examples/rows.py",
     "examples/texts.py",
     "stages/reading/columns.py",
     "stages/reading/copies.py",
     "stages/reading/delimited.py",
     "stages/reading/group_splits.py",
-    "stages/reading/parquet.py",
     "stages/reading/row_splits.py",
     "stages/reading/schema.py",
     "stages/reading/texts.py",
@@ -246,7 +246,7 @@ class Texts:
         """int64 [n]: equal numbers for texts that stay together."""
         near = text_groups(self.kept) if self.preprocess.keep_copies_together else None
         if self.group:
-            marks, _ = self.group.each_alone(np.array(self.groups))
+            marks = self.group.each_alone(np.array(self.groups))
             return marks.astype(np.int64) if near is None else joined(marks, near)
         if near is not None:
             return near

@@ -63,11 +63,6 @@ def _is_detailed(pixels: np.ndarray, small: np.ndarray) -> bool:
     return has_colour and np.mean(small[:, 1:] == small[:, :-1]) <= MAX_GROUND
 
 
-def mirrored_hashes(pictures: np.ndarray) -> np.ndarray:
-    """Of the same pictures, left and right exchanged."""
-    return mirrored(picture_hashes(pictures))
-
-
 def mirrored(hashes: np.ndarray) -> np.ndarray:
     """The hashes of the mirrored pictures from those of the pictures, but for the exact one (0): reducing and mirroring commute."""
     grey = grey_of(hashes)[:, :, ::-1]

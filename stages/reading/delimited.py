@@ -1,15 +1,15 @@
 """Opens a table's file and reads its rows as a stream: text (CSV, TSV), plain or gzipped, by examples/rows.py; Parquet by parquet.py."""
 
 import gzip
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 
-from examples import rows
+from examples import cells, parquet, rows
 from examples.rows import Row, listed
 from stages.common.meta import Format
-from stages.reading import parquet
 from stages.reading.contents import printable
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
@@ -43,6 +43,25 @@ def refuse_workbook(path: Path) -> None:
         raise UserError(f"{error}.") from error
 
 
+def is_parquet(path: Path) -> bool:
+    return rows.is_parquet(path.name)
+
+
+@contextmanager
+def parquet_opened(path: Path) -> Iterator[parquet.Table]:
+    try:
+        with read_errors_named(path), path.open("rb") as file:
+            yield parquet.Table(file, str(path))
+    except rows.BadTable as error:
+        raise UserError(f"{error}.") from error
+
+
+def unreadable(path: Path) -> dict[str, str]:
+    """Columns of a Parquet file that have no cells, and why, for people."""
+    with parquet_opened(path) as table:
+        return {name: f"{kind}, which is no cell of a table" for name, kind in table.unreadable.items()}
+
+
 def refuse_other_content(path: Path) -> None:
     """What is no text by its first bytes, whatever its name says."""
     with read_errors_named(path), opened(path) as file:
@@ -52,13 +71,16 @@ def refuse_other_content(path: Path) -> None:
             raise UserError(f"{path} {what}.")
 
 
-def all_rows(path: Path, form: Format, key: str = SCHEMA_KEY) -> Iterator[Row]:
-    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's too, if there is one. `key` is
-    where a person says the format.
+def all_rows(path: Path, form: Format, key: str = SCHEMA_KEY, columns: Mapping[str, cells.Column] | None = None) -> Iterator[Row]:
+    """(number of the line that it begins on, from 1, and cells) of every row that is not blank, the header's too, if there is one; of
+    Parquet the number of the row, and 0 of its names, which are always there. `key` is where a person says the format, `columns` how cells
+    are read, which only Parquet, whose cells are made here, needs to know.
     """
     refuse_workbook(path)
-    if parquet.is_parquet(path):
-        yield from parquet.all_rows(path)
+    if is_parquet(path):
+        with parquet_opened(path) as table:
+            yield 0, table.names
+            yield from table.rows(table.names, columns)
         return
     refuse_other_content(path)
     line = 0
@@ -94,6 +116,7 @@ def in_chunks(found: Iterable[Row], most: int) -> Iterator[list[Row]]:
 
 def names_of(path: Path, form: Format, found: Iterator[Row], key: str = SCHEMA_KEY) -> tuple[list[str], Iterator[Row]]:
     """The columns' names by place, and the rows below the header."""
+    form = form if not is_parquet(path) else form.model_copy(update={"header": True})
     first = next(found, None)
     if first is None:
         raise UserError(f"{path} is empty: there is no header and no row.")
@@ -116,11 +139,13 @@ def names_of(path: Path, form: Format, found: Iterator[Row], key: str = SCHEMA_K
     return names, found
 
 
-def data_rows(path: Path, form: Format, wanted: list[str]) -> tuple[list[int], list[str], Iterator[Row]]:
+def data_rows(
+    path: Path, form: Format, wanted: list[str], columns: Mapping[str, cells.Column] | None = None
+) -> tuple[list[int], list[str], Iterator[Row]]:
     """The places of the wanted columns, the names of all, and the rows. Columns may stand in any order, and there may be others; a
-    UserError names those that are missing or twice there.
+    UserError names those that are missing or twice there. `columns` says how cells are read.
     """
-    names, found = names_of(path, form, all_rows(path, form))
+    names, found = names_of(path, form, all_rows(path, form, columns=columns))
     problems = list[str]()
     if missing := [name for name in wanted if name not in names]:
         others = [name for name in names if name not in wanted]

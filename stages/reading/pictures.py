@@ -15,7 +15,7 @@ import numpy as np
 from examples.pictures import BadPicture, Note, centre, cut_notes, decode, resized
 from stages.common.splits import SPLITS
 from stages.reading.contents import Chunk
-from stages.reading.copies import mirrored_hashes, near_groups, picture_hashes
+from stages.reading.copies import mirrored, near_groups, picture_hashes
 from stages.reading.raw_files import RawFiles
 from stages.reading.sizes import Pictures
 
@@ -97,7 +97,7 @@ class Spool:
         self.reader, section = reader, reader.section
         self.sizes = list(dict.fromkeys([section.train_crop, section.crop]))
         self.file = tempfile.TemporaryFile(dir=reader.files.raw.parent)  # noqa: SIM115  # until by_split() has read it; /tmp may be memory
-        hashes, mirrored, self.good = list[np.ndarray](), list[np.ndarray](), list[int]()
+        found_hashes, self.good = list[np.ndarray](), list[int]()
         try:
             with reader.files:
                 for start, cuts in reader.cuts(lambda _: self.sizes):
@@ -106,14 +106,13 @@ class Spool:
                         self.good.append(place)
                         self.file.writelines(picture.tobytes() for picture in cut)
                     if found:
-                        pictures = np.stack([cut[-1] for _, cut in found])
-                        hashes.append(picture_hashes(pictures))
-                        mirrored.append(mirrored_hashes(pictures))
+                        found_hashes.append(picture_hashes(np.stack([cut[-1] for _, cut in found])))
             reader.left_out.settle(reader.total, section.max_bad_fraction)
             # A picture that cannot be read has no copies.
             self.groups = np.arange(len(reader.names))
             if self.good:
-                self.groups[self.good] = np.array(self.good)[near_groups(np.concatenate(hashes), np.concatenate(mirrored))]
+                hashes = np.concatenate(found_hashes)
+                self.groups[self.good] = np.array(self.good)[near_groups(hashes, mirrored(hashes))]
         except BaseException:
             self.file.close()
             raise

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from examples import cells
-from stages.common.splits import SPLITS
+from stages.common.splits import SPLITS, places_of
 from stages.reading.columns import NAMED, Known, shown, warn
-from stages.reading.group_splits import WORDS
+from stages.reading.group_splits import WORDS, firsts_of
 from stages.reading.schema import ColumnSchema
 from stages.shell.errors import UserError
 
@@ -37,13 +37,13 @@ class Group:
     def refuse(self, marks: np.ndarray) -> None:
         """Raises UserError where rows cannot be split by their marks."""
 
-    def each_alone(self, marks: np.ndarray) -> tuple[np.ndarray, int]:
-        """Whole numbers [n], of which each row without a group has one of its own; and how many groups there are."""
-        alone, (names, marks) = np.flatnonzero(marks == self.none), np.unique(marks, return_inverse=True)
+    def each_alone(self, marks: np.ndarray) -> np.ndarray:
+        """For every row the place of the first of its group; each row without one is its own."""
+        firsts, alone = firsts_of(marks), places_of(marks == self.none)
         if len(alone):
             warn([f"preprocess.group is {self.name!r}, but {len(alone)} of {len(marks)} rows have none: each of them is its own group"])
-        marks[alone] = len(names) + np.arange(len(alone))
-        return marks, len(names) + len(alone) - bool(len(alone))
+        firsts[alone] = alone
+        return firsts
 
 
 class Time(Group):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import entries.networks
 import entries.pictures.proposal
 from entries.lines import parse
 from stages.datasets.pictures import Preprocess
@@ -14,7 +15,7 @@ from tests.entries.small import everything, new, refusal
 pytestmark = pytest.mark.usefixtures("small", "quick")
 
 FRACTIONS = {"test_fraction": 0.2, "val_fraction": 0.0, "keep_copies_together": True}
-SIZES = {"resize": 256, "crop": 224, "train_crop": 224, "normalize": "symmetric", "max_bad_fraction": 0.05}
+SIZES = {"resize": 288, "crop": 256, "train_crop": 256, "normalize": "symmetric", "max_bad_fraction": 0.05}
 FITTED = {"architecture": {"name": "efficientnet_lite", "model": "lite0"}, "train": {"recipe": "head"}, "int8": []}
 
 
@@ -84,6 +85,28 @@ def in_classes(*folders, number=4, suffix=".png"):
             {"task": "multilabel", "table": "labels.csv", "file": "picture", "label": ["red", "round"]} | FRACTIONS,
         ),
         (
+            [f"{place}-{kind}.jpg" for place, kind in enumerate(["robin", "wren"] * 5)],
+            {},
+            [],
+            {"label_pattern": r"([^\W\d_]+)[\W\d_]*\.\w+$"} | FRACTIONS,
+        ),
+        (
+            [f"train/{place}.png" for place in range(8)] + [f"test/{place}.png" for place in range(8, 12)],
+            {
+                "train_dot_csv": "picture,kind\n" + "".join(f"train/{place}.png,k{place % 2}\n" for place in range(8)),
+                "test_dot_csv": "picture,kind\n" + "".join(f"test/{place}.png,k{place % 2}\n" for place in range(8, 12)),
+                "extra_dot_csv": "picture,size\n1,2\n",
+            },
+            ["--target", "kind"],
+            {"table": {"train": "train.csv", "test": "test.csv"}, "file": "picture", "label": ["kind"], "val_fraction": 0.0},
+        ),
+        (  # a test that nobody has labelled
+            [*in_classes("train/robin", "train/wren", "val/robin", "val/wren"), "test/1.png", "test/2.png"],
+            {},
+            [],
+            {"train": "train", "test": "val", "val_fraction": 0.0},
+        ),
+        (
             [f"{place}.png" for place in range(6)],
             {f"{place}_dot_txt": f"kind {place % 2}" for place in range(6)},
             [],
@@ -110,6 +133,7 @@ def test_it_says_what_it_found_and_a_dry_run_writes_nothing(capsys):
 @pytest.mark.parametrize(
     ("names", "told", "said"),
     [
+        (in_classes("robin/train", "robin/test", "wren/train", "wren/test"), [], "put splits outside and classes inside (test/robin)"),
         (in_classes("robin"), [], "birds has one class alone, robin"),
         (["1.png", "2.png"], [], "nothing says what the 2 pictures show; the first is 1.png"),
         (in_classes("Robin", "robin"), [], "'Robin' (4) and 'robin' (4) differ by case or blanks alone: are they one? If so, set"),
@@ -123,6 +147,12 @@ def test_what_must_be_told_is_asked_for_in_one_sentence(capsys, names, told, sai
     refused = refusal(capsys, birds(names), *told)
     assert said in refused and "Traceback" not in refused
     assert ("--set KEY=VALUE" in refused) == ("preprocess." in refused)
+
+
+def test_tables_of_no_splits_are_not_chosen_from(capsys):
+    rows = "picture,kind\n" + "".join(f"{place},k{place % 2}\n" for place in range(6))
+    folder = birds([f"{place}.png" for place in range(6)], first_dot_csv=rows, second_dot_csv=rows)
+    assert "birds has several tables that name its pictures: first.csv, second.csv. Put their rows into one" in refusal(capsys, folder)
 
 
 def test_many_files_become_one_zip_whose_bytes_depend_on_nothing_else(monkeypatch):
@@ -149,7 +179,7 @@ def test_an_archive_is_read_as_its_folder_is(tmp_path):
 @pytest.mark.parametrize("way", ["many", "told"])
 def test_many_small_pictures_get_a_network_of_their_own_and_others_where_it_is_told(monkeypatch, way):
     if way == "many":
-        monkeypatch.setattr(entries.pictures.proposal, "MANY", 8)
+        monkeypatch.setattr(entries.networks, "MANY", 8)
     assert new(birds(in_classes("robin", "wren")), *(["--scratch"] if way == "told" else [])) == 0
     preprocess, model = made()
     assert preprocess["crop"] == 40 and preprocess["normalize"] == "train" and preprocess["val_fraction"] == 0.1

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),  # of pygtrie, by DVC
 ]
 EXAMPLES = ROOT / "examples"
-READERS = ("predict.py", "rows.py", "cells.py", "pictures.py", "texts.py")  # beside the first what a kind of input needs
+READERS = ("predict.py", "rows.py", "cells.py", "parquet.py", "pictures.py", "texts.py")  # beside the first what a kind of input needs
 # What examples/requirements.txt promises at the least, or the first that has wheels for this Python.
 OLDEST = {
     11: {"numpy": "1.26.0", "onnxruntime": "1.15.0", "pillow": "10.1.0"},

@@ -5,6 +5,7 @@ The file is as odd as files are; what a network was trained on of each cell is c
 
 import argparse
 import contextlib
+import datetime
 import gzip
 import io
 import json
@@ -15,7 +16,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import pyarrow
 import pytest
+from pyarrow import parquet
 from safetensors.numpy import load_file
 
 from entries import new
@@ -257,6 +260,52 @@ def test_columns_may_stand_in_any_order_and_others_are_ignored_and_said_once(sai
     assert heard.answers[0]["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-6)
 
 
+def test_a_parquet_file_is_answered_as_the_same_table_in_text_is(said, german):
+    """Its columns have the types that a program gives them, in any order; the text has the signs and formats of the model's own table."""
+    days = [datetime.datetime(2024, 2, day) for day in (1, 29, 3)]  # noqa: DTZ001
+    table = {
+        "note": ["fine", None, "new"],
+        "007": [True, True, True],
+        "made on": pyarrow.array(days, pyarrow.timestamp("ns")),
+        "seen": pyarrow.array([days[0], None, days[2].replace(hour=12, minute=30)], pyarrow.timestamp("us")),
+        "2010": [7, None, 0],
+        "2011": pyarrow.array([1, 2.5, None], pyarrow.float32()),
+        "heat, °C": [1.125, float("nan"), -1234.5],
+        "colour": ["blue"] * 3,
+    }
+    rows = [
+        row_of(heat="1,125", seen="2024-02-01T00:00", code="TRUE"),
+        row_of(heat="", n2011="2.5", n2010="", made="29.02.2024", seen="", note="", code="TRUE"),
+        row_of(heat="-1.234,5", n2011="", n2010="0", made="03.02.2024", seen="2024-02-03T12:30", note="new", code="TRUE"),
+    ]
+    expected = ask_file(said, german, [[*rows[0]], *([*row.values()] for row in rows)])
+    parquet.write_table(pyarrow.table(table), "new.parquet")
+    heard = said("new.parquet")
+    assert [answer.pop("input") for answer in heard.answers] == [f"new.parquet row {number}" for number in (1, 2, 3)], heard.refused
+    assert [answer for answer in expected.answers if answer.pop("input")] == heard.answers
+    assert heard.notes == ["note: new.parquet: not taken by the model and ignored: colour."]
+    with serving({"it": predict.Model(str(german.path))}) as address:
+        (first, *_) = answers = ask(address, "it", Path("new.parquet").read_bytes()).json()["answers"]
+        assert first.pop("note") == "the body: not taken by the model and ignored: colour" and len(answers) == 3
+        assert [answer["probabilities"] for answer in answers] == [answer["probabilities"] for answer in heard.answers]
+        assert "cannot be read as Parquet" in refusal(ask(address, "it", b"PAR1 and no more"))
+    parquet.write_table(pyarrow.table(table | {"note": [["fine"]] * 3}), "new.parquet")
+    assert said("new.parquet").refused == ["error: new.parquet: column note is list<element: string>, of which there are no cells."]
+
+
+def test_a_parquet_file_s_columns_go_by_place_where_those_of_the_model_do_and_its_names_are_others(tmp_path_factory, said):
+    made = Made(tmp_path_factory.mktemp("placed"), "no_header.csv.gz")
+    text = said(str(made.file), model=made.path)
+    columns = [pyarrow.array(column) for column in zip(*made.table[1:], strict=True)]
+    for names in (made.table[0], [f"_{place}" for place in range(len(columns))]):
+        parquet.write_table(pyarrow.table(columns, names), "new.parquet")
+        heard = said("new.parquet", model=made.path)
+        assert [answer["probabilities"] for answer in heard.answers] == [answer["probabilities"] for answer in text.answers]
+        assert len(heard.refused) == len(BAD)
+    parquet.write_table(pyarrow.table(columns, made.table[0]).drop(["2011"]), "new.parquet")
+    assert said("new.parquet", model=made.path).refused[0].startswith("error: new.parquet has no column 2011; it has ")
+
+
 def test_words_that_the_model_does_not_know_are_answered_and_named(said, german):
     heard = ask_file(
         said, german, [[*row_of()], [*row_of(note="Green").values()], [*row_of(note="FINE", code="x").values()], [*row_of().values()]]
@@ -307,7 +356,9 @@ def test_a_file_that_is_not_like_the_model_s_own_is_refused_in_a_sentence(said, 
         ("a.csv", b"a\0b\n", "line 1 has a zero byte: "),
         ("a.csv", b'a;"' + b"b" * 200_000 + b'"\n', "line 1: a "),
         ("a.CSV.GZ", b"2011", "is damaged or cut short (BadGzipFile: "),
-        ("a.csv", b"PAR1\x15\x04", "is a Parquet file, which this does not read: save it as CSV."),
+        ("a.csv", b"PAR1\x15\x04", "cannot be read as Parquet ("),
+        ("a.parquet", b"a;b\n", "cannot be read as Parquet ("),
+        ("a.parquet.gz", gzip.compress(b"PAR1\x15\x04"), "is a Parquet file in gzip: unpack it"),
         ("a.xlsx", b"PK", "is a workbook, whose sheets and formulas this does not read: save the sheet as CSV "),
     ],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def test_the_severe_come_first_and_the_verdict_has_their_names_alone(tmp_path, c
     said = capsys.readouterr()
     assert said.out == "presses: 2 findings, 1 of which stop the training: data/presses/audit/report.html\n"
     assert [line.split(" (")[0] for line in said.err.splitlines()] == [
-        "warning: The column outcome_code is another name of bad",
+        "stops the training: The column outcome_code is another name of bad",
         "warning: The column plant is 7 in every row of train.",
     ]
 

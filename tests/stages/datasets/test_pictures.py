@@ -184,6 +184,28 @@ def test_numbers_of_a_table_are_predicted_and_its_column_splits(place):
     assert named(place)["test"] == names[8:]
 
 
+def test_a_table_for_each_split_says_which_it_is(place):
+    draw(place.raw, [f"all/{number}.png" for number in range(20)])
+    for split, numbers in (("train", range(12)), ("test", range(12, 18))):
+        (place.raw / f"{split}.csv").write_text("\n".join(["file,kind", *(f"{number},{'ab'[number % 2]}" for number in numbers)]))
+    tables = {
+        "task": "multiclass",
+        "table": {"train": "train.csv", "test": "test.csv"},
+        "file": "file",
+        "label": ["kind"],
+        "val_fraction": 0.3,
+    }
+    place.describe("pictures", **(SIZES | tables))
+    good = (place.raw / "test.csv").read_text()
+    (place.raw / "test.csv").write_text(good.replace("13,", "3,"))
+    assert "test.csv names all/3.png, which the table of another split names too" in place.refusal()
+    (place.raw / "test.csv").write_text(good)
+    assert place.run().classes == ["a", "b"]
+    found = named(place)
+    assert found["test"] == [f"all/{number}.png" for number in range(12, 18)] and len(found["val"]) == 4
+    assert sorted(found["train"] + found["val"]) == sorted(f"all/{number}.png" for number in range(12))
+
+
 def test_classes_may_be_given_in_an_order_and_pictures_of_others_are_bad(place):
     write(place, classes=["bee", "ant"], max_bad_fraction=0.5)
     draw(place.raw, ["train/wasp/0.png"])
@@ -334,6 +356,10 @@ TABLE = {"table": "t.csv", "file": "a", "label": ["b"]}
         (TABLE | {"label": None}, "expected file and label, columns of table"),
         (TABLE, "preprocess.table is 't.csv', which is not in data/own/raw"),
         (TABLE | {"split": "c"}, "expected neither folders nor fractions where split names a column"),
+        (
+            {"table": {"train": "t.csv", "test": "u.csv"}, "file": "a", "label": ["b"]},
+            "expected neither train, val, test and test_fraction",
+        ),
         ({"classes": ["a", "a "]}, "expected names of classes that are all different"),
     ],
 )

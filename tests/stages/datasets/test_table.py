@@ -11,7 +11,7 @@ from stages.check import facts_of
 from stages.common.files import as_json
 from stages.common.splits import SPLITS, SplitFile
 from stages.datasets.table import Preprocess
-from stages.reading.group_splits import splits_by_group
+from stages.reading.group_splits import firsts_of, num_groups, splits_by_group
 from stages.reading.row_splits import splits_by_time
 
 NUMBER = {"type": "number"}
@@ -204,6 +204,18 @@ def test_which_groups_are_held_out_depends_on_the_file_s_order_and_the_seed_alon
     first = splits_by_group(names, labels, 0, 0.2, 0.2)
     assert first.tolist() == splits_by_group(others, labels, 0, 0.2, 0.2).tolist()
     assert first.tolist() != splits_by_group(names, labels, 1, 0.2, 0.2).tolist()
+
+
+def test_groups_are_found_part_by_part_as_they_are_all_at_once():
+    rng = np.random.default_rng(0)
+    for groups in (
+        rng.integers(0, 300, 1000),
+        rng.integers(0, 1 << 63, 400).astype(np.uint64)[rng.integers(0, 400, 1000)],
+        np.zeros(5, int),
+    ):
+        _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+        assert firsts_of(groups).tolist() == first[number].tolist()
+        assert num_groups(firsts_of(groups)) == len(first)
 
 
 # Refusals

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,21 +100,25 @@ def test_what_is_remembered_of_cells_is_bounded(monkeypatch):
 
 
 def test_memory_does_not_grow_with_the_cells(place):
-    """A hash, a label and three places of a row: of twice as many rows, not more than twice as much, and little of it."""
+    """While the file is read it does not grow at all, and some bytes a row while the splits are chosen."""
     columns = dict.fromkeys("abcdefgh", NUMBER) | {"sort": SORT}
     describe(place, columns)
     peaks = []
-    for count in (6_000, 12_000):
+    for count in (12_000, 18_000):
         lines = (f"{number},{number % 7},{number % 9},1.5,2.5,,7,8,{'no' if number % 3 else 'yes'}" for number in range(count))
         (place.raw / "a.csv").write_text("\n".join([",".join(columns), *lines]))
         schema = Schema.model_validate_json(json.dumps(json.loads(Path("data/checked/datasets/own.json").read_bytes())["schema"]))
         rows = Rows(place.raw / "a.csv", schema, Preprocess.model_validate(place.entry["preprocess"]))
         tracemalloc.start()
-        rows.read()
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        for step in (rows.read, partial(rows.choose_splits, 0)):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            step()
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
         tracemalloc.stop()
-        rows.file.close()
-    assert peaks[1] - peaks[0] < 6_000 * 80
+        rows.close()
+    assert peaks[2] - peaks[0] < 6_000 * 4
+    assert peaks[3] - peaks[1] < 6_000 * 24
 
 
 # A new delivery

@@ -144,6 +144,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_where_the_code_lies(tmp_path):
     """Every form of a small model of each family, by two copies of the code in folders of their own, and here."""
     processes = []

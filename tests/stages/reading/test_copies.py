@@ -12,7 +12,6 @@ from stages.reading.copies import (
     equal_texts,
     exact_groups,
     mirrored,
-    mirrored_hashes,
     near_groups,
     picture_hashes,
     text_groups,
@@ -28,7 +27,7 @@ def groups_of(images, with_mirrored=True):
     pictures = np.stack([np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for image in images])
     hashes = picture_hashes(pictures)
     assert hashes.dtype == np.uint64
-    return near_groups(hashes, mirrored_hashes(pictures) if with_mirrored else None).tolist(), exact_groups(hashes).tolist()
+    return near_groups(hashes, mirrored(hashes) if with_mirrored else None).tolist(), exact_groups(hashes).tolist()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_pictures_that_show_nothing_are_copies_only_where_every_pixel_is_the_sam
     strokes = np.zeros((2, 28, 28, 1), np.uint8)  # two writers' digit one
     strokes[0, 4:24, 13:16], strokes[1, 4:24, 13:15] = 200, 200
     hashes = picture_hashes(strokes)
-    assert near_groups(hashes, mirrored_hashes(strokes)).tolist() == [0, 1]
+    assert near_groups(hashes, mirrored(hashes)).tolist() == [0, 1]
 
 
 def test_thousands_of_views_of_one_camera_are_one_group_soon():

@@ -76,6 +76,7 @@ def built(code: Path, folder: Path) -> dict[str, bytes]:
     return own.contents()
 
 
+@pytest.mark.slow
 def test_other_sentences_and_progress_give_the_same_bytes(changed_code: Path, tmp_path: Path) -> None:
     first, second = built(ROOT, tmp_path / "first"), built(changed_code, tmp_path / "second")
     assert first.keys() == second.keys() and len(first) > 8

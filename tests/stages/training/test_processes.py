@@ -73,6 +73,7 @@ def is_running(pid):
         return False
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(project):
     """Without anything random but the order the two differ by rounding alone; 24 rows in batches of 7 leave the last batch uneven."""
     own = project("words", batch_size=7, clip_norm=1.0, ema=0.9)
@@ -242,6 +243,7 @@ print(of_gloo())
 """
 
 
+@pytest.mark.slow
 def test_no_thread_of_gloo_outlives_the_training(tmp_path):
     """One that still holds what was last sent while the interpreter ends aborts the process, if seldom."""
     shared = {MEETING: str(tmp_path / "meeting"), LAUNCHER: str(os.getpid()), "WORLD_SIZE": "2"}

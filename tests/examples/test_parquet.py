@@ -2,21 +2,25 @@
 
 import datetime
 import decimal
+import io
 import random
+import sys
 
+import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
 
+from examples import parquet as reader
+from examples.rows import BadTable
 from stages.common.meta import Format
-from stages.reading.delimited import all_rows
-from stages.reading.parquet import unreadable
+from stages.reading.delimited import all_rows, unreadable
 from stages.shell.errors import UserError
 
 DAY, TIME = datetime.date(2024, 2, 29), datetime.datetime(2024, 2, 29, 12, 30, 1, 999)  # noqa: DTZ001  # as most files have it
 COLUMNS = {
     "whole": (pyarrow.array([1, None, 2**53 + 1]), ["1", "", "9007199254740993"]),
-    "number": (pyarrow.array([0.1, float("nan"), 1e300]), ["0.1", "nan", "1e+300"]),
+    "number": (pyarrow.array([0.1, float("nan"), 1e300]), ["0.1", "", "1e+300"]),
     "short": (pyarrow.array([0.1, 2, None], pyarrow.float32()), ["0.1", "2", ""]),
     "money": (pyarrow.array([decimal.Decimal("1.50"), None, decimal.Decimal("-2.00")]), ["1.50", "", "-2.00"]),
     "yes": (pyarrow.array([True, False, None]), ["true", "false", ""]),
@@ -56,6 +60,34 @@ def test_every_type_becomes_the_cell_that_a_person_would_write(tmp_path):
     }
 
 
+DECIMAL = {"type": "number", "decimal": ",", "thousands": "."}
+TIMES = [datetime.datetime(2024, 2, 29), datetime.datetime(2024, 3, 1)]  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("values", "column", "cells"),
+    [
+        (pyarrow.array([1.125, 1e300, None]), DECIMAL, ["1,125", "1e+300", ""]),
+        (pyarrow.array(["1.125", "x"]), DECIMAL, ["1.125", "x"]),
+        (pyarrow.array([True, False, None]), {"type": "category", "levels": ["TRUE", "False", "x"]}, ["TRUE", "False", ""]),
+        (pyarrow.array([True, False]), {"type": "category", "levels": ["TRUE", "true", "x"]}, ["true", "false"]),
+        (pyarrow.array([1, float("nan")]), {"type": "category", "levels": ["1", "nan"]}, ["1", ""]),
+        (pyarrow.array([DAY, None]), {"type": "date", "formats": ["%y-%m-%d", "%d.%m.%Y"]}, ["29.02.2024", ""]),
+        (pyarrow.array(TIMES, pyarrow.timestamp("ns")), {"type": "date", "formats": ["%Y-%m-%d"]}, ["2024-02-29", "2024-03-01"]),
+        (
+            pyarrow.array([TIME, TIMES[1]]),
+            {"type": "date", "formats": ["%d %b %Y", "%Y%m%dT%H:%M:%S"]},
+            ["20240229T12:30:01", "20240301T00:00:00"],
+        ),
+        (pyarrow.array([TIME]), {"type": "date", "formats": ["%d.%m.%Y", "%d.%m.%Y %H:%M"]}, ["2024-02-29 12:30:01"]),
+        (pyarrow.array([TIME]), {"type": "date", "formats": ["%d.%m.%Y", "%Y-%m-%d %H:%M:%S"]}, ["2024-02-29 12:30:01"]),
+    ],
+)
+def test_cells_are_written_as_the_column_is_read(tmp_path, values, column, cells):
+    with write(tmp_path / "a.parquet", {"a": values, "b": [1] * len(values)}).open("rb") as file:
+        assert [row for _, row in reader.Table(file, "it").rows(["a"], {"a": column})] == [[cell] for cell in cells]
+
+
 def test_rows_of_several_groups_are_counted_on(tmp_path):
     path = write(tmp_path / "a.pq", {"a": range(70_000), "b": ["x", "y"] * 35_000, "c": [0.5] * 70_000}, row_group_size=9_999)
     rows = read(path)[1:]
@@ -90,6 +122,38 @@ def test_a_few_bytes_cannot_become_terabytes(tmp_path, length):
     assert path.stat().st_size < 20_000_000
     with pytest.raises(UserError, match=r"column a has (cells that are too long|a cell of more than 131,072)"):
         read(path)
+
+
+ZEROS = {"a": np.zeros(1 << 18), "b": ["x"] * (1 << 18)}
+ONE_PAGE = {"compression": "zstd", "use_dictionary": False, "data_page_size": 1 << 30, "max_rows_per_page": 1 << 30}
+
+
+@pytest.mark.parametrize(
+    ("how", "limits", "named"),
+    [
+        (
+            ONE_PAGE,
+            {"MAX_PAGES": 1 << 21},
+            r"would fill 3,\d{3},\d{3} bytes of memory at once, more than 2,097,152, most of them .* of column a",
+        ),
+        (ONE_PAGE | {"data_page_version": "2.0"}, {"MAX_PAGES": 1 << 20}, "would fill 3,"),
+        ({"use_dictionary": False, "column_encoding": {"b": "DELTA_BYTE_ARRAY"}}, {}, "b is in the encoding DELTA_BYTE_ARRAY"),
+        ({"use_dictionary": False, "column_encoding": {"b": "DELTA_LENGTH_BYTE_ARRAY"}}, {}, "b is in the encoding DELTA_LENGTH_"),
+        ({}, {"MAX_FOOTER": 100}, "bytes of names and types, more than 100"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, how, limits, named):
+    path = write(tmp_path / "a.parquet", ZEROS, **how)
+    for name, limit in limits.items():
+        monkeypatch.setattr(reader, name, limit)
+    with pytest.raises(UserError, match=rf"a\.parquet.* {named}"):
+        read(path)
+
+
+def test_without_pyarrow_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(BadTable, match=r"^it is a Parquet file, which needs pyarrow .*pip install 'pyarrow>=21'"):
+        reader.Table(io.BytesIO(b"PAR1"), "it")
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path):
