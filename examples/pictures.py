@@ -23,6 +23,7 @@ MAX_BYTES = 100_000_000
 MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
 MAX_SCANS = 32  # of a JPEG, each of which goes over all pixels: cameras and encoders write 20 at most
 MAX_SEGMENTS = 500  # of a JPEG: Pillow joins some of them one by one
+MAX_FILLING = 100_000  # bytes between segments of a JPEG: Pillow reads them one by one
 MAX_TILES = 4096  # of JPEG 2000; strips and tiles of TIFF are cheaper
 MAX_STRIPS = 65_536
 MIN_BLOCK, MIN_PRECINCT = 10, 6  # of JPEG 2000, in bits: pixels of a code block, a precinct's side in full size; each takes memory unread
@@ -58,7 +59,9 @@ HEIC = "HEIC, as iPhones write it: convert it to JPEG, or install pillow-heif"
 CUT_SHORT = "cut short: the file ends before the picture does"
 UNKNOWN = "of no format that is read"
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-MARK = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # what starts a segment of a JPEG; within a scan's data nothing else has this form
+# What starts a segment of a JPEG, where any number of \xff may stand before; within a scan's data nothing else has this form. (With `+` the
+# search would take time squared on a run of them.)
+MARK = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -199,8 +202,14 @@ def refuse_large(opened: Image.Image) -> None:
 
 def scans_of(content: bytes) -> bool:
     """Whether a JPEG has its end, after which there may be more, such as a film. BadPicture where a small file would take minutes."""
-    place, scans, segments = 2, 0, 0
-    while found := MARK.search(content, place):
+    place, scans, segments, filling = 2, 0, 0, 0
+    while place < len(content):
+        found = MARK.search(content, place)
+        filling += (found.start() if found else len(content)) - place if scans == 0 else 0
+        if filling > MAX_FILLING:
+            raise BadPicture(f"damaged: more than {MAX_FILLING:,} bytes that are in no segment")
+        if not found:
+            return False
         mark, place = found[1][0], found.end()
         if mark == 0xD9:
             return True

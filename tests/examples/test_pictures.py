@@ -150,6 +150,7 @@ BAD = {
     "tiles of JPEG 2000": (crumbs(tile=16), "more than 4,096 tiles: save it again"),
     "decoy": (JP2_START + crumbs(codeblock_size=(4, 4)), "code blocks or precincts of a few pixels: save it again"),
     "strips": (of_many_strips(), "more than 65,536 strips or tiles: save it again"),
+    "filling": (b"\xff\xd8" + b"\xff" * 10_000_000, "damaged: more than 100,000 bytes that are in no segment"),
     "segments": (of_many_segments(), "more than 500 segments: save it again"),
     **{f"cut {kind}": (encoded(NOISE, kind)[:-40], "cut short") for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")},
     "damaged": (encoded(GREY, "PNG").replace(b"IHDR", b"IHDX"), "damaged"),
