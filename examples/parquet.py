@@ -120,11 +120,13 @@ class Table:
 
     def places_of(self, wanted: list[str]) -> dict[int, str]:
         """All that pyarrow reads for these names, by place: it takes `a.b` for a part of `a`, too."""
-        names, found = frozenset(wanted), dict[int, str]()
+        names, found, longest = frozenset(wanted), dict[int, str](), max(map(len, wanted), default=0)
         for place in range(self.num_leaves):
             path, start = self.schema.column(place).path, ""
             for part in path.split("."):
                 start += part
+                if len(start) > longest:  # a hostile name may have a million parts
+                    break
                 if start in names:
                     found[place] = start
                 start += "."

@@ -85,21 +85,22 @@ export class Reader {
     if (!first) throw new Error(`${what} is empty`);
     const given = form.names ?? (form.header ? first[1] : first[1].map(() => ""));
     const names = given.map((name, place) => name.trim() || `column ${place + 1}`);
-    if (form.header && first[1].some((cell, place) => names.includes(cell.trim()) && place < names.length && names[place] !== cell.trim())) {
+    const places = new Map(names.map((name, place) => [name, place])), twice = new Set(names.filter((name, place) => places.get(name) !== place));
+    if (form.header && first[1].some((cell, place) => places.has(cell.trim()) && place < names.length && names[place] !== cell.trim())) {
       throw new Error(`${what} has its columns in another order than the model's own table, where names go by place: ${listed(names)}`);
     }
-    const missing = wanted.filter((name) => !names.includes(name)), twice = wanted.filter((name) => names.indexOf(name) !== names.lastIndexOf(name));
+    const missing = wanted.filter((name) => !places.has(name)), doubled = wanted.filter((name) => twice.has(name));
     const hint = `read as ${form.encoding} with '${form.separator}' between cells, as the model's own table`;
     if (missing.length) throw new Error(`${what} has no column ${listed(missing)}; it has ${listed(names)}: ${hint}; keep a column of which nothing is known, its cells empty`);
-    if (twice.length) throw new Error(`${what} has two columns ${listed(twice)}`);
-    const places = wanted.map((name) => names.indexOf(name)), width = first[1].length;
-    if (width > names.length || Math.max(...places) >= width) throw new Error(`${what} has ${width} columns, expected ${names.length}: ${listed(names)}`);
-    const others = names.slice(0, width).filter((_, place) => !places.includes(place));
+    if (doubled.length) throw new Error(`${what} has two columns ${listed(doubled)}`);
+    const own = wanted.map((name) => places.get(name)), taken = new Set(own), width = first[1].length;
+    if (width > names.length || Math.max(...own) >= width) throw new Error(`${what} has ${width} columns, expected ${names.length}: ${listed(names)}`);
+    const others = names.slice(0, width).filter((_, place) => !taken.has(place));
     if (others.length) hear(`${what}: not taken by the model and ignored: ${listed(others)}`);
     const row = ([line, cells]) => {
       const name = `${what} line ${line}`;
       if (cells.length !== width) return new Error(`${name} has ${cells.length} cell${cells.length === 1 ? "" : "s"}, expected ${width}`);
-      return this.taken(name, places.map((place) => cells[place]));
+      return this.taken(name, own.map((place) => cells[place]));
     };
     if (!form.header) yield row(first);
     for (const one of rows) yield row(one);

@@ -103,18 +103,19 @@ def names_of(first: list[str], form: dict[str, Any]) -> list[str]:
 
 def refuse_other_order(first: list[str], names: list[str], form: dict[str, Any], what: str, whose: str) -> None:
     """Where names go by place, a file whose header has them at other places."""
-    header = map(cells.stripped, first if form["header"] else [])
-    if any(cell in names and cell != name for cell, name in zip(header, names, strict=False)):
+    header, known = map(cells.stripped, first if form["header"] else []), set(names)  # a header may have a million cells
+    if any(cell in known and cell != name for cell, name in zip(header, names, strict=False)):
         raise BadTable(f"{what} has its columns in another order than {whose}, where names go by place: {listed(names)}")
 
 
 def places_of(wanted: Iterable[str], names: list[str], what: str, hint: str = "") -> list[int]:
     """Where the wanted columns stand: in any order, among others. Raises BadTable, with a hint where one is missing."""
-    if missing := [name for name in wanted if name not in names]:
+    times, places = Counter(names), {name: place for place, name in enumerate(names)}
+    if missing := [name for name in wanted if name not in places]:
         raise BadTable(f"{what} has no column {listed(missing)}; it has {listed(names)}{hint}")
-    if twice := [name for name in wanted if names.count(name) > 1]:
+    if twice := [name for name in wanted if times[name] > 1]:
         raise BadTable(f"{what} has two columns {listed(twice)}")
-    return [names.index(name) for name in wanted]
+    return [places[name] for name in wanted]
 
 
 def listed(names: list[str]) -> str:
@@ -184,7 +185,8 @@ class Reader:
             hint = f": read as {form['encoding']} with {form['separator']!r} between cells, as the model's own table"
             places = places_of(self.columns, names, what, f"{hint}; keep a column of which nothing is known, its cells empty")
             width = self.width_of(first[1], names, places, what)
-            if others := [name for place, name in enumerate(names[:width]) if place not in places]:
+            own = set(places)
+            if others := [name for place, name in enumerate(names[:width]) if place not in own]:
                 hear(f"{what}: not taken by the model and ignored: {listed(others)}")
             if not form["header"]:
                 yield self.row(f"{what} line {first[0]}", first[1], width, places)
@@ -207,7 +209,8 @@ class Reader:
             names = names_of(names, form)
         places = places_of(self.columns, names, what, "; keep a column of which nothing is known, its cells null")
         self.width_of(table.names, names, places, what)
-        if others := [name for place, name in enumerate(table.names) if place not in places]:
+        taken = set(places)
+        if others := [name for place, name in enumerate(table.names) if place not in taken]:
             hear(f"{what}: not taken by the model and ignored: {listed(others)}")
         own = [table.names[place] for place in places]
         for number, row in table.rows(own, dict(zip(own, self.columns.values(), strict=True))):

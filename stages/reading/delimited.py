@@ -1,6 +1,7 @@
 """Opens a table's file and reads its rows as a stream: text (CSV, TSV), plain or gzipped, by examples/rows.py; Parquet by parquet.py."""
 
 import gzip
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
@@ -146,11 +147,11 @@ def data_rows(
     UserError names those that are missing or twice there. `columns` says how cells are read.
     """
     names, found = names_of(path, form, all_rows(path, form, columns=columns))
-    problems = list[str]()
-    if missing := [name for name in wanted if name not in names]:
-        others = [name for name in names if name not in wanted]
+    problems, times, own = list[str](), Counter(names), set(wanted)
+    if missing := [name for name in wanted if not times[name]]:
+        others = [name for name in names if name not in own]
         problems.append(f"has no column {named(missing)}{f' (it also has {named(others)})' if others else ''}")
-    if twice := [name for name in wanted if names.count(name) > 1]:
+    if twice := [name for name in wanted if times[name] > 1]:
         problems.append(f"has two columns {named(twice)}")
     if problems:
         fix = "rename the columns in the file, or in the schema; its format.names can name all columns by place"
@@ -159,7 +160,8 @@ def data_rows(
         elif not all(name.isascii() for name in [*names, *missing]):
             fix += f"; if names look garbled, check its format.encoding, which is {form.encoding}"
         raise UserError(f"{path} {' and '.join(problems)}: {fix}.")
-    return [names.index(name) for name in wanted], names, found
+    places = {name: place for place, name in enumerate(names)}
+    return [places[name] for name in wanted], names, found
 
 
 def named(names: list[str]) -> str:

@@ -368,3 +368,21 @@ def test_a_row_of_names_and_values_is_taken_apart_alike_and_in_no_long_time(in_n
     start = time.monotonic()
     assert in_node(pairs={"signature": signature, "texts": texts})["pairs"] == expected
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(
+    "others", [[""] * 100_000, [f"{place:x}" for place in range(100_000)], ["a"] * 99_999], ids=["empty", "distinct", "one"]
+)
+def test_a_header_of_many_columns_takes_no_time_squared(in_node, others):
+    """Forty thousand took 16 s, and a line may hold a million."""
+    columns = {name: {"type": "category", "levels": ["x"]} for name in ("last one", "first one")}
+    form = {"encoding": "utf-8", "separator": ",", "header": True}
+    signature = {"columns": columns, "format": form, "features": [], "categories": [*columns]}
+    content = "\n".join([",".join(["first one", *others, "last one"]), ",".join(["y", *([""] * len(others)), "x"])]).encode()
+    start = time.process_time()
+    (row,) = rows.Reader(signature).file(io.BufferedReader(io.BytesIO(content)), "a.csv", lambda _: None)
+    assert (row.words, row.numbers) == (["x", "y"], []) and time.process_time() - start < 2
+    start = time.monotonic()
+    made = {"signature": signature, "content": base64.b64encode(content).decode()}
+    assert in_node(tables=[made])["tables"] == [[["a.csv line 2", [], ["x", "y"], True]]]
+    assert time.monotonic() - start < 30
