@@ -1,6 +1,6 @@
 """Attacks examples/serve.py and the readers of preprocess, each beside innocent requests, and measures what it costs.
 
-Command: python -m benchmarks.attacks [FOLDER]          (default: models; it needs mnist_cnn, names_gru and diabetes_mlp, exported)
+Command: python -m benchmarks.attacks [FOLDER]          (default: models; it needs MODELS, exported)
 Reads:   FOLDER, with *.onnx below it
 Writes:  benchmarks/results/attacks.json
 
@@ -44,6 +44,7 @@ from stages.shell.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 SIDE, MAX_SHOWN = 7000, 120
+MODELS = {"mnist_cnn", "names_gru", "diabetes_mlp", "diabetes_table"}
 ROW = "6,148,72,35,0,33.6,0.627,50"
 JSON = {"Content-Type": "application/json"}
 
@@ -87,6 +88,7 @@ def pictures_of_attackers() -> dict[str, tuple[str, bytes]]:
     clear = (255, 0, 0, 128)
     return {
         "JPEG of 600 scans": ("32 scans", scans(600)),
+        "JPEG of 10 MB of 0xFF": ("100,000 bytes in no segment", b"\xff\xd8" + b"\xff" * 9_900_000),
         "JPEG of as many scans as are read": ("32 scans", scans(20)),
         "PNG, transparent, of 49 million pixels": ("50 million pixels", encoded(Image.new("RGBA", (SIDE, SIDE), clear), "PNG")),
         "PNG of 100 million pixels": ("50 million pixels", encoded(Image.new("L", (10_000, 10_000)), "PNG")),
@@ -105,9 +107,7 @@ class Served:
     """examples/serve.py with the models of a folder, in a process whose memory is watched."""
 
     def __init__(self, folder: Path):
-        models = [
-            str(path) for path in sorted(folder.rglob("*.onnx")) if {path.stem, *path.parts} & {"mnist_cnn", "names_gru", "diabetes_mlp"}
-        ]
+        models = [str(path) for path in sorted(folder.rglob("*.onnx")) if {path.stem, *path.parts} & MODELS]
         command = [sys.executable, str(ROOT / "examples" / "serve.py"), *models, "--port", "0", "--threads", "1"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
@@ -178,6 +178,7 @@ def attacks_on(server: Served) -> dict[str, tuple[str, Callable[[], str]]]:
             lambda: server.ask("diabetes_mlp", b",".join([b"Age"] * 400_000)),
         ),
         "JSON object of 120,000 names": ("the model's names", lambda: server.ask("diabetes_mlp", keys.encode(), JSON)),
+        "CSV header of a million commas": ("a set of names", lambda: server.ask("diabetes_table", b"," * 1_000_000)),
         "JSON nested 900,000 deep": ("Python's", lambda: server.ask("diabetes_mlp", b"[" * 900_000, JSON)),
         "a Content-Length behind a bare CR": ("RFC 9112", lambda: server.raw(hidden)),
         "a request under a foreign name": ("the server's names", lambda: server.ask("names_gru", b"a", {"Host": "evil.example"})),
