@@ -16,6 +16,8 @@ export USER ?= $(firstword $(shell id -un 2> /dev/null) $(shell id -u))
 export HOME ?= /
 # With these, Python would find neither this folder's modules nor its own.
 unexport PYTHONSAFEPATH PYTHONHOME
+# Images of containers often set this one: each stage, a process of its own, would compile the code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A variable's value as one word of the shell, as it was typed (columns have blanks, quotes and dollars), after an option; nothing without.
 given = $(if $(value $(1)),$(2) '$(subst ','\'',$(value $(1)))')

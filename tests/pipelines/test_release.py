@@ -332,6 +332,7 @@ def test_dvc_remotes_that_cannot_be_used_are_refused(built, monkeypatch):
 # What fails on the way: nothing is tagged, and the next run ends well
 
 
+@pytest.mark.slow
 def test_a_dvc_remote_that_refuses_leaves_everything_as_it_was(better):
     shutil.rmtree(STORE)
     STORE.write_text("a file, and no folder")
@@ -345,6 +346,7 @@ def test_a_dvc_remote_that_refuses_leaves_everything_as_it_was(better):
     assert "right v1.1.0" in publish()
 
 
+@pytest.mark.slow
 def test_a_commit_that_git_refuses_leaves_no_tag_and_what_a_killed_git_has_left_is_named(better):
     hook("pre-commit", "echo 'error: the lint is not green.' >&2; exit 1")
     assert refusal() == "git commit: the lint is not green."

@@ -240,7 +240,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(at_once):
 A = ("toy", "--range", "lr=0.1..1.0", "--name", "a", "--jobs", "2", "--trials")
 
 
-@pytest.mark.parametrize(("number", "trials"), [(signal.SIGKILL, 1), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(("number", "trials"), [(signal.SIGKILL, 1), pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow)])
 def test_a_sweep_that_is_ended_resumes_with_the_same_trials_where_they_were(toy, notes, server, number, trials):
     (notes / "gate").touch()
     process = command_line("pipelines.sweep", *A, str(trials), server=server)

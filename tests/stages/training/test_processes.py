@@ -243,6 +243,7 @@ print(of_gloo())
 """
 
 
+@pytest.mark.slow
 def test_no_thread_of_gloo_outlives_the_training(tmp_path):
     """One that still holds what was last sent while the interpreter ends aborts the process, if seldom."""
     shared = {MEETING: str(tmp_path / "meeting"), LAUNCHER: str(os.getpid()), "WORLD_SIZE": "2"}
