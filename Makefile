@@ -5,7 +5,12 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$python" -c '$(NEW_ENOUGH)' 2> /dev/null && echo "$$python" && break; done),python3)
 INSTALLED := .venv/.installed
-PIP := .venv/bin/python -m pip install --no-user --no-input --disable-pip-version-check --quiet
+PIP := .venv/bin/python -m pip install --no-user --no-input --disable-pip-version-check --quiet --require-hashes
+# The lines of one package in the lock, its hashes among them, as a file of requirements.
+pinned = sed -n '/^$(1)==/,/[^\]$$/p' requirements.txt
+# uv reads no settings of pip's: of the index it is told.
+UV := UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.venv/bin/python -m pip config get global.index-url 2> /dev/null)}}" \
+	.venv/bin/python -m uv
 
 # DVC runs the stages as `python -m stages...`: that python must be the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -23,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 given = $(if $(value $(1)),$(2) '$(subst ','\'',$(value $(1)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help repro preview test test-all serve demo triton remove rename check format lock hooks clean
+.PHONY: help repro preview test test-all serve demo triton remove rename check format lock sbom hooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,8 +76,17 @@ format: $(INSTALLED)  ## let ruff fix and format the code
 	@.venv/bin/python -m ruff format
 
 lock: $(INSTALLED)  ## write requirements.txt from pyproject.toml; with newer versions of everything: make lock ARGS=--upgrade
-	@.venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --group dev --no-annotate \
+	@.venv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --group dev --no-annotate --generate-hashes \
 		--custom-compile-command "make lock" $(ARGS) --output-file requirements.txt pyproject.toml
+
+sbom: $(INSTALLED)  ## list what is installed, with versions and hashes, in logs/sbom.json (CycloneDX)
+	@rm -rf logs/sbom && mkdir -p logs/sbom
+	@.venv/bin/python -m uv pip freeze --quiet --python .venv/bin/python > logs/sbom/installed.txt
+	@$(UV) init --quiet --bare --no-workspace --name reprise --python .venv/bin/python logs/sbom
+	@$(UV) add --quiet --project logs/sbom --no-sync --requirements logs/sbom/installed.txt
+	@.venv/bin/python -m uv export --quiet --project logs/sbom --frozen --preview-features sbom-export --format cyclonedx1.5 \
+		--output-file logs/sbom.json
+	@rm -rf logs/sbom && echo "logs/sbom.json"
 
 hooks: $(INSTALLED)  ## run the lint before each commit, and merge dvc.lock stage by stage
 	@.venv/bin/python -m pre_commit install
@@ -82,7 +96,8 @@ hooks: $(INSTALLED)  ## run the lint before each commit, and merge dvc.lock stag
 clean:  ## remove .venv and the tools' caches; data, models and DVC's cache stay
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache
 
-# The stamp is touched last, so an interrupted installation is started again.
+# The stamp is touched last, so an interrupted installation is started again. Nothing is installed whose hash is not in the lock, also not
+# setuptools, by which a package that comes as source alone is built.
 $(INSTALLED): requirements.txt
 	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { echo "error: $(PYTHON) is not Python 3.11 or newer:" \
 		"install one, or name it, for example: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -90,8 +105,9 @@ $(INSTALLED): requirements.txt
 		"install it (on Debian and Ubuntu: apt-get install python3-venv) and run make again." >&2; exit 1; }
 	@echo "Installing the locked requirements into .venv: once, about 6 GB, a few minutes."
 	@"$(PYTHON)" -m venv .venv
-	@$(PIP) $$(grep '^uv==' requirements.txt | cut -d ' ' -f 1)
-	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$(.venv/bin/python -m pip config get global.index-url 2> /dev/null)}}" \
-		.venv/bin/python -m uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirement requirements.txt || \
-		{ echo "uv could not install them; pip tries, which takes longer." >&2; $(PIP) --requirement requirements.txt; }
+	@$(call pinned,uv) | $(PIP) --requirement /dev/stdin
+	@$(UV) pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes --requirement requirements.txt \
+		--build-constraints requirements.txt || { echo "uv could not install them; pip tries, which takes longer." >&2; \
+		$(call pinned,setuptools) | $(PIP) --requirement /dev/stdin && \
+		$(PIP) --no-deps --use-pep517 --no-build-isolation --requirement requirements.txt; }
 	@touch $@

@@ -2,8 +2,8 @@
 
 Command: python -m benchmarks.tables
 Reads:   benchmarks/results/NAME.json, each written by the script of its name (resume.json by kill.py)
-Writes:  docs/results.md, speed.md, reliability.md, audit.md and from_pictures.md, between each pair of `<!-- table: NAME -->` and
-         `<!-- end -->`
+Writes:  docs/results.md, speed.md, reliability.md, audit.md, from_pictures.md and security.md, between each pair of
+         `<!-- table: NAME -->` and `<!-- end -->`
 """
 
 import json
@@ -21,7 +21,7 @@ from benchmarks.inference import FASTER, FORMS, NO_SLOWER, SMALLER, pays
 from benchmarks.train import CONTESTANTS
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / "docs" / f"{page}.md" for page in ("results", "speed", "reliability", "audit", "from_pictures"))
+PAGES = tuple(ROOT / "docs" / f"{page}.md" for page in ("results", "speed", "reliability", "audit", "from_pictures", "security"))
 PLACE = re.compile(r"(?<=<!-- table: )(\w+)( -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 RESULTS = Path(__file__).parent / "results"
 ACCURACY = "DATASETS_MIRROR=FOLDER python -m benchmarks.accuracy"
@@ -66,6 +66,7 @@ def every_table() -> dict[str, str]:
         "copies": measured(copies_table, "copies"),
         "pictures": measured(pictures_table, "pictures"),
         "photographs": measured(photographs_table, "pictures"),
+        "attacks": measured(attacks_table, "attacks"),
     }
 
 
@@ -97,6 +98,22 @@ def photographs_table(results: dict[str, Any]) -> str:
         f"| beside it while the stage writes | {processed:.0f} GB; {2 * processed:.0f} GB with `keep_copies_together` |",
     ]
     return "\n".join(lines)
+
+
+def attacks_table(results: dict[str, Any]) -> str:
+    """A row for each attack on serve.py, then for those on the readers."""
+    alone, columns = results["alone"], "seconds | peak MB | p99 beside it, ms |"
+    lines = [f"| attack on `serve.py` | limit | answer | {columns}", "|---|---|---|---:|---:|---:|"]
+    lines.append(f"| none: {alone['requests_per_s']:,} innocent requests a second | | | | | {alone['p99_ms']:.0f} |")
+    for name, one in results["serve"].items():
+        lines.append(f"| {name} | {one['limit']} | {cell(one['answer'])} | {one['s']:.1f} | {one['peak_mb']:,} | {one['p99_ms']:.0f} |")
+    lines += ["", "| attack on a reader of `preprocess` | limit | outcome | seconds of one core |", "|---|---|---|---:|"]
+    lines += [f"| {name} | {one['limit']} | {cell(one['answer'])} | {one['cpu_s']:.1f} |" for name, one in results["read"].items()]
+    return "\n".join(lines)
+
+
+def cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def read_results(name: str) -> dict[str, Any]:

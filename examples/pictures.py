@@ -11,6 +11,7 @@ import io
 import math
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -22,6 +23,9 @@ MAX_BYTES = 100_000_000
 MAX_PIXELS = 50_000_000  # a larger picture is a mistake or an attack: hundreds of MB once unpacked
 MAX_SCANS = 32  # of a JPEG, each of which goes over all pixels: cameras and encoders write 20 at most
 MAX_SEGMENTS = 500  # of a JPEG: Pillow joins some of them one by one
+MAX_TILES = 4096  # of JPEG 2000; strips and tiles of TIFF are cheaper
+MAX_STRIPS = 65_536
+MIN_BLOCK, MIN_PRECINCT = 10, 6  # of JPEG 2000, in bits: pixels of a code block, a precinct's side in full size; each takes memory unread
 SMALL_RANGE = 1 << 14  # of greys of 16 bits: values below a quarter of their range are nearly black
 MIN_SHOWN, MIN_SIDE = 0.2, 8  # of a picture, the part that the middle cut shows; the shorter side in pixels
 
@@ -139,6 +143,7 @@ def decode(content: bytes, flatten: Callable[[Image.Image], Image.Image] = on_gr
         raise BadPicture(f"more than the {MAX_BYTES:,} bytes that are read")
     if content[:2] == b"\xff\xd8":
         scans_of(content)
+    refuse_crumbs(content)
     try:
         with Image.open(io.BytesIO(content), formats=known_formats(content)) as opened:
             refuse_large(opened)
@@ -186,6 +191,8 @@ def refuse_large(opened: Image.Image) -> None:
         tile = (float(np.max(tags.get(tag, 0))) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
         if math.prod(tile) > MAX_PIXELS:
             raise BadPicture(f"tiles of more than the {MAX_PIXELS:,} pixels that are read: save it again")
+        if len(getattr(opened, "tile", [])) > MAX_STRIPS:
+            raise BadPicture(f"more than {MAX_STRIPS:,} strips or tiles: save it again")
     if opened.mode == "F" or (opened.mode == "I" and opened.format not in ("PNG", "PPM")):
         raise BadPicture("pixels of 32 bits, which have no fixed range: save it with 8 or 16 bits")
 
@@ -205,6 +212,37 @@ def scans_of(content: bytes) -> bool:
         if mark not in (0x01, 0xD8):
             place += int.from_bytes(content[place : place + 2], "big")
     return False
+
+
+def refuse_crumbs(content: bytes) -> None:
+    """JPEG 2000 in so many parts that a file of a few hundred bytes would take gigabytes (ISO/IEC 15444-1, annex A)."""
+    starts = [found.end() - 2 for found in islice(re.finditer(rb"\xff\x4f\xff\x51", content), 9)]
+    if not (content.startswith(STARTS[-2:]) and starts):
+        return
+    if len(starts) > 8:
+        raise BadPicture("more than 8 pictures of JPEG 2000 in one: save it again")
+    for place in starts:
+        end = 0  # of a part, whose header is read and whose data is not
+        while (mark := content[place : place + 2]) and mark != b"\xff\xd9":
+            length = int.from_bytes(content[place + 2 : place + 4], "big")
+            body = content[place + 4 : place + 2 + length]
+            if mark == b"\xff\x51":
+                width, height, _, _, *tile = (int.from_bytes(body[at : at + 4], "big") for at in range(2, 34, 4))
+                if math.ceil(max(width - tile[2], 1) / max(tile[0], 1)) * math.ceil(max(height - tile[3], 1) / max(tile[1], 1)) > MAX_TILES:
+                    raise BadPicture(f"more than {MAX_TILES:,} tiles: save it again")
+            elif mark in (b"\xff\x52", b"\xff\x53"):  # coding style: of all components, of one
+                _, across, down, _, _, *precincts = body[5 if mark == b"\xff\x52" else 2 :].ljust(5, b"\0")
+                # The smallest resolution comes first, each next one has twice its sides.
+                sides = [side + halvings for halvings, one in enumerate(reversed(precincts)) for side in (one & 15, one >> 4)]
+                if (across & 15) + (down & 15) + 4 < MIN_BLOCK or min(sides, default=MIN_PRECINCT) < MIN_PRECINCT:
+                    raise BadPicture("code blocks or precincts of a few pixels: save it again")
+            elif mark == b"\xff\x90":
+                end = place + int.from_bytes(body[2:6], "big")
+            elif mark == b"\xff\x93":
+                length = end - place - 2
+            if length < 2:
+                break
+            place += 2 + length
 
 
 def of_8_bits(image: Image.Image) -> tuple[Image.Image, list[Note]]:

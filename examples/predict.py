@@ -42,6 +42,8 @@ import onnxruntime
 from PIL import Image, ImageFilter, ImageOps
 
 MAX_SIDE = 4096  # of a model's own pictures
+MAX_CLASSES = 10_000
+TASKS = ("binary", "multiclass", "multilabel", "sequence", "regression")
 MAX_LENGTH = 1000  # characters of a text: a recurrent network takes as long as its longest
 MAX_RAW_LENGTH = 4 * MAX_LENGTH  # before accents are taken off
 MAX_READ = 20_000  # characters that a model of texts of any script may ask for
@@ -173,12 +175,12 @@ def is_sound(signature: dict[str, Any], session: onnxruntime.InferenceSession) -
     is_regression = signature["task"] == "regression"
     meanings = signature["numbers" if is_regression else "classes"]
     features = [feature["name"] for feature in signature["features"] or []]
-    sizes, resize, ink = signature["input"]["shape"][1:], signature["resize"] or {}, signature["ink"] or {}
-    is_picture = len(sizes) == 3 and sizes[2] in (1, 3) and all(type(side) is int for side in (*sizes, *resize.values(), *ink.values()))
-    is_picture = is_picture and min(*sizes, *resize.values(), *ink.values()) >= 1 and max(*sizes, *resize.values()) <= MAX_SIDE
-    inputs = signature.get("inputs") or [signature["input"]]
+    sizes, inputs = signature["input"]["shape"][1:], signature.get("inputs") or [signature["input"]]
     return (
-        [one.name for one in session.get_inputs()] == [entry["name"] for entry in inputs]
+        signature["task"] in TASKS
+        and isinstance(meanings, list)
+        and 1 <= len(meanings) <= MAX_CLASSES
+        and [one.name for one in session.get_inputs()] == [entry["name"] for entry in inputs]
         and signature["input"] == inputs[0]
         and len(names) == (1 if is_regression else 2)
         and names[-1] in columns
@@ -186,12 +188,23 @@ def is_sound(signature: dict[str, Any], session: onnxruntime.InferenceSession) -
         and all(isinstance(text, str) for text in (*meanings, *features, signature["alphabet"] or ""))
         and len(set(features)) == len(features)
         and {
-            "image": lambda: is_picture,
+            "image": lambda: is_picture(sizes, signature["resize"], signature["ink"]),
             "features": lambda: sizes == [len(features)],
             "characters": lambda: True,
             "text": lambda: type(signature["max_length"]) is int and 1 <= signature["max_length"] <= MAX_READ,
             "table": lambda: is_table(signature, session),
         }[signature["kind"]]()
+    )
+
+
+def is_picture(sizes: list[Any], resize: dict[str, Any] | None, ink: dict[str, Any] | None) -> bool:
+    """Whether pictures of these sizes [height, width, channels] can be made as is said. May raise KeyError and the like."""
+    sides = [*sizes, *([] if resize is None else [resize["shorter_side"]]), *([] if ink is None else [ink["longer_side"]])]
+    return (
+        len(sizes) == 3
+        and sizes[2] in (1, 3)
+        and all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides)
+        and (ink is None or ink["longer_side"] <= min(sizes[:2]))
     )
 
 

@@ -5,6 +5,7 @@ import { BadCell, cellOf, hasTime, readerOf } from "./cells.mjs";
 const BOMS = [["utf-8", [0xef, 0xbb, 0xbf]], ["utf-32", [0xff, 0xfe, 0, 0]], ["utf-32", [0, 0, 0xfe, 0xff]], ["utf-16le", [0xff, 0xfe]], ["utf-16be", [0xfe, 0xff]]];
 // By the names that browsers have for them; they have none for utf-32.
 const DECODERS = { "latin-1": "windows-1252", cp1252: "windows-1252", cp1250: "windows-1250", cp1251: "windows-1251", cp932: "shift_jis", "mac-roman": "macintosh", "utf-16": "utf-16le" };
+const OTHERS = ["utf-8", "utf-32", "gb18030", "big5", "euc-kr"];
 // Of the bytes 0x80 to 0x9f: node takes windows-1252 for latin-1. Five of them are nothing.
 const WINDOWS = Array.from("€ ‚ƒ„…†‡ˆ‰Š‹Œ Ž  ‘’“”•–—˜™š›œ žŸ");
 const SEPARATOR_LINE = /^"?[sS][eE][pP]=[^"\r\n]"?(?=[\r\n]|$)/u; // which Excel writes above the header; counts as a blank line
@@ -56,6 +57,13 @@ export function* rowsOf(text, { separator }, what) {
     }
     if (row.length > 1 || row[0].trim() !== "") yield [start, row];
   }
+}
+
+// Whether a file can be read as a signature's format says, by the rules of check_format in rows.py. May throw.
+export function isFormat({ encoding, separator, header, names }) {
+  const isSign = typeof separator === "string" && separator.length === 1 && !/[\p{L}\p{N}"\r\n]/u.test(separator);
+  const areNames = (names ?? []).every((name) => typeof name === "string");
+  return (Object.hasOwn(DECODERS, encoding) || OTHERS.includes(encoding)) && isSign && typeof header === "boolean" && areNames;
 }
 
 // Reads what a signature asks for. A row becomes { name, numbers, words, note }, or an Error that says why it is none.

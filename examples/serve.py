@@ -19,9 +19,12 @@ import argparse
 import asyncio
 import io
 import json
+import multiprocessing
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -43,7 +46,8 @@ MAX_INPUTS, MAX_BATCH, MAX_WAITING = 256, 64, 1024  # inputs of a request, of a 
 MAX_CONNECTIONS, MAX_SENTENCE = 64, 500
 TIMEOUT_S, WAIT_S = 10.0, 30.0  # for a head, for a body, and for taking an answer; for giving it
 ADDRESS = re.compile(r"[\d.]+|\[[\da-f:.]+\]")  # IPv4, IPv6
-PICTURES, TEXTS = ThreadPoolExecutor(2), ThreadPoolExecutor(2)  # bodies that are read at the same time: a picture may take 850 MB
+PICTURES, TEXTS = ThreadPoolExecutor(2), ThreadPoolExecutor(2)  # bodies that are read at the same time
+DECODING_S, DECODING_BYTES = 10.0, 2 << 30  # of the process that decodes a picture: the largest take 3 s and 1.2 GB
 
 
 class Batcher:
@@ -111,13 +115,14 @@ class Service:
 
     async def answer(self, batcher: Batcher, request: Request) -> list[dict[str, Any]]:
         length, signature = int(request.headers["content-length"]), batcher.model.signature
-        pool, most = (PICTURES, MAX_PICTURE) if signature["kind"] == "image" else (TEXTS, MAX_TEXT)
+        is_picture = signature["kind"] == "image"
+        pool, most, read = (PICTURES, MAX_PICTURE, DECODER.items_of) if is_picture else (TEXTS, MAX_TEXT, items_of)
         if length > most:
             raise HTTPException(413, f"the body has {length:,} bytes; {most:,} are read at most")
         body, content_type = await read_body(request, length), request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             async with asyncio.timeout(WAIT_S):
-                return await batcher.ask(await asyncio.get_running_loop().run_in_executor(pool, items_of, body, content_type, signature))
+                return await batcher.ask(await asyncio.get_running_loop().run_in_executor(pool, read, body, content_type, signature))
         except TimeoutError as error:
             raise busy(f"there was no answer within {WAIT_S:g} s") from error
 
@@ -165,6 +170,56 @@ async def read_body(request: Request, length: int) -> bytes:
     if not length or len(body) < length:  # the caller has gone, and hears nothing
         raise HTTPException(400, "the body is empty")
     return bytes(body)
+
+
+class Decoder(threading.local):
+    """Reads pictures in a process of its own, one for each thread, which is ended where a picture takes too long or too much memory."""
+
+    process: Any = None
+
+    def items_of(self, *arguments: Any) -> list[predict.Item]:
+        if self.process is None:
+            context = multiprocessing.get_context("spawn")
+            self.ours, theirs = context.Pipe()
+            self.process = context.Process(target=decode, args=(theirs,), daemon=True)
+            self.process.start()
+            theirs.close()
+            self.ours.recv()  # it is ready
+        answer: Any = predict.Refused("the picture takes longer or more memory than any that is answered")
+        try:
+            self.ours.send(arguments)
+            is_whole = self.ours.poll(DECODING_S)
+            answer = self.ours.recv() if is_whole else answer
+        except (EOFError, OSError):  # it has died
+            is_whole = False
+        if not is_whole:
+            self.process.kill()
+            self.process.join()
+            self.process = None
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+
+DECODER = Decoder()
+
+
+def decode(pipe: Any) -> None:
+    """What Decoder starts. It ends when the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(ImportError, ValueError, OSError):  # where there are no such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (DECODING_BYTES, DECODING_BYTES))
+    with suppress(EOFError):
+        pipe.send(True)
+        while arguments := pipe.recv():
+            try:
+                pipe.send(items_of(*arguments))
+            except predict.Refused as error:
+                pipe.send(error)
+            except Exception as error:  # noqa: BLE001  # the caller hears of it, and the others are answered
+                pipe.send(predict.Refused(f"the picture cannot be read ({predict.in_short(error)})"))
 
 
 def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[predict.Item]:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ except ImportError:  # imported from the repository's root
     from examples import predict
 
 MAX_BATCH, WINDOW_US = 256, 1000
+UNSEEN, JOINERS = ("Cc", "Cf", "Cs", "Zl", "Zp"), "\u200c\u200d"  # kinds of characters; those that words and emoji are spelled with
 TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "int64": "TYPE_INT64", "string": "TYPE_STRING"}
 
 
@@ -66,8 +68,8 @@ def lay_out(entry: Path, model: predict.Model) -> None:
 
 
 def one_line(label: str) -> str:
-    """A label is a line: one with a line end would shift those after it."""
-    return label.replace("\r", r"\r").replace("\n", r"\n")
+    """A label is a line: one with a line end would shift those after it. Control characters and others that move text are codes too."""
+    return "".join(ascii(sign)[1:-1] if unicodedata.category(sign) in UNSEEN and sign not in JOINERS else sign for sign in label)
 
 
 def config(name: str, signature: dict[str, Any]) -> str:

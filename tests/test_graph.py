@@ -292,7 +292,7 @@ def test_data_flows_from_stage_to_stage_by_commands_of_one_form(graph: dict[str,
     for instance in graph.values():
         assert ({*instance.deps} - instance.code, {*instance.outs}) == expected_data(instance), instance.command
         if instance.stage != "check":
-            assert instance.command == f"python -m pipelines.dvc.known python -m stages.{instance.stage} {instance.key}"
+            assert instance.command == f"python -m pipelines.dvc.known python -m stages.{instance.stage} @"
 
 
 def test_every_out_outlives_a_failure(graph: dict[str, Instance]) -> None:

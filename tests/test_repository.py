@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -89,8 +90,49 @@ def test_no_folder_or_module_has_a_name_that_says_nothing(files):
     assert [str(path) for path in files if NEVER_A_NAME & {*path.parts, path.stem}] == []
 
 
+def locked() -> dict[Requirement, list[str]]:
+    """What requirements.txt pins, with the hashes of each."""
+    found = {}
+    for lines in text("requirements.txt").replace("\\\n", " ").splitlines():
+        if not lines.startswith("#"):
+            pin, *hashes = lines.split("--hash=")
+            found[Requirement(pin)] = hashes
+    return found
+
+
+def test_every_package_in_the_lock_has_hashes_and_make_installs_by_them_alone():
+    assert [
+        str(pin) for pin, hashes in locked().items() if not hashes or not all(re.fullmatch(r"sha256:[0-9a-f]{64} *", one) for one in hashes)
+    ] == []
+    installing = [line for line in text("Makefile").splitlines() if re.search(r"pip install|\$\(PIP\)", line)]
+    assert len(installing) >= 4
+    assert [line for line in installing if "--require-hashes" not in line and "$(PIP)" not in line] == []
+    assert re.findall(r"uses: +(?!\S+@[0-9a-f]{40} +# v\d)(\S+)", text(".github/workflows/ci.yml")) == []
+
+
+def test_the_pages_runtime_is_pinned_by_hashes_without_addresses():
+    packages = json.loads(text("web/package-lock.json"))["packages"]
+    wanted = json.loads(text("web/package.json"))["dependencies"]
+    assert packages[""]["dependencies"] == wanted and all(
+        packages[f"node_modules/{name}"]["version"] == version for name, version in wanted.items()
+    )
+    assert [name for name, one in packages.items() if name and not one["integrity"].startswith("sha512-")] == []
+    assert [name for name, one in packages.items() if "resolved" in one] == []
+
+
+def test_the_examples_promise_no_other_versions_than_are_tried():
+    """At the least those of tests/examples/test_consumers.py; at the most the major version in the lock."""
+    versions = {pin.name: next(iter(pin.specifier)).version for pin in locked()}
+    promised = list(map(Requirement, text("examples/requirements.txt").splitlines()))
+    assert {one.name for one in promised} == {"numpy", "onnxruntime", "pillow"}
+    for one in promised:
+        assert one.specifier.contains(versions[one.name]) and not one.specifier.contains(f"{Version(versions[one.name]).major + 1}.0")
+        least = {bound.operator: bound.version for bound in one.specifier}[">="]
+        assert f'"{one.name}": "{least}.0"' in text("tests/examples/test_consumers.py")
+
+
 def test_the_lock_pins_every_version_of_what_pyproject_asks_for():
-    lock = [Requirement(line) for line in text("requirements.txt").splitlines() if line.strip() and not line.startswith("#")]
+    lock = [*locked()]
     assert [str(entry) for entry in lock if not re.fullmatch(r"==[^*,]+", str(entry.specifier)) or entry.url] == []
     for direct in DIRECT:
         pins = [entry for entry in lock if canonicalize_name(entry.name) == canonicalize_name(direct.name)]

@@ -5,11 +5,17 @@ Reads:   web/; models/*/exported, of the models in params.yaml; onnxruntime-web 
 Writes:  FOLDER (one that it made earlier is replaced whole): the page, vendor/, models/<model>/ and models.json (one's own models first)
 
 With --serve it is served on loopback until Ctrl-C.
+
+npm installs what package-lock.json pins by SHA-512, and runs no script of a package: of all that comes only three files are used, whose
+SHA-256 stand here. The lock has no addresses of a registry, so that npm's own settings name it. For another version: change package.json,
+run `npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved` in web/, and write the new files' SHA-256 here.
 """
 
 import argparse
 import contextlib
+import fcntl
 import functools
+import hashlib
 import http.server
 import json
 import shutil
@@ -29,7 +35,11 @@ PAGE = (
     *(f"{room}.js" for room in ("page", "models", "elements", "answers", "gallery")),
     *(f"{room}.js" for room in ("photographs", "taking", "pictures", "texts", "tables", "drawings", "pad")),
 )
-VENDORED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+VENDORED = {
+    "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    "ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
+    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+}
 EXPORTED = ("model.onnx", "signature.json", "README.md", "learning_curve.png", "predictions.png")  # pictures where there are any
 HOST, PORT = "127.0.0.1", 8000
 
@@ -53,13 +63,27 @@ def main() -> None:
 
 
 def install_runtime() -> None:
-    if all((RUNTIME / name).exists() for name in VENDORED):
-        return
-    if shutil.which("npm") is None:
-        sys.exit("error: the page's runtime, onnxruntime-web, is installed by npm, which is not here: install Node.js, and run again.")
-    install = ["npm", "install", "--no-package-lock", "--no-fund", "--no-audit", "--silent"]
-    if subprocess.run(install, cwd=WEB, check=False).returncode:
-        sys.exit("error: npm could not install onnxruntime-web (see above): fix that, and run again.")
+    """Unless it is there. Of several at once one installs, since npm removes what is there first."""
+    with (WEB / "package-lock.json").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not others_than_pinned():
+            return
+        if shutil.which("npm") is None:
+            sys.exit("error: the page's runtime, onnxruntime-web, is installed by npm, which is not here: install Node.js, and run again.")
+        install = ["npm", "ci", "--ignore-scripts", "--no-fund", "--no-audit", "--silent"]
+        if subprocess.run(install, cwd=WEB, check=False).returncode:
+            sys.exit("error: npm could not install onnxruntime-web (see above): fix that, and run again.")
+        if others := others_than_pinned():
+            sys.exit(f"error: {others[0]} of onnxruntime-web is not the file whose SHA-256 stands in web/assemble.py: do not use it.")
+
+
+def others_than_pinned() -> list[str]:
+    """The files of the runtime that are missing, or have another SHA-256."""
+    return [
+        name
+        for name, sha256 in VENDORED.items()
+        if not (RUNTIME / name).is_file() or hashlib.sha256((RUNTIME / name).read_bytes()).hexdigest() != sha256
+    ]
 
 
 def assemble(folder: Path, models: Path, only: list[str] | None = None) -> int:
@@ -74,7 +98,7 @@ def assemble(folder: Path, models: Path, only: list[str] | None = None) -> int:
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     copy(WEB, PAGE, beside)
-    copy(RUNTIME, VENDORED, beside / "vendor")
+    copy(RUNTIME, [*VENDORED], beside / "vendor")
     entries = []
     for name in sorted(set(only or exported), key=lambda name: (is_a_lessons(exported[name]), name)):
         files = [file for file in EXPORTED if (exported[name] / file).is_file()]
@@ -84,7 +108,7 @@ def assemble(folder: Path, models: Path, only: list[str] | None = None) -> int:
         shutil.copyfile(ROOT / "examples" / name, beside / name)
     # What the example for JavaScript does, the page does with the same lines; only where the runtime lies differs.
     example = (ROOT / "examples" / "predict.mjs").read_text(encoding="utf-8")
-    (beside / "predict.mjs").write_text(example.replace('"onnxruntime-web"', f'"./vendor/{VENDORED[0]}"'), encoding="utf-8")
+    (beside / "predict.mjs").write_text(example.replace('"onnxruntime-web"', '"./vendor/ort.wasm.bundle.min.mjs"'), encoding="utf-8")
     (beside / "models.json").write_text(json.dumps(entries))
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)

@@ -1,11 +1,12 @@
 // An exported model on the page: its signature, which is checked before anything of it is used, and its session, which is loaded when it is
-// first asked. A stranger's model, or a damaged one, costs itself and nothing else: it ends in an Error with one sentence.
+// first asked. A stranger's model, or a damaged one, costs itself and nothing else: it ends in an Error with one sentence. What is asked of
+// a signature is what examples/predict.py asks (tests/web/test_signatures.py), and what the page shows besides.
 
 import { check, open, ort } from "./predict.mjs";
-import { Reader } from "./rows.mjs";
+import { Reader, isFormat } from "./rows.mjs";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/; // of models and datasets, which are ids and folders here
-const MAX_SIDE = 4096, MAX_CLASSES = 10_000, MAX_LENGTH = 100_000;
+const MAX_SIDE = 4096, MAX_CLASSES = 10_000, MAX_LENGTH = 20_000;
 const TASKS = ["binary", "multiclass", "multilabel", "sequence", "regression"];
 
 const isText = (value) => typeof value === "string";
@@ -15,15 +16,21 @@ const isSize = (value) => Number.isInteger(value) && value >= 1 && value <= MAX_
 // Whether what the page makes of an input is what the network takes. Each may throw.
 const KINDS = {
   image: ({ input: { shape }, resize, ink }) => {
-    const sizes = [...shape.slice(1), ...Object.values(resize ?? {}), ...Object.values(ink ?? {})];
-    return shape.length === 4 && [1, 3].includes(shape[3]) && sizes.every(isSize);
+    const sizes = [...shape.slice(1), ...(resize === null ? [] : [resize.shorter_side]), ...(ink === null ? [] : [ink.longer_side])];
+    const fits = ink === null || ink.longer_side <= Math.min(shape[1], shape[2]);
+    return shape.length === 4 && [1, 3].includes(shape[3]) && sizes.every(isSize) && fits;
   },
-  features: ({ input, features }) => features.length === input.shape[1] && features.every(({ name }) => isText(name)),
+  features: ({ input, features }) => {
+    const names = features.map(({ name }) => name);
+    return names.length === input.shape[1] && areTexts(names) && new Set(names).size === names.length;
+  },
   characters: ({ alphabet }) => alphabet === null || (isText(alphabet) && alphabet !== ""),
   text: ({ input, max_length: most }) => input.dtype === "int64" && Number.isInteger(most) && most >= 1 && most <= MAX_LENGTH,
   table: (signature) => {
-    const { categories, columns } = signature;
-    return new Reader(signature) && areTexts(categories) && categories.every((one) => areTexts(columns[one].levels));
+    const { categories, columns, inputs, features } = signature;
+    const widths = [features.length, categories.length].filter((width) => width > 0);
+    if (String(inputs.map(({ shape }) => shape[1])) !== String(widths)) return false;
+    return isFormat(signature.format) && new Reader(signature) && areTexts(categories) && categories.every((one) => areTexts(columns[one].levels));
   },
 };
 
@@ -34,7 +41,7 @@ function isSound(signature, name) {
   return model === name && NAME.test(name) && NAME.test(dataset) && areTexts([source, use, limits, input.name]) && TASKS.includes(task)
     && areTexts(meanings) && meanings.length >= 1 && meanings.length <= MAX_CLASSES && outputs[0].shape.at(-1) === meanings.length
     && outputs.length === (task === "regression" ? 1 : 2) && outputs.every((output) => isText(output.name))
-    && metrics instanceof Object && golden.outputs instanceof Object && Object.hasOwn(KINDS, kind) && KINDS[kind](signature);
+    && metrics instanceof Object && golden.outputs instanceof Object && isText(kind) && Object.hasOwn(KINDS, kind) && KINDS[kind](signature);
 }
 
 export async function signatureOf(name) {

@@ -5,6 +5,9 @@ Reads:   DVC_STAGE, the stage's name, which DVC sets; dvc.yaml, dvc.lock, the st
 Writes:  the stage's outputs, or what COMMAND writes; then an entry of DVC's run cache. The exit code is COMMAND's, or 1 where an input
          changed while it ran
 
+A word of COMMAND that is `@` stands for what follows the @ in the stage's name. DVC itself would write the name into the text that it gives
+to a shell, before the stage `check` can refuse a name such as `a; reboot`.
+
 dvc.yaml has it before the command of each stage whose outputs persist, since DVC itself keeps no run cache of these
 (pipelines/dvc/run_cache.py). `dvc repro --force` and `--no-run-cache` run the command all the same, `--pull` asks the DVC remote for
 what the cache lacks. The flows look the outputs up themselves, and leave this program out.
@@ -13,6 +16,7 @@ what the cache lacks. The flows look the outputs up themselves, and leave this p
 import functools
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -30,6 +34,7 @@ from pipelines.dvc.waiting import repository_lock
 from pipelines.running.parent import end_with_parent
 
 PREFIX = "python -m pipelines.dvc.known "
+KEY = "@"
 HINDRANCES = (DvcException, GraphError, OSError, sqlite3.Error)
 tell = functools.partial(print, flush=True)
 
@@ -69,8 +74,21 @@ def run(command: list[str]) -> int:
     return 128 - code if code < 0 else code
 
 
+def for_a_shell(line: str, name: str) -> str:
+    """A line of dvc.yaml that starts this program, without it, as a shell reads it for the stage `name`; others as they are."""
+    if not line.startswith(PREFIX):
+        return line
+    return re.sub(rf"(?<!\S){KEY}(?!\S)", lambda _: shlex.quote(key_of(name)), line.removeprefix(PREFIX))
+
+
+def key_of(name: str) -> str:
+    return name.partition("@")[2]
+
+
 def main() -> None:
     name, command = os.environ.get("DVC_STAGE"), sys.argv[1:]
+    if name:
+        command = [key_of(name) if word == KEY else word for word in command]
     if not command:
         sys.exit("usage: python -m pipelines.dvc.known COMMAND [ARGUMENT ...]")
     found = None

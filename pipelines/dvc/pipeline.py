@@ -28,7 +28,7 @@ from dvc_data.hashfile.transfer import find_tree_by_obj_id, transfer
 
 from pipelines.dvc import run_cache
 from pipelines.dvc.errors import GraphError, of_remotes, refusals, transfers
-from pipelines.dvc.known import PREFIX
+from pipelines.dvc.known import for_a_shell
 from pipelines.dvc.lock_file import LOCK, PARAMS, TMP, LockFile, find, read_yaml, refuse_marks
 from pipelines.dvc.waiting import Patience, lock_of, paths_in_use, take, undisturbed
 
@@ -99,7 +99,7 @@ class Pipeline:
 
     def _described(self, stage: Any) -> Stage:
         after = tuple(sorted(upstream.addressing for upstream in self.graph.successors(stage)))
-        return Stage(stage.addressing, one_command(stage.cmd), Path(stage.wdir), after, dict(stage.meta or {}))
+        return Stage(stage.addressing, one_command(stage.cmd, stage.name), Path(stage.wdir), after, dict(stage.meta or {}))
 
     def _stage(self, name: str) -> Any:
         if name not in self.stages:
@@ -357,10 +357,10 @@ class Pipeline:
             self.tell(f"{path} was half-written, by a DVC command that was killed, and is removed: it lists the files in use")
 
 
-def one_command(lines: str | list[str] | None) -> str | None:
+def one_command(lines: str | list[str] | None, name: str) -> str | None:
     """DVC runs a command's lines one after another, each in a shell of its own, as far as the first that fails.
 
     What looks for known outputs before a command is left out: begin() does.
     """
-    lines = [line.removeprefix(PREFIX) for line in (lines.splitlines() if isinstance(lines, str) else lines or [])]
+    lines = [for_a_shell(line, name) for line in (lines.splitlines() if isinstance(lines, str) else lines or [])]
     return " && ".join(lines if len(lines) < 2 else [f"(\n{line}\n)" for line in lines]) or None

@@ -66,6 +66,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
+def printable(text: str) -> str:
+    """What is not printable as its code: a sentence may name files and cells of strangers, who could otherwise command a terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def tell(line: str) -> None:
     """A line on stderr that does not tear a progress bar."""
     from tqdm import tqdm
@@ -108,7 +113,7 @@ def leave(error: BaseException, sentence: str, code: int = 1) -> NoReturn:
         import traceback
 
         traceback.print_exception(error)
-    line = f"error: {' '.join(sentence.split())}"
+    line = f"error: {printable(' '.join(sentence.split()))}"
     print(line, file=sys.stderr)
     if SAID in os.environ and os.environ.get("RANK") == "0":
         with contextlib.suppress(OSError):  # the reader has gone

@@ -125,7 +125,7 @@ def noted(stage, name):
     own = [f"data/{name}/raw"] if stage == "preprocess" else [f"models/{name}/checkpoint.safetensors"] if stage == "evaluate" else []
     deps = [*own, f"stages/{stage}.py"]
     return {
-        "cmd": f"python -m pipelines.dvc.known python -m stages.{stage} {name}",
+        "cmd": f"python -m pipelines.dvc.known python -m stages.{stage} @",
         "deps": [{"path": path, "hash": "md5", "md5": "0" * 32, "size": 1} for path in deps],
         "params": {"params.yaml": keys | {"runtime.seed": 0}},
         "outs": [{"path": path.format(name), "hash": "md5", "md5": "1" * 32, "size": 1} for path in OUTS[stage]],

@@ -1,6 +1,7 @@
 """examples/pictures.py: the decoder of pictures for preprocessing and for those who ask. Every format and mode, and what is no picture."""
 
 import io
+import struct
 import sys
 import types
 import warnings
@@ -89,6 +90,33 @@ def test_what_follows_a_jpeg_is_not_looked_at():
     assert decode(encoded(GREY, "JPEG") + b"\xff\xda\0\x08" * 1000)[0].size == (16, 12)
 
 
+JP2_START = bytes.fromhex("0000000c6a5020200d0a870a") + b"\xff\x4f\xff\x51\0\0"
+
+
+def crumbs(tile=7000, **options):
+    """A JPEG 2000 of a few kilobytes that says 7000x7000: decoded, the first takes 4 GB."""
+    content = bytearray(encoded(Image.new("L", (64, 64)), "JPEG2000", no_jp2=True, **options))
+    struct.pack_into(">II", content, 8, 7000, 7000)
+    struct.pack_into(">II", content, 24, tile, tile)
+    return bytes(content)
+
+
+def of_many_strips(count=70_000):
+    """A TIFF of which each pixel is a strip."""
+    values = {256: 1, 257: count, 258: 8, 259: 1, 262: 1, 273: 9, 277: 1, 278: 1, 279: 9 + 4 * count}
+    entries = b"".join(struct.pack("<HHII", tag, 4, count if tag in (273, 279) else 1, value) for tag, value in values.items())
+    return (
+        b"II*\0"
+        + struct.pack("<I", 9 + 8 * count)
+        + b"\0"
+        + struct.pack("<II", 8, 1)[:4] * count
+        + b"\1\0\0\0" * count
+        + struct.pack("<H", 9)
+        + entries
+        + bytes(4)
+    )
+
+
 def of_many_scans():
     """A progressive JPEG that repeats its last scan, which has its table of codes before it."""
     content = encoded(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
@@ -117,6 +145,11 @@ BAD = {
     "integers": (encoded(Image.fromarray(np.ones((8, 8), np.int32)), "TIFF"), "pixels of 32 bits, which have no fixed range"),
     "pixels": (encoded(Image.new("L", (10_000, 6000)), "PNG"), "10000x6000, more than the 50,000,000 pixels"),
     "scans": (of_many_scans(), "more than 32 scans: save it again"),
+    "code blocks": (crumbs(codeblock_size=(4, 4)), "code blocks or precincts of a few pixels: save it again"),
+    "precincts": (crumbs(precinct_size=(8, 8), num_resolutions=1), "code blocks or precincts of a few pixels: save it again"),
+    "tiles of JPEG 2000": (crumbs(tile=16), "more than 4,096 tiles: save it again"),
+    "decoy": (JP2_START + crumbs(codeblock_size=(4, 4)), "code blocks or precincts of a few pixels: save it again"),
+    "strips": (of_many_strips(), "more than 65,536 strips or tiles: save it again"),
     "segments": (of_many_segments(), "more than 500 segments: save it again"),
     **{f"cut {kind}": (encoded(NOISE, kind)[:-40], "cut short") for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")},
     "damaged": (encoded(GREY, "PNG").replace(b"IHDR", b"IHDX"), "damaged"),

@@ -104,6 +104,16 @@ def exchange(address: str, sent: bytes) -> bytes:
 # What is answered
 
 
+def test_a_picture_that_takes_too_long_ends_and_the_next_one_is_answered(address, monkeypatch):
+    large = as_png(np.zeros((4000, 4000), dtype=np.uint8))
+    small = as_png(np.zeros((8, 8), dtype=np.uint8))
+    assert ask(address, "shapes", small).status_code == 200
+    monkeypatch.setattr(serve, "DECODING_S", 0.0)
+    assert refusal(ask(address, "shapes", large)) == "the picture takes longer or more memory than any that is answered."
+    monkeypatch.undo()
+    assert ask(address, "shapes", small).status_code == 200 == ask(address, "shapes", large).status_code
+
+
 def test_the_models_and_their_signatures_can_be_read(address):
     assert requests.get(address, timeout=WAIT).json() == {"models": sorted([*TOYS, "mnist_cnn"])}
     answer = requests.get(f"{address}/words/?x=1", timeout=WAIT)

@@ -48,10 +48,10 @@ def models(tmp_path):
 
 def test_a_class_with_a_line_end_moves_no_label(lay_out, tmp_path):
     own = exported_toy("shapes")
-    signature = own.signature.model_copy(update={"classes": ["left", "mid\r\ndle", "right"]})
+    signature = own.signature.model_copy(update={"classes": ["left\x1b[2J\u202e", "mid\r\ndle\u2028", "right"]})
     (tmp_path / "own.onnx").write_bytes(with_metadata(own.onnx, signature))
     assert lay_out("repository", "own.onnx")[1] == 0
-    assert (tmp_path / "repository/shapes/labels.txt").read_bytes() == b"left\nmid\\r\\ndle\nright\n"
+    assert (tmp_path / "repository/shapes/labels.txt").read_bytes() == b"left\\x1b[2J\\u202e\nmid\\r\\ndle\\u2028\nright\n"
 
 
 def test_every_model_has_an_entry_with_the_very_file(lay_out, models, tmp_path):

@@ -1,5 +1,6 @@
 """What a stage with persistent outputs has made of the same inputs before is not made again: by `dvc repro`, on a small pipeline."""
 
+import json
 import os
 import shutil
 import signal
@@ -169,6 +170,34 @@ def test_a_clone_takes_what_another_machine_has_pushed(trained, tmp_path, monkey
     monkeypatch.chdir(tmp_path / "clone")
     dvc("repro", "--pull")
     assert (made(), runs()) == (of("0.1"), [])
+
+
+# Names
+
+
+HOSTILE = ["a b; touch pwned", "$(touch pwned)", "`touch pwned`", "'; touch pwned; '", '"; touch pwned; "', "a\ntouch pwned", "plain"]
+
+
+@pytest.mark.parametrize("how", ["repro", "flow"])
+def test_a_name_like_a_line_of_the_shell_is_a_name(tmp_path, monkeypatch, how):
+    """As the repository's own dvc.yaml has its names (tests/test_graph.py); read before the stage check can refuse them."""
+    graph = {
+        "say": {
+            "foreach": "${names}",
+            "do": {"cmd": "python -m pipelines.dvc.known python say.py @", "deps": ["say.py"], "params": ["names.${key}"]},
+        }
+    }
+    names = dict.fromkeys(HOSTILE, 1)
+    files = {"dvc.yaml": json.dumps({"stages": graph}), "params.yaml": json.dumps({"names": names})}
+    make_repository(tmp_path, {**files, "say.py": "import sys\nwith open('said', 'a') as said: print(sys.argv[1:], file=said)\n"})
+    monkeypatch.chdir(tmp_path)
+    if how == "repro":
+        for name in HOSTILE:
+            repro(f"say@{name}", single_item=True)
+    else:
+        assert len(rebuild(Pipeline(tmp_path, print))[0]) == len(HOSTILE)
+    assert sorted(Path("said").read_text().splitlines()) == sorted(str([name]) for name in HOSTILE)
+    assert not Path("pwned").exists()
 
 
 # The command itself

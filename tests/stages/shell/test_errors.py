@@ -47,6 +47,14 @@ def test_a_stage_that_ends_well_is_silent_and_gets_its_name(leave: Leave) -> Non
     assert called == ["north"]
 
 
+def test_what_a_sentence_names_cannot_command_the_terminal(leave: Leave) -> None:
+    name = "\x1b]0;title\x07\u202egnp.exe\x9b2J\udcff"
+    assert leave(raising(UserError(f"{name}: no picture.")), "north") == (
+        1,
+        "error: \\x1b]0;title\\x07\\u202egnp.exe\\x9b2J\\udcff: no picture.\n",
+    )
+
+
 FULL = "free some space and run the stage again; earlier results were kept."
 SENTENCES = [
     (UserError("torch says:\n\n  size mismatch\r\n\tfor weight."), "torch says: size mismatch for weight."),
