@@ -116,10 +116,12 @@ class Service:
     async def answer(self, batcher: Batcher, request: Request) -> list[dict[str, Any]]:
         length, signature = int(request.headers["content-length"]), batcher.model.signature
         is_picture = signature["kind"] == "image"
-        pool, most, read = (PICTURES, MAX_PICTURE, DECODER.items_of) if is_picture else (TEXTS, MAX_TEXT, items_of)
+        most = MAX_PICTURE if is_picture else MAX_TEXT
         if length > most:
             raise HTTPException(413, f"the body has {length:,} bytes; {most:,} are read at most")
         body, content_type = await read_body(request, length), request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        # A picture, or a table in Parquet, may be a thousand times as large as its file.
+        pool, read = (PICTURES, DECODER.items_of) if is_picture or body.startswith(b"PAR1") else (TEXTS, items_of)
         try:
             async with asyncio.timeout(WAIT_S):
                 return await batcher.ask(await asyncio.get_running_loop().run_in_executor(pool, read, body, content_type, signature))
@@ -173,7 +175,7 @@ async def read_body(request: Request, length: int) -> bytes:
 
 
 class Decoder(threading.local):
-    """Reads pictures in a process of its own, one for each thread, which is ended where a picture takes too long or too much memory."""
+    """Reads pictures and Parquet in a process of its own, one for each thread; it is ended where one takes too much time or memory."""
 
     process: Any = None
 
@@ -185,7 +187,7 @@ class Decoder(threading.local):
             self.process.start()
             theirs.close()
             self.ours.recv()  # it is ready
-        answer: Any = predict.Refused("the picture takes longer or more memory than any that is answered")
+        answer: Any = predict.Refused("the body takes longer to read, or more memory, than any that is answered")
         try:
             self.ours.send(arguments)
             is_whole = self.ours.poll(DECODING_S)
@@ -219,7 +221,7 @@ def decode(pipe: Any) -> None:
             except predict.Refused as error:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001  # the caller hears of it, and the others are answered
-                pipe.send(predict.Refused(f"the picture cannot be read ({predict.in_short(error)})"))
+                pipe.send(predict.Refused(f"the body cannot be read ({predict.in_short(error)})"))
 
 
 def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[predict.Item]:
