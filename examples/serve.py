@@ -47,7 +47,7 @@ MAX_CONNECTIONS, MAX_SENTENCE = 64, 500
 TIMEOUT_S, WAIT_S = 10.0, 30.0  # for a head, for a body, and for taking an answer; for giving it
 ADDRESS = re.compile(r"[\d.]+|\[[\da-f:.]+\]")  # IPv4, IPv6
 PICTURES, TEXTS = ThreadPoolExecutor(2), ThreadPoolExecutor(2)  # bodies that are read at the same time
-DECODING_S, DECODING_BYTES = 10.0, 2 << 30  # of the process that decodes a picture or Parquet: the largest pictures take 3 s and 1.2 GB
+DECODING_S, DECODING_BYTES = 10.0, 2 << 30  # of the process that decodes a picture: the largest take 3 s and 1.2 GB
 
 
 class Batcher:
@@ -120,9 +120,8 @@ class Service:
         if length > most:
             raise HTTPException(413, f"the body has {length:,} bytes; {most:,} are read at most")
         body, content_type = await read_body(request, length), request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        # A file that only C++ can read is read in another process.
-        is_apart = is_picture or (signature["kind"] == "table" and body.startswith(b"PAR1"))
-        pool, read = (PICTURES, DECODER.items_of) if is_apart else (TEXTS, items_of)
+        # A picture, or a table in Parquet, may be a thousand times as large as its file.
+        pool, read = (PICTURES, DECODER.items_of) if is_picture or body.startswith(b"PAR1") else (TEXTS, items_of)
         try:
             async with asyncio.timeout(WAIT_S):
                 return await batcher.ask(await asyncio.get_running_loop().run_in_executor(pool, read, body, content_type, signature))
@@ -176,9 +175,7 @@ async def read_body(request: Request, length: int) -> bytes:
 
 
 class Decoder(threading.local):
-    """Reads pictures and Parquet files in a process of its own, one for each thread, which is ended where one takes too long or too much
-    memory.
-    """
+    """Reads pictures and Parquet in a process of its own, one for each thread; it is ended where one takes too much time or memory."""
 
     process: Any = None
 
@@ -190,7 +187,7 @@ class Decoder(threading.local):
             self.process.start()
             theirs.close()
             self.ours.recv()  # it is ready
-        answer: Any = predict.Refused(f"{what_of(arguments[2])} takes longer or more memory than any that is answered")
+        answer: Any = predict.Refused("the body takes longer to read, or more memory, than any that is answered")
         try:
             self.ours.send(arguments)
             is_whole = self.ours.poll(DECODING_S)
@@ -209,10 +206,6 @@ class Decoder(threading.local):
 DECODER = Decoder()
 
 
-def what_of(signature: dict[str, Any]) -> str:
-    return "the picture" if signature["kind"] == "image" else "the body"
-
-
 def decode(pipe: Any) -> None:
     """What Decoder starts. It ends when the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -228,7 +221,7 @@ def decode(pipe: Any) -> None:
             except predict.Refused as error:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001  # the caller hears of it, and the others are answered
-                pipe.send(predict.Refused(f"{what_of(arguments[2])} cannot be read ({predict.in_short(error)})"))
+                pipe.send(predict.Refused(f"the body cannot be read ({predict.in_short(error)})"))
 
 
 def items_of(body: bytes, content_type: str, signature: dict[str, Any]) -> list[predict.Item]:

@@ -23,6 +23,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from examples.predict import files_below
 
@@ -130,7 +131,12 @@ def copy(source: Path, names: Sequence[str], target: Path) -> None:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files, without a line for each."""
+    """Files, without a line for each; under this machine's own names alone, or a page whose name is made to point here could read them."""
+
+    def send_head(self) -> Any:
+        if self.headers.get("Host", "").partition(":")[0] not in (HOST, "localhost"):
+            return self.send_error(http.HTTPStatus.FORBIDDEN, "This is served on loopback, under its own name")
+        return super().send_head()
 
     def log_message(self, *_: object) -> None: ...
 

@@ -109,7 +109,7 @@ def test_a_picture_that_takes_too_long_ends_and_the_next_one_is_answered(address
     small = as_png(np.zeros((8, 8), dtype=np.uint8))
     assert ask(address, "shapes", small).status_code == 200
     monkeypatch.setattr(serve, "DECODING_S", 0.0)
-    assert refusal(ask(address, "shapes", large)) == "the picture takes longer or more memory than any that is answered."
+    assert refusal(ask(address, "shapes", large)) == "the body takes longer to read, or more memory, than any that is answered."
     monkeypatch.undo()
     assert ask(address, "shapes", small).status_code == 200 == ask(address, "shapes", large).status_code
 

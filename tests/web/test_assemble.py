@@ -1,9 +1,11 @@
 """What of models/ comes onto the page."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
+import requests
 
 from web import assemble
 
@@ -52,3 +54,13 @@ def test_where_only_leftovers_are_exported_there_is_no_page(folder):
     (folder / "params.yaml").write_text("models:\n  new: {}\n")
     with pytest.raises(SystemExit, match=r"^error: nothing is exported in "):
         assemble.assemble(folder / "page", folder / "models")
+
+
+def test_a_page_whose_name_is_made_to_point_here_reads_nothing(tmp_path):
+    (tmp_path / "models.json").write_text("[]")
+    with assemble.listen(tmp_path, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/models.json"
+        said = {host: requests.get(address, headers={"Host": host}, timeout=30).status_code for host in ("evil.example", "localhost:1", "")}
+        assert (said, requests.get(address, timeout=30).text) == ({"evil.example": 403, "localhost:1": 200, "": 403}, "[]")
+        server.shutdown()
