@@ -30,7 +30,7 @@ Column = dict[str, Any]
 
 BATCH_CELLS = 1 << 17
 MAX_FOOTER = 1 << 24  # bytes, which can become 240 times as many in memory
-MAX_PAGES = 1 << 30  # bytes of the largest pages of all columns together, unpacked
+MAX_PAGES, MAX_PAGE = 1 << 30, 1 << 22  # bytes of the largest pages of all columns together, unpacked; of one, where there are many
 MAX_ROWS = 1_000_000_000
 MAX_CELL = 1 << 17  # characters, as in a text file
 MAX_BATCH = 1 << 28  # characters
@@ -111,10 +111,11 @@ class Table:
                 sizes = dictionaries if kind == DICTIONARY else pages
                 sizes[place] = max(sizes[place], size)
         all_sizes = {place: pages[place] + dictionaries[place] for place in places}
-        if (needed := sum(all_sizes.values())) > MAX_PAGES:
+        needed, most = sum(all_sizes.values()), max(MAX_PAGES, MAX_PAGE * len(wanted))
+        if needed > most:
             largest = places[max(all_sizes, key=lambda place: all_sizes[place])]
             raise BadTable(
-                f"{self.what} would fill {needed:,} bytes of memory at once, more than {MAX_PAGES:,}, most of them with a page of "
+                f"{self.what} would fill {needed:,} bytes of memory at once, more than {most:,}, most of them with a page of "
                 f"column {largest}: write it with smaller pages (data_page_size, max_rows_per_page), or save it as CSV"
             )
 

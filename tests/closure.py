@@ -1,11 +1,13 @@
 """Which of this repository's files a Python file imports, directly or not: found by reading the code, not by running it."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
+@cache
 def imported_files(path: Path) -> set[Path]:
     """The repository's own modules that `path` names in any import statement, at the top or inside a function."""
     found = set[Path]()
@@ -37,6 +39,7 @@ def closure(*paths: Path) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in seen}
 
 
+@cache
 def packages_of(path: Path) -> set[Path]:
     """What Python runs before the module: the __init__.py of its folders, where there is anything in it."""
     folders = [folder for folder in path.parents if folder != ROOT and folder.is_relative_to(ROOT)]

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ def of_stage(graph: dict[str, Instance], stage: str) -> list[Instance]:
 # Deps: what a stage imports
 
 
+@cache
 def used_files(instance: Instance) -> set[str]:
     """The closure of the stage's file and of the parts that this instance takes from the shelves, but for the shell."""
     if instance.stage == "check":  # what it refuses is written nowhere
@@ -124,6 +126,7 @@ def without_shell(files: set[str]) -> set[str]:
     return {file for file in files if not file.startswith("stages/shell/")}
 
 
+@cache
 def parts_of(dataset: str) -> list[str]:
     """Its kind of input and its task."""
     entry = PARAMS["datasets"][dataset]
@@ -131,11 +134,13 @@ def parts_of(dataset: str) -> list[str]:
     return [f"inputs/{section.input_kind}", f"tasks/{section.task}"]
 
 
+@cache
 def reads_of(kind: str) -> set[str]:
     """The files that only this kind of data reads with, as it declares them."""
     return set(getattr(take_part("datasets", kind, "kind"), "READS", ()))
 
 
+@cache
 def covered_by(dep: str) -> set[str]:
     """The files that stand behind a dep on what check has found out about a dataset."""
     if not dep.startswith(CHECKED_OF):

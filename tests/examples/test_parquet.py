@@ -133,10 +133,10 @@ ONE_PAGE = {"compression": "zstd", "use_dictionary": False, "data_page_size": 1 
     [
         (
             ONE_PAGE,
-            {"MAX_PAGES": 1 << 21},
+            {"MAX_PAGES": 1 << 21, "MAX_PAGE": 1 << 19},
             r"would fill 3,\d{3},\d{3} bytes of memory at once, more than 2,097,152, most of them .* of column a",
         ),
-        (ONE_PAGE | {"data_page_version": "2.0"}, {"MAX_PAGES": 1 << 20}, "would fill 3,"),
+        (ONE_PAGE | {"data_page_version": "2.0"}, {"MAX_PAGES": 1 << 20, "MAX_PAGE": 1 << 19}, "would fill 3,"),
         ({"use_dictionary": False, "column_encoding": {"b": "DELTA_BYTE_ARRAY"}}, {}, "b is in the encoding DELTA_BYTE_ARRAY"),
         ({"use_dictionary": False, "column_encoding": {"b": "DELTA_LENGTH_BYTE_ARRAY"}}, {}, "b is in the encoding DELTA_LENGTH_"),
         ({}, {"MAX_FOOTER": 100}, "bytes of names and types, more than 100"),

@@ -102,12 +102,25 @@ def test_a_stranger_runs_it_even_on_a_terminal_that_knows_only_ascii(exported, t
         ("cells", set()),
         ("texts", set()),
         ("pictures", {"pillow_heif"}),
+        ("parquet", {"pyarrow"}),
     ],
 )
 def test_it_imports_nothing_but_what_it_says(script, wanted):
     lines = SCRIPT.with_stem(script).read_text(encoding="utf-8").splitlines()
     imported = {line.split()[1].split(".")[0] for line in map(str.strip, lines) if line.startswith(("import ", "from "))}
-    known = {*sys.stdlib_module_names, "numpy", "onnxruntime", "PIL", "predict", "rows", "cells", "pictures", "texts", "examples"}
+    known = {
+        *sys.stdlib_module_names,
+        "numpy",
+        "onnxruntime",
+        "PIL",
+        "predict",
+        "rows",
+        "cells",
+        "pictures",
+        "texts",
+        "parquet",
+        "examples",
+    }
     assert imported - known == wanted
 
 
