@@ -178,7 +178,7 @@ def attacks_on(server: Served) -> dict[str, tuple[str, Callable[[], str]]]:
             lambda: server.ask("diabetes_mlp", b",".join([b"Age"] * 400_000)),
         ),
         "JSON object of 120,000 names": ("the model's names", lambda: server.ask("diabetes_mlp", keys.encode(), JSON)),
-        "CSV header of a million commas": ("a set of names", lambda: server.ask("diabetes_table", b"," * 1_000_000)),
+        "CSV header of a million commas": ("100,000 cells", lambda: server.ask("diabetes_table", b"," * 1_000_000)),
         "JSON nested 900,000 deep": ("Python's", lambda: server.ask("diabetes_mlp", b"[" * 900_000, JSON)),
         "a Content-Length behind a bare CR": ("RFC 9112", lambda: server.raw(hidden)),
         "a request under a foreign name": ("the server's names", lambda: server.ask("names_gru", b"a", {"Host": "evil.example"})),

@@ -42,6 +42,7 @@ WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 NEEDED = {"date": "formats", "category": "levels"}
 KEYS = {"type", "missing", "decimal", "thousands", "units", "brackets", "formats", "levels", "ignore_case"}  # of a column
 MAX_LINE_LENGTH = 1 << 20
+MAX_CELLS = 100_000  # of a line, about: more would be taken apart in one go of half a second, beside which nothing else runs
 MAX_ROWS = 1_000_000_000
 SHOWN = 10  # names in a sentence
 SEPARATOR_LINE = re.compile(r'"?[sS][eE][pP]=([^"\r\n])"?\r?\n?')  # which Excel writes above the header; counts as a blank line
@@ -66,7 +67,7 @@ def rows_of(file: Any, form: dict[str, Any], what: str) -> Iterator[Row]:
     encoding = encoding_by_bom(file.peek(4)[:4]) or WITHOUT_MARK.get(form["encoding"], form["encoding"])
     with io.TextIOWrapper(file, CODECS.get(encoding, encoding), newline="") as text:
         # strict: a quote that is never closed would take what follows with it in silence.
-        is_plain, lines = form.get("quotes") == "plain", lines_of(text, what)
+        is_plain, lines = form.get("quotes") == "plain", lines_of(text, what, form["separator"])
         quoting: Any = csv.QUOTE_NONE if is_plain else csv.QUOTE_MINIMAL
         reader, start = csv.reader(lines, delimiter=form["separator"], quoting=quoting, strict=True), 1
         try:
@@ -84,11 +85,13 @@ def rows_of(file: Any, form: dict[str, Any], what: str) -> Iterator[Row]:
             raise BadTable(f"{place} ({error}): close the quote, and double those inside; what follows is not read") from error
 
 
-def lines_of(text: io.TextIOWrapper, what: str) -> Iterator[str]:
+def lines_of(text: io.TextIOWrapper, what: str, separator: str = "") -> Iterator[str]:
     """Bounded in length, however hostile the file is."""
     for number, line in enumerate(iter(partial(text.readline, MAX_LINE_LENGTH), ""), start=1):
         if len(line) >= MAX_LINE_LENGTH:
             raise BadTable(f"{what} line {number} is longer than {MAX_LINE_LENGTH:,} characters: this is not a table of rows")
+        if separator and len(line) > MAX_CELLS and line.count(separator) > MAX_CELLS:
+            raise BadTable(f"{what} line {number} has more than {MAX_CELLS:,} cells: this is not a table of rows")
         if "\0" in line:
             hint = " (if it is UTF-16, say so with encoding)" if "utf-16" not in text.encoding else ""
             raise BadTable(f"{what} line {number} has a zero byte: this is not text, or not in {text.encoding}{hint}")
