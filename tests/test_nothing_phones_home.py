@@ -20,7 +20,7 @@ from tests.exported import exported_toy
 from tests.strace import Seen, Traced, why_not
 from tests.test_end_to_end import Clone, new_clone
 from tests.toy import ROOT
-from web.assemble import EXPORTED, RUNTIME, VENDORED
+from web.assemble import EXPORTED, RUNTIME, install_runtime
 
 ROOMS = ("stages", "pipelines", "examples", "web", "benchmarks", "docs")
 needs_strace = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -128,11 +128,12 @@ def test_the_pages_server_phones_nobody(tmp_path):
     checkout = tmp_path / "checkout"
     for name in ("web", "examples"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-    runtime, exported = checkout / RUNTIME.relative_to(ROOT), checkout / "models" / "own" / "exported"
-    for place, names in ((runtime, VENDORED), (exported, EXPORTED)):
-        place.mkdir(parents=True)
-        for name in names:
-            (place / name).write_bytes(b"{}")
+    install_runtime()
+    shutil.copytree(RUNTIME, checkout / RUNTIME.relative_to(ROOT))
+    exported = checkout / "models" / "own" / "exported"
+    exported.mkdir(parents=True)
+    for name in EXPORTED:
+        (exported / name).write_bytes(b"{}")
     traced = Traced(sys.executable, "-m", "web.assemble", "logs/demo", "--serve", "--port", str(free_port()), checkout=checkout)
     address = traced.wait_for(r"(http://\S+) \(Ctrl-C ends it\)")[1]
     assert b"own" in urllib.request.urlopen(f"{address}/models.json").read()
