@@ -5,6 +5,7 @@ from. A folder of .txt files has the class in the names of its folders, or of it
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -12,7 +13,7 @@ import re
 import shutil
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 from entries.project import ask
 from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from entries.tables.formats import encoding_of, refuse_lines_above, separator_of, start_of
-from examples.rows import WORKBOOKS
+from examples.rows import WORKBOOKS, Row
 from stages.common.files import naming
 from stages.common.meta import Encoding
 from stages.common.params import check_section
@@ -80,7 +81,7 @@ def fits(path: Path, options: argparse.Namespace) -> bool:
     if not path.is_file() or path.suffix.lower() in WORKBOOKS:
         return False
     try:
-        _, columns = table_at(path, options)
+        _, columns = table_at(path, options, until_error)
     except (UserError, OSError):
         return False
     target = options.target or columns.classes()
@@ -97,12 +98,18 @@ def look(path: Path, options: argparse.Namespace) -> "Texts":
         raise with_set(error, {f"{path.parent}/": ""}) from error
 
 
-def table_at(path: Path, options: argparse.Namespace) -> tuple[TextFormat, Columns]:
-    """How the file is laid out, and some of its cells."""
+def table_at(path: Path, options: argparse.Namespace, of: Callable[[Iterator[Row]], Iterator[Row]] = iter) -> tuple[TextFormat, Columns]:
+    """How the file is laid out, and some of its cells: `of` those rows that are found."""
     form = TextFormat() if is_parquet(path) else format_of(path, options)
     names, rows = names_of(path, form, all_rows(path, form), "--names")
-    some = evenly([row for _, row in islice(rows, READ) if len(row) == len(names)])
+    some = evenly([row for _, row in islice(of(rows), READ) if len(row) == len(names)])
     return form, Columns({name: [row[place] for row in some] for place, name in enumerate(names)})
+
+
+def until_error(rows: Iterator[Row]) -> Iterator[Row]:
+    """Those before the first that cannot be read: what is wrong with it is said when the kind of data is known."""
+    with contextlib.suppress(UserError):
+        yield from rows
 
 
 def evenly(rows: list[list[str]]) -> list[list[str]]:
@@ -116,13 +123,17 @@ def format_of(path: Path, options: argparse.Namespace) -> TextFormat:
     refuse_other_content(path)
     encoding, _ = encoding_of(path, options.encoding)
     start = start_of(path, encoding)
+    if not start.strip():
+        raise UserError(f"{path.name} is empty: there is no header and no row.")
     separator = separator_of(path, start, options.separator)
     quotes = "plain" if are_plain(start, separator) else "doubled"
     told = {"encoding": encoding, "separator": separator, "quotes": quotes, "names": options.names, "header": True}
     quoting: Any = csv.QUOTE_NONE if quotes == "plain" else csv.QUOTE_MINIMAL
-    first = list(islice(csv.reader(io.StringIO(start, newline=""), delimiter=separator, quoting=quoting), READ))
-    first = [first[0], *evenly(first[1:])]
-    if options.header is None and not options.names:
+    first = list[list[str]]()
+    with contextlib.suppress(csv.Error):  # a long cell, or an odd quote: reading all of the file says on which line
+        first.extend(islice(csv.reader(io.StringIO(start, newline=""), delimiter=separator, quoting=quoting), READ))
+    first = [*first[:1], *evenly(first[1:])]
+    if first and options.header is None and not options.names:
         refuse_lines_above(path, first)
         told["header"] = is_header(first, options)
     elif options.header is not None:
