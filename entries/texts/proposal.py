@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import re
 import shutil
 import statistics
@@ -22,10 +23,11 @@ from entries.project import ask
 from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from entries.tables.formats import encoding_of, refuse_lines_above, separator_of, start_of
 from examples.rows import WORKBOOKS, Row
+from examples.texts import is_blank, normalised
 from stages.common.files import naming
 from stages.common.meta import Encoding
 from stages.common.params import check_section
-from stages.datasets.text import Preprocess, as_class
+from stages.datasets.text import Preprocess, labels_of
 from stages.reading.contents import printable
 from stages.reading.delimited import all_rows, is_parquet, names_of, refuse_other_content
 from stages.reading.group_splits import WORDS
@@ -40,6 +42,7 @@ MOST_CLASSES = 500
 SHOWN, SHOWN_TEXT = 8, 60  # classes; characters of an example
 MAX_LENGTH, STEP = 1000, 50  # characters; longer texts are cut, and what their classes are has been said by then
 BAD_TEXTS = 0.05
+SEVERAL = "|;,"  # signs between classes of one cell
 
 
 class Columns(NamedTuple):
@@ -175,16 +178,25 @@ class Texts:
         self.told = settings(options.set, Preprocess)
         where = self.in_folders() if path.is_dir() else self.in_objects() if is_json(path) else self.in_table()
         self.where = {key: value for key, value in where.items() if key != "says_split"}
-        self.count_all()
         val = {"val_fraction": 0.0}  # the strength of a fitted head needs none
         splits = val if where.get("says_split") else {"test_fraction": options.test_fraction, **val, "keep_copies_together": True}
         ways = {way: value for way in ("group", "split") if (value := getattr(options, way))}
         if "split" in ways:
             splits = val
-        task = "multilabel" if self.most_labels > 1 else "binary" if len(self.counts) == 2 else "multiclass"
+        values = {
+            **self.where,
+            "task": "multilabel",
+            "max_length": MAX_LENGTH,
+            **splits,
+            **ways,
+            "max_bad_fraction": BAD_TEXTS,
+            **self.told,
+        }
+        task = self.count_all(checked(Preprocess, values))
         length = min(MAX_LENGTH, STEP * -(-max(self.lengths) // STEP))
-        values = {**self.where, "task": task, "max_length": length, **splits, **ways, "max_bad_fraction": BAD_TEXTS, **self.told}
+        values = {**values, "task": task, "max_length": length, **self.told}
         self.section = checked(Preprocess, values)
+        self.refuse_many_bad()
         self.preprocess = {key: as_value(value) for key, value in values.items()}
 
     # Where texts and classes are
@@ -251,28 +263,42 @@ class Texts:
         self.said.append(f"the class is the name of the {'deepest ' * (depth > 1)}folder{', the split that of the first' * says_split}")
         return {"folders": levels, "says_split": says_split}
 
-    def found(self) -> Iterator[Found]:
-        where = checked(Preprocess, {**self.where, "task": "multiclass", "max_length": MAX_LENGTH, **self.any_split(), **self.told})
-        if where.folders is not None:
-            return texts_below(self.path, where.folders, where.each, where.format, MAX_LENGTH, frozenset(where.leave_out))
-        fields = Fields(where.text or [], where.label or "", None, None)
-        return texts_in(self.path, where.format, fields)
+    def found(self, section: Preprocess) -> Iterator[Found]:
+        if section.folders is not None:
+            return texts_below(self.path, section.folders, section.each, section.format, MAX_LENGTH, frozenset(section.leave_out))
+        return texts_in(self.path, section.format, Fields(section.text or [], section.label or "", section.group, section.split))
 
-    def any_split(self) -> dict[str, Any]:
-        is_said = "split" in self.where.get("folders", [])
-        return {"val_fraction": 0.0, "max_bad_fraction": 1.0} | ({} if is_said or "split" in self.told else {"test_fraction": 0.2})
-
-    def count_all(self) -> None:
-        self.counts, self.lengths, self.most_labels, self.bad, self.example = Counter[str](), list[int](), 0, list[str](), ""
-        for one in self.found():
-            words = [word for label in one.labels if (word := as_class(label))]
-            if one.problem or not one.text.strip() or not words:
-                self.bad.append(f"{one.name}: {one.problem or 'has no text, or no class'}")
+    def count_all(self, section: Preprocess) -> str:
+        """The task; what is left out is what the stage preprocess leaves out, for the same reasons. A text without a label is no bad one
+        where others have several.
+        """
+        self.counts, self.lengths, self.example = Counter[str](), list[int](), ""
+        self.left_out, self.total, most, blank = list[tuple[int, str]](), 0, 0, dict[int, tuple[str, int]]()
+        for one in self.found(section):
+            self.total += 1
+            problem, labels = labels_of(one, section)
+            if not problem and is_blank(normalised(one.text, section.max_length)):
+                problem = "has no text"
+            if problem:
+                self.left_out.append((self.total, f"{one.name}: {problem}"))
                 continue
-            self.counts.update(words)
-            self.most_labels = max(self.most_labels, len(words))
+            if not labels:
+                blank[self.total] = one.name, len(one.text)
+                continue
+            self.counts.update(labels)
+            most = max(most, len(labels))
             self.lengths.append(len(one.text))
             self.example = self.example or " ".join(one.text.split())
+        task = self.told.get("task") or ("multilabel" if most > 1 else "binary" if len(self.counts) == 2 else "multiclass")
+        if task == "multilabel" and self.lengths:
+            self.lengths += [length for _, length in blank.values()]
+        else:
+            self.left_out = sorted([*self.left_out, *((place, f"{name}: has no label") for place, (name, _) in blank.items())])
+        self.bad = [what for _, what in self.left_out]
+        self.refuse_odd_classes()
+        return str(task)
+
+    def refuse_odd_classes(self) -> None:
         if not self.lengths:
             raise UserError(f"{self.path.name} holds no text with a class: {'; '.join(self.bad[:3]) or 'it is empty'}.")
         if len(self.counts) < 2:
@@ -280,6 +306,24 @@ class Texts:
         if len(self.counts) > IS_TEXT * len(self.lengths) and len(self.lengths) > LOOKED_AT // 100:
             some = ", ".join(map(printable, list(self.counts)[:3]))
             raise UserError(f"{self.path.name}: {len(self.lengths)} texts have {len(self.counts)} classes, such as {some}: check --target.")
+
+    def refuse_many_bad(self) -> None:
+        """As the stage preprocess would."""
+        if len(self.bad) > self.section.max_bad_fraction * self.total:
+            what = f"{self.path.name}: {len(self.bad):,} of {self.total:,} texts cannot be used, such as {'; '.join(self.bad[:3])}"
+            share = math.ceil(100 * len(self.bad) / self.total) / 100
+            raise UserError(f"{printable(what)}: correct them, or leave them out (--set max_bad_fraction={share:g}){self.hint()}.")
+
+    def hint(self) -> str:
+        """Where cells seem to hold several classes each: there are fewer words between such signs than classes."""
+        if self.section.label_separator or self.section.task == "multilabel":
+            return ""
+        for sign in SEVERAL:
+            some = [name for name in self.counts if sign in name]
+            words = {word.strip() for name in self.counts for word in name.split(sign)}
+            if len(some) > 1 and len(words) < len(self.counts):
+                return f"; if {some[0]} is several classes, say --set task=multilabel --set 'label_separator={sign}'"
+        return ""
 
     # The proposal
 
@@ -294,6 +338,8 @@ class Texts:
         print(f"  the first text: {printable(self.example[:SHOWN_TEXT])}{'…' * (len(self.example) > SHOWN_TEXT)}")
         for line in self.said:
             print(f"  {line}")
+        if hint := self.hint():
+            print(f"  {printable(hint.removeprefix('; '))}")
         if cut:
             print(f"  {cut:,} are longer than {self.section.max_length:,} characters, and are cut there (max_length)")
         if self.bad:

@@ -179,7 +179,7 @@ class Texts:
     def read(self) -> None:
         for one in self.found():
             self.total += 1
-            problem, labels = self.labels_of(one)
+            problem, labels = labels_of(one, self.preprocess)
             if not problem and not self.kept.add(one.text):
                 problem = "has no text"
             if problem:
@@ -197,26 +197,6 @@ class Texts:
                 self.groups.append(self.group.known[one.group])
             if self.preprocess.says_split:
                 self.splits.append(split_of(one.split) or 0)
-
-    def labels_of(self, one: Found) -> tuple[str, tuple[str, ...]]:
-        """What is wrong with a text, if anything, and its labels, by name."""
-        if one.problem:
-            return one.problem, ()
-        is_several, known = self.preprocess.task == "multilabel", self.preprocess.classes
-        words = [label.split(self.preprocess.label_separator) for label in one.labels] if self.preprocess.label_separator else [one.labels]
-        labels = [as_class(word) for word in chain(*words) if word.strip()]
-        if not labels and not is_several:
-            return "has no label", ()
-        if len(labels) > 1 and not is_several:
-            return f"has {len(labels)} labels (key: task)", ()
-        if None in labels:
-            return f"has a label of more than {MAX_NAME} characters, or one that cannot be shown", ()
-        names = tuple(sorted({label for label in labels if label is not None}))
-        if known is not None and (unknown := [name for name in names if name not in known]):
-            return f"has the label {shown(unknown[0])}, which is none of preprocess.classes", ()
-        if self.preprocess.says_split and split_of(one.split) is None:
-            return f"is said to be of the split {shown(one.split)}, not train, val or test", ()
-        return "", names
 
     def choose_splits(self, seed: int) -> np.ndarray:
         """For every text the place of its split in SPLITS, uint8 [n]."""
@@ -316,6 +296,27 @@ class Texts:
         for row, own in zip(targets, names, strict=True):
             row[own] = 1
         return targets
+
+
+def labels_of(one: Found, preprocess: Preprocess) -> tuple[str, tuple[str, ...]]:
+    """What is wrong with a text, if anything, and its labels, by name."""
+    if one.problem:
+        return one.problem, ()
+    is_several, known = preprocess.task == "multilabel", preprocess.classes
+    words = [label.split(preprocess.label_separator) for label in one.labels] if preprocess.label_separator else [one.labels]
+    labels = [as_class(word) for word in chain(*words) if word.strip()]
+    if not labels and not is_several:
+        return "has no label", ()
+    if len(labels) > 1 and not is_several:
+        return f"has {len(labels)} labels (key: task)", ()
+    if None in labels:
+        return f"has a label of more than {MAX_NAME} characters, or one that cannot be shown", ()
+    names = tuple(sorted({label for label in labels if label is not None}))
+    if known is not None and (unknown := [name for name in names if name not in known]):
+        return f"has the label {shown(unknown[0])}, which is none of preprocess.classes", ()
+    if preprocess.says_split and split_of(one.split) is None:
+        return f"is said to be of the split {shown(one.split)}, not train, val or test", ()
+    return "", names
 
 
 def split_of(word: str) -> int | None:
