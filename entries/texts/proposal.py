@@ -11,6 +11,7 @@ import io
 import json
 import math
 import re
+import shlex
 import shutil
 import statistics
 from collections import Counter
@@ -31,7 +32,7 @@ from stages.datasets.text import Preprocess, labels_of
 from stages.reading.contents import printable
 from stages.reading.delimited import all_rows, is_parquet, names_of, refuse_other_content
 from stages.reading.group_splits import WORDS
-from stages.reading.texts import Fields, Found, TextFormat, files_below, is_json, lines_in, texts_below, texts_in
+from stages.reading.texts import Fields, Found, TextFormat, files_below, is_json, json_problem, lines_in, texts_below, texts_in
 from stages.shell.errors import UserError
 
 DATA = "a CSV, TSV, Parquet or JSON-lines file of texts, or a folder of .txt files"
@@ -87,8 +88,8 @@ def fits(path: Path, options: argparse.Namespace) -> bool:
         _, columns = table_at(path, options, until_error)
     except (UserError, OSError):
         return False
-    target = options.target or columns.classes()
-    rest = {name: cells for name, cells in columns.cells.items() if name not in target}
+    target = options.target or [name for name in columns.classes() if name not in (options.group, options.split)]
+    rest = {name: cells for name, cells in columns.cells.items() if name not in (*target, options.group, options.split)}
     texts = [name for name, cells in rest.items() if is_text(cells)]
     return len(target) == 1 and bool(texts) and all(name in texts or is_row_number(cells) for name, cells in rest.items())
 
@@ -215,18 +216,66 @@ class Texts:
 
     def in_objects(self) -> dict[str, Any]:
         encoding: Encoding = encoding_of(self.path, self.options.encoding)[0]  # type: ignore[assignment]
-        cells = dict[str, list[str]]()
-        for _, line in islice(lines_in(self.path, encoding), LOOKED_AT):
+        self.refuse_other_layout(start_of(self.path, encoding).lstrip())
+        cells, nested, wrong, count = dict[str, list[str]](), dict[str, Any](), "", 0
+        for line, content in islice(lines_in(self.path, encoding), LOOKED_AT):
             try:
-                given = json.loads(line)
+                given = json.loads(content)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{self.path.name} is not a file with a JSON object on each line ({error}): write one a line.") from error
-            for key, value in given.items() if isinstance(given, dict) else ():
+                given, problem = None, json_problem(error)
+            else:
+                problem = "" if isinstance(given, dict) else f"a {'list' if isinstance(given, list) else 'value'} stands there"
+            if problem:  # one of few is left out, as the stage preprocess does
+                wrong = wrong or f"line {line}: {problem}"
+                continue
+            count += 1
+            for key, value in given.items():
                 words = value if isinstance(value, list) else [value]
+                if any(isinstance(one, dict | list) for one in words):
+                    nested.setdefault(key, value)
+                    continue
                 cells.setdefault(key, []).extend(one if isinstance(one, str) else json.dumps(one) for one in words)
+        if wrong and not cells and not nested:
+            raise UserError(f"{self.path.name} is not a file with a JSON object on each line ({wrong}): write one a line.")
+        self.refuse_nested(nested, cells, count)
         text, label = self.columns_of(Columns(cells))
         shape = {"format": {"encoding": encoding}} if encoding != "utf-8" else {}
         return {"file": self.path.name, **shape, "text": text, "label": label}
+
+    def refuse_other_layout(self, start: str) -> None:
+        """One list of all objects, or objects that go on over several lines."""
+        if start.startswith("["):
+            raise UserError(self.one_a_line("a list, not a JSON object on each line", ".[]"))
+        if start.partition("\n")[0].strip() == "{":
+            raise UserError(self.one_a_line("objects that go on over several lines", "."))
+
+    def refuse_nested(self, nested: dict[str, Any], cells: dict[str, list[str]], count: int) -> None:
+        """Keys whose values are objects, or lists of them, where they are what is to be read, or nothing else is there to be."""
+        own = Columns({key: value for key, value in cells.items() if key not in nested})
+        asked = [*(self.options.target or []), *(self.options.text or []), *filter(None, (self.options.group, self.options.split))]
+        needed = [key for key in asked if key in nested or (key.partition(".")[0] in nested and key not in cells)]
+        found = (self.options.text or own.texts()) and (self.options.target or own.classes())
+        if not nested or (found and not needed):
+            return
+        key, value = next(iter(nested.items()))
+        if count == 1 and isinstance(value, list):
+            raise UserError(self.one_a_line(f"one object, whose key {printable(key)} has a list of all", f".[{json.dumps(key)}][]"))
+        inner = next((f"{key}.{one}" for one in value), key) if isinstance(value, dict) else key
+        example = f"such as {inner} as a key {inner.replace('.', '_')} of its own"
+        keys = some_of(list(map(printable, needed or nested)), SHOWN)
+        raise UserError(
+            f"{self.path.name} has objects or lists of them under {keys}, not texts: flatten each line, so that its keys hold "
+            f"texts and labels themselves ({printable(example)})."
+        )
+
+    def one_a_line(self, what: str, path: str) -> str:
+        """How a file that holds `what` is made one that can be read; `path` is where in it the objects are, as jq writes it."""
+        name = self.path.name
+        into = f"{name.partition('.')[0]}_lines.jsonl"
+        command = f"jq -c {shlex.quote(path)} {shlex.quote(name)}"
+        if name.lower().endswith(".gz"):
+            command = f"gunzip -c {shlex.quote(name)} | jq -c {shlex.quote(path)}"
+        return f"{name} holds {what}: write one object a line ({command} > {shlex.quote(into)}), and give that file."
 
     def columns_of(self, columns: Columns) -> tuple[list[str], str]:
         known, options = ", ".join(map(printable, columns.cells)), self.options
@@ -248,20 +297,46 @@ class Texts:
 
     def in_folders(self) -> dict[str, Any]:
         """What each level of folders means."""
-        depths, tops = Counter[int](), set[str]()
+        depths, found = Counter[int](), dict[int, dict[tuple[str, ...], None]]()
         for path in islice(files_below(self.path), 100 * LOOKED_AT):
             if path.suffix.lower() == ".txt":
-                parts = path.relative_to(self.path).parts
-                depths[len(parts) - 1] += 1
-                tops.add(parts[0])
+                folders = path.relative_to(self.path).parts[:-1]
+                depths[len(folders)] += 1
+                found.setdefault(len(folders), {})[folders] = None
         depth = depths.most_common(1)[0][0]
+        if "folders" in self.told:
+            told = self.told["folders"]
+            return {"folders": told, "says_split": isinstance(told, list) and "split" in told} | ({} if depth else {"each": "line"})
         if not depth:
             self.said.append("the class is the file's name, and each line is a text")
             return {"folders": [], "each": "line"}
-        says_split = depth > 1 and {WORDS.get(top.lower()) for top in tops} >= {0, 2} and all(top.lower() in WORDS for top in tops)
+        names = [list(dict.fromkeys(level)) for level in zip(*found[depth], strict=True)]
+        splits = [{WORDS.get(name.lower()) for name in level} for level in names]
+        says_split = depth > 1 and splits[0] >= {0, 2} and None not in splits[0]
         levels = ["split" if says_split else "any"] * (depth > 1) + ["any"] * (depth - 2) + ["class"]
-        self.said.append(f"the class is the name of the {'deepest ' * (depth > 1)}folder{', the split that of the first' * says_split}")
+        self.refuse_splits_in_classes(names, levels)
+        self.say_levels(names, says_split)
         return {"folders": levels, "says_split": says_split}
+
+    def refuse_splits_in_classes(self, names: list[list[str]], levels: list[str]) -> None:
+        if len(names) > 1 and all(name.lower() in WORDS for name in names[-1]):
+            shown, split, folder = some_of(sorted(names[-1]), SHOWN), min(names[-1]), min(names[-2])
+            levels = [*levels[:-2], "class", "split"]
+            raise UserError(
+                printable(f"{self.path.name}: the folders {shown} lie in those of the classes ({folder}/{split}): ")
+                + printable(f"put splits outside and classes inside ({split}/{folder}), or say what the folders are ")
+                + f"(--set 'folders=[{', '.join(levels)}]')."
+            )
+
+    def say_levels(self, names: list[list[str]], says_split: bool) -> None:
+        """Which level of folders is the class, and how another is taken."""
+        depth, split = len(names), ", the split that of the first" * says_split
+        self.said.append(f"the class is the name of the {f'deepest folder (level {depth})' if depth > 1 else 'folder'}{split}")
+        for place, level in enumerate(names[says_split:-1], start=int(says_split)):
+            if len(level) > 1:
+                levels = ["split" if says_split and not other else "class" if other == place else "any" for other in range(depth)]
+                shown = some_of(sorted(level), SHOWN)
+                self.said.append(f"to take folders of level {place + 1} instead ({shown}): --set 'folders=[{', '.join(levels)}]'")
 
     def found(self, section: Preprocess) -> Iterator[Found]:
         if section.folders is not None:
@@ -310,9 +385,10 @@ class Texts:
     def refuse_many_bad(self) -> None:
         """As the stage preprocess would."""
         if len(self.bad) > self.section.max_bad_fraction * self.total:
-            what = f"{self.path.name}: {len(self.bad):,} of {self.total:,} texts cannot be used, such as {'; '.join(self.bad[:3])}"
+            some = "; ".join(map(printable, self.bad[:3]))
+            what = f"{self.path.name}: {len(self.bad):,} of {self.total:,} texts cannot be used, such as {some}"
             share = math.ceil(100 * len(self.bad) / self.total) / 100
-            raise UserError(f"{printable(what)}: correct them, or leave them out (--set max_bad_fraction={share:g}){self.hint()}.")
+            raise UserError(f"{what}: correct them, or leave them out (--set max_bad_fraction={share:g}){self.hint()}.")
 
     def hint(self) -> str:
         """Where cells seem to hold several classes each: there are fewer words between such signs than classes."""
@@ -322,7 +398,7 @@ class Texts:
             some = [name for name in self.counts if sign in name]
             words = {word.strip() for name in self.counts for word in name.split(sign)}
             if len(some) > 1 and len(words) < len(self.counts):
-                return f"; if {some[0]} is several classes, say --set task=multilabel --set 'label_separator={sign}'"
+                return f"; if {some[0]} is several classes, say --set task=multilabel --set 'label_separator=\"{sign}\"'"
         return ""
 
     # The proposal
@@ -337,7 +413,7 @@ class Texts:
             print(f"  texts in {printable(', '.join(self.section.text))}, classes in {printable(self.section.label or '')}")
         print(f"  the first text: {printable(self.example[:SHOWN_TEXT])}{'…' * (len(self.example) > SHOWN_TEXT)}")
         for line in self.said:
-            print(f"  {line}")
+            print(f"  {printable(line)}")
         if hint := self.hint():
             print(f"  {printable(hint.removeprefix('; '))}")
         if cut:

@@ -113,19 +113,29 @@ def objects_in(path: Path, form: TextFormat, fields: Fields) -> Iterator[Found]:
         try:
             given = json.loads(content, parse_int=str, parse_float=str, parse_constant=str)
         except (ValueError, RecursionError) as error:
-            yield Found(name, line, problem=f"expected a JSON object on each line ({reason(error)})")
+            yield Found(name, line, problem=f"expected a JSON object on each line ({json_problem(error)})")
             continue
         if not isinstance(given, dict):
             yield Found(name, line, problem="expected a JSON object on each line")
             continue
         texts = [given.get(field) for field in fields.text]
         if wrong := [field for field, text in zip(fields.text, texts, strict=True) if not isinstance(text, str | None)]:
-            yield Found(name, line, problem=f"{wrong[0]} is not a text")
+            flat = ", but an object: flatten it" if isinstance(given[wrong[0]], dict) else ""
+            yield Found(name, line, problem=f"{wrong[0]} is not a text{flat}")
             continue
         label = given.get(fields.label)
-        labels = tuple(map(as_word, label if isinstance(label, list) else [label]))
+        several = label if isinstance(label, list) else [label]
+        if any(isinstance(one, dict | list) for one in several):
+            yield Found(name, line, problem=f"{fields.label} is not a label, but holds objects or lists: flatten it")
+            continue
+        labels = tuple(map(as_word, several))
         group, split = (as_word(given.get(field)) if field else "" for field in (fields.group, fields.split))
         yield Found(name, line, "\n".join(filter(None, texts)), labels, group, split)
+
+
+def json_problem(error: Exception) -> str:
+    """Where in its line it stands: each line is read as a JSON text of its own, which has one line alone."""
+    return f"{error.msg.removesuffix(' at')} at character {error.colno}" if isinstance(error, json.JSONDecodeError) else reason(error)
 
 
 def as_word(value: Any) -> str:
