@@ -511,9 +511,23 @@ def tell(line: str) -> None:
 
 
 def find_text(text: str, signature: dict[str, Any]) -> Iterator[Item | Refused]:
-    """A text, or each line of the file that @NAME.txt names."""
-    for one in lines_of(text[1:]) if text.startswith("@") and text.lower().endswith(".txt") else [text]:
+    """A text, or each line of the file that @NAME.txt names. The name of another file is not meant as a text."""
+    is_lines = text.startswith("@") and text.lower().endswith(".txt")
+    if not is_lines and text.startswith("@") and is_file(text[1:]):
+        raise Refused(f"only @….txt is read, as a text a line: put the texts of {text[1:]} into a .txt file")
+    if ("." in text or os.sep in text) and is_file(text):
+        fix = f"put @ before it to read its lines (@{text})" if text.lower().endswith(".txt") else "put @ before a .txt to read it"
+        raise Refused(f"{text} is a file, and no text: {fix}")
+    for one in lines_of(text[1:]) if is_lines else [text]:
         yield tried(as_codes, one, signature)
+
+
+def is_file(text: str) -> bool:
+    """A text may be longer than any path."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def lines_of(path: str) -> Iterator[str]:

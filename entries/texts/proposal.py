@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from entries.project import ask
-from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
+from entries.proposal import NOT_WRITTEN, checked, is_usable, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from entries.tables.formats import encoding_of, refuse_lines_above, separator_of, start_of
 from examples.rows import WORKBOOKS, Row
 from examples.texts import is_blank, normalised
 from stages.common.files import naming
 from stages.common.meta import Encoding
 from stages.common.params import check_section
+from stages.common.splits import SPLITS
 from stages.datasets.text import Preprocess, labels_of
 from stages.reading.contents import printable
 from stages.reading.delimited import all_rows, is_parquet, names_of, refuse_other_content
@@ -35,6 +36,7 @@ from stages.reading.group_splits import WORDS
 from stages.reading.texts import Fields, Found, TextFormat, files_below, is_json, json_problem, lines_in, texts_below, texts_in
 from stages.shell.errors import UserError
 
+TABLES = ("csv", "tsv", "parquet", "pq", "jsonl", "ndjson", "json")
 DATA = "a CSV, TSV, Parquet or JSON-lines file of texts, or a folder of .txt files"
 READ, LOOKED_AT = 20_000, 2000  # rows from the start, and evenly of these: by them columns are told apart
 IS_TEXT = 0.5  # share of different cells from which on a column of words is a text, and no class
@@ -77,6 +79,8 @@ def is_row_number(cells: list[str]) -> bool:
 
 def fits(path: Path, options: argparse.Namespace) -> bool:
     """Whether it is for this kind; what cannot be read is left to that of tables, which says why."""
+    if parts := parts_of(path):
+        return fits(parts["train"], options)
     if path.is_dir():
         names = [file.suffix.lower() for file in islice(files_below(path), LOOKED_AT)]
         return names.count(".txt") > len(names) / 2 and len(names) > 1
@@ -94,12 +98,25 @@ def fits(path: Path, options: argparse.Namespace) -> bool:
     return len(target) == 1 and bool(texts) and all(name in texts or is_row_number(cells) for name, cells in rest.items())
 
 
+def parts_of(path: Path) -> dict[str, Path]:
+    """The files of a folder that is split by their names, such as train.csv and reviews_test.csv, by split."""
+    found = dict[str, list[Path]]()
+    for file in sorted(path.iterdir()) if path.is_dir() else []:
+        stem, _, suffix = file.name.lower().removesuffix(".gz").rpartition(".")
+        places = {WORDS[word] for word in re.split(r"[^a-z]+", stem) if word in WORDS}
+        if suffix in TABLES and len(places) == 1 and is_usable(file.name) and file.is_file():
+            found.setdefault(SPLITS[places.pop()], []).append(file)
+    parts = {split: found[split][0] for split in SPLITS if len(found.get(split, [])) == 1}
+    kinds = {(is_json(file), is_parquet(file)) for file in parts.values()}
+    return parts if len(parts) == len(found) and {"train", "test"} <= parts.keys() and len(kinds) == 1 else {}
+
+
 def look(path: Path, options: argparse.Namespace) -> "Texts":
     refuse_odd_name(path)
     try:
         return Texts(path, options)
     except UserError as error:
-        raise with_set(error, {f"{path.parent}/": ""}) from error
+        raise with_set(error, {f"{path}/": f"{path.name}/", f"{path.parent}/": ""}) from error
 
 
 def table_at(path: Path, options: argparse.Namespace, of: Callable[[Iterator[Row]], Iterator[Row]] = iter) -> tuple[TextFormat, Columns]:
@@ -177,7 +194,12 @@ class Texts:
     def __init__(self, path: Path, options: argparse.Namespace):
         self.path, self.options, self.said = path, options, list[str]()
         self.told = settings(options.set, Preprocess)
-        where = self.in_folders() if path.is_dir() else self.in_objects() if is_json(path) else self.in_table()
+        self.parts = parts_of(path)
+        self.file = self.parts.get("train", path)  # the one that is looked at
+        where = self.in_folders() if self.file.is_dir() else self.in_objects() if is_json(self.file) else self.in_table()
+        if self.parts:
+            where |= {"file": {split: file.name for split, file in self.parts.items()}, "says_split": True}
+            self.said.append(f"the splits are those of the files' names: {', '.join(file.name for file in self.parts.values())}")
         self.where = {key: value for key, value in where.items() if key != "says_split"}
         val = {"val_fraction": 0.0}  # the strength of a fitted head needs none
         splits = val if where.get("says_split") else {"test_fraction": options.test_fraction, **val, "keep_copies_together": True}
@@ -203,22 +225,31 @@ class Texts:
     # Where texts and classes are
 
     def in_table(self) -> dict[str, Any]:
-        form, columns = table_at(self.path, self.options)
+        form, columns = table_at(self.file, self.options)
         shape = form.model_dump(exclude_defaults=True, exclude_none=True)
         text, label = self.columns_of(columns)
+        self.refuse_other_columns(form, list(columns.cells))
         said = {"separator": "cells set apart by tabs"} if form.separator == "\t" else {}
         if not form.header:
             said["header"] = "the first line is a text, and no header: columns are called column 1, column 2 and so on"
         if form.quotes == "plain":
             said["quotes"] = "quotes are signs like any other"
         self.said += said.values()
-        return {"file": self.path.name, **({"format": shape} if shape else {}), "text": text, "label": label}
+        return {"file": self.file.name, **({"format": shape} if shape else {}), "text": text, "label": label}
+
+    def refuse_other_columns(self, form: TextFormat, names: list[str]) -> None:
+        """All files of the splits are read in one way."""
+        for file in self.parts.values():
+            own, _ = names_of(file, form, all_rows(file, form), "--names")
+            what = f"{self.path.name}: {file.name} has no column {{}}, which {self.file.name} has"
+            if missing := [name for name in names if name not in own]:
+                raise UserError(f"{printable(what.format(missing[0]))}: give files with the same columns, or {self.file.name} alone.")
 
     def in_objects(self) -> dict[str, Any]:
-        encoding: Encoding = encoding_of(self.path, self.options.encoding)[0]  # type: ignore[assignment]
-        self.refuse_other_layout(start_of(self.path, encoding).lstrip())
+        encoding: Encoding = encoding_of(self.file, self.options.encoding)[0]  # type: ignore[assignment]
+        self.refuse_other_layout(start_of(self.file, encoding).lstrip())
         cells, nested, wrong, count = dict[str, list[str]](), dict[str, Any](), "", 0
-        for line, content in islice(lines_in(self.path, encoding), LOOKED_AT):
+        for line, content in islice(lines_in(self.file, encoding), LOOKED_AT):
             try:
                 given = json.loads(content)
             except (ValueError, RecursionError) as error:
@@ -236,11 +267,11 @@ class Texts:
                     continue
                 cells.setdefault(key, []).extend(one if isinstance(one, str) else json.dumps(one) for one in words)
         if wrong and not cells and not nested:
-            raise UserError(f"{self.path.name} is not a file with a JSON object on each line ({wrong}): write one a line.")
+            raise UserError(f"{self.file.name} is not a file with a JSON object on each line ({wrong}): write one a line.")
         self.refuse_nested(nested, cells, count)
         text, label = self.columns_of(Columns(cells))
         shape = {"format": {"encoding": encoding}} if encoding != "utf-8" else {}
-        return {"file": self.path.name, **shape, "text": text, "label": label}
+        return {"file": self.file.name, **shape, "text": text, "label": label}
 
     def refuse_other_layout(self, start: str) -> None:
         """One list of all objects, or objects that go on over several lines."""
@@ -264,13 +295,13 @@ class Texts:
         example = f"such as {inner} as a key {inner.replace('.', '_')} of its own"
         keys = some_of(list(map(printable, needed or nested)), SHOWN)
         raise UserError(
-            f"{self.path.name} has objects or lists of them under {keys}, not texts: flatten each line, so that its keys hold "
+            f"{self.file.name} has objects or lists of them under {keys}, not texts: flatten each line, so that its keys hold "
             f"texts and labels themselves ({printable(example)})."
         )
 
     def one_a_line(self, what: str, path: str) -> str:
         """How a file that holds `what` is made one that can be read; `path` is where in it the objects are, as jq writes it."""
-        name = self.path.name
+        name = self.file.name
         into = f"{name.partition('.')[0]}_lines.jsonl"
         command = f"jq -c {shlex.quote(path)} {shlex.quote(name)}"
         if name.lower().endswith(".gz"):
@@ -281,18 +312,23 @@ class Texts:
         known, options = ", ".join(map(printable, columns.cells)), self.options
         targets, texts = list(options.target or []), list(options.text or [])
         if unknown := [name for name in (*targets, *texts, options.group, options.split) if name and name not in columns.cells]:
-            raise UserError(f"{self.path.name} has no column {unknown[0]!r}; it has {known}.")
+            raise UserError(f"{self.file.name} has no column {unknown[0]!r}; it has {known}.")
         if len(targets) > 1:
-            raise UserError(f"{self.path.name}: one column says the class of a text; give one --target.")
+            one = f"make one column of {some_of(targets, SHOWN)}, with the names of those that are true and a sign between"
+            say = "--target COLUMN --set task=multilabel --set 'label_separator=\"|\"'"
+            raise UserError(
+                f"{self.file.name}: one column says the classes of a text. For several classes a text, {printable(one)}, and give it "
+                f"({say}); or give one --target, for a model of it alone."
+            )
         if not targets:
             targets = [name for name in columns.classes() if name not in (*texts, options.group, options.split)]
         while len(targets) != 1:
-            answer = ask(f"Which column of {self.path.name} is to be predicted ({known})?", "TARGET=... (--target)")
+            answer = ask(f"Which column of {self.file.name} is to be predicted ({known})?", "TARGET=... (--target)")
             targets = [answer] if answer in columns.cells else []
         if not texts:
             texts = [name for name in columns.texts() if name not in (*targets, options.group, options.split)]
         if not texts:
-            raise UserError(f"{self.path.name} has no column of texts besides {targets[0]}: say which (--text COLUMN); it has {known}.")
+            raise UserError(f"{self.file.name} has no column of texts besides {targets[0]}: say which (--text COLUMN); it has {known}.")
         return texts, targets[0]
 
     def in_folders(self) -> dict[str, Any]:
@@ -308,6 +344,9 @@ class Texts:
             told = self.told["folders"]
             return {"folders": told, "says_split": isinstance(told, list) and "split" in told} | ({} if depth else {"each": "line"})
         if not depth:
+            if all(file.stem.lower() in WORDS for file in files_below(self.path) if file.suffix.lower() == ".txt"):
+                what = f"{self.path.name} has files for splits, and nothing that says the classes of their lines"
+                raise UserError(f"{what}: make tables of them with a column of classes (train.csv, test.csv).")
             self.said.append("the class is the file's name, and each line is a text")
             return {"folders": [], "each": "line"}
         names = [list(dict.fromkeys(level)) for level in zip(*found[depth], strict=True)]
@@ -341,7 +380,11 @@ class Texts:
     def found(self, section: Preprocess) -> Iterator[Found]:
         if section.folders is not None:
             return texts_below(self.path, section.folders, section.each, section.format, MAX_LENGTH, frozenset(section.leave_out))
-        return texts_in(self.path, section.format, Fields(section.text or [], section.label or "", section.group, section.split))
+        fields = Fields(section.text or [], section.label or "", section.group, section.split)
+        if not self.parts:
+            return texts_in(self.path, section.format, fields)
+        parts = self.parts.items()
+        return (one._replace(split=split) for split, file in parts for one in texts_in(file, section.format, fields))
 
     def count_all(self, section: Preprocess) -> str:
         """The task; what is left out is what the stage preprocess leaves out, for the same reasons. A text without a label is no bad one
@@ -433,7 +476,9 @@ class Texts:
         return ""
 
     def place(self, raw: Path) -> None:
-        files = [self.path] if not self.path.is_dir() else [path for path in files_below(self.path) if path.suffix.lower() == ".txt"]
+        files = list(self.parts.values()) or [self.path]
+        if self.path.is_dir() and not self.parts:
+            files = [path for path in files_below(self.path) if path.suffix.lower() == ".txt"]
         for path in files:
             into = raw / (path.name if path == self.path else path.relative_to(self.path))
             into.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import pytest
 
 from entries.lines import parse
 from stages.datasets.text import Preprocess
-from tests.entries.small import file, new, refusal
+from tests.entries.small import file, new, refusal, write
 
 pytestmark = pytest.mark.usefixtures("small", "quick")
 
@@ -24,6 +24,9 @@ def rows(sign=",", header=(), quote=True, label_first=False):
         pair = [cell, KINDS[place % 2]]
         lines.append(pair[::-1] if label_first else pair)
     return "".join(f"{sign.join(line)}\n" for line in lines)
+
+
+SEVERAL = "text,kind\n" + "".join(f"text number {place},{['wet', 'wet|cold', 'cold|wet', ''][place % 4]}\n" for place in range(40))
 
 
 def made(name="notes"):
@@ -70,6 +73,12 @@ def made(name="notes"):
             [],
             {"text": ["body"], "label": "kind", "task": "multilabel"},
         ),
+        (
+            "notes.csv",
+            SEVERAL,
+            ["--set", "task=multilabel", "--set", 'label_separator="|"'],
+            {"text": ["text"], "label": "kind", "task": "multilabel", "label_separator": "|"},
+        ),
         ("notes.csv", rows(header=("text", "kind")), ["--set", "case=keep"], {"text": ["text"], "label": "kind", "case": "keep"}),
     ],
 )
@@ -90,6 +99,23 @@ def test_a_compressed_file_is_read_and_says_what_it_holds(capsys):
 
 
 @pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        ([{"body": text, "kind": KINDS[: place % 3]} for place, text in enumerate(TEXTS)], "notes.jsonl: 80 texts of"),
+        (
+            [{"body": text, "kind": KINDS[place % 2]} for place, text in enumerate(TEXTS)] + ["cut"],
+            "left out: 1, such as notes.jsonl line 81: expected a JSON object on each line (Unterminated string starting at character 1)",
+        ),
+    ],
+)
+def test_what_is_counted_is_what_preprocess_keeps(capsys, objects, said):
+    lines = [json.dumps(one) if isinstance(one, dict) else f'"{one}' for one in objects]
+    assert new(file("notes.jsonl", "\n".join(lines)), "--dry-run") == 0
+    heard = capsys.readouterr().out
+    assert said in heard and ("left out" in heard) == ("left out" in said)
+
+
+@pytest.mark.parametrize(
     ("places", "expected"),
     [
         (["bad/{}.txt", "good/{}.txt"], {"folders": ["class"]} | FRACTIONS),
@@ -100,7 +126,7 @@ def test_a_compressed_file_is_read_and_says_what_it_holds(capsys):
         (["mails/bad/{}.txt", "letters/good/{}.txt"], {"folders": ["any", "class"]} | FRACTIONS),
     ],
 )
-def test_folders_say_the_classes(places, expected):
+def test_folders_say_the_classes(capsys, places, expected):
     for number, text in enumerate(TEXTS[:20]):
         for place in places:
             path = Path("../notes", place.format(number))
@@ -109,6 +135,28 @@ def test_folders_say_the_classes(places, expected):
     assert new("../notes") == 0
     assert made() == {"task": "binary"} | expected
     assert len(list(Path("data/notes/raw").rglob("*.txt"))) == 20 * len(places)
+    assert ("to take folders of level 1 instead (letters, mails): --set 'folders=[class, any]'" in capsys.readouterr().out) == (
+        "mails" in places[0]
+    )
+
+
+def test_files_for_the_splits_are_read_as_such_and_splits_inside_classes_are_refused(capsys):
+    for name in ("train.csv", "test.csv"):
+        Path("../notes").mkdir(exist_ok=True)
+        Path("../notes", name).write_text(rows(header=("text", "kind")), encoding="utf-8")
+    assert new("../notes") == 0
+    files = {"train": "train.csv", "test": "test.csv"}
+    assert made() == {"file": files, "text": ["text"], "label": "kind", "task": "binary", "val_fraction": 0.0}
+    assert {path.name for path in Path("data/notes/raw").iterdir()} >= set(files.values())
+    Path("../notes/test.csv").write_text("text\nhello\n")
+    assert "test.csv has no column kind, which train.csv has: give files" in refusal(capsys, "../notes", "--name", "others")
+    for place in ("bad/train/1.txt", "bad/test/2.txt", "good/train/3.txt", "good/test/4.txt"):
+        write(Path("../mails", place), f"text {place}")
+    assert "(train/bad), or say what the folders are (--set 'folders=[class, split]')" in refusal(capsys, "../mails").replace(
+        "test/", "train/"
+    )
+    assert new("../mails", "--set", "folders=[class, split]") == 0
+    assert made("mails") == {"folders": ["class", "split"], "task": "binary", "val_fraction": 0.0}
 
 
 def test_a_file_for_each_class_has_a_text_a_line():
@@ -132,6 +180,29 @@ def test_a_file_for_each_class_has_a_text_a_line():
         ),
         ("notes.csv", rows(header=("text", "kind")), ["--text", "text", "--target", "text"], "check --target"),
         ("notes.csv", rows(header=("text", "kind")), ["--set", "max_length=0"], "preprocess.max_length"),
+        ("notes.csv", rows(header=("text", "kind")) + f"{'x' * 140_000},bad\n", [], "notes.csv line 82: a cell that begins there has more"),
+        (
+            "notes.csv",
+            rows(header=("text", "kind")) + "x,\x1b[2J\n" * 9,
+            [],
+            "9 of 89 texts cannot be used, such as notes.csv line 82: has a label of more than 200 characters, or one that cannot be shown",
+        ),
+        ("notes.csv", SEVERAL + "x,\n" * 9, [], "if wet|cold is several classes, say --set task=multilabel --set 'label_separator=\"|\"'"),
+        (
+            "notes.csv",
+            rows(header=("text", "kind")),
+            ["--text", "text", *["--target", "kind"] * 2],
+            "one column says the classes of a text",
+        ),
+        ("notes.json", json.dumps([{"a": "b"}]), [], "holds a list, not a JSON object on each line: write one object a line (jq -c '.[]' "),
+        (
+            "notes.json",
+            json.dumps({"a": [{"b": "c"}]}),
+            [],
+            """has a list of all: write one object a line (jq -c '.["a"][]' notes.json > """,
+        ),
+        ("notes.json", json.dumps({"a": "b"}, indent=1), [], "holds objects that go on over several lines: write one object a line"),
+        ("notes.jsonl", '{"a": {"b": "c"}, "d": "e"}\n' * 9, [], "flatten each line, so that its keys hold texts and labels themselves"),
     ],
 )
 def test_what_must_be_told_is_asked_for_in_one_sentence(capsys, name, content, told, said):

@@ -82,6 +82,8 @@ def test_the_command_answers_texts_of_any_script_and_the_lines_of_a_file(tmp_pat
     (tmp_path / "lines.txt").write_text("\ufeffone\r\n\n \ntwo\n", encoding="utf-8")
     (tmp_path / "bad.txt").write_bytes(b"\xff\n")
     runs = [["--json", "--", *lines, "\u3000", "x" * 3000], ["@lines.txt", "zero"], ["@bad.txt", "zero"], ["@no.txt"]]
+    (tmp_path / "own.csv").write_text("text\none\n")
+    runs += [["@own.csv", "@anna", "a.b"], ["own.csv"], ["./lines.txt"]]
     heard = []
     for arguments in runs:
         monkeypatch.setattr("sys.argv", ["predict.py", "own.onnx", *arguments])
@@ -98,6 +100,10 @@ def test_the_command_answers_texts_of_any_script_and_the_lines_of_a_file(tmp_pat
     assert [line.split(": ")[0] for line in heard[1].out.splitlines()] == ["one", "two", "zero"]
     assert heard[2].err == "error: bad.txt is not text in UTF-8 (invalid start byte): save it so.\n" and heard[2].out.startswith("zero: ")
     assert heard[3].err == "error: there is no file no.txt, whose lines @no.txt stands for.\n"
+    assert heard[4].err == "error: only @\u2026.txt is read, as a text a line: put the texts of own.csv into a .txt file.\n"
+    assert [line.split(": ")[0] for line in heard[4].out.splitlines()] == ["@anna", "a.b"]
+    assert heard[5].err == "error: own.csv is a file, and no text: put @ before a .txt to read it.\n"
+    assert heard[6].err == "error: ./lines.txt is a file, and no text: put @ before it to read its lines (@./lines.txt).\n"
 
 
 def test_the_server_answers_texts_by_line_and_as_json(tmp_path):

@@ -117,12 +117,15 @@ def test_what_cannot_be_used_is_left_out_counted_and_named(place):
         '{"kind": "a"}',
         '{"note": "a", "kind": ["a", "b"]}',
         "[" * 100_000,
+        '{"note": {"a": "b"}, "kind": "a"}',
+        '{"note": "a", "kind": {"a": "b"}}',
     ]
     good = [json.dumps({"note": text, "kind": kind == "good"}) for text, kind in FEW]
     write(place, {"b.json": "\n".join(good + objects)}, file="b.json", max_bad_fraction=0.2, **TABLE)
     (place.raw / "a.csv").unlink()
     meta = place.run()
-    assert meta.classes == ["false", "true"] and meta.left_out.count == 6
+    assert meta.classes == ["false", "true"] and meta.left_out.count == 8
+    assert "line 41: expected a JSON object on each line (Expecting ',' delimiter at character 23)" in meta.left_out.examples[0]
     assert [example.split(": ", 1)[1][:40] for example in meta.left_out.examples[1:]] == [
         "expected a JSON object on each line", "note is not a text", "has no text", "has 2 labels (key: task)",
     ]  # fmt: skip
