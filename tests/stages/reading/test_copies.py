@@ -109,3 +109,22 @@ def test_crowds_and_long_texts_end_soon():
     groups = text_groups(texts)
     assert time.process_time() - start < 20
     assert set(groups[3000:]) == {3000} and (groups == text_groups(texts)).all()
+
+
+def test_groups_do_not_depend_on_the_order_in_which_items_come():
+    rng = np.random.default_rng(0)
+    names, fruits = ("alpha", "beta", "gamma", "delta", "kappa"), ("apple", "pear", "plum", "fig")
+    ends = [f"stands in the line with the number {number * 37 % 211} of all the lines" for number in range(200)]
+    texts = [f"{names[number % 5]} {fruits[number % 4]} {end}" for number, end in enumerate(ends)]
+    pictures = np.stack([np.asarray(drawn(seed)) for seed in range(8) for _ in range(3)])
+    hashes = picture_hashes(np.clip(pictures.astype(np.int16) + rng.integers(-6, 7, pictures.shape), 0, 255).astype(np.uint8))
+    for count, groups in (
+        (60, lambda order: text_groups([texts[place] for place in order])),
+        (24, lambda order: near_groups(hashes[order])),
+    ):
+        partitions = []
+        for order in (np.arange(count), np.arange(count)[::-1], rng.permutation(count)):
+            found = order[groups(order)]
+            partitions.append({frozenset(order[found == first].tolist()) for first in np.unique(found)})
+        assert partitions[0] == partitions[1] == partitions[2]
+        assert 1 < len(partitions[0]) < count
