@@ -5,76 +5,38 @@ from. A folder of .txt files has the class in the names of its folders, or of it
 """
 
 import argparse
-import contextlib
-import csv
-import io
-import json
 import math
 import re
-import shlex
 import shutil
-import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from entries.project import ask
 from entries.proposal import NOT_WRITTEN, checked, is_usable, listed_with_counts, refuse_odd_name, settings, some_of, with_set
-from entries.tables.formats import encoding_of, refuse_lines_above, separator_of, start_of
-from examples.rows import WORKBOOKS, Row
+from entries.tables.formats import encoding_of
+from entries.texts.columns import IS_TEXT, LOOKED_AT, SHOWN_TEXT, Columns, is_row_number, is_text, table_at, until_error
+from entries.texts.objects import columns_in
+from examples.rows import WORKBOOKS
 from examples.texts import is_blank, normalised
 from stages.common.files import naming
 from stages.common.meta import Encoding
-from stages.common.params import check_section
 from stages.common.splits import SPLITS
 from stages.datasets.text import Preprocess, labels_of
 from stages.reading.contents import printable
-from stages.reading.delimited import all_rows, is_parquet, names_of, refuse_other_content
+from stages.reading.delimited import all_rows, is_parquet, names_of
 from stages.reading.group_splits import WORDS
-from stages.reading.texts import Fields, Found, TextFormat, files_below, is_json, json_problem, lines_in, texts_below, texts_in
+from stages.reading.texts import Fields, Found, TextFormat, files_below, is_json, texts_below, texts_in
 from stages.shell.errors import UserError
 
 TABLES = ("csv", "tsv", "parquet", "pq", "jsonl", "ndjson", "json")
 DATA = "a CSV, TSV, Parquet or JSON-lines file of texts, or a folder of .txt files"
-READ, LOOKED_AT = 20_000, 2000  # rows from the start, and evenly of these: by them columns are told apart
-IS_TEXT = 0.5  # share of different cells from which on a column of words is a text, and no class
-LETTERS = re.compile(r"[^\W\d_]")
-MOST_CLASSES = 500
-SHOWN, SHOWN_TEXT = 8, 60  # classes; characters of an example
+SHOWN = 8  # classes
 MAX_LENGTH, STEP = 1000, 50  # characters; longer texts are cut, and what their classes are has been said by then
 BAD_TEXTS = 0.05
 SEVERAL = "|;,"  # signs between classes of one cell
-
-
-class Columns(NamedTuple):
-    """Of a table or of objects: by name, some of the cells."""
-
-    cells: dict[str, list[str]]
-
-    def texts(self) -> list[str]:
-        return [name for name, cells in self.cells.items() if is_text(cells)]
-
-    def classes(self) -> list[str]:
-        """Columns that may be what is to be predicted."""
-        return [name for name, cells in self.cells.items() if is_class(cells)]
-
-
-def is_text(cells: list[str]) -> bool:
-    found = [cell for cell in cells if cell.strip()]
-    return (
-        len(found) > 1 and len(set(found)) > IS_TEXT * len(found) and sum(bool(LETTERS.search(cell)) for cell in found) > 0.9 * len(found)
-    )
-
-
-def is_class(cells: list[str]) -> bool:
-    found = {cell.strip() for cell in cells} - {""}
-    return 2 <= len(found) <= min(MOST_CLASSES, max(2, IS_TEXT * len(cells)))
-
-
-def is_row_number(cells: list[str]) -> bool:
-    return len(set(cells)) == len(cells) and all(re.fullmatch(r"\d*", cell) for cell in cells)
 
 
 def fits(path: Path, options: argparse.Namespace) -> bool:
@@ -117,75 +79,6 @@ def look(path: Path, options: argparse.Namespace) -> "Texts":
         return Texts(path, options)
     except UserError as error:
         raise with_set(error, {f"{path}/": f"{path.name}/", f"{path.parent}/": ""}) from error
-
-
-def table_at(path: Path, options: argparse.Namespace, of: Callable[[Iterator[Row]], Iterator[Row]] = iter) -> tuple[TextFormat, Columns]:
-    """How the file is laid out, and some of its cells: `of` those rows that are found."""
-    form = TextFormat() if is_parquet(path) else format_of(path, options)
-    names, rows = names_of(path, form, all_rows(path, form), "--names")
-    some = evenly([row for _, row in islice(of(rows), READ) if len(row) == len(names)])
-    return form, Columns({name: [row[place] for row in some] for place, name in enumerate(names)})
-
-
-def until_error(rows: Iterator[Row]) -> Iterator[Row]:
-    """Those before the first that cannot be read: what is wrong with it is said when the kind of data is known."""
-    with contextlib.suppress(UserError):
-        yield from rows
-
-
-def evenly(rows: list[list[str]]) -> list[list[str]]:
-    """Many files are sorted, so that neighbours are alike."""
-    return rows[:: -(-len(rows) // LOOKED_AT) or 1]
-
-
-def format_of(path: Path, options: argparse.Namespace) -> TextFormat:
-    given = {key: value for key in ("encoding", "separator") if (value := getattr(options, key))}
-    check_section(TextFormat, given, "", path.name)
-    refuse_other_content(path)
-    encoding, _ = encoding_of(path, options.encoding)
-    start = start_of(path, encoding)
-    if not start.strip():
-        raise UserError(f"{path.name} is empty: there is no header and no row.")
-    separator = separator_of(path, start, options.separator)
-    quotes = "plain" if are_plain(start, separator) else "doubled"
-    told = {"encoding": encoding, "separator": separator, "quotes": quotes, "names": options.names, "header": True}
-    quoting: Any = csv.QUOTE_NONE if quotes == "plain" else csv.QUOTE_MINIMAL
-    first = list[list[str]]()
-    with contextlib.suppress(csv.Error):  # a long cell, or an odd quote: reading all of the file says on which line
-        first.extend(islice(csv.reader(io.StringIO(start, newline=""), delimiter=separator, quoting=quoting), READ))
-    first = [*first[:1], *evenly(first[1:])]
-    if first and options.header is None and not options.names:
-        refuse_lines_above(path, first)
-        told["header"] = is_header(first, options)
-    elif options.header is not None:
-        told["header"] = options.header
-    return check_section(TextFormat, told, "", f"{path.name}, its format")
-
-
-def are_plain(text: str, separator: str) -> bool:
-    """Whether double quotes are signs like any other: every line is a row without them, and with them some lines would be joined."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    widths = {line.count(separator) for line in lines}
-    try:
-        joined = sum(1 for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row)
-    except csv.Error:
-        return len(widths) == 1
-    return len(widths) == 1 and joined < len(lines)
-
-
-def is_header(rows: list[list[str]], options: argparse.Namespace) -> bool:
-    """Whether the first row names the columns: none of its cells comes again in a column of classes, and none is as long as a text."""
-    first, others = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
-    told = [name for name in (*(options.target or []), *(options.text or [])) if name]
-    if told:
-        return any(name in first for name in told)
-    for place, cell in enumerate(first):
-        cells = [row[place] for row in others]
-        if is_class(cells) and cell in cells:
-            return False
-        if is_text(cells) and len(cell) > max(SHOWN_TEXT, statistics.median(map(len, cells))):
-            return False
-    return not any(re.fullmatch(r"\s*[-+]?[0-9.,]+\s*", cell) for cell in first)
 
 
 class Texts:
@@ -241,72 +134,15 @@ class Texts:
         """All files of the splits are read in one way."""
         for file in self.parts.values():
             own, _ = names_of(file, form, all_rows(file, form), "--names")
-            what = f"{self.path.name}: {file.name} has no column {{}}, which {self.file.name} has"
             if missing := [name for name in names if name not in own]:
-                raise UserError(f"{printable(what.format(missing[0]))}: give files with the same columns, or {self.file.name} alone.")
+                what = f"{file.name} has no column {printable(missing[0])}, which {self.file.name} has"
+                raise UserError(f"{self.path.name}: {what}: give files with the same columns, or {self.file.name} alone.")
 
     def in_objects(self) -> dict[str, Any]:
         encoding: Encoding = encoding_of(self.file, self.options.encoding)[0]  # type: ignore[assignment]
-        self.refuse_other_layout(start_of(self.file, encoding).lstrip())
-        cells, nested, wrong, count = dict[str, list[str]](), dict[str, Any](), "", 0
-        for line, content in islice(lines_in(self.file, encoding), LOOKED_AT):
-            try:
-                given = json.loads(content)
-            except (ValueError, RecursionError) as error:
-                given, problem = None, json_problem(error)
-            else:
-                problem = "" if isinstance(given, dict) else f"a {'list' if isinstance(given, list) else 'value'} stands there"
-            if problem:  # one of few is left out, as the stage preprocess does
-                wrong = wrong or f"line {line}: {problem}"
-                continue
-            count += 1
-            for key, value in given.items():
-                words = value if isinstance(value, list) else [value]
-                if any(isinstance(one, dict | list) for one in words):
-                    nested.setdefault(key, value)
-                    continue
-                cells.setdefault(key, []).extend(one if isinstance(one, str) else json.dumps(one) for one in words)
-        if wrong and not cells and not nested:
-            raise UserError(f"{self.file.name} is not a file with a JSON object on each line ({wrong}): write one a line.")
-        self.refuse_nested(nested, cells, count)
-        text, label = self.columns_of(Columns(cells))
+        text, label = self.columns_of(columns_in(self.file, encoding, self.options))
         shape = {"format": {"encoding": encoding}} if encoding != "utf-8" else {}
         return {"file": self.file.name, **shape, "text": text, "label": label}
-
-    def refuse_other_layout(self, start: str) -> None:
-        """One list of all objects, or objects that go on over several lines."""
-        if start.startswith("["):
-            raise UserError(self.one_a_line("a list, not a JSON object on each line", ".[]"))
-        if start.partition("\n")[0].strip() == "{":
-            raise UserError(self.one_a_line("objects that go on over several lines", "."))
-
-    def refuse_nested(self, nested: dict[str, Any], cells: dict[str, list[str]], count: int) -> None:
-        """Keys whose values are objects, or lists of them, where they are what is to be read, or nothing else is there to be."""
-        own = Columns({key: value for key, value in cells.items() if key not in nested})
-        asked = [*(self.options.target or []), *(self.options.text or []), *filter(None, (self.options.group, self.options.split))]
-        needed = [key for key in asked if key in nested or (key.partition(".")[0] in nested and key not in cells)]
-        found = (self.options.text or own.texts()) and (self.options.target or own.classes())
-        if not nested or (found and not needed):
-            return
-        key, value = next(iter(nested.items()))
-        if count == 1 and isinstance(value, list):
-            raise UserError(self.one_a_line(f"one object, whose key {printable(key)} has a list of all", f".[{json.dumps(key)}][]"))
-        inner = next((f"{key}.{one}" for one in value), key) if isinstance(value, dict) else key
-        example = f"such as {inner} as a key {inner.replace('.', '_')} of its own"
-        keys = some_of(list(map(printable, needed or nested)), SHOWN)
-        raise UserError(
-            f"{self.file.name} has objects or lists of them under {keys}, not texts: flatten each line, so that its keys hold "
-            f"texts and labels themselves ({printable(example)})."
-        )
-
-    def one_a_line(self, what: str, path: str) -> str:
-        """How a file that holds `what` is made one that can be read; `path` is where in it the objects are, as jq writes it."""
-        name = self.file.name
-        into = f"{name.partition('.')[0]}_lines.jsonl"
-        command = f"jq -c {shlex.quote(path)} {shlex.quote(name)}"
-        if name.lower().endswith(".gz"):
-            command = f"gunzip -c {shlex.quote(name)} | jq -c {shlex.quote(path)}"
-        return f"{name} holds {what}: write one object a line ({command} > {shlex.quote(into)}), and give that file."
 
     def columns_of(self, columns: Columns) -> tuple[list[str], str]:
         known, options = ", ".join(map(printable, columns.cells)), self.options
