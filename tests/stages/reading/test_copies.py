@@ -119,7 +119,7 @@ def test_groups_do_not_depend_on_the_order_in_which_items_come():
     pictures = np.stack([np.asarray(drawn(seed)) for seed in range(8) for _ in range(3)])
     hashes = picture_hashes(np.clip(pictures.astype(np.int16) + rng.integers(-6, 7, pictures.shape), 0, 255).astype(np.uint8))
     for count, groups in (
-        (60, lambda order: text_groups([texts[place] for place in order])),
+        (200, lambda order: text_groups([texts[place] for place in order])),
         (24, lambda order: near_groups(hashes[order])),
     ):
         partitions = []
