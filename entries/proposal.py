@@ -72,6 +72,11 @@ def with_set(error: UserError, names: dict[str, str]) -> UserError:
     return UserError(f"{text} Keys of preprocess are said with --set KEY=VALUE." if "preprocess." in text else text)
 
 
+def flag(name: str) -> str:
+    """An option as it is told, such as --ignore-case."""
+    return f"--{name.replace('_', '-')}"
+
+
 def listed_with_counts(counts: dict[str, int], most: int) -> str:
     """Such as `apple 95, banana 93, ...`."""
     shown = [f"{name} {number:,}" for name, number in list(counts.items())[:most]]

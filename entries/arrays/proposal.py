@@ -25,6 +25,7 @@ from stages.reading.group_splits import WORDS
 from stages.shell.errors import UserError
 
 DATA = "a folder of idx or .npy files, or an .npz"
+TAKES = ("set", "test_fraction", "scratch", "classes")  # options
 MAX_FILES = 50  # in the folder; arrays are few
 MAX_CLASSES = 10_000
 OTHER_WORDS = {"t10k": 2}  # MNIST's test

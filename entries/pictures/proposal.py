@@ -17,7 +17,7 @@ from typing import Any
 
 from entries.networks import CROP, SMALL, fitted, learns_from_scratch, small
 from entries.pictures.tables import TABLES, labels_by_tables
-from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
+from entries.proposal import NOT_WRITTEN, checked, flag, listed_with_counts, refuse_odd_name, settings, some_of, with_set
 from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one
 from stages.common.files import naming
 from stages.common.splits import SPLITS
@@ -30,6 +30,8 @@ from stages.reading.raw_files import RawFiles, pack
 from stages.shell.errors import UserError
 
 DATA = "a folder of pictures, or a .zip or .tar of one"
+OF_TABLES = ("target", "group", "encoding", "separator", "header", "names")  # options that mean something where a table is found
+TAKES = ("set", "test_fraction", "scratch", "split", *OF_TABLES)
 LOOKED_AT = 1000  # names by which a folder is told to be one of pictures
 DECODED = 60  # pictures that are looked at
 LAST_LETTERS = r"([^\W\d_]+)[\W\d_]*\.\w+$"  # of a name without its suffix
@@ -84,6 +86,7 @@ class Pictures:
         self.count = len(files.pictures)
         self.sides = self.look_at_some(files)
         values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
+        self.refuse_unused()
         labels = {} if self.labels_are_told() else self.labels(files, values)
         if isinstance(labels.get("table"), dict):  # which says the splits
             values = {key: value for key, value in values.items() if key not in (*SPLITS, "test_fraction", "keep_copies_together")}
@@ -155,6 +158,14 @@ class Pictures:
     def labels_are_told(self) -> bool:
         return any(key in self.told for key in ("level", "label_pattern", "label_files", "table"))
 
+    def refuse_unused(self) -> None:
+        """Options that mean nothing where --set says where labels are read from."""
+        told = [key for key in ("level", "label_pattern", "label_files", "table") if key in self.told]
+        unused = [flag(name) for name in (*OF_TABLES, *(() if "table" in told else ("split",))) if getattr(self.options, name) is not None]
+        if told and unused:
+            keys = " (file, label, group, split and format are keys of --set too)" if "table" in told else ""
+            raise UserError(f"{' and '.join(unused)}: not read beside --set {told[0]}=...: leave it out{keys}.")
+
     def labels(self, files: RawFiles, splits: dict[str, Any]) -> dict[str, Any]:
         """The keys that say where labels are read from."""
         base = files.base([])
@@ -164,10 +175,12 @@ class Pictures:
         inside = [name.partition("/")[2] if tops and name.startswith(tops) else name for name in inside]
         folders = [name.rpartition("/")[0] for name in inside]
         tables = [name for name in sorted(files.others) if name.lower().endswith(TABLES)]
-        if self.options.target or self.options.group:
+        if of_table := [flag(name) for name in (*OF_TABLES, "split") if getattr(self.options, name) is not None]:
             if told := labels_by_tables(files, tables, self.path.name, self.options, self.said):
                 return told
-            raise UserError(f"{self.path.name} has no table that names its pictures, so --target and --group mean nothing: leave them out.")
+            mean, them = ("mean", "them") if len(of_table) > 1 else ("means", "it")
+            what = f"{' and '.join(of_table)} {mean} nothing: leave {them} out"
+            raise UserError(f"{self.path.name} has no table (CSV, TSV) that names its pictures, so {what}.")
         if all(folders) and len(set(folders)) > 1:
             self.refuse_splits_in_classes(folders)
             return {"level": "deepest"} if any("/" in folder for folder in folders) else {}

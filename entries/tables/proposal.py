@@ -42,6 +42,9 @@ TOTALS = r"(grand )?total|totals|sum|sums|gesamt|insgesamt|summe|gesamtsumme|tot
 MAX_KEY = 1000  # characters of a key of YAML that begins no line with a question mark
 
 
+COLUMNS_TOLD = ("drop", "number", "category", "date", "missing", "ignore_case")
+FORMAT_TOLD = ("encoding", "separator", "decimal", "header", "names")
+TAKES = ("target", "test_fraction", "group", "time", "split", *COLUMNS_TOLD, *FORMAT_TOLD)  # options
 DATA = "a CSV or TSV file, plain or .gz, or a Parquet file; its folder"
 
 

@@ -32,6 +32,7 @@ from stages.reading.texts import Fields, Found, TextFormat, files_below, is_json
 from stages.shell.errors import UserError
 
 DATA = "a CSV, TSV, Parquet or JSON-lines file of texts, or a folder of .txt files"
+TAKES = ("target", "text", "set", "test_fraction", "group", "split", "encoding", "separator", "header", "names")  # options
 READ, LOOKED_AT = 20_000, 2000  # rows from the start, and evenly of these: by them columns are told apart
 IS_TEXT = 0.5  # share of different cells from which on a column of words is a text, and no class
 LETTERS = re.compile(r"[^\W\d_]")
