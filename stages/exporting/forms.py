@@ -271,7 +271,8 @@ def torch_export_runner(content: bytes, length: int | None) -> Run:
             return [output.numpy() for output in program(torch.from_numpy(batch))]
         given = batch.shape[1]
         probabilities, label = (output.numpy() for output in program(torch.from_numpy(padded(batch, length))))
-        return [probabilities, label] if label.ndim == 1 else [probabilities[:, :given], label[:, :given]]
+        is_of_characters = probabilities.ndim == 3
+        return [probabilities[:, :given], label[:, :given]] if is_of_characters else [probabilities, label]
 
     return run
 

@@ -90,12 +90,14 @@ def near_groups(hashes: np.ndarray, of_mirrored: np.ndarray | None = None) -> np
     the mirrored pictures for mirrored copies too; a copy of a copy belongs to the group.
 
     A picture that shows nothing has only exact copies. Each picture is compared with one of each group before it, so that a thousand views
-    of one camera cost no more than a thousand that differ.
+    of one camera cost no more than a thousand that differ; before it is by their hashes, so that the groups do not depend on the order
+    in which pictures come: preprocess and audit find the same.
     """
     from threadpoolctl import threadpool_limits
 
     groups = _Groups(exact_groups(hashes))
     places = np.flatnonzero((groups.first == np.arange(len(hashes))) & (hashes[:, TELLS] == 1))
+    places = places[np.argsort(hashes[places, EXACT])]
     coarse = _coarse(hashes[places])
     sides = [(hashes, coarse)] if of_mirrored is None else [(hashes, coarse), (of_mirrored, _coarse(of_mirrored[places]))]
     leaders, num_leaders = np.empty(len(places), np.int64), 0  # in `places`, as are the rows of a block
@@ -185,10 +187,11 @@ def text_groups(texts: Sequence[str]) -> np.ndarray:
     """int64 [n]: for each text the place of the first one of its group: equal numbers for texts that are equal but for case and blanks, or
     that share nearly all their runs of characters; a copy of a copy belongs to the group.
 
-    Texts that fall together in a band of their MinHash are compared with the one before and with the first there, not all with all.
+    Texts that fall together in a band of their MinHash are compared with the one before and with the first there, not all with all; in an
+    order of their own, so that the groups do not depend on the one in which texts come: preprocess and audit find the same.
     """
     groups = _Groups(equal_texts(texts))
-    places = np.flatnonzero(groups.first == np.arange(len(texts))).tolist()
+    places = sorted(np.flatnonzero(groups.first == np.arange(len(texts))).tolist(), key=lambda place: _digest(texts[place]))
     runs = [(place, found) for place in places if (found := _runs(texts[place])) is not None]
     if len(runs) < 2:
         return groups.settled()

@@ -147,4 +147,5 @@ def take(inputs: Tensor, targets: Tensor, longest: int | None) -> tuple[Tensor, 
     """A batch; of texts, the `longest` of which is so long, without the padding that all rows share, which no result depends on."""
     if longest is None:
         return inputs, targets
-    return inputs[:, : max(longest, 1)].long(), targets[:, : max(longest, 1)] if targets.ndim == 2 else targets
+    is_of_characters = targets.ndim == 2 and targets.dtype != torch.uint8  # those are several classes of a text
+    return inputs[:, : max(longest, 1)].long(), targets[:, : max(longest, 1)] if is_of_characters else targets

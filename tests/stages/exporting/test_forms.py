@@ -18,11 +18,21 @@ import onnxruntime
 import pytest
 import torch
 
-from stages.exporting.forms import NODES, onnx_runner, to_int8, to_onnx, to_pt2, to_torchscript, torchscript_runner, without_advice
+from stages.exporting.forms import (
+    NODES,
+    onnx_runner,
+    to_int8,
+    to_onnx,
+    to_pt2,
+    to_torchscript,
+    torch_export_runner,
+    torchscript_runner,
+    without_advice,
+)
 from stages.exporting.parity import check_parity, run_torch
 from stages.shell.errors import UserError
 from tests.exported import LARGE, SECTION, TOLERANCE, export, exported, exported_toy, signature_of
-from tests.toy import MODELS, ROOT, TOYS, architecture_of, toy, toy_model
+from tests.toy import MODELS, ROOT, TINY_NGRAMS, TOYS, Data, architecture_of, build, describe, measured_on, toy, toy_model
 
 FAMILIES = list({architecture_of(name)["name"]: name for name in MODELS}.values())
 SMALL = [name for name in FAMILIES if name not in LARGE]
@@ -170,6 +180,17 @@ def test_no_path_of_the_machine_is_in_a_file():
         own = exported(name)
         contents = {"onnx": own.onnx, **entries(own.script), **(entries(own.pt2) if name in PT2 else {})}
         assert [(name, entry, path) for entry, content in contents.items() for path in paths if path in content] == []
+
+
+def test_texts_may_have_any_number_of_classes_at_once():
+    """Many more than the shortest text has characters, in every form."""
+    classes, texts = [f"class {number}" for number in range(30)], toy("zines").splits
+    targets = np.random.default_rng(0).integers(0, 2, (24, 30)).astype(np.uint8)
+    splits = {split: (inputs, targets[: len(inputs)]) for split, (inputs, _) in texts.items()}
+    data = Data(describe("own", toy("zines").meta.input, "multilabel", classes, None, splits), splits)
+    own = export("own", measured_on(data, build(TINY_NGRAMS, data.meta, 0)), data)
+    runs = own.runs | {"torch.export": torch_export_runner(own.pt2, data.length)}
+    assert check_parity(own.model, runs, splits["test"][0], TOLERANCE, {"torch.export": data.length}).keys() == runs.keys()
 
 
 # INT8
