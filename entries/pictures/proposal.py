@@ -243,6 +243,11 @@ class Pictures:
                 f"{self.path.name}: the folders {some_of(sorted(last), SHOWN)} lie in those of the classes ({printable(folder)}/{split}): "
                 f"put splits outside and classes inside ({split}/{printable(folder)}), or split anew (--set level=1)."
             )
+        if are_splits(last):
+            raise UserError(
+                f"{self.path.name}: the folders {printable(some_of(sorted(last), SHOWN))} have names of splits, which are not classes: "
+                "put a folder for each class into each of them, and call them train, val and test."
+            )
 
     def refuse_other_labels(self, files: RawFiles, folders: set[str]) -> None:
         """Where folders say nothing, files beside them may: of formats in which labels are not read, or tables that name no pictures."""

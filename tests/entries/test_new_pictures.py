@@ -169,6 +169,11 @@ def test_it_says_what_it_found_and_a_dry_run_writes_nothing(capsys):
             "all lie in folders called pics, and boxes.json is not read as labels: write a table (CSV or TSV)",
         ),
         (["a/train2017/1.png", "a/val2017/2.png", "a/x.xml"], [], "called train2017, val2017, and a/x.xml is not read as labels"),
+        (
+            in_classes("train2017", "val2017"),
+            [],
+            "the folders train2017, val2017 have names of splits, which are not classes: put a folder",
+        ),
         (["1.png", "labels.csv"], [], "labels.csv has no column of which most cells name pictures: write the pictures' names"),
         (
             [f"{split}_{kind}{place}.png" for split in ("train", "test") for kind in ("robin", "wren") for place in range(6)],
