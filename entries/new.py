@@ -26,7 +26,7 @@ from entries.arrays import proposal as arrays
 from entries.lines import added, flow, indented, without
 from entries.pictures import proposal as pictures
 from entries.project import GRAPH, NAME, PARAMS, Entry, Project, ask, delete, run, unignore_raw
-from entries.proposal import Proposal, is_usable
+from entries.proposal import Proposal, flag, is_usable
 from entries.tables import proposal as tables
 from entries.texts import proposal as texts
 from pipelines.dvc.waiting import repository_lock
@@ -38,6 +38,7 @@ from stages.reading.schema import path_of
 from stages.shell.errors import UserError
 
 KINDS: tuple[Any, ...] = (pictures, arrays, texts, tables)  # the first that the data fits
+COMMON = ("data", "name", "dry_run")  # options of every kind; its own are its TAKES
 
 
 def new(data: str, options: argparse.Namespace) -> None:
@@ -50,6 +51,8 @@ def new(data: str, options: argparse.Namespace) -> None:
         proposal.print()
         schema = proposal.schema(address)
         values = {"datasets": proposal.dataset(name), "models": proposal.model(name)}
+        if "test_fraction" in options.given and values["datasets"]["preprocess"].get("test_fraction") != options.test_fraction:
+            raise UserError("--test-fraction means nothing where folders, files, a column or --set say what the test is: leave it out.")
         entries = {section: flow(name, its) for section, its in values.items()}
         if not is_unfinished(name):
             with_entries(Project(), name, entries)  # refuses a layout that cannot be edited before anything is written
@@ -72,7 +75,11 @@ def look(path: Path, options: argparse.Namespace) -> Proposal:
     if path.is_dir():
         files = [file for file in path.iterdir() if not file.name.startswith(".")]
         path = files[0] if len(files) == 1 and files[0].is_file() else path
-    proposal: Proposal = next(kind for kind in KINDS if kind.fits(path, options)).look(path, options)
+    kind = next(kind for kind in KINDS if kind.fits(path, options))
+    if path.exists() and (unused := [flag(name) for name in options.given if name not in (*COMMON, *kind.TAKES)]):
+        means, them = ("mean", "them") if len(unused) > 1 else ("means", "it")
+        raise UserError(f"{' and '.join(unused)} {means} nothing for {kind.__package__.rpartition('.')[2]}: leave {them} out.")
+    proposal: Proposal = kind.look(path, options)
     return proposal
 
 
@@ -197,6 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     pictures.add_options(parser)
     arrays.add_options(parser)
     options = parser.parse_args(arguments)
+    options.given = [name for name, value in vars(options).items() if value != parser.get_default(name)]
     run(lambda: new(options.data, options))
 
 

@@ -1,5 +1,6 @@
 """What `make new` makes of data, by its kind: entries/<kind>/proposal.py looks at it and gives a Proposal."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -8,8 +9,10 @@ from ruamel.yaml.error import YAMLError
 
 from entries.lines import parse
 from stages.common.params import Section, check_section
+from stages.reading.group_splits import WORDS
 from stages.shell.errors import UserError
 
+NEW = "The new entry"  # of params.yaml, where a sentence would name the file
 S = TypeVar("S", bound=Section)
 NOT_WRITTEN = {"limits": "Nobody has written down yet what it is not for.", "licence": "not stated"}
 
@@ -55,21 +58,33 @@ def settings(given: Iterable[str], kind: type[Section]) -> dict[str, Any]:
         try:
             found[key] = parse(value)
         except (YAMLError, ValueError) as error:
-            raise UserError(f"--set {text!r}: {value!r} is not a value of YAML: put it in single quotes.") from error
+            fix = "write a blank after each colon" if re.search(r"\{.*:\S", value) else "put it in single quotes"
+            raise UserError(f"--set {text!r}: {value!r} is not a value of YAML: {fix}.") from error
     return found
 
 
 def checked(kind: type[S], values: dict[str, Any]) -> S:
     """A section `preprocess` of the new entry; a mistake is one of --set."""
-    return check_section(kind, values, "preprocess", "The new entry")
+    return check_section(kind, values, "preprocess", NEW)
 
 
 def with_set(error: UserError, names: dict[str, str]) -> UserError:
     """The same in words for who has no entry yet: keys are said with --set, and paths by `names`."""
-    text = str(error)
+    text = str(error).replace(f"{NEW}: preprocess: ", f"{NEW}: ")
     for path, name in names.items():
         text = text.replace(path, name)
-    return UserError(f"{text} Keys of preprocess are said with --set KEY=VALUE." if "preprocess." in text else text)
+    return UserError(f"{text} Keys of preprocess are said with --set KEY=VALUE." if "preprocess." in text or NEW in text else text)
+
+
+def reads_like_splits(cells: Iterable[str]) -> bool:
+    """Whether each cell is a split's word, and both train and another one occur."""
+    places = {WORDS.get(cell.strip().lower()) for cell in cells if cell.strip()}
+    return None not in places and 0 in places and len(places) > 1
+
+
+def flag(name: str) -> str:
+    """An option as it is told, such as --ignore-case."""
+    return f"--{name.replace('_', '-')}"
 
 
 def listed_with_counts(counts: dict[str, int], most: int) -> str:

@@ -25,6 +25,7 @@ from stages.reading.group_splits import WORDS
 from stages.shell.errors import UserError
 
 DATA = "a folder of idx or .npy files, or an .npz"
+TAKES = ("set", "test_fraction", "scratch", "classes")  # options
 MAX_FILES = 50  # in the folder; arrays are few
 MAX_CLASSES = 10_000
 OTHER_WORDS = {"t10k": 2}  # MNIST's test
@@ -106,7 +107,15 @@ class Arrays:
             raise with_set(error, {f"{self.folder}/": "", str(self.folder): path.name}) from error
 
     def look_at(self, found: list[Found]) -> None:
-        parts = {**self.parts(found), **{split: self.told[split] for split in SPLITS if split in self.told}}
+        told = {split: self.told[split] for split in SPLITS if split in self.told}
+        parts = {**{split: part for split, part in self.parts(found).items() if part not in told.values()}, **told}
+        if "train" not in parts and parts:
+            known = "; ".join(f"{part['pictures']} and {part['labels']} are {split}" for split, part in parts.items())
+            pair = next(f"{{pictures: {part['pictures']}, labels: {part['labels']}}}" for part in parts.values())
+            raise UserError(
+                f"{self.path.name}: a pair of arrays for train is missing; by their names {printable(known)}. Put train's files there too; "
+                f"or split these: --set 'train={printable(pair)}'."
+            )
         if "train" not in parts:
             names = ", ".join(f"{one.name} {list(one.array.shape)}" for one in found)
             raise UserError(
@@ -162,7 +171,10 @@ class Arrays:
         while not text:
             question = f"What are the classes called that the labels 0 to {largest} stand for, in this order, with commas between them?"
             text = ask(question, "--classes NAME,NAME,... (with make new: ARGS='--classes NAME,NAME,...')")
-        return [name.strip() for name in text.split(",")]
+        classes = [name.strip() for name in text.split(",")]
+        if twice := [name for name in classes if classes.count(name) > 1]:
+            raise UserError(f"--classes names {printable(twice[0] or 'an empty class')} twice: expected a different name for each label.")
+        return classes
 
     def print(self) -> None:
         shapes = {split: array.shape for split, array in self.pictures.items()}

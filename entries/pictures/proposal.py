@@ -12,13 +12,14 @@ import statistics
 import tempfile
 import warnings
 from collections import Counter
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from entries.networks import CROP, SMALL, fitted, learns_from_scratch, small
 from entries.pictures.tables import TABLES, labels_by_tables
-from entries.proposal import NOT_WRITTEN, checked, listed_with_counts, refuse_odd_name, settings, some_of, with_set
-from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one
+from entries.proposal import NOT_WRITTEN, checked, flag, listed_with_counts, reads_like_splits, refuse_odd_name, settings, some_of, with_set
+from examples.pictures import BadPicture, decode, is_hidden, is_meant_to_be_one, is_other, looks_like_one
 from stages.common.files import naming
 from stages.common.splits import SPLITS
 from stages.datasets.pictures import Preprocess, Reading
@@ -30,6 +31,8 @@ from stages.reading.raw_files import RawFiles, pack
 from stages.shell.errors import UserError
 
 DATA = "a folder of pictures, or a .zip or .tar of one"
+OF_TABLES = ("target", "group", "encoding", "separator", "header", "names")  # options that mean something where a table is found
+TAKES = ("set", "test_fraction", "scratch", "split", *OF_TABLES)
 LOOKED_AT = 1000  # names by which a folder is told to be one of pictures
 DECODED = 60  # pictures that are looked at
 LAST_LETTERS = r"([^\W\d_]+)[\W\d_]*\.\w+$"  # of a name without its suffix
@@ -39,6 +42,9 @@ FEW_CLASSES = 0.2  # of the number of pictures
 PACKED = 1000  # files: from here on DVC would spend its time on their bookkeeping
 WORTH_A_TRY = 1000  # pictures, from where on a network of their own may be better
 BAD_PICTURES = 0.05
+OTHER_LABELS = re.compile(r"\.(jsonl?|ndjson|xml|xlsx?|ods|txt|parquet|ya?ml|mat|pkl|names|data)\Z", re.IGNORECASE)  # not read as labels
+PAGES = re.compile(r"readme|licen[cs]e|requirements", re.IGNORECASE)
+BEGINNINGS = 50  # files without a picture's name, of which the first bytes are looked at
 RESIZE = 288  # of which CROP is cut out
 SHOWN = 8  # classes
 
@@ -52,13 +58,30 @@ def fits(path: Path, options: argparse.Namespace) -> bool:
     """Whether there are pictures, or an archive that may hold some."""
     if not path.is_dir():
         return path.name.lower().endswith(SUFFIXES)
-    names = (file.name for number, file in zip(range(LOOKED_AT), path.rglob("*"), strict=False) if number >= 0 and not is_hidden(file.name))
-    return any(is_meant_to_be_one(name) or name.lower().endswith(SUFFIXES) for name in names)
+    files = [file for file in islice(path.rglob("*"), LOOKED_AT) if not is_hidden(file.name)]
+    if any(is_meant_to_be_one(file.name) or file.name.lower().endswith(SUFFIXES) for file in files):
+        return True
+    unnamed = list(islice((file for file in files if not is_other(file.name) and file.is_file()), BEGINNINGS))
+    return 2 * sum(begins_as_one(file) for file in unnamed) > len(unnamed)
+
+
+def begins_as_one(file: Path) -> bool:
+    """By its first bytes."""
+    try:
+        with file.open("rb") as opened:
+            return looks_like_one(opened.read(32))
+    except OSError:
+        return False
 
 
 def look(path: Path, options: argparse.Namespace) -> "Pictures":
     refuse_odd_name(path)
     return Pictures(path, options)
+
+
+def are_splits(folders: set[str]) -> bool:
+    """Whether all have names as train, or train2017."""
+    return {re.sub(r"[\d_-]+$", "", name.lower()) for name in folders} <= WORDS.keys()
 
 
 class Pictures:
@@ -84,10 +107,12 @@ class Pictures:
         self.count = len(files.pictures)
         self.sides = self.look_at_some(files)
         values = {**self.sizes(), **self.splits(files), "max_bad_fraction": BAD_PICTURES}
+        self.refuse_unused()
         labels = {} if self.labels_are_told() else self.labels(files, values)
-        if isinstance(labels.get("table"), dict):  # which says the splits
+        table = self.told.get("table", labels.get("table"))
+        if isinstance(table, dict):  # which says the splits
             values = {key: value for key, value in values.items() if key not in (*SPLITS, "test_fraction", "keep_copies_together")}
-            values |= {} if "val" in labels["table"] else {"val_fraction": values.get("val_fraction", 0.0)}
+            values |= {} if "val" in table else {"val_fraction": values.get("val_fraction", 0.0)}
         self.preprocess = {"task": "multiclass", **labels, **values, **self.told}
         self.section = checked(Preprocess, self.preprocess)
         self.look_at_labels(files)
@@ -126,7 +151,8 @@ class Pictures:
         if self.options.split or "split" in self.told:
             return {"split": self.options.split} if self.options.split else {}
         if any(one in self.told for one in SPLITS):
-            return {} if "val" in self.told else {"val_fraction": val}
+            shares = {"test": {"test_fraction": self.options.test_fraction}, "val": {"val_fraction": val}}
+            return {key: value for split, share in shares.items() if split not in self.told for key, value in share.items()}
         found, left_out = self.folders_of_splits(files)
         self.said += [f"the pictures of {top} have no class folders, as the others have: passed over" for top in left_out]
         if "test" not in found and {"train", "val"} <= found.keys():
@@ -155,6 +181,14 @@ class Pictures:
     def labels_are_told(self) -> bool:
         return any(key in self.told for key in ("level", "label_pattern", "label_files", "table"))
 
+    def refuse_unused(self) -> None:
+        """Options that mean nothing where --set says where labels are read from."""
+        told = [key for key in ("level", "label_pattern", "label_files", "table") if key in self.told]
+        unused = [flag(name) for name in (*OF_TABLES, *(() if "table" in told else ("split",))) if getattr(self.options, name) is not None]
+        if told and unused:
+            keys = " (file, label, group, split and format are keys of --set too)" if "table" in told else ""
+            raise UserError(f"{' and '.join(unused)}: not read beside --set {told[0]}=...: leave it out{keys}.")
+
     def labels(self, files: RawFiles, splits: dict[str, Any]) -> dict[str, Any]:
         """The keys that say where labels are read from."""
         base = files.base([])
@@ -164,25 +198,37 @@ class Pictures:
         inside = [name.partition("/")[2] if tops and name.startswith(tops) else name for name in inside]
         folders = [name.rpartition("/")[0] for name in inside]
         tables = [name for name in sorted(files.others) if name.lower().endswith(TABLES)]
-        if self.options.target or self.options.group:
+        if of_table := [flag(name) for name in (*OF_TABLES, "split") if getattr(self.options, name) is not None]:
             if told := labels_by_tables(files, tables, self.path.name, self.options, self.said):
                 return told
-            raise UserError(f"{self.path.name} has no table that names its pictures, so --target and --group mean nothing: leave them out.")
+            mean, them = ("mean", "them") if len(of_table) > 1 else ("means", "it")
+            what = f"{' and '.join(of_table)} {mean} nothing: leave {them} out"
+            raise UserError(f"{self.path.name} has no table (CSV, TSV) that names its pictures, so {what}.")
         if all(folders) and len(set(folders)) > 1:
+            last = {folder.rpartition("/")[2] for folder in folders}
+            if are_splits(last) and (told := labels_by_tables(files, tables, self.path.name, self.options, self.said)):
+                return told
+            self.refuse_other_labels(files, last)
             self.refuse_splits_in_classes(folders)
-            return {"level": "deepest"} if any("/" in folder for folder in folders) else {}
+            if nested := next((folder for folder in folders if "/" in folder), ""):
+                first, deepest = nested.split("/")[0], nested.split("/")[-1]
+                what = f"the deepest says the class, {deepest} (level); --set level=1 takes the first, {first}"
+                self.said.append(f"folders lie in folders, such as {nested}: {what}")
+            return {"level": "deepest"} if nested else {}
         if told := labels_by_tables(files, tables, self.path.name, self.options, self.said):
             return told
         if all(folders):  # of one name: the stage's own words say that this is one class alone
+            self.refuse_other_labels(files, {folder.rpartition("/")[2] for folder in folders})
             return {}
         for pattern, where in ((LETTERS, "begin"), (LAST_LETTERS, "end")):
             if self.names_say(inside, pattern):
+                self.refuse_splits_in_names(inside, pattern, where)
                 self.said.append(f"what they show is what their names {where} with (label_pattern)")
                 return {"label_pattern": pattern}
-        beside = sum(f"{name.removesuffix(PurePosixPath(name).suffix)}.txt" in files.others for name in files.pictures)
-        if beside > MOSTLY * self.count:
+        if self.num_texts_beside(files) > MOSTLY * self.count:
             self.said.append("what they show stands in a text beside each")
             return {"label_files": True}
+        self.refuse_other_labels(files, set())
         raise UserError(
             f"{self.path.name}: nothing says what the {self.count} pictures show; the first is {printable(inside[0])}. "
             "Put those of each class into a folder of its own; or say which part of their names it is (--set label_pattern='^([a-z]+)'), "
@@ -197,6 +243,44 @@ class Pictures:
                 f"{self.path.name}: the folders {some_of(sorted(last), SHOWN)} lie in those of the classes ({printable(folder)}/{split}): "
                 f"put splits outside and classes inside ({split}/{printable(folder)}), or split anew (--set level=1)."
             )
+        if are_splits(last):
+            raise UserError(
+                f"{self.path.name}: the folders {printable(some_of(sorted(last), SHOWN))} have names of splits, which are not classes: "
+                "put a folder for each class into each of them, and call them train, val and test."
+            )
+
+    def refuse_other_labels(self, files: RawFiles, folders: set[str]) -> None:
+        """Where folders say nothing, files beside them may: of formats in which labels are not read, or tables that name no pictures."""
+        if len(folders) > 1 and not are_splits(folders):
+            return
+        others = [name for name in sorted(files.others) if not PAGES.match(name.rpartition("/")[2])]
+        if tables := [name for name in others if name.lower().endswith(TABLES)]:
+            found = f"{some_of(tables, 2)} has no column of which most cells name pictures"
+            fix = f"write the pictures' names into a column, with or without folder and suffix, as {printable(files.pictures[0])}"
+        elif beside := [name for name in others if OTHER_LABELS.search(name)]:
+            found = f"{some_of(beside, 2)} {'is' if len(beside) == 1 else 'are'} not read as labels"
+            fix = "write a table (CSV or TSV) with a column of the pictures' names and a column of their labels, and put it into the folder"
+            if self.num_texts_beside(files) > MOSTLY * self.count:
+                fix += "; or, if the text beside each picture is its label, say so (--set label_files=true)"
+        else:
+            return
+        nothing = f"all lie in folders called {some_of(sorted(folders), SHOWN)}" if folders else "nothing says what the pictures show"
+        raise UserError(f"{self.path.name}: {printable(nothing)}, and {printable(found)}: {fix}.")
+
+    def num_texts_beside(self, files: RawFiles) -> int:
+        return sum(f"{name.removesuffix(PurePosixPath(name).suffix)}.txt" in files.others for name in files.pictures)
+
+    def refuse_splits_in_names(self, names: list[str], pattern: str, where: str) -> None:
+        words = sorted({Pattern(pattern).of(name) or "" for name in names})
+        if not reads_like_splits(words):
+            return
+        any_word, between, letters = f"(?:{'|'.join(words)})", r"[\W\d_]*", r"([^\W\d_]+)"
+        other = f"^{any_word}{between}{letters}" if where == "begin" else rf"{letters}{between}{any_word}{between}\.\w+$"
+        would = other if self.names_say(names, other) else "..."
+        raise UserError(
+            f"{self.path.name}: the names of the pictures {where} with splits ({', '.join(words)}), which are not classes: put them into "
+            f"folders such as {words[0]}/CLASS; or split anew, and say which part of the names is the class: --set 'label_pattern={would}'."
+        )
 
     def names_say(self, names: list[str], pattern: str) -> bool:
         found = Counter(Pattern(pattern).of(name) for name in names)

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from entries.project import ask
-from entries.proposal import some_of
+from entries.proposal import reads_like_splits, some_of
 from entries.tables.formats import format_of
 from stages.common.splits import SPLITS
 from stages.reading.contents import printable
@@ -52,9 +52,13 @@ def labels_by_tables(files: RawFiles, tables: list[str], data: str, options: arg
             "--set 'label=[COLUMN]'."
         )
     task = "multilabel" if len(target) > 1 else "multiclass"
-    if len(target) == 1 and are_numbers(main.cells[target[0]]):
+    if any(are_many_numbers(main.cells[name]) for name in target) and all(are_numbers(main.cells[name]) for name in target):
         task = "regression"
-    said.append(f"what they show is in the column {', '.join(map(printable, target))} of {' and '.join(one.name for one in usable)}")
+    columns = f"column{'s' * (len(target) > 1)} {', '.join(map(printable, target))}"
+    said.append(f"what they show is in the {columns} of {' and '.join(one.name for one in usable)}")
+    if len(usable) == 1 and not options.split:
+        splits = [name for name, cells in main.cells.items() if name not in (main.file, *target) and reads_like_splits(cells)]
+        said += [f"{name} reads like splits: --split '{name}' uses it" for name in splits]
     table = {split: by_split[split] for split in SPLITS if split in by_split} if len(usable) > 1 else main.name.removeprefix(base)
     form = {key: value for key, value in main.form.items() if value is not None}
     told = {"task": task, "table": table, "file": main.file, "label": target} | ({"format": form} if form else {})
@@ -79,10 +83,11 @@ def table_of(files: RawFiles, table: str, options: argparse.Namespace) -> Table 
 
 def target_in(table: Table, options: argparse.Namespace) -> list[str]:
     """The columns that say what a picture shows: told, the only other one, or asked for."""
-    others = [name for name in table.cells if name != table.file]
+    others = [name for name in table.cells if name not in (table.file, options.split)]
     if unknown := [name for name in (*(options.target or []), options.group, options.split) if name and name not in table.cells]:
         raise UserError(f"{table.name} has no column {unknown[0]!r}; it has {', '.join(map(printable, table.cells))}.")
-    target = list(options.target or (others if len(others) == 1 else []))
+    shown = [name for name in others if not reads_like_splits(table.cells[name])]
+    target = list(options.target or (shown if len(shown) == 1 else []))
     while not target:
         known = ", ".join(map(printable, others))
         answer = ask(f"Which column of {table.name} says what a picture shows ({known})?", "TARGET=... (--target)")
@@ -99,6 +104,9 @@ def is_found(finder: Finder, cell: str) -> bool:
 
 
 def are_numbers(cells: list[str]) -> bool:
-    """So many different numbers that they are no classes."""
-    words = {cell.strip() for cell in cells if cell.strip()}
-    return len(words) > NUMBERS and all(re.fullmatch(r"[-+]?\d+(\.\d+)?", word) for word in words)
+    return all(re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", cell.strip(), re.ASCII) for cell in cells if cell.strip())
+
+
+def are_many_numbers(cells: list[str]) -> bool:
+    """So many different ones that they are no classes."""
+    return len({cell.strip() for cell in cells} - {""}) > NUMBERS and are_numbers(cells)

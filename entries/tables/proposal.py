@@ -10,7 +10,7 @@ from typing import Any
 
 from entries.lines import in_line
 from entries.project import ask
-from entries.proposal import is_usable
+from entries.proposal import is_usable, reads_like_splits
 from entries.tables.columns import CELLS_LOOKED_AT, LOOKED_AT, Question, Seen, Told, describe, way_of_numbers
 from entries.tables.formats import format_of
 from examples.cells import pattern_of_dates
@@ -42,6 +42,9 @@ TOTALS = r"(grand )?total|totals|sum|sums|gesamt|insgesamt|summe|gesamtsumme|tot
 MAX_KEY = 1000  # characters of a key of YAML that begins no line with a question mark
 
 
+COLUMNS_TOLD = ("drop", "number", "category", "date", "missing", "ignore_case")
+FORMAT_TOLD = ("encoding", "separator", "decimal", "header", "names")
+TAKES = ("target", "test_fraction", "group", "time", "split", *COLUMNS_TOLD, *FORMAT_TOLD)  # options
 DATA = "a CSV or TSV file, plain or .gz, or a Parquet file; its folder"
 
 
@@ -253,6 +256,9 @@ class Table:
         for row in rows:
             cells = [cut(printable(cell), width) for cell, width in zip(row, widths, strict=True)]
             print(f"  {'  '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()}")
+        for name in (cut(printable(name), 60) for name in self.splits()):
+            what = f"and is an input now: --split '{name}' uses it as such, --drop '{name}' leaves it out"
+            print(f"  {name} reads like splits, {what} (in ARGS)")
         for name in (cut(printable(name), 60) for name in self.texts()):
             print(f"  {name} reads like texts: a model of those alone comes of --text '{name}' (in ARGS)")
         if self.total:
@@ -260,6 +266,11 @@ class Table:
         if self.bad_lines:
             some = ", ".join(map(str, self.bad_lines[:5]))
             print(f"  {len(self.bad_lines)} rows have another number of cells, and are left out: lines {some}")
+
+    def splits(self) -> list[str]:
+        """Inputs whose cells are words for splits."""
+        free = [name for name, column in self.columns.items() if column.type == "category" and name not in self.targets]
+        return [name for name in free if name != self.options.split and reads_like_splits(self.seen[name].counts)]
 
     def texts(self) -> list[str]:
         """Dropped columns of sentences, where one column is predicted and is none of numbers: they would make a model of texts."""

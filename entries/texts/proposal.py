@@ -33,6 +33,7 @@ from stages.shell.errors import UserError
 
 TABLES = ("csv", "tsv", "parquet", "pq", "jsonl", "ndjson", "json")
 DATA = "a CSV, TSV, Parquet or JSON-lines file of texts, or a folder of .txt files"
+TAKES = ("target", "text", "set", "test_fraction", "group", "split", "encoding", "separator", "header", "names")  # options
 SHOWN = 8  # classes
 MAX_LENGTH, STEP = 1000, 50  # characters; longer texts are cut, and what their classes are has been said by then
 BAD_TEXTS = 0.05

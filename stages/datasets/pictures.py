@@ -110,7 +110,7 @@ class Preprocess(Pictures):
         if len(ways) > 1:
             raise ValueError(f"expected one way to know labels, got {' and '.join(ways)}")
         if self.table is None and (needing := [name for name in ("file", "label", "group", "split") if getattr(self, name) is not None]):
-            raise ValueError(f"expected table where {' and '.join(needing)} name its columns")
+            raise ValueError(f"expected table, of which {' and '.join(needing)} name{'s' * (len(needing) == 1)} columns")
         if self.table is not None and (self.file is None or self.label is None):
             raise ValueError("expected file and label, columns of table")
         if self.task == "regression" and self.table is None:

@@ -20,6 +20,8 @@ def problem(where: str, detail: Any, model: type[BaseModel], tags: tuple[str, ..
         return f"{key} is missing: add it{' (it may be null)' if may_be_null else ''}"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     message = re.sub(r"a valid dictionary( or instance of \w+)?", "a section of keys and values", message)
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):  # of keys that do not fit together: the message names them
+        return ": ".join(filter(None, [key, message]))
     return f"{key} is {shown(detail['input'])}; {message}{', or null' if may_be_null else ''}"
 
 

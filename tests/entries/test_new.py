@@ -557,6 +557,8 @@ def test_steps_and_epochs_follow_the_size_of_the_table(task, rows, columns, othe
     ("options", "said"),
     [
         (("--separator", "::"), "separator is '::'"),
+        (("--scratch", "--classes", "a,b"), "error: --scratch and --classes mean nothing for tables: leave them out."),
+        (("--split", "press", "--test-fraction", "0.3"), "--test-fraction means nothing where folders, files, a column"),
         (("--encoding", "nonsense"), "encoding is 'nonsense'; expected 'utf-8'"),
         (("--date", "heat=%Q"), "--date: '%Q' of heat is no pattern of dates"),
         (("--test-fraction", "5"), "preprocess.test_fraction is 5.0; expected less than 1"),
@@ -566,6 +568,14 @@ def test_steps_and_epochs_follow_the_size_of_the_table(task, rows, columns, othe
 )
 def test_what_is_told_and_cannot_be_is_refused_before_anything_is_written(quick, capsys, options, said):
     assert said in refusal(capsys, file("t.csv", grid("heat,press,bad", HEAT, HEAT, BAD)), "--target", "bad", *options)
+
+
+def test_a_column_of_splits_is_named_until_it_is_told(quick, capsys):
+    data = file("t.csv", grid("heat,set,bad", HEAT, ["train", "valid", "Test"], BAD))
+    told = "set reads like splits, and is an input now: --split 'set' uses it as such, --drop 'set' leaves it out"
+    for flags, is_said in (([], True), (["--split", "set"], False), (["--drop", "set"], False)):
+        assert new(data, "--target", "bad", "--dry-run", *flags) == 0
+        assert (told in capsys.readouterr().out) == is_said
 
 
 def test_a_last_row_that_looks_like_a_total_is_named(quick, capsys):

@@ -100,9 +100,11 @@ def test_many_small_ones_get_a_network_of_their_own(monkeypatch):
 @pytest.mark.parametrize(
     ("data", "told", "named"),
     [
+        (in_idx, ["--group", "x", "--split", "y"], "--group and --split mean nothing for arrays: leave them out"),
+        (lambda: in_npz(x_test=X, y_test=Y), CLASSES, "by their names clothes.npz/x_test and clothes.npz/y_test are test. Put train's"),
         (in_idx, [], "What are the classes called that the labels 0 to 2 stand for"),
         (in_idx, ["--classes", "shirt,shoe"], "has the label 2 at item 2, expected 0 to 1"),
-        (in_idx, ["--classes", "shirt,shoe,shoe"], "expected classes that are all different"),
+        (in_idx, ["--classes", "shirt,shoe,shoe"], "--classes names shoe twice"),
         (lambda: in_npz(x=X / 255, y=Y), CLASSES, "holds float64, expected whole numbers of 8 bits"),
         (lambda: in_npz(x=X, y=Y[:7]), CLASSES, "no array of pictures [n, height, width] has labels of the same number"),
         (lambda: in_npz(x=X, y=Y, fine_labels=Y), CLASSES, "several arrays could be train: clothes.npz/x and clothes.npz/y; "),

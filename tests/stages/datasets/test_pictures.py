@@ -350,7 +350,7 @@ TABLE = {"table": "t.csv", "file": "a", "label": ["b"]}
         ({"test": None}, "expected either test, a folder, or test_fraction"),
         ({"level": 1, "label_pattern": "a"}, "expected one way to know labels, got level and label_pattern"),
         ({"label_pattern": "("}, "expected a regular expression, got '('"),
-        ({"group": "a"}, "expected table where group name its columns"),
+        ({"group": "a"}, "expected table, of which group names columns"),
         ({"task": "multilabel"}, "expected table or label_files where a picture has several labels"),
         ({"task": "regression"}, "expected table, which has the numbers"),
         (TABLE | {"label": None}, "expected file and label, columns of table"),
