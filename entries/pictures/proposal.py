@@ -36,6 +36,7 @@ TAKES = ("set", "test_fraction", "scratch", "split", *OF_TABLES)
 LOOKED_AT = 1000  # names by which a folder is told to be one of pictures
 DECODED = 60  # pictures that are looked at
 LAST_LETTERS = r"([^\W\d_]+)[\W\d_]*\.\w+$"  # of a name without its suffix
+LABEL_KEYS = ("level", "label_pattern", "label_files", "table")  # of which one says where labels are read from
 MOSTLY = 0.8  # of the cells of a column, that name pictures
 MIN_OF_CLASS = 2  # pictures, where the names of files are to say the class
 FEW_CLASSES = 0.2  # of the number of pictures
@@ -179,11 +180,11 @@ class Pictures:
     # Labels
 
     def labels_are_told(self) -> bool:
-        return any(key in self.told for key in ("level", "label_pattern", "label_files", "table"))
+        return any(key in self.told for key in LABEL_KEYS)
 
     def refuse_unused(self) -> None:
         """Options that mean nothing where --set says where labels are read from."""
-        told = [key for key in ("level", "label_pattern", "label_files", "table") if key in self.told]
+        told = [key for key in LABEL_KEYS if key in self.told]
         unused = [flag(name) for name in (*OF_TABLES, *(() if "table" in told else ("split",))) if getattr(self.options, name) is not None]
         if told and unused:
             keys = " (file, label, group, split and format are keys of --set too)" if "table" in told else ""

@@ -22,7 +22,7 @@ from stages.common.params import Section
 from stages.common.splits import SPLITS
 from stages.reading.columns import ColumnReader, TargetReader, as_columns, warn
 from stages.reading.contents import Contents, LeftOutItems
-from stages.reading.delimited import data_rows, in_chunks, is_parquet, named
+from stages.reading.delimited import data_rows, form_of, in_chunks, named
 from stages.reading.group_splits import firsts_of, num_groups, splits_by_first
 from stages.reading.row_splits import Group, Said, Time, splits_by_time
 from stages.reading.schema import SCHEMAS, Schema, path_of, read_schema
@@ -157,8 +157,7 @@ class Rows:
     def read(self) -> None:
         """Reads the file; raises UserError where too much of it is bad."""
         wanted = list(dict.fromkeys([*self.order, *self.schema.targets, *([self.way.name] if self.way else [])]))
-        form, specs = self.schema.format, {name: self.schema.columns[name].spec() for name in wanted}
-        form = form if not is_parquet(self.path) else form.model_copy(update={"header": True})
+        form, specs = form_of(self.path, self.schema.format), {name: self.schema.columns[name].spec() for name in wanted}
         places, names, rows = data_rows(self.path, form, wanted, specs)
         self.num_columns = len(names)
         by_place = None if form.header else [f"column {place}" for place in range(1, self.num_columns + 1)]

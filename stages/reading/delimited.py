@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from examples import cells, parquet, rows
 from examples.rows import Row, listed
@@ -14,6 +15,8 @@ from stages.common.meta import Format
 from stages.reading.contents import printable
 from stages.shell.errors import UserError
 from stages.shell.read_errors import read_errors_named
+
+F = TypeVar("F", bound=Format)
 
 SCHEMA_KEY = "the schema's format"
 MAX_COLUMNS = 10_000
@@ -48,6 +51,11 @@ def is_parquet(path: Path) -> bool:
     return rows.is_parquet(path.name)
 
 
+def form_of(path: Path, form: F) -> F:
+    """The format as the file is read: one of Parquet always has its names."""
+    return form.model_copy(update={"header": True}) if is_parquet(path) else form
+
+
 @contextmanager
 def parquet_opened(path: Path) -> Iterator[parquet.Table]:
     try:
@@ -60,7 +68,7 @@ def parquet_opened(path: Path) -> Iterator[parquet.Table]:
 def unreadable(path: Path) -> dict[str, str]:
     """Columns of a Parquet file that have no cells, and why, for people."""
     with parquet_opened(path) as table:
-        return {name: f"{kind}, which is no cell of a table" for name, kind in table.unreadable.items()}
+        return {name: f"{kind}, which cannot be a cell of a table" for name, kind in table.unreadable.items()}
 
 
 def refuse_other_content(path: Path) -> None:
@@ -117,7 +125,7 @@ def in_chunks(found: Iterable[Row], most: int) -> Iterator[list[Row]]:
 
 def names_of(path: Path, form: Format, found: Iterator[Row], key: str = SCHEMA_KEY) -> tuple[list[str], Iterator[Row]]:
     """The columns' names by place, and the rows below the header."""
-    form = form if not is_parquet(path) else form.model_copy(update={"header": True})
+    form = form_of(path, form)
     first = next(found, None)
     if first is None:
         raise UserError(f"{path} is empty: there is no header and no row.")

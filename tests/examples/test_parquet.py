@@ -54,9 +54,9 @@ def test_every_type_becomes_the_cell_that_a_person_would_write(tmp_path):
     for name, *cells in zip(names, *(row for _, row in rows), strict=True):
         assert cells == COLUMNS[name][1], name
     assert unreadable(path) == {
-        "list": "list<element: int64>, which is no cell of a table",
-        "struct": "struct<a: int64>, which is no cell of a table",
-        "bytes": "binary, which is no cell of a table",
+        "list": "list<element: int64>, which cannot be a cell of a table",
+        "struct": "struct<a: int64>, which cannot be a cell of a table",
+        "bytes": "binary, which cannot be a cell of a table",
     }
 
 
